@@ -1,0 +1,64 @@
+# Everything runs from the root. `make help` lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+PORT ?= 5000
+BIN := .venv/bin
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/developer: .venv/installed requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.PHONY: run
+run: .venv/installed ## Start the dashboard and the controller on http://127.0.0.1:5000 (PORT=...)
+	@$(BIN)/python -m service.store.migrate
+	@$(BIN)/python scripts/data_loader.py import --missing-only data/*.csv
+	@BIN=$(BIN) PORT=$(PORT) sh scripts/run.sh
+
+.PHONY: test
+test: .venv/developer ## Run the fast tests: no network, no server
+	$(BIN)/python -m pytest
+
+.PHONY: test-browser
+test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/chromium
+	$(BIN)/python -m pytest -m browser -n 0
+
+.PHONY: test-bench
+test-bench: .venv/developer ## Compare the engine with backtesting.py (installs it, AGPL, into .venv only)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python -m pytest -m bench -n 0
+
+.PHONY: coverage
+coverage: .venv/developer ## Run the fast tests with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+.PHONY: lint
+lint: .venv/developer ## Check style, types and imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: .venv/developer ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: .venv/developer ## Measure the engine, the worker and the web (ratios within one run)
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.worker
+	$(BIN)/python -m benchmarks.web
+
+.PHONY: verify
+verify: .venv/installed ## Walk through the whole pipeline and print a table of steps
+	$(BIN)/python scripts/verify_mvp.py
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'

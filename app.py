@@ -1,0 +1,30 @@
+"""The web: `gunicorn app:app`, or `python -m flask run`."""
+
+from functools import partial
+
+from flask import Flask
+
+from rules.plugins import installed_rules
+from scripts.config import load_config
+from scripts.logger_config import set_up_logging
+from service.runs import Runs
+from service.store.database import connect
+from service.store.migrate import migrate, schema_is_current
+from service.store.price_store import PriceStore
+from service.store.run_store import RunStore
+from service.web.factory import create_app
+
+
+def make_app() -> Flask:
+    """Everything wired from the environment; SQLite's schema is brought up to date on the way."""
+    config = load_config()
+    set_up_logging(config.log_level, config.log_format)
+    engine = connect(config)
+    if not config.db_host:
+        migrate(engine)
+    installed_rules(True)  # checked now, so that a bad plug-in shows in the first lines of the log
+    runs = Runs(RunStore(engine, config.lease_seconds), PriceStore(engine), config.max_pending_runs)
+    return create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
+
+
+app = make_app()

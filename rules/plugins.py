@@ -1,0 +1,93 @@
+"""Rules from other packages: classes under the entry-point group `stock_backtest.rules`, checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import extracted
+import rules
+from rules.base_rule import BaseRule, CompositeRule
+from rules.registry import BUILT_IN, Rules
+from rules.rule_validator import RuleValidator
+
+GROUP = "stock_backtest.rules"
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z][A-Z0-9]*)*", re.ASCII)
+
+
+@cache
+def installed_rules(validate: bool) -> Rules:
+    """Our rules and those of plug-ins; with `validate` only what RuleValidator accepts, the rest named in the log.
+
+    The web and the controller validate; a worker only performs what they accepted.
+    """
+    found = dict(BUILT_IN)
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        problem, rule = _load(entry, found, validate)
+        if rule is None:
+            logger.error("Rule %s = %s is left out: %s", entry.name, entry.value, problem)
+        else:
+            found[rule.metadata.name] = rule
+    return found
+
+
+def _load(entry: EntryPoint, taken: Rules, validate: bool) -> tuple[str, type[BaseRule] | None]:
+    try:
+        rule = entry.load()
+    except Exception as error:  # noqa: BLE001  somebody else's module may fail in any way
+        return f"it cannot be imported: {type(error).__name__}: {error}", None
+    if not (isinstance(rule, type) and issubclass(rule, BaseRule)):
+        return "it is no subclass of rules.base_rule.BaseRule", None
+    name = getattr(getattr(rule, "metadata", None), "name", "")
+    if not _NAME.fullmatch(name):
+        return f"its metadata.name {name!r} is not of the form UPPER_CASE", None
+    if name in taken or name in CompositeRule.MODES:
+        return f"the name {name} is taken", None
+    problems = _problems(rule) if validate else []
+    return "; ".join(problems), None if problems else rule
+
+
+def _problems(rule: type[BaseRule]) -> list[str]:
+    try:
+        return RuleValidator().problems(rule())
+    except Exception as error:  # noqa: BLE001  its defaults may be out of their own ranges
+        return [f"it cannot be made with its defaults: {type(error).__name__}: {error}"]
+
+
+def rules_digest(rule: BaseRule) -> str:
+    """SHA-256 of the sources that decide the rule's signals: ours, and the package of each rule that is not ours."""
+    members = rule.members if isinstance(rule, CompositeRule) else (rule,)
+    packages = {type(member).__module__.partition(".")[0] for member in members}
+    return _sources_digest(tuple(sorted(packages - {rules.__name__})))
+
+
+@cache
+def _sources_digest(packages: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for name in (rules.__name__, extracted.__name__, *packages):
+        for path, text in _sources(name):
+            digest.update(f"{path}\0{len(text)}\0".encode() + text)
+    return digest.hexdigest()
+
+
+def _sources(package: str) -> Iterable[tuple[str, bytes]]:
+    """(path from the package's parent, bytes) of every Python file of an imported package or module."""
+    module = sys.modules[package]
+    folders = [Path(folder) for folder in getattr(module, "__path__", [])]
+    if not folders:
+        file = Path(str(module.__file__))
+        return [(file.name, file.read_bytes())]
+    return [
+        (path.relative_to(folder.parent).as_posix(), path.read_bytes())
+        for folder in folders
+        for path in sorted(folder.rglob("*.py"))
+    ]

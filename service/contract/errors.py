@@ -1,0 +1,51 @@
+"""The few named errors of the service; each message is one sentence that a user can act on."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """The user can mend it. `template` is a sentence with {names} that `values` fill, so that it can be translated."""
+
+    code = "BadInput"
+
+    def __init__(self, template: str, **values: object) -> None:
+        self.template, self.values = template, values
+        super().__init__(template.format(**values))
+
+
+class InvalidRequest(UserError):
+    """A request that the contract, a rule or the prices refuse (400)."""
+
+
+class NoData(UserError):
+    """Too few prices, or prices that cannot be backtested (400)."""
+
+    code = "NoData"
+
+
+class RunNotFound(UserError):
+    """No run has this id (404)."""
+
+    code = "NotFound"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("There is no run {run_id}.", run_id=run_id[:36])
+
+
+class RunConflict(UserError):
+    """The run_id is taken by another request (409)."""
+
+    code = "Conflict"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("Run {run_id} exists with another request; send a new run_id or none.", run_id=run_id)
+
+
+class QueueFull(UserError):
+    """Too many runs are waiting (429)."""
+
+    code = "QueueFull"
+    retry_after_s = 10
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__("{waiting} runs are waiting already; try again in a few seconds.", waiting=waiting)

@@ -1,0 +1,61 @@
+"""Backtest result v1: what a run came to."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from service.contract.documents import canonical_json, checker, schema
+
+SCHEMA = "result.v1"
+RESULT_VERSION = 1
+TRADE_FIELDS = tuple(schema(SCHEMA)["properties"]["trades"]["items"]["required"])
+NOT_REPRODUCED = ("code_revision", "image")  # of the provenance: they may differ between two runs of the same bytes
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """Every field of the frozen contract; a failed run has None in every number."""
+
+    run_id: str
+    status: str
+    total_return_pct: float | None = None
+    sharpe_ratio: float | None = None
+    max_drawdown_pct: float | None = None
+    num_trades: int | None = None
+    chart_base64: str | None = None
+    error_message: str | None = None
+    error_code: str | None = None
+    metrics: Mapping[str, float | int | None] = field(default_factory=dict)
+    trades: Sequence[Mapping[str, Any]] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it; raises ValueError when it does not keep its own contract."""
+        document = {**asdict(self), "trades": [dict(trade) for trade in self.trades]}
+        fault = checker(SCHEMA)(document)
+        if fault is not None:
+            raise ValueError(f"the result breaks its contract at {list(fault.path)}: {fault.message[:200]}")
+        return document
+
+    def canonical(self) -> str:
+        """The canonical JSON text."""
+        return canonical_json(self.document())
+
+    def reproducible(self) -> str:
+        """The canonical text of what the same request must give again, bit for bit."""
+        provenance = {name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED}
+        return replace(self, run_id="", provenance=provenance).canonical()
+
+    def with_figure(self, png: bytes | None) -> BacktestResult:
+        """The same with its figure inline."""
+        if png is None:
+            return self
+        return replace(self, chart_base64="data:image/png;base64," + base64.b64encode(png).decode())
+
+
+def failed_result(run_id: str, code: str | None, message: str | None) -> BacktestResult:
+    """The result of a run that ended without numbers."""
+    return BacktestResult(run_id=run_id, status="failed", error_code=code, error_message=message)

@@ -1,0 +1,84 @@
+"""Status v1: where a run stands, why, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """The states of a run; the last three are final."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+
+class Reason(StrEnum):
+    """Why a run ended without a result."""
+
+    BAD_INPUT = "BadInput"
+    NO_DATA = "NoData"
+    ENGINE_ERROR = "EngineError"
+    RULES_MISMATCH = "RulesMismatch"
+    WORKER_LOST = "WorkerLost"
+    OUT_OF_MEMORY = "OutOfMemory"
+    TIMEOUT = "Timeout"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    NO_RESULT_WRITTEN = "NoResultWritten"
+    LAUNCH_FAILED = "LaunchFailed"
+
+
+HINTS: Mapping[Reason, str] = {
+    Reason.BAD_INPUT: "Change the request as the message says and run it again.",
+    Reason.NO_DATA: "Choose other dates or another ticker, or import more prices.",
+    Reason.ENGINE_ERROR: "The engine failed; an operator finds the trace in the log by the run_id.",
+    Reason.RULES_MISMATCH: "The rules changed after the run was accepted; run it again.",
+    Reason.WORKER_LOST: "The worker died again and again; run it again or look into the log.",
+    Reason.OUT_OF_MEMORY: "The worker was killed, probably for want of memory; choose fewer bars or give it more.",
+    Reason.TIMEOUT: "The run took longer than RUN_TIMEOUT_SECONDS; choose fewer bars or raise it.",
+    Reason.RETRIES_EXHAUSTED: "The worker failed repeatedly; an operator finds the reason in the log by the run_id.",
+    Reason.NO_RESULT_WRITTEN: "The worker ended without a result; run it again or look into the log.",
+    Reason.LAUNCH_FAILED: "The worker could not be started; an operator finds the reason in the log.",
+}
+
+
+class ExitCode:
+    """How a worker ends; the controller reads it (a contract, see runs)."""
+
+    DONE = 0
+    BAD_INPUT = 64
+    NO_DATA = 65
+    ENGINE_ERROR = 70
+    DATABASE_AWAY = 75
+    STOPPED = 143
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The answer of GET /status/<run_id>; times are ISO 8601 in UTC."""
+
+    run_id: str
+    status: str
+    reason: str | None = None
+    hint: str | None = None
+    attempt: int = 0
+    reused_from: str | None = None
+    queue_position: int | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    poll_after_s: float | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)

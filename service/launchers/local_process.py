@@ -1,0 +1,46 @@
+"""Jobs as processes of this machine: `python worker.py` with the request in its environment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from scripts.config import ROOT, job_environment
+from service.contract.request import BacktestRequest, text_from_request
+from service.launchers.launcher import JobState, Launcher, LaunchFailed
+
+GRACE_SECONDS = 5
+COMMAND = (sys.executable, "worker.py")
+
+
+class LocalProcess(Launcher):
+    """Holds its child processes; it belongs to one controller and dies with it. Their logs go where its own go."""
+
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
+        self._command = list(command)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def launch(self, request: BacktestRequest) -> None:
+        if request.run_id in self._children:
+            return
+        environment = {**job_environment(), **text_from_request(request)}
+        try:
+            self._children[request.run_id] = subprocess.Popen(self._command, cwd=ROOT, env=environment)  # noqa: S603
+        except OSError as error:
+            raise LaunchFailed(str(error)) from error
+
+    def jobs(self) -> Mapping[str, JobState]:
+        codes = {run_id: child.poll() for run_id, child in self._children.items()}
+        return {run_id: JobState(alive=code is None, exit_code=code) for run_id, code in codes.items()}
+
+    def remove(self, run_id: str) -> None:
+        child = self._children.pop(run_id, None)
+        if child is None:
+            return
+        child.terminate()
+        try:
+            child.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

@@ -1,0 +1,172 @@
+"""What a job does: claim a run, perform it, keep what it came to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from rules.plugins import rules_digest
+from service.contract.errors import UserError
+from service.contract.request import BacktestRequest
+from service.contract.result import BacktestResult
+from service.contract.status import ExitCode, Reason
+from service.engine_adapter import Performed, run_backtest
+from service.figures import draw_figure
+from service.price_series import PriceSeries
+from service.runs import rule_of
+from service.store.price_store import PriceStore
+from service.store.run_store import Run, RunStore, StoredResult
+
+logger = logging.getLogger(__name__)
+
+RENEW_SECONDS = 20
+DATABASE_PATIENCE_SECONDS = 120
+
+
+class Stopped(BaseException):
+    """The job was told to end (SIGTERM); the run goes back to the queue."""
+
+
+@dataclass(frozen=True)
+class Software:
+    """Which code performs the run: provenance that may differ between runs of the same bytes."""
+
+    code_revision: str = ""
+    image: str = ""
+
+
+def perform(request: BacktestRequest, series: PriceSeries, software: Software) -> tuple[BacktestResult, Performed]:
+    """The result, figure and all, from a request and its prices alone; raises UserError."""
+    rule = rule_of(request.rule_id, request.params, validated=False)
+    logger.info("Backtest started: ticker=%s, rule=%s", request.ticker, request.rule_id)
+    performed = run_backtest(request, series, rule, rules_digest(rule))
+    png = draw_figure(performed.bars, performed.result.trades, f"{request.ticker}  {rule.rule_id}")
+    provenance = {**performed.result.provenance, "code_revision": software.code_revision, "image": software.image}
+    result = replace(performed.result, provenance=provenance).with_figure(png)
+    logger.info("Backtest completed: return=%.2f%%", result.total_return_pct)
+    return result, performed
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Performs runs that are recorded in a database; each call ends with an exit code of the contract."""
+
+    run_store: RunStore
+    price_store: PriceStore
+    software: Software = Software()
+    patience: float = DATABASE_PATIENCE_SECONDS
+
+    def work(self, request: BacktestRequest) -> int:
+        """Claims and performs the run, unless it has ended or somebody else holds it to its end."""
+        try:
+            attempt = self._claim(request.run_id)
+        except OperationalError:
+            logger.exception("The database is away")
+            return ExitCode.DATABASE_AWAY
+        if attempt is None:
+            return ExitCode.DONE
+        with _lease(self.run_store, request.run_id, attempt):
+            return self._attempt(request, attempt)
+
+    def _claim(self, run_id: str) -> int | None:
+        """Waits while another worker holds the run: leaving at once would end the job that the other runs in."""
+        name = f"{platform.node()}:{os.getpid()}"
+        while True:
+            attempt = self.run_store.claim(run_id, name)
+            if attempt is not None:
+                return attempt
+            run = self.run_store.get(run_id)
+            if run is None or run.status.final:
+                logger.info("Nothing to do: the run is %s", "not recorded" if run is None else run.status)
+                return None
+            time.sleep(1)
+
+    def _attempt(self, request: BacktestRequest, attempt: int) -> int:
+        try:
+            return self._perform(request, attempt)
+        except Stopped:
+            self.run_store.release(request.run_id, attempt)
+            logger.warning("Stopped: the run goes back to the queue")
+            return ExitCode.STOPPED
+        except UserError as error:
+            logger.warning("Refused: %s", error)
+            code, message = error.code, str(error)
+            self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, code, message))
+            return ExitCode.NO_DATA if code == Reason.NO_DATA else ExitCode.BAD_INPUT
+        except OperationalError:
+            logger.exception("The database went away")
+            return ExitCode.DATABASE_AWAY
+        except (
+            Exception
+        ):  # whatever the engine, a rule or a figure raised: the reason is saved, the trace is in the log
+            logger.exception("The engine failed")
+            message = "The backtest failed inside the engine; the log has the trace."
+            self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, Reason.ENGINE_ERROR, message))
+            return ExitCode.ENGINE_ERROR
+
+    def _perform(self, request: BacktestRequest, attempt: int) -> int:
+        run = self.run_store.get(request.run_id)
+        assert run is not None  # claimed a moment ago
+        if self._rules_differ(run, request):
+            message = "The rules of the worker are not those that the run was accepted with."
+            self.run_store.fail_attempt(request.run_id, attempt, Reason.RULES_MISMATCH, message)
+            return ExitCode.BAD_INPUT
+        series = self.price_store.read(run.prices_fingerprint)
+        assert series is not None  # never deleted
+        result, performed = perform(request, series, self.software)
+        stored = StoredResult(
+            replace(result, chart_base64=None).canonical(), performed.equity_csv(), result.chart_base64
+        )
+        if not self._patiently(lambda: self.run_store.finish(request.run_id, attempt, stored, _headline(result))):
+            logger.warning("The result is discarded: the run was taken away")
+        return ExitCode.DONE
+
+    def _rules_differ(self, run: Run, request: BacktestRequest) -> bool:
+        return rules_digest(rule_of(request.rule_id, request.params, validated=False)) != run.rules_digest
+
+    def _patiently(self, action: Callable[[], bool]) -> bool:
+        """Retries while the database is away, then lets its error through."""
+        deadline, pause = time.monotonic() + self.patience, 0.1
+        while True:
+            try:
+                return action()
+            except DBAPIError:
+                if time.monotonic() + pause > deadline:
+                    raise
+                logger.warning("The database is away; trying again in %.1f s", pause)
+                time.sleep(pause)
+                pause = min(pause * 2, 10)
+
+
+def _headline(result: BacktestResult) -> dict[str, float | int | None]:
+    names = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")
+    return {name: getattr(result, name) for name in names}
+
+
+@contextmanager
+def _lease(store: RunStore, run_id: str, attempt: int) -> Iterator[None]:
+    """Renews the lease while the body computes, without holding a connection in between."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(RENEW_SECONDS):
+            try:
+                store.renew(run_id, attempt)
+            except DBAPIError:
+                logger.warning("The lease could not be renewed: the database is away")
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,155 @@
+"""The use cases of the web: submit a run, see where it stands, read what it came to."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from rules.base_rule import BaseRule, InvalidRule
+from rules.plugins import installed_rules, rules_digest
+from rules.registry import BUILT_IN, rule_from_id
+from service.contract.errors import InvalidRequest, QueueFull, RunConflict, RunNotFound
+from service.contract.request import BacktestRequest, parse_request
+from service.contract.result import BacktestResult, failed_result
+from service.contract.status import HINTS, Reason, RunStatus, Status
+from service.engine_adapter import check_window, window
+from service.store.price_store import PriceStore, Ticker
+from service.store.run_store import Run, RunStore, StoredResult
+
+HOW_TO_ADD = "python scripts/data_loader.py"
+
+
+def rule_of(rule_id: str, params: Mapping[str, Any], *, validated: bool) -> BaseRule:
+    """The rule a request names, plug-ins looked up only when it is none of ours; raises InvalidRequest."""
+    try:
+        try:
+            return rule_from_id(rule_id, params)
+        except InvalidRule:
+            every = installed_rules(validated)
+            if len(every) == len(BUILT_IN):
+                raise
+            return rule_from_id(rule_id, params, every)
+    except InvalidRule as error:
+        raise InvalidRequest(error.template, **error.values) from None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The service as the web sees it."""
+
+    run_store: RunStore
+    price_store: PriceStore
+    max_pending: int = 1000
+
+    def submit(self, document: object) -> tuple[Run, bool]:
+        """Records the run that `document` (contract request v1) asks for; the row and whether it is new.
+
+        The same run_id with the same request gives the same row. Raises InvalidRequest, NoData, RunConflict or
+        QueueFull, and then nothing is stored.
+        """
+        if isinstance(document, dict):
+            document = {"run_id": str(uuid.uuid4()), **document}
+        request = parse_request(document)
+        known = self.run_store.get(request.run_id)
+        if known is not None:
+            return self._same(known, request), False
+        rule = rule_of(request.rule_id, request.params, validated=True)
+        ticker = self._ticker(request.ticker)
+        self._check_window(request, rule, ticker)
+        self._check_queue()
+        row = self._row(request, rule, ticker)
+        added = self.run_store.add(row)
+        return (self.run(request.run_id), True) if added else (self._same(self.run(request.run_id), request), False)
+
+    def _row(self, request: BacktestRequest, rule: BaseRule, ticker: Ticker) -> dict[str, Any]:
+        return {
+            "run_id": request.run_id,
+            "request": request.canonical(),
+            "ticker": request.ticker,
+            "rule_id": rule.rule_id,
+            "prices_fingerprint": ticker.fingerprint,
+            "rules_digest": rules_digest(rule),
+        }
+
+    def _same(self, known: Run, request: BacktestRequest) -> Run:
+        if known.request != request.canonical():
+            raise RunConflict(request.run_id)
+        return known
+
+    def _ticker(self, name: str) -> Ticker:
+        ticker = self.price_store.ticker(name)
+        if ticker is None:
+            names = [known.ticker for known in self.price_store.tickers()]
+            near = get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
+            if not near:
+                template = "There are no prices yet; add some with {command}."
+                raise InvalidRequest(template, command=HOW_TO_ADD)
+            template = (
+                'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers {ticker}.'
+            )
+            raise InvalidRequest(template, ticker=name, near=", ".join(near), command=HOW_TO_ADD)
+        return ticker
+
+    def _check_window(self, request: BacktestRequest, rule: BaseRule, ticker: Ticker) -> None:
+        series = self.price_store.read(ticker.fingerprint)
+        assert series is not None  # the catalogue's foreign key says so
+        bars = len(window(series, request.start_date, request.end_date))
+        check_window(request, rule, bars, ticker.first_day, ticker.last_day)
+
+    def _check_queue(self) -> None:
+        waiting = self.run_store.pending_count()
+        if waiting >= self.max_pending:
+            raise QueueFull(waiting)
+
+    def run(self, run_id: str) -> Run:
+        """The row; raises RunNotFound."""
+        run = self.run_store.get(run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        return run
+
+    def status(self, run_id: str) -> RunStatus:
+        """Status v1 of a run; raises RunNotFound."""
+        run = self.run(run_id)
+        waiting = run.status == Status.PENDING and run.launched_at is None
+        return RunStatus(
+            run_id=run.run_id,
+            status=run.status,
+            reason=run.reason,
+            hint=HINTS.get(Reason(run.reason)) if run.reason in list(Reason) else None,
+            attempt=run.attempt,
+            queue_position=self.run_store.queue_position(run) if waiting else None,
+            created_at=_iso(run.created_at),
+            started_at=_iso(run.started_at),
+            finished_at=_iso(run.finished_at),
+            poll_after_s=None if run.status.final else 1.0,
+        )
+
+    def result(self, run: Run) -> BacktestResult:
+        """Result v1 of a run that has ended, its figure inline."""
+        stored = self.run_store.result(run.run_id) if run.status == Status.COMPLETED else None
+        if stored is None:
+            code = "CancelledByUser" if run.status == Status.CANCELLED else run.reason
+            return failed_result(run.run_id, code, run.message)
+        return result_from_store(stored)
+
+    def equity_csv(self, run: Run) -> str:
+        """The equity table of a completed run; raises RunNotFound when there is none."""
+        stored = self.run_store.result(run.run_id)
+        if stored is None:
+            raise RunNotFound(run.run_id)
+        return stored.equity_csv
+
+
+def result_from_store(stored: StoredResult) -> BacktestResult:
+    """Result v1 as it was when the run was performed."""
+    return BacktestResult(**{**json.loads(stored.result), "chart_base64": stored.chart_base64})
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.replace(tzinfo=UTC).isoformat()

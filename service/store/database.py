@@ -1,0 +1,62 @@
+"""The connection: SQLite on a laptop, MySQL in a cluster, the same statements on both."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Connection, DateTime, Engine, Integer, create_engine, event, literal, make_url
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+from scripts.config import Config
+
+
+class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled like one
+    """The database's clock in UTC, some whole seconds from now."""
+
+    type = DateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: int = 0) -> None:
+        super().__init__(literal(seconds, Integer))
+
+
+@compiles(utc_in, "sqlite")
+def _in_sqlite(element: utc_in, compiler: Any, **options: Any) -> str:
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {compiler.process(element.clauses, **options)} || ' seconds')"
+
+
+@compiles(utc_in, "mysql")
+def _in_mysql(element: utc_in, compiler: Any, **options: Any) -> str:
+    return f"(UTC_TIMESTAMP(6) + INTERVAL {compiler.process(element.clauses, **options)} SECOND)"
+
+
+def connect(config: Config) -> Engine:
+    """An engine for the configured database; nothing is opened yet.
+
+    Every transaction that writes begins with a write: in SQLite one that read first could not wait for another writer.
+    """
+    url = make_url(config.database_url)
+    if url.get_backend_name() == "mysql":
+        return create_engine(
+            url.set(password=config.db_password),
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": 5, "init_command": "SET time_zone='+00:00'"},
+        )
+    engine = create_engine(url, connect_args={"timeout": 30})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself: "begin" above does
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))

@@ -1,0 +1,81 @@
+"""Price series in the database: written once, read by fingerprint, the same bytes everywhere."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from service.price_series import PriceSeries, series_from_content
+from service.store.database import utc_in
+from service.store.tables import price_series, tickers
+
+
+@dataclass(frozen=True)
+class Ticker:
+    """What the catalogue says of a ticker: its current series and the range of its bars."""
+
+    ticker: str
+    fingerprint: str
+    source: str
+    first_day: date
+    last_day: date
+    bars: int
+
+
+class PriceStore:
+    """The price series of one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def save(self, series: PriceSeries) -> str:
+        """Stores the series if it is new and makes it the current one of its ticker, or does nothing at all."""
+        row = {
+            "ticker": series.ticker,
+            "fingerprint": series.fingerprint,
+            "source": series.source,
+            "first_day": series.first.isoformat(),
+            "last_day": series.last.isoformat(),
+            "bars": len(series.data),
+        }
+        with self._engine.begin() as connection:
+            self._add(connection, series)
+            connection.execute(delete(tickers).where(tickers.c.ticker == series.ticker))
+            connection.execute(insert(tickers).values(row))
+        return series.fingerprint
+
+    def _add(self, connection: Connection, series: PriceSeries) -> None:
+        content = zlib.compress(series.content, 6)
+        try:
+            with connection.begin_nested():
+                row = {"fingerprint": series.fingerprint, "content": content, "created_at": utc_in()}
+                connection.execute(insert(price_series).values(row))
+        except IntegrityError:
+            pass  # the same content is there already
+
+    def read(self, fingerprint: str) -> PriceSeries | None:
+        """The series with this fingerprint."""
+        with self._engine.connect() as connection:
+            content = connection.scalar(select(price_series.c.content).where(price_series.c.fingerprint == fingerprint))
+        return None if content is None else series_from_content(zlib.decompress(content))
+
+    def ticker(self, ticker: str) -> Ticker | None:
+        """The catalogue's entry of one ticker."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(tickers).where(tickers.c.ticker == ticker)).one_or_none()
+        return None if row is None else _ticker(row)
+
+    def tickers(self) -> list[Ticker]:
+        """The catalogue, by name."""
+        with self._engine.connect() as connection:
+            return [_ticker(row) for row in connection.execute(select(tickers).order_by(tickers.c.ticker))]
+
+
+def _ticker(row: object) -> Ticker:
+    values = dict(row._mapping)  # type: ignore[attr-defined]
+    days = {name: date.fromisoformat(values[name]) for name in ("first_day", "last_day")}
+    return Ticker(**{**values, **days})

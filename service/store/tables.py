@@ -1,0 +1,108 @@
+"""The tables. Results and figures stand in tables of their own: listing and polling never touch them.
+
+The view `backtest_results` over them is in the migrations.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import mysql
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"}
+)
+
+Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER only
+Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")  # UTC
+Sha256 = String(64)
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Key, primary_key=True, autoincrement=True),  # the order of arrival
+    Column("run_id", String(36), nullable=False, unique=True),
+    Column("request", Text, nullable=False),  # canonical JSON, defaults filled in
+    Column("ticker", String(15), nullable=False),
+    Column("rule_id", String(200), nullable=False),  # as performed
+    Column("prices_fingerprint", Sha256, nullable=False),
+    Column("rules_digest", Sha256, nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("reason", String(40)),
+    Column("message", Text),
+    Column("attempt", Integer, nullable=False, default=0),  # raised by every claim
+    Column("launches", Integer, nullable=False, default=0),  # raised by every launch
+    Column("claimed_by", String(100)),
+    Column("lease_until", Moment),
+    Column("created_at", Moment, nullable=False),
+    Column("launched_at", Moment),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Column("total_return_pct", Double),
+    Column("sharpe_ratio", Double),
+    Column("max_drawdown_pct", Double),
+    Column("num_trades", Integer),
+    Index(None, "status", "id"),
+    mysql_charset="utf8mb4",
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("result", LongText, nullable=False),  # canonical JSON without the figure
+    Column("equity_csv", Blob, nullable=False),  # zlib
+    mysql_charset="utf8mb4",
+)
+
+figures = Table(
+    "figures",
+    metadata,
+    Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("chart_base64", LongText, nullable=False),  # data:image/png;base64,...
+    mysql_charset="utf8mb4",
+)
+
+price_series = Table(
+    "price_series",
+    metadata,
+    Column("fingerprint", Sha256, primary_key=True),
+    Column("content", Blob, nullable=False),  # zlib; never changed
+    Column("created_at", Moment, nullable=False),
+    mysql_charset="utf8mb4",
+)
+
+tickers = Table(
+    "tickers",
+    metadata,
+    Column("ticker", String(15), primary_key=True),
+    Column("fingerprint", Sha256, ForeignKey("price_series.fingerprint"), nullable=False),  # the current series
+    Column("source", String(200), nullable=False),
+    Column("first_day", String(10), nullable=False),
+    Column("last_day", String(10), nullable=False),
+    Column("bars", Integer, nullable=False),
+    mysql_charset="utf8mb4",
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("holder", String(100), nullable=False),
+    Column("until", Moment, nullable=False),
+    mysql_charset="utf8mb4",
+)

@@ -1,0 +1,41 @@
+"""The routes that answer in JSON only."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, g, jsonify
+
+from rules.plugins import installed_rules
+from service.web.pages import runs
+from service.web.presentation import rule_document
+
+bp = Blueprint("api", __name__)
+
+
+@bp.get("/status/<run_id>")
+def status(run_id: str) -> Response:
+    """Status v1: one indexed row, never a look at the jobs."""
+    g.run_id = run_id
+    return jsonify(runs().status(run_id).document())
+
+
+@bp.get("/rules")
+def rules() -> Response:
+    """The catalogue of rules with their parameters."""
+    return jsonify(rules=[rule_document(rule) for rule in installed_rules(True).values()])
+
+
+@bp.get("/tickers")
+def tickers() -> Response:
+    """The catalogue of price series."""
+    known = [
+        {
+            "ticker": ticker.ticker,
+            "first_day": ticker.first_day.isoformat(),
+            "last_day": ticker.last_day.isoformat(),
+            "bars": ticker.bars,
+            "source": ticker.source,
+            "prices_fingerprint": ticker.fingerprint,
+        }
+        for ticker in runs().price_store.tickers()
+    ]
+    return jsonify(tickers=known)

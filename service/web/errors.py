@@ -1,0 +1,71 @@
+"""Every error as one JSON shape or one page; traces go to the log only."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException
+
+from service.contract.errors import QueueFull, RunConflict, RunNotFound, UserError
+from service.web.texts import sentence, text
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[type[UserError], int] = {RunNotFound: 404, RunConflict: 409, QueueFull: 429}
+SENTENCES = {
+    404: ("NotFound", "There is no such page."),
+    405: ("MethodNotAllowed", "This address does not take that method."),
+    413: ("TooLarge", "The request is too large; a backtest request has a few hundred bytes."),
+    415: ("WrongType", "Send the request as application/json or as a form."),
+}
+UNAVAILABLE = "The database is away; try again in a moment."
+INTERNAL = "Internal server error; an operator finds the reason in the log by the run_id."
+
+
+def wants_json() -> bool:
+    """Browsers ask for text/html; everybody else gets JSON."""
+    return "text/html" not in request.accept_mimetypes.values()
+
+
+def install(app: Flask) -> None:
+    """Registers one handler per kind of error."""
+    app.register_error_handler(UserError, _user_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(DBAPIError, _database_away)
+    app.register_error_handler(Exception, _crash)
+
+
+def _user_error(error: UserError) -> Response:
+    response = answer(STATUS.get(type(error), 400), error.code, sentence(error))
+    if isinstance(error, QueueFull):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    code, message = SENTENCES.get(status, ("BadInput" if status < 500 else "InternalError", error.name + "."))
+    return answer(status, code, text(message))
+
+
+def _database_away(error: DBAPIError) -> Response:
+    logger.exception("The database is away")
+    return answer(503, "DatabaseAway", text(UNAVAILABLE))
+
+
+def _crash(error: Exception) -> Response:
+    logger.exception("Unhandled error")
+    return answer(500, "InternalError", text(INTERNAL))
+
+
+def answer(status: int, code: str, message: str) -> Response:
+    """The one shape: error, code, run_id; a page for browsers."""
+    run_id = g.get("run_id")
+    if wants_json():
+        response = jsonify(error=message, code=code, run_id=run_id)
+    else:
+        response = make_response(render_template("error.html", status=status, message=message, run_id=run_id))
+    response.status_code = status
+    return response

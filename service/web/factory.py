@@ -1,0 +1,55 @@
+"""Puts the web application together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from flask import Flask, Response, g, request
+
+from scripts.config import ROOT
+from scripts.logger_config import run_context
+from service.runs import Runs
+from service.web import api, errors, health, pages, texts
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def create_app(runs: Runs, schema_is_current: Callable[[], bool], max_body_bytes: int = 65_536) -> Flask:
+    """The application around a service; it keeps nothing on disk and nothing between two requests."""
+    app = Flask("service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app.config.update(MAX_CONTENT_LENGTH=max_body_bytes, MAX_FORM_MEMORY_SIZE=max_body_bytes)
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.extensions.update(runs=runs, schema_is_current=schema_is_current)
+    for part in (pages, api, health):
+        app.register_blueprint(part.bp)
+    errors.install(app)
+    texts.install(app)
+    app.after_request(_add_headers)
+    _log_with_run_id(app)
+    return app
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _log_with_run_id(app: Flask) -> None:
+    """Lines logged while a run's own address is served carry its run_id."""
+
+    @app.before_request
+    def enter() -> None:
+        g.context = ExitStack()
+        g.context.enter_context(run_context((request.view_args or {}).get("run_id", "-")))
+
+    @app.teardown_request
+    def leave(_: BaseException | None) -> None:
+        if "context" in g:
+            g.context.close()

@@ -1,0 +1,69 @@
+"""Page texts in the reader's language: English sentences are the keys, `translations/<language>.po` has the others."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from gettext import NullTranslations
+from pathlib import Path
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import Translations
+from flask import Flask, Response, g, request
+
+from service.contract.errors import UserError
+
+LANGUAGES = {"en": "English", "ko": "한국어"}
+COOKIE = "lang"
+HERE = Path(__file__).parent / "translations"
+
+
+@cache
+def catalogue(language: str) -> NullTranslations:
+    """The texts of one language, compiled in memory; English needs none."""
+    path = HERE / f"{language}.po"
+    if not path.is_file():
+        return NullTranslations()
+    compiled = io.BytesIO()
+    with path.open("rb") as file:
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def language() -> str:
+    """By the switch (`?lang=`, then its cookie), else by the browser."""
+    chosen = request.args.get(COOKIE) or request.cookies.get(COOKIE, "")
+    return chosen if chosen in LANGUAGES else request.accept_languages.best_match(list(LANGUAGES)) or "en"
+
+
+def text(message: str) -> str:
+    """The message in the reader's language."""
+    return catalogue(g.setdefault("language", language())).gettext(message)
+
+
+def plural(one: str, many: str, count: int) -> str:
+    """As `text`, by count."""
+    return catalogue(g.setdefault("language", language())).ngettext(one, many, count)
+
+
+def sentence(error: UserError) -> str:
+    """An error's sentence in the reader's language; its values are filled in after the translation."""
+    values = {name: text(value) if isinstance(value, str) else value for name, value in error.values.items()}
+    return text(error.template).format(**values)
+
+
+def install(app: Flask) -> None:
+    """Gives templates `_` and the list of languages, and keeps the choice in a cookie."""
+    app.jinja_env.add_extension("jinja2.ext.i18n")
+    app.jinja_env.install_gettext_callables(text, plural, newstyle=True)  # type: ignore[attr-defined]
+    app.context_processor(lambda: {"language": language(), "languages": LANGUAGES})
+    app.after_request(_keep_choice)
+
+
+def _keep_choice(response: Response) -> Response:
+    response.vary.update(("Accept-Language", "Cookie"))
+    if request.args.get(COOKIE) in LANGUAGES:
+        response.set_cookie(COOKIE, request.args[COOKIE], max_age=31_536_000, httponly=True, samesite="Lax")
+    return response

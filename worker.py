@@ -1,0 +1,73 @@
+"""Performs one run: the request from the environment, the result into the database (or, without one, to stdout)."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from scripts.config import Config, job_environment, load_config
+from scripts.logger_config import run_context, set_up_logging
+from service.contract.errors import UserError
+from service.contract.request import FIELDS, BacktestRequest, request_from_text
+from service.contract.status import ExitCode
+from service.perform import Software, Stopped, Worker, perform
+from service.price_series import UnreadablePrices, read_csv
+
+logger = logging.getLogger("worker")
+
+
+def main() -> int:
+    """Answers with an exit code of the contract (service/contract/status.py)."""
+    config = load_config()
+    environment = job_environment()
+    fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
+    recorded = "run_id" in fields and has_database(config)
+    set_up_logging(config.log_level if recorded else "ERROR", config.log_format)
+    try:
+        request = request_from_text({"run_id": "00000000-0000-4000-8000-000000000000", **fields})
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    with run_context(request.run_id):
+        return work(request, config) if recorded else print_result(request, config)
+
+
+def has_database(config: Config) -> bool:
+    """SQLite counts once its file is there: the web or the controller made it."""
+    return bool(config.db_host) or Path(config.database_url.removeprefix("sqlite:///") or "/").is_file()
+
+
+def work(request: BacktestRequest, config: Config) -> int:
+    """Performs the recorded run."""
+    from service.store.database import connect
+    from service.store.price_store import PriceStore
+    from service.store.run_store import RunStore
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    engine = connect(config)
+    software = Software(config.code_revision, config.image)
+    return Worker(RunStore(engine, config.lease_seconds), PriceStore(engine), software).work(request)
+
+
+def stop(number: int, frame: object) -> None:
+    raise Stopped
+
+
+def print_result(request: BacktestRequest, config: Config) -> int:
+    """Performs the run on PRICES_DIR/<ticker>.csv and prints result v1."""
+    path = Path(config.prices_dir) / f"{request.ticker}.csv"
+    try:
+        series = read_csv(path, request.ticker, source=path.name)
+        print(perform(request, series, Software(config.code_revision, config.image))[0].canonical())
+    except UnreadablePrices as error:
+        print(f"No prices of {request.ticker} in {path}: {error}", file=sys.stderr)
+        return ExitCode.NO_DATA
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.NO_DATA if error.code == "NoData" else ExitCode.BAD_INPUT
+    return ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
