@@ -1,4 +1,4 @@
-"""The promised tree is there, its functions and files are of readable size, and imports follow the table in CLAUDE.md."""
+"""The promised tree is there, functions and files are of readable size, imports follow the table in CLAUDE.md."""
 
 import ast
 import subprocess

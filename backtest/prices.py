@@ -91,7 +91,7 @@ def checked_signals(signals: object, index: pd.DatetimeIndex) -> NDArray[np.int8
         raise InvalidSignals(f"expected {len(index)} signals, one per bar, got the shape {values.shape}")
     if values.dtype != np.int8:
         values = _as_numbers(values)
-    wrong = np.abs(values) > 1 if values.dtype == np.int8 else ~np.isin(values, (-1.0, 0.0, 1.0))
+    wrong = (values != 0) & (values != 1) & (values != -1)
     if wrong.any():
         bar = int(wrong.argmax())
         raise InvalidSignals(f"bar {bar} ({index[bar]}): {values[bar]} is no signal; use BUY 1, SELL -1 or HOLD 0")

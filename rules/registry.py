@@ -37,7 +37,7 @@ BUILT_IN: Mapping[str, type[BaseRule]] = {
     "BREAKOUT": Breakout,
 }
 
-_NUMBERED = re.compile(r"(?P<name>.*?)(?P<numbers>(?:_-?[0-9]{1,12}(?:\.[0-9]{1,12})?)*)", re.ASCII | re.DOTALL)
+_NUMBERED = re.compile(r"(?P<name>.*?)(?P<numbers>(?:_-?[0-9]{1,12}(?:\.[0-9]{1,30})?)*)", re.ASCII | re.DOTALL)
 _COMPOSITE = re.compile(r"(?P<mode>[A-Za-z]+)\((?P<members>.*)\)", re.ASCII | re.DOTALL)
 
 Rules = Mapping[str, type[BaseRule]]

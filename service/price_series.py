@@ -74,7 +74,7 @@ def read_csv(file: Path | IO[str], ticker: str, source: str) -> PriceSeries:
     Rows stay in the file's order, faults and all: the data gate judges them. Raises UnreadablePrices.
     """
     try:
-        table = pd.read_csv(file, float_precision="round_trip")
+        table = pd.read_csv(file)
     except (ValueError, OSError) as error:
         raise UnreadablePrices(f"it cannot be read as CSV: {error}") from None
     named = {str(name).strip().lower(): name for name in table.columns}

@@ -1,0 +1,35 @@
+"""What is frozen stays as it is: the engine's files and the contracts' schemas, by SHA-256.
+
+Results of the past can only be reproduced, and old clients only served, while these bytes stand. Until release 0.1.0 a
+change to the engine needs a new ENGINE_VERSION, its reason in CHANGELOG.md and the golden numbers unchanged or
+explained; afterwards none is allowed: write a wrapper (service/enhanced_engine.py). A schema is never changed: add a v2.
+"""
+
+import hashlib
+
+import pytest
+
+from scripts.config import ROOT
+
+FROZEN = {
+    "backtest/__init__.py": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "backtest/engine.py": "8531944d0b78f34433860bf195e07490248c2983704814a82ec5b878a1f0b48d",
+    "backtest/kernel.py": "1435ec95110283263b4388c4aade1fd807e57f384a8a1191d500be4671411518",
+    "backtest/metrics.py": "0b882f761757dc3ee6ea0fa0fccefeeaa0e5ddb59824f54d8de740832143bef8",
+    "backtest/prices.py": "8fe1a3f6f20db9eb3de64816668e4c959556452d32edd1285d9a3c33b6454eab",
+    "backtest/trades.py": "90a0bdd123c4ace368351f494c528e4ce476ed631cbff64f762c2e478ef6885d",
+    "service/contract/request.v1.json": "3192769b29b3d3a1fa7bafbba2cf8b14a1a8054e41c8e28acaa1e6f682506e52",
+    "service/contract/result.v1.json": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
+    "service/contract/status.v1.json": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_frozen(name: str) -> None:
+    assert hashlib.sha256((ROOT / name).read_bytes()).hexdigest() == FROZEN[name]
+
+
+def test_nothing_of_the_engine_is_left_out() -> None:
+    engine = {f"backtest/{path.name}" for path in (ROOT / "backtest").glob("*.py")}
+    schemas = {f"service/contract/{path.name}" for path in (ROOT / "service" / "contract").glob("*.json")}
+    assert set(FROZEN) == engine | schemas
