@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
+MAX_DECIMALS = 12  # of a parameter: it must have a rule_id that people can write
+
 
 class Signal(IntEnum):
     """What a rule asks for after a bar's close: BUY be long, SELL be flat (or short), HOLD keep."""
@@ -62,6 +64,8 @@ class Parameter:
             raise InvalidRule("{rule}: {name} must be between {low} and {high}, got {value}.", **where, **bounds)
         if self.whole and value != int(value):
             raise InvalidRule("{rule}: {name} must be a whole number, got {value}.", **where)
+        if len(number_text(value).partition(".")[2]) > MAX_DECIMALS:
+            raise InvalidRule("{rule}: {name} has at most {most} decimals, got {value}.", most=MAX_DECIMALS, **where)
         return int(value) if self.whole else float(value)
 
 

@@ -37,7 +37,7 @@ BUILT_IN: Mapping[str, type[BaseRule]] = {
     "BREAKOUT": Breakout,
 }
 
-_NUMBERED = re.compile(r"(?P<name>.*?)(?P<numbers>(?:_-?[0-9]{1,12}(?:\.[0-9]{1,30})?)*)", re.ASCII | re.DOTALL)
+_NUMBERED = re.compile(r"(?P<name>.*?)(?P<numbers>(?:_-?[0-9]{1,12}(?:\.[0-9]{1,12})?)*)", re.ASCII | re.DOTALL)
 _COMPOSITE = re.compile(r"(?P<mode>[A-Za-z]+)\((?P<members>.*)\)", re.ASCII | re.DOTALL)
 
 Rules = Mapping[str, type[BaseRule]]
@@ -50,9 +50,16 @@ def rule_from_id(rule_id: str, params: Mapping[str, object] | None = None, rules
     """
     if len(rule_id) > MAX_RULE_ID:
         raise InvalidRule("A rule_id has at most {most} characters, got {count}.", most=MAX_RULE_ID, count=len(rule_id))
+    rule = _rule(rule_id, params or {}, rules)
+    if len(rule.rule_id) > MAX_RULE_ID:  # short names stand for long ones with their defaults
+        raise InvalidRule("With its numbers the rule_id has more than {most} characters.", most=MAX_RULE_ID)
+    return rule
+
+
+def _rule(rule_id: str, params: Mapping[str, object], rules: Rules) -> BaseRule:
     composite = _COMPOSITE.fullmatch(rule_id)
     if composite is None:
-        return _plain(rule_id, params or {}, rules)
+        return _plain(rule_id, params, rules)
     if params:
         raise InvalidRule("A combination takes no params: write the numbers into its rules.")
     if "(" in composite["members"]:

@@ -18,17 +18,17 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, import from the root
 
-import pandas as pd  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import pandas as pd
+from tqdm import tqdm
 
-from scripts.config import load_config  # noqa: E402
-from service.contract.documents import schema  # noqa: E402
-from service.contract.request import SCHEMA  # noqa: E402
-from service.price_checks import check_prices  # noqa: E402
-from service.price_series import COLUMNS, PriceSeries, UnreadablePrices, read_csv  # noqa: E402
-from service.store.database import connect  # noqa: E402
-from service.store.migrate import migrate  # noqa: E402
-from service.store.price_store import PriceStore  # noqa: E402
+from scripts.config import load_config
+from service.contract.documents import schema
+from service.contract.request import SCHEMA
+from service.price_checks import check_prices
+from service.price_series import COLUMNS, PriceSeries, UnreadablePrices, read_csv
+from service.store.database import connect
+from service.store.migrate import migrate
+from service.store.price_store import PriceStore
 
 TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
 

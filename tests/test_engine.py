@@ -235,7 +235,7 @@ print(hashlib.sha256(b"".join(out)).hexdigest())
 def test_same_bytes_in_any_process() -> None:
     digests = set()
     for seed, threads in (("0", "1"), ("1", "2"), ("4242", "4")):
-        threading = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        threading = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         environment = {**os.environ, "PYTHONHASHSEED": seed, **threading}
         command = [sys.executable, "-c", DIGEST]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

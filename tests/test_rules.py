@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,9 @@ GOOG = prices()
 def numbers(rule: type[BaseRule]) -> st.SearchStrategy[dict[str, float]]:
     """Random valid parameters."""
     each = {
-        p.name: st.integers(int(p.low), min(int(p.high), 120)) if p.whole else st.floats(p.low, p.high, allow_nan=False)
+        p.name: st.integers(int(p.low), min(int(p.high), 120))
+        if p.whole
+        else st.floats(p.low, p.high).map(lambda x: round(x, 12))
         for p in rule.metadata.parameters
     }
     return st.fixed_dictionaries(each).filter(
@@ -91,6 +94,8 @@ def test_params_override_numbers_by_name() -> None:
         ("RSI", {"oversold": float("inf")}, "RSI: oversold must be between 0 and 100, got inf."),
         ("RSI", {"period": 10**400}, "RSI: period must be between 2 and 1000, got 1000"),
         ("RSI", {"period": 10**9000}, "got a number of thousands of digits."),
+        ("BB", {"width": 1 / 3}, "BB: width has at most 12 decimals, got 0.3333333333333333."),
+        ("RSI", {"oversold": 1e-154}, "RSI: oversold has at most 12 decimals, got 1e-154."),
         ("BB_20_1e3", {}, 'There is no rule "BB_20_1e3"'),
         ("BB_20_\u0662", {}, "There is no rule"),
         ("RSI_14_30_70\n", {}, "There is no rule"),
@@ -107,6 +112,14 @@ def test_params_override_numbers_by_name() -> None:
 def test_refusals(rule_id: str, params: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidRule, match=re.escape(sentence)):
         rule_from_id(rule_id, params)
+
+
+def test_a_short_text_that_stands_for_a_long_one() -> None:
+    class Long(BUILT_IN["RSI"]):  # type: ignore[misc, valid-type]
+        metadata = replace(BUILT_IN["RSI"].metadata, name="A_RULE_WITH_A_LONG_NAME_")
+
+    with pytest.raises(InvalidRule, match="With its numbers the rule_id has more than 200 characters"):
+        rule_from_id("ALL(" + ",".join(["LONG"] * 8) + ")", {}, {"LONG": Long})
 
 
 def test_rules_are_refused_as_members_of_a_nested_combination() -> None:

@@ -124,7 +124,10 @@ def _sentence(fault: ValidationError, document: Mapping[str, Any]) -> InvalidReq
 def _wrong(name: str, path: str, value: object) -> InvalidRequest:
     what = schema(SCHEMA)["properties"][name]["description"] if path == name else "a finite number"
     return InvalidRequest(
-        "{field} must be {what}; got {value}.", field=_short(path), what=what, value=_short(_shown(value))
+        "{field} must be {what}; got {value}.",
+        field=_short(path),
+        what=what,
+        value=_short(json.dumps(value, ensure_ascii=False)),
     )
 
 
@@ -138,13 +141,6 @@ def _date(document: Mapping[str, Any], name: str) -> date:
         return date.fromisoformat(document[name])
     except ValueError:
         raise _wrong(name, name, document[name]) from None
-
-
-def _shown(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except ValueError:  # an integer of more digits than Python prints
-        return "a number of thousands of digits"
 
 
 def _short(text: str) -> str:

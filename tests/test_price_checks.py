@@ -1,0 +1,138 @@
+"""The data gate: nine defects of nine found, no false alarm on the bundled prices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from service.price_checks import check_prices
+from tests.conftest import TICKERS, prices
+
+CLEAN = prices("AAPL").iloc[200:500]
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def cell(row: int, column: str, value: float) -> Change:
+    def change(data: pd.DataFrame) -> pd.DataFrame:
+        data.iloc[row, data.columns.get_loc(column)] = value
+        return data
+
+    return change
+
+
+def split(data: pd.DataFrame) -> pd.DataFrame:
+    data.iloc[150:, :4] /= 2
+    data.iloc[150:, 4] *= 2
+    return data
+
+
+def spike(data: pd.DataFrame) -> pd.DataFrame:
+    data.iloc[150, :4] *= 100
+    return data
+
+
+DEFECTS: dict[str, tuple[Change, str, str]] = {
+    "NaN close": (cell(100, "Close", np.nan), "error", "NotANumber"),
+    "duplicate date": (lambda d: d.iloc[[*range(100), 99, *range(100, 300)]], "error", "DuplicateDate"),
+    "unsorted": (lambda d: d.iloc[[*range(99), 100, 99, *range(101, 300)]], "error", "Unsorted"),
+    "high below low": (lambda d: d.assign(High=d["High"].where(d.index != d.index[100], d["Low"] / 2)), "error", "HighBelowLow"),
+    "price 0": (cell(100, "Low", 0.0), "error", "NotPositive"),
+    "price -5": (cell(100, "Open", -5.0), "error", "NotPositive"),
+    "unadjusted split": (split, "warning", "SplitShapedJump"),
+    "spike": (spike, "warning", "Spike"),
+    "a month missing": (lambda d: d.drop(d.index[100:121]), "warning", "MissingSessions"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_every_defect_is_found(defect: str) -> None:
+    change, severity, code = DEFECTS[defect]
+    found = check_prices(change(CLEAN.copy()), "AAPL")
+    assert [(f.severity, f.code) for f in found if f.code == code] == [(severity, code)], found
+    assert all(f.severity == severity for f in found)
+    day = next(f.day for f in found if f.code == code)
+    assert day is not None
+    assert (
+        abs(
+            CLEAN.index.get_indexer([pd.Timestamp(day)], method="nearest")[0]
+            - (150 if defect in ("unadjusted split", "spike") else 100)
+        )
+        <= 1
+    )
+
+
+def test_the_clean_file_is_clean() -> None:
+    assert check_prices(CLEAN, "AAPL") == []
+
+
+KNOWN = {
+    # what data/SOURCES.md lists, and nothing else
+    "ABBV": {"TinyVolume": ["2012-12-24"]},
+    "GOOG": {"TinyVolume": ["2014-03-27", "2014-03-28", "2014-03-31", "2014-04-01", "2014-04-02"]},
+    "SPY": {
+        "TinyVolume": ["2001-03-06", "2001-03-14", "2007-05-11", "2007-05-14", "2007-05-15", "2007-05-16", "2007-05-17"]
+    },
+}
+
+
+@pytest.mark.parametrize("ticker", TICKERS)
+def test_no_false_alarm_on_the_bundled_prices(ticker: str) -> None:
+    found: dict[str, list[str | None]] = {}
+    for finding in check_prices(prices(ticker), ticker):
+        assert finding.severity == "warning"
+        found.setdefault(finding.code, []).append(finding.day)
+    if ticker == "MSFT":
+        assert found.pop("MissingSessions") == ["1998-10-29", "1999-11-16"]
+        assert found.pop("ZeroVolume") == ["2010-04-26"]
+        assert all(day is not None and day < "1990" for day in found.pop("Stale"))
+    assert found == KNOWN.get(ticker, {})
+
+
+def one(data: pd.DataFrame, ticker: str = "AAPL") -> tuple[str, str | None]:
+    (finding,) = check_prices(data, ticker)
+    return finding.code, finding.day
+
+
+def test_other_faults() -> None:
+    day = str(CLEAN.index[100].date())
+    assert one(cell(100, "Close", 1e9)(CLEAN.copy())) == ("OutsideRange", day)
+    assert one(cell(100, "Volume", -1.0)(CLEAN.copy())) == ("NotPositive", day)
+    assert one(cell(100, "Volume", 0.0)(CLEAN.copy())) == ("ZeroVolume", day)
+    assert one(CLEAN.assign(Volume=0.0)) == ("NoVolume", None)
+    assert one(CLEAN.iloc[:1]) == ("TooShort", None)
+    assert one(CLEAN.iloc[:0]) == ("TooShort", None)
+
+
+def test_reverse_splits_and_other_ratios() -> None:
+    for ratio in (1.5, 3, 7, 10, 1 / 4):
+        data = CLEAN.copy()
+        data.iloc[150:, :4] *= ratio
+        (finding,) = [f for f in check_prices(data) if f.code == "SplitShapedJump"]
+        assert (f"{ratio:g}:1" if ratio > 1 else f"1:{1 / ratio:g}") in finding.message
+
+
+def test_a_stale_tail() -> None:
+    data = CLEAN.copy()
+    data.iloc[-6:, :4] = data.iloc[-7, :4].to_numpy()
+    (finding,) = check_prices(data, "AAPL")
+    assert (finding.code, finding.day) == ("Stale", str(data.index[-7].date()))
+    assert "7 identical bars at the end" in finding.message
+
+
+def test_weekends_weekly_bars_and_other_exchanges() -> None:
+    codes = {finding.code for finding in check_prices(CLEAN.iloc[::5], "AAPL")}
+    assert codes == {"NotDaily"}
+    assert check_prices(CLEAN.drop(CLEAN.index[100:121]), "005930.KS") == []
+    friday = next(i for i, day in enumerate(CLEAN.index) if day.weekday() == 4)
+    moved = CLEAN.copy()
+    moved.index = [*CLEAN.index[:friday], CLEAN.index[friday] + pd.Timedelta(days=1), *CLEAN.index[friday + 1 :]]
+    assert {f.code for f in check_prices(moved, "AAPL")} == {"NoSession", "MissingSessions"}
+
+
+def test_bars_inside_a_day_need_no_calendar() -> None:
+    data = CLEAN.iloc[:20].copy()
+    data.index = pd.date_range("2024-01-02 09:30", periods=20, freq="15min")
+    assert {f.code for f in check_prices(data, "AAPL")} <= {"TinyVolume"}

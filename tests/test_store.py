@@ -1,0 +1,279 @@
+"""The stores on SQLite: every change is compare-and-set, results survive, migrations and tables agree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, inspect, select, text, update
+
+from scripts.config import ROOT, Config
+from service.contract.request import parse_request
+from service.contract.status import Status
+from service.store import migrate as migration
+from service.store.database import connect, utc_in
+from service.store.lease_store import LeaseStore
+from service.store.price_store import PriceStore
+from service.store.run_store import RunStore, StoredResult
+from service.store.tables import metadata, runs
+from tests.conftest import REQUEST, RUN_ID, series
+
+STORED = StoredResult('{"a":1}', "date,equity\n2020-01-01,1.0\n", "data:image/png;base64,AAAA")
+HEADLINE = {"total_return_pct": 1.23456789012345678, "sharpe_ratio": None, "max_drawdown_pct": 0.1, "num_trades": 2}
+
+
+@pytest.fixture
+def store(engine: Engine) -> RunStore:
+    return RunStore(engine)
+
+
+def add(store: RunStore, run_id: str = RUN_ID, **values: Any) -> str:
+    request = parse_request({"run_id": run_id, **REQUEST})
+    row = {
+        "request": request.canonical(),
+        "ticker": "GOOG",
+        "rule_id": "RSI",
+        "prices_fingerprint": "f",
+        "rules_digest": "d",
+    }
+    assert store.add({"run_id": run_id, **row, **values})
+    return run_id
+
+
+def test_a_run_is_recorded_once(store: RunStore) -> None:
+    add(store)
+    assert not store.add(
+        {"run_id": RUN_ID, "request": "", "ticker": "X", "rule_id": "", "prices_fingerprint": "", "rules_digest": ""}
+    )
+    run = store.get(RUN_ID)
+    assert run is not None
+    assert (run.status, run.attempt, run.launches, run.ticker) == (Status.PENDING, 0, 0, "GOOG")
+    assert store.get("nobody") is None
+
+
+def test_claim_finish_and_read_back(store: RunStore) -> None:
+    add(store)
+    assert store.claim(RUN_ID, "a") == 1
+    assert store.claim(RUN_ID, "b") is None
+    assert store.finish(RUN_ID, 1, STORED, HEADLINE)
+    run = store.get(RUN_ID)
+    assert run is not None
+    assert run.status == Status.COMPLETED
+    assert run.total_return_pct == 1.23456789012345678
+    assert run.started_at is not None
+    assert run.finished_at is not None
+    assert run.finished_at >= run.started_at
+    assert store.result(RUN_ID) == STORED
+
+
+def test_a_result_without_a_figure(store: RunStore) -> None:
+    add(store)
+    store.claim(RUN_ID, "a")
+    plain = StoredResult("{}", "", None)
+    assert store.finish(RUN_ID, 1, plain, {})
+    assert store.result(RUN_ID) == plain
+    assert store.result("nobody") is None
+
+
+def test_terminal_rows_never_change(store: RunStore) -> None:
+    add(store)
+    store.claim(RUN_ID, "a")
+    running = store.get(RUN_ID)
+    assert running is not None
+    assert store.fail_attempt(RUN_ID, 1, "EngineError", "broken")
+    failed = store.get(RUN_ID)
+    changes = [
+        store.finish(RUN_ID, 1, STORED, HEADLINE), store.claim(RUN_ID, "b"), store.release(RUN_ID, 1), store.renew(RUN_ID, 1),
+        store.requeue(running), store.fail(running, "x", "y"), store.mark_launched(RUN_ID), store.fail_attempt(RUN_ID, 1, "x", "y"),
+    ]  # fmt: skip
+    assert not any(changes)
+    assert store.get(RUN_ID) == failed
+    assert store.result(RUN_ID) is None
+
+
+def expire(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(update(runs).values(lease_until=utc_in(-1)))
+
+
+def test_an_expired_lease_can_be_taken_over(store: RunStore, engine: Engine) -> None:
+    add(store)
+    assert store.claim(RUN_ID, "a") == 1
+    expire(engine)
+    assert store.claim(RUN_ID, "b") == 2
+    assert not store.renew(RUN_ID, 1)
+    assert not store.finish(RUN_ID, 1, STORED, HEADLINE)
+    assert store.result(RUN_ID) is None
+    assert store.renew(RUN_ID, 2)
+    assert store.finish(RUN_ID, 2, STORED, HEADLINE)
+
+
+def test_release_gives_the_run_back(store: RunStore) -> None:
+    add(store)
+    store.mark_launched(RUN_ID)
+    store.claim(RUN_ID, "a")
+    assert store.release(RUN_ID, 1)
+    (run,) = store.queued(9)
+    assert (run.run_id, run.attempt, run.launches, run.claimed_by) == (RUN_ID, 1, 1, None)
+    assert store.claim(RUN_ID, "b") == 2
+
+
+def test_launching_is_first_in_first_out(store: RunStore) -> None:
+    ids = [add(store, str(uuid.uuid4())) for _ in range(4)]
+    assert [run.run_id for run in store.queued(3)] == ids[:3]
+    assert store.mark_launched(ids[0])
+    assert not store.mark_launched(ids[0])
+    assert [run.run_id for run in store.queued(9)] == ids[1:]
+    assert [run.run_id for run in store.active()] == ids[:1]
+    last = store.get(ids[3])
+    assert last is not None
+    assert store.queue_position(last) == 3
+    assert store.pending_count() == 4
+    (active,) = store.active()
+    assert store.requeue(active)
+    assert store.mark_launched(ids[0])
+    assert not store.requeue(active), "the row is no longer as it was seen"
+
+
+def test_many_claim_at_once_and_one_wins(store: RunStore) -> None:
+    add(store)
+    won: list[int | None] = []
+    threads = [threading.Thread(target=lambda name=i: won.append(store.claim(RUN_ID, str(name)))) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won, key=str) == [1, *[None] * 7]
+
+
+def test_history_pages_and_filters(store: RunStore) -> None:
+    ids = [add(store, str(uuid.uuid4()), ticker="GOOG" if i % 2 else "SPY") for i in range(6)]
+    page = store.latest(2)
+    assert [run.run_id for run in page] == ids[:3:-1]
+    assert [run.run_id for run in store.latest(2, before=page[-1].id)] == [ids[3], ids[2]]
+    assert {run.ticker for run in store.latest(9, ticker="SPY")} == {"SPY"}
+    assert store.latest(9, status="failed") == []
+
+
+def test_listing_and_polling_never_touch_results(store: RunStore, engine: Engine) -> None:
+    add(store)
+    seen: list[str] = []
+    from sqlalchemy import event
+
+    event.listen(engine, "before_cursor_execute", lambda c, cur, statement, *rest: seen.append(statement))
+    store.get(RUN_ID)
+    store.latest(10)
+    assert len([statement for statement in seen if statement.startswith("SELECT")]) == 2
+    assert not any("results" in statement or "figures" in statement for statement in seen)
+
+
+def test_leases_are_held_by_one(engine: Engine) -> None:
+    leases = LeaseStore(engine)
+    assert not leases.is_held("controller")
+    assert leases.take("controller", "a", 60)
+    assert leases.take("controller", "a", 60)
+    assert not leases.take("controller", "b", 60)
+    assert leases.is_held("controller")
+    leases.drop("controller", "b")
+    assert leases.is_held("controller")
+    leases.drop("controller", "a")
+    assert leases.take("controller", "b", -1), "free again"
+    assert leases.take("controller", "a", 60), "b's has run out"
+
+
+def test_the_database_clock_is_utc_and_can_look_ahead(engine: Engine) -> None:
+    with engine.connect() as connection:
+        now, later = connection.execute(select(utc_in(), utc_in(90))).one()
+        stamp = connection.scalar(text("SELECT CURRENT_TIMESTAMP"))
+    assert abs((later - now).total_seconds() - 90) < 1
+    assert str(now)[:16] == str(stamp)[:16]
+
+
+def test_prices_are_stored_once_and_read_the_same(engine: Engine) -> None:
+    store = PriceStore(engine)
+    fingerprint = store.save(series("AMD"))
+    assert store.save(series("AMD")) == fingerprint
+    again = store.read(fingerprint)
+    assert again is not None
+    assert again.fingerprint == fingerprint
+    ticker = store.ticker("AMD")
+    assert ticker is not None
+    assert (str(ticker.first_day), str(ticker.last_day), ticker.bars) == ("2009-02-09", "2020-02-07", 2769)
+    assert [known.ticker for known in store.tickers()] == ["AMD", "GOOG", "SPY"]
+    assert store.ticker("NONE") is None
+    assert store.read("nothing") is None
+
+
+def test_a_newer_series_leaves_the_old_one_readable(engine: Engine) -> None:
+    store = PriceStore(engine)
+    old = series("GOOG")
+    newer = type(old)("GOOG", "newer", old.data.iloc[:-1])
+    store.save(newer)
+    ticker = store.ticker("GOOG")
+    assert ticker is not None
+    assert ticker.fingerprint == newer.fingerprint
+    assert store.read(old.fingerprint) is not None
+
+
+def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> None:
+    migration.check(engine)
+    fresh = connect(Config(sqlite_path=str(tmp_path / "fresh.sqlite3")))
+    metadata.create_all(fresh)
+    for table in metadata.tables:
+        made = {column["name"] for column in inspect(fresh).get_columns(table)}
+        assert made == {column["name"] for column in inspect(engine).get_columns(table)}
+    fresh.dispose()
+
+
+def test_migrating_again_does_nothing_and_two_at_once_are_safe(tmp_path: Path) -> None:
+    path = tmp_path / "twice.sqlite3"
+    engine = connect(Config(sqlite_path=str(path)))
+    assert not migration.schema_is_current(engine)
+    command = [sys.executable, "-m", "service.store.migrate"]
+    environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(path)}
+    started = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
+    assert [process.wait() for process in started] == [0, 0, 0, 0]
+    migration.migrate(engine)
+    assert migration.schema_is_current(engine)
+    engine.dispose()
+
+
+def test_the_view_that_the_specification_names(store: RunStore, engine: Engine) -> None:
+    add(store)
+    store.claim(RUN_ID, "a")
+    store.finish(RUN_ID, 1, STORED, HEADLINE)
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT * FROM backtest_results")).one()
+    named = {
+        "run_id": RUN_ID,
+        "ticker": "GOOG",
+        "status": "completed",
+        "metrics": '{"a":1}',
+        "chart_base64": STORED.chart_base64,
+    }
+    assert {name: getattr(row, name) for name in named} == named
+    assert {"rule_id", "created_at"} <= set(row._fields)
+
+
+def test_mysql_needs_no_other_code() -> None:
+    """Statements compile for MySQL; the password never stands in the URL of the settings."""
+    from sqlalchemy.dialects import mysql
+    from sqlalchemy.schema import CreateTable
+
+    config = Config(db_host="db", db_password="p@ss/word")
+    assert "p@ss" not in config.database_url
+    assert "p@ss" not in repr(config)
+    engine = connect(config)
+    assert engine.url.password == "p@ss/word"
+    compiled = str(select(utc_in(60)).compile(dialect=mysql.dialect(), compile_kwargs={"literal_binds": True}))
+    assert "UTC_TIMESTAMP(6) + INTERVAL 60 SECOND" in compiled
+    for table in metadata.sorted_tables:
+        ddl = str(CreateTable(table).compile(dialect=mysql.dialect()))
+        assert "utf8mb4" in ddl
+        assert "FLOAT" not in ddl
