@@ -71,6 +71,8 @@ class Worker:
         except OperationalError:
             logger.exception("The database is away")
             return ExitCode.DATABASE_AWAY
+        except Stopped:
+            return ExitCode.STOPPED
         if attempt is None:
             return ExitCode.DONE
         with _lease(self.run_store, request.run_id, attempt):

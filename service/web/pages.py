@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from typing import Any
 
 from flask import (
@@ -24,16 +25,20 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from rules.base_rule import CompositeRule
 from rules.plugins import installed_rules
+from scripts.logger_config import run_context
 from service.contract.documents import parse_json
 from service.contract.errors import InvalidRequest, NoData, QueueFull, RunNotFound
 from service.contract.request import parse_request
 from service.contract.result import TRADE_FIELDS
 from service.contract.status import Status
 from service.runs import Runs, rule_of
+from service.store.run_store import Run
 from service.web import form
 from service.web.errors import STATUS, wants_json
 from service.web.presentation import metric_rows, run_document, shown, utc
 from service.web.texts import sentence
+
+logger = logging.getLogger(__name__)
 
 bp = Blueprint("pages", __name__)
 
@@ -84,7 +89,7 @@ def submit() -> AnyResponse:
     if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         raise UnsupportedMediaType
     try:
-        run, _ = runs().submit(form.document(request.form))
+        run = _accept(form.document(request.form))
     except (InvalidRequest, NoData, QueueFull) as error:
         if wants_json():
             raise
@@ -92,11 +97,19 @@ def submit() -> AnyResponse:
     return redirect(url_for("pages.result", run_id=run.run_id), 303)
 
 
+def _accept(document: object) -> Run:
+    run, new = runs().submit(document)
+    if new:
+        with run_context(run.run_id):
+            logger.info("Run accepted: ticker=%s, rule=%s", run.ticker, run.rule_id)
+    return run
+
+
 def _submit_json() -> Response:
     document = parse_json(request.get_data())
     if isinstance(document, dict) and isinstance(document.get("run_id"), str):
         g.run_id = document["run_id"][:36]
-    run, _ = runs().submit(document)
+    run = _accept(document)
     urls = {
         "status_url": url_for("api.status", run_id=run.run_id),
         "result_url": url_for("pages.result", run_id=run.run_id),

@@ -1,0 +1,356 @@
+"""The controller: every line of its decision table, its passes with a hand-made launcher, and real processes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, update
+
+from scripts.config import Config
+from service import controller as module
+from service.contract.request import BacktestRequest
+from service.contract.status import Reason, Status
+from service.controller import FORGET, REQUEUE, WAIT, Controller, Decision, decide, main
+from service.launchers.launcher import JobState, Launcher, LaunchFailed
+from service.launchers.local_process import COMMAND, LocalProcess
+from service.runs import Runs
+from service.store.database import utc_in
+from service.store.lease_store import LeaseStore
+from service.store.run_store import Run
+from service.store.tables import runs as runs_table
+from tests.conftest import REQUEST
+
+NOW = datetime(2026, 1, 1, 12, 0, 0)
+TIMEOUT = timedelta(minutes=15)
+ALIVE = JobState(alive=True)
+
+ROW = Run(
+    id=1, run_id="r", request="", ticker="GOOG", rule_id="RSI_14_30_70", prices_fingerprint="", rules_digest="",
+    status=Status.RUNNING, reason=None, message=None, attempt=1, launches=1, claimed_by="w",
+    lease_until=NOW + timedelta(seconds=40), created_at=NOW, launched_at=NOW - timedelta(seconds=20), started_at=NOW,
+    finished_at=None, total_return_pct=None, sharpe_ratio=None, max_drawdown_pct=None, num_trades=None,
+)  # fmt: skip
+PENDING = replace(ROW, status=Status.PENDING, lease_until=None, claimed_by=None, attempt=0)
+SILENT = replace(ROW, lease_until=NOW - timedelta(seconds=1))
+OLD = {"launched_at": NOW - timedelta(minutes=16)}
+
+
+def ended(code: int) -> JobState:
+    return JobState(alive=False, exit_code=code)
+
+
+@pytest.mark.parametrize(
+    ("run", "job", "expected"),
+    [
+        (None, ALIVE, FORGET),
+        (None, ended(0), FORGET),
+        (ROW, ALIVE, WAIT),
+        (PENDING, ALIVE, WAIT),
+        (replace(ROW, **OLD), ALIVE, Reason.TIMEOUT),
+        (replace(PENDING, **OLD), ALIVE, Reason.TIMEOUT),
+        (SILENT, ALIVE, REQUEUE),
+        (replace(SILENT, launches=3), ALIVE, Reason.WORKER_LOST),
+        (ROW, None, WAIT),
+        (SILENT, None, REQUEUE),
+        (replace(ROW, lease_until=None), None, REQUEUE),
+        (replace(SILENT, launches=3), None, Reason.WORKER_LOST),
+        (PENDING, None, WAIT),
+        (replace(PENDING, launched_at=NOW - timedelta(seconds=31)), None, REQUEUE),
+        (replace(PENDING, launched_at=NOW - timedelta(seconds=31), launches=3), None, Reason.WORKER_LOST),
+        (ROW, ended(64), Reason.BAD_INPUT),
+        (ROW, ended(65), Reason.NO_DATA),
+        (ROW, ended(70), Reason.ENGINE_ERROR),
+        (ROW, ended(0), Reason.NO_RESULT_WRITTEN),
+        (ROW, ended(-9), REQUEUE),
+        (ROW, ended(137), REQUEUE),
+        (replace(ROW, launches=2), ended(-9), Reason.OUT_OF_MEMORY),
+        (ROW, ended(75), REQUEUE),
+        (ROW, ended(143), REQUEUE),
+        (PENDING, ended(1), REQUEUE),
+        (replace(ROW, launches=2), ended(1), REQUEUE),
+        (replace(ROW, launches=3), ended(1), Reason.RETRIES_EXHAUSTED),
+    ],
+)  # fmt: skip
+def test_decisions(run: Run | None, job: JobState | None, expected: Decision | Reason) -> None:
+    decision = decide(run, job, NOW, TIMEOUT)
+    if isinstance(expected, Reason):
+        assert (decision.action, decision.reason) == ("fail", expected)
+        assert decision.message.endswith(".")
+    else:
+        assert decision is expected
+
+
+class ByHand(Launcher):
+    """Jobs that do what the test says."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, JobState] = {}
+        self.launched: list[str] = []
+        self.removed: list[str] = []
+        self.refuse = False
+
+    def launch(self, request: BacktestRequest) -> None:
+        if self.refuse:
+            raise LaunchFailed("no room")
+        self.launched.append(request.run_id)
+        self.states[request.run_id] = ALIVE
+
+    def jobs(self) -> Mapping[str, JobState]:
+        return dict(self.states)
+
+    def remove(self, run_id: str) -> None:
+        self.removed.append(run_id)
+        self.states.pop(run_id, None)
+
+
+@pytest.fixture
+def launcher() -> ByHand:
+    return ByHand()
+
+
+@pytest.fixture
+def controller(runs: Runs, launcher: ByHand) -> Controller:
+    return Controller(runs.run_store, launcher, max_active=2, timeout_seconds=900)
+
+
+def submit(runs: Runs, count: int = 1) -> list[str]:
+    return [runs.submit({**REQUEST, "initial_capital": 1000 + i})[0].run_id for i in range(count)]
+
+
+def test_dispatch_is_first_in_first_out_and_bounded(runs: Runs, launcher: ByHand, controller: Controller) -> None:
+    ids = submit(runs, 5)
+    controller.step()
+    controller.step()
+    assert launcher.launched == ids[:2]
+    runs.run_store.claim(ids[0], "w")
+    runs.run_store.fail_attempt(ids[0], 1, "EngineError", "x")
+    launcher.states[ids[0]] = ended(70)
+    controller.step()
+    assert launcher.launched == ids[:3]
+    assert launcher.removed == [ids[0]]
+
+
+def test_slots_count_runs_of_a_controller_that_is_gone(runs: Runs, launcher: ByHand, controller: Controller) -> None:
+    ids = submit(runs, 3)
+    runs.run_store.mark_launched(ids[0])
+    runs.run_store.claim(ids[0], "an orphan still at work")
+    controller.step()
+    assert launcher.launched == [ids[1]]
+
+
+def test_a_crashed_worker_is_tried_three_times(
+    runs: Runs, launcher: ByHand, controller: Controller, caplog: pytest.LogCaptureFixture
+) -> None:
+    (run_id,) = submit(runs)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            controller.step()
+            launcher.states = {known: ended(1) for known in launcher.states}
+    assert launcher.launched == [run_id] * 3
+    run = runs.run(run_id)
+    assert (run.status, run.reason) == (Status.FAILED, Reason.RETRIES_EXHAUSTED)
+    assert run.message == "The worker failed, the last time with exit code 1."
+    assert "RetriesExhausted" in caplog.text
+
+
+def test_a_finished_run_is_left_alone_whatever_its_job_says(
+    runs: Runs, launcher: ByHand, controller: Controller
+) -> None:
+    (run_id,) = submit(runs)
+    controller.step()
+    runs.run_store.claim(run_id, "w")
+    runs.run_store.fail_attempt(run_id, 1, "NoData", "x")
+    controller.step()
+    assert launcher.removed == [], "the job may still be writing its last lines"
+    launcher.states[run_id] = ended(1)
+    controller.step()
+    assert runs.run(run_id).reason == "NoData"
+    assert launcher.removed == [run_id]
+
+
+def test_a_silent_worker_is_killed_before_the_run_is_marked(
+    runs: Runs, launcher: ByHand, controller: Controller, engine: Engine
+) -> None:
+    (run_id,) = submit(runs)
+    controller.step()
+    runs.run_store.claim(run_id, "w")
+    with engine.begin() as connection:
+        connection.execute(update(runs_table).values(lease_until=utc_in(-1)))
+    controller.step()
+    assert launcher.removed == [run_id]
+    assert launcher.launched == [run_id] * 2
+
+
+def test_a_job_that_cannot_be_started_fails_its_run(runs: Runs, launcher: ByHand, controller: Controller) -> None:
+    (run_id,) = submit(runs)
+    launcher.refuse = True
+    controller.step()
+    assert runs.run(run_id).reason == Reason.LAUNCH_FAILED
+
+
+def test_one_bad_row_stops_nobody_else(
+    runs: Runs,
+    launcher: ByHand,
+    controller: Controller,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = submit(runs, 2)
+    controller.step()
+    launcher.states = {first: ended(70), second: ended(65)}
+    real = module.decide
+
+    def fails_for_one(run: Run | None, *rest: object) -> Decision:
+        if run is not None and run.run_id == first:
+            raise RuntimeError("a bad row")
+        return real(run, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "decide", fails_for_one)
+    controller.step()
+    assert runs.run(second).reason == Reason.NO_DATA
+    assert "a bad row" in caplog.text
+
+
+# the same over real processes
+
+
+@pytest.fixture
+def local(database: Path) -> Iterator[LocalProcess]:
+    launcher = LocalProcess(["env", "DB_HOST=", f"SQLITE_PATH={database}", "LOG_LEVEL=WARNING", *COMMAND])
+    yield launcher
+    for run_id in list(launcher.jobs()):
+        launcher.remove(run_id)
+
+
+def until_final(controller: Controller, runs: Runs, ids: list[str], seconds: float = 60) -> list[Run]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        controller.step()
+        rows = [runs.run(run_id) for run_id in ids]
+        if all(row.status.final for row in rows):
+            return rows
+        time.sleep(0.05)
+    raise AssertionError(rows)
+
+
+def test_runs_complete_in_processes_of_their_own(runs: Runs, local: LocalProcess) -> None:
+    ids = submit(runs, 3)
+    rows = until_final(Controller(runs.run_store, local, 2, 900), runs, ids)
+    assert {row.status for row in rows} == {Status.COMPLETED}
+    assert len({row.claimed_by for row in rows}) == 3
+    assert all(runs.result(row).chart_base64 for row in rows)
+
+
+def test_a_killed_worker_is_tried_again(runs: Runs, local: LocalProcess) -> None:
+    (run_id,) = submit(runs)
+    controller = Controller(runs.run_store, local, 2, 900)
+    controller.step()
+    local._children[run_id].kill()
+    local._children[run_id].wait()
+    (row,) = until_final(controller, runs, [run_id])
+    assert (row.status, row.launches) == (Status.COMPLETED, 2)
+
+
+def test_a_hanging_worker_times_out(runs: Runs) -> None:
+    (run_id,) = submit(runs)
+    sleeper = LocalProcess([sys.executable, "-c", "import time; time.sleep(60)"])
+    controller = Controller(runs.run_store, sleeper, 2, 0.5)
+    (row,) = until_final(controller, runs, [run_id], 20)
+    assert row.reason == Reason.TIMEOUT
+    assert sleeper.jobs() == {}
+
+
+def test_a_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+    monkeypatch.setattr("service.launchers.local_process.GRACE_SECONDS", 0.2)
+    stubborn = LocalProcess(
+        [
+            sys.executable,
+            "-c",
+            "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
+        ]
+    )
+    (run_id,) = submit(runs)
+    controller = Controller(runs.run_store, stubborn, 1, 900)
+    controller.step()
+    time.sleep(0.5)
+    child = stubborn._children[run_id]
+    controller.stop()
+    assert child.returncode == -9
+    assert stubborn.jobs() == {}
+    stubborn.remove(run_id)
+
+
+def test_a_command_that_is_not_there() -> None:
+    from service.contract.request import parse_request
+
+    with pytest.raises(LaunchFailed):
+        LocalProcess(["/nowhere/python"]).launch(parse_request({"run_id": str(uuid.uuid4()), **REQUEST}))
+
+
+def test_launching_a_run_twice_gives_one_job() -> None:
+    from service.contract.request import parse_request
+
+    launcher = LocalProcess([sys.executable, "-c", "pass"])
+    request = parse_request({"run_id": str(uuid.uuid4()), **REQUEST})
+    launcher.launch(request)
+    first = launcher._children[request.run_id]
+    launcher.launch(request)
+    assert launcher._children[request.run_id] is first
+    first.wait()
+    assert launcher.jobs()[request.run_id] == ended(0)
+    launcher.remove(request.run_id)
+
+
+def test_main_steps_while_it_holds_the_lease(
+    database: Path, runs: Runs, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps: list[bool] = []
+    config = Config(sqlite_path=str(database), controller_poll_seconds=0.01)
+
+    class Stop:
+        """Ends the loop after five rounds."""
+
+        rounds = 0
+
+        def wait(self, seconds: float) -> bool:
+            self.rounds += 1
+            if self.rounds == 3:
+                LeaseStore(engine).drop("controller", "somebody else")
+            return self.rounds > 5
+
+    monkeypatch.setattr(module.threading, "Event", Stop)
+    monkeypatch.setattr(module, "_on_signals", lambda stop: None)
+    monkeypatch.setattr(Controller, "step", lambda self: steps.append(True))
+    LeaseStore(engine).take("controller", "somebody else", 60)
+    main(config)
+    assert len(steps) == 3, "two rounds as a standby"
+    assert not LeaseStore(engine).is_held("controller")
+
+
+def test_the_database_may_go_away(
+    database: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from sqlalchemy.exc import OperationalError
+
+    rounds = iter([False, False, False, True])
+    monkeypatch.setattr(module.threading, "Event", lambda: type("Stop", (), {"wait": lambda self, s: next(rounds)})())
+    monkeypatch.setattr(module, "_on_signals", lambda stop: None)
+    answers = iter([OperationalError("x", {}, Exception("gone")), None])
+
+    def step(self: Controller) -> None:
+        answer = next(answers)
+        if answer:
+            raise answer
+
+    monkeypatch.setattr(Controller, "step", step)
+    main(Config(sqlite_path=str(database)))
+    assert "The database is away" in caplog.text
+    assert next(answers, "used up") == "used up"

@@ -1,0 +1,230 @@
+"""The worker: claims, performs, keeps the result or the reason, and ends with the code that says which."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+from sqlalchemy.exc import OperationalError
+
+from service import perform as module
+from service.contract.request import BacktestRequest, parse_request
+from service.contract.status import ExitCode, Reason, Status
+from service.perform import Software, Stopped, Worker, perform
+from service.runs import Runs
+from service.store.database import utc_in
+from service.store.run_store import RunStore
+from service.store.tables import runs as runs_table
+from tests.conftest import REQUEST, RUN_ID, series
+
+GONE = OperationalError("select", {}, Exception("gone away"))
+
+
+@pytest.fixture
+def worker(runs: Runs) -> Worker:
+    return Worker(runs.run_store, runs.price_store, Software("abc123", "image:1"), patience=0.3)
+
+
+@pytest.fixture
+def request_(runs: Runs) -> BacktestRequest:
+    import json
+
+    return parse_request(json.loads(runs.submit({"run_id": RUN_ID, **REQUEST})[0].request))
+
+
+def test_a_run_is_performed(
+    worker: Worker, runs: Runs, request_: BacktestRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert worker.work(request_) == ExitCode.DONE
+    run = runs.run(RUN_ID)
+    result = runs.result(run)
+    assert run.status == Status.COMPLETED
+    assert run.total_return_pct == result.total_return_pct == pytest.approx(162.94554248685, rel=1e-9)
+    assert (run.num_trades, run.sharpe_ratio) == (result.num_trades, result.sharpe_ratio)
+    assert result.run_id == RUN_ID
+    assert result.provenance["code_revision"] == "abc123"
+    assert result.provenance["image"] == "image:1"
+    assert result.chart_base64 is not None
+    assert result.canonical() == runs.result(run).canonical()
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [
+        "Backtest started: ticker=GOOG, rule=MA_CROSS_10_30", "Backtest completed: return=162.95%"
+    ]  # fmt: skip
+
+
+def test_the_same_bytes_with_and_without_a_database(worker: Worker, runs: Runs, request_: BacktestRequest) -> None:
+    worker.work(request_)
+    alone, _ = perform(request_, series("GOOG"), Software("other", "other"))
+    assert runs.result(runs.run(RUN_ID)).reproducible() == alone.reproducible()
+
+
+def test_a_run_that_has_ended_is_not_computed(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.work(request_)
+    monkeypatch.setattr(module, "run_backtest", lambda *_: pytest.fail("computed again"))
+    assert worker.work(request_) == ExitCode.DONE
+    assert runs.run(RUN_ID).attempt == 1
+
+
+def test_a_run_that_is_not_recorded_is_not_computed(worker: Worker) -> None:
+    stranger = parse_request({**REQUEST, "run_id": RUN_ID})
+    assert worker.work(stranger) == ExitCode.DONE
+
+
+def test_it_waits_while_another_worker_holds_the_run(
+    worker: Worker, runs: Runs, request_: BacktestRequest, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.run_store.claim(RUN_ID, "another")
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            with engine.begin() as connection:
+                connection.execute(update(runs_table).values(lease_until=utc_in(-1)))
+
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    assert worker.work(request_) == ExitCode.DONE
+    assert len(waits) == 3
+    assert (runs.run(RUN_ID).status, runs.run(RUN_ID).attempt) == (Status.COMPLETED, 2)
+
+
+def test_a_result_of_a_run_that_was_taken_away_is_discarded(
+    worker: Worker,
+    runs: Runs,
+    request_: BacktestRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real = module.run_backtest
+
+    def slow(*words: Any) -> Any:
+        run = runs.run(RUN_ID)
+        runs.run_store.fail(run, "Timeout", "Too long.")
+        return real(*words)
+
+    monkeypatch.setattr(module, "run_backtest", slow)
+    assert worker.work(request_) == ExitCode.DONE
+    assert runs.run(RUN_ID).reason == "Timeout"
+    assert runs.run_store.result(RUN_ID) is None
+    assert "discarded" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason", "message"),
+    [
+        (RuntimeError("inner secret"), ExitCode.ENGINE_ERROR, Reason.ENGINE_ERROR, "The backtest failed inside the engine; the log has the trace."),
+        (MemoryError(), ExitCode.ENGINE_ERROR, Reason.ENGINE_ERROR, "The backtest failed inside the engine; the log has the trace."),
+    ],
+)  # fmt: skip
+def test_a_crash_is_a_reason_and_a_trace_in_the_log(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, error: Exception, code: int, reason: Reason, message: str,
+) -> None:  # fmt: skip
+    def crash(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(module, "run_backtest", crash)
+    assert worker.work(request_) == code
+    run = runs.run(RUN_ID)
+    assert (run.status, run.reason, run.message) == (Status.FAILED, reason, message)
+    assert "Traceback" in caplog.text
+    assert "inner secret" not in (run.message or "")
+
+
+def test_bad_prices_and_bad_requests_are_named(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    short = replace(request_, end_date=request_.start_date.replace(day=20))
+    assert worker.work(short) == ExitCode.NO_DATA
+    assert runs.run(RUN_ID).reason == Reason.NO_DATA
+
+
+def test_bad_input_at_the_worker(worker: Worker, runs: Runs, request_: BacktestRequest) -> None:
+    from dataclasses import replace
+
+    assert worker.work(replace(request_, rule_id="NOTHING")) == ExitCode.BAD_INPUT
+    assert runs.run(RUN_ID).reason == Reason.BAD_INPUT
+
+
+def test_other_rules_than_those_it_was_accepted_with(
+    worker: Worker, runs: Runs, request_: BacktestRequest, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(update(runs_table).values(rules_digest="0" * 64))
+    assert worker.work(request_) == ExitCode.BAD_INPUT
+    assert runs.run(RUN_ID).reason == Reason.RULES_MISMATCH
+
+
+def test_sigterm_gives_the_run_back(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> Any:
+        raise Stopped
+
+    monkeypatch.setattr(module, "run_backtest", stopped)
+    assert worker.work(request_) == ExitCode.STOPPED
+    assert runs.run(RUN_ID).status == Status.PENDING
+    assert [run.run_id for run in runs.run_store.queued(1)] == [RUN_ID]
+
+
+def failing(method: Any, times: int) -> Any:
+    """The method, failing a number of times first."""
+    left = iter([GONE] * times)
+
+    def call(*words: Any) -> Any:
+        error = next(left, None)
+        if error:
+            raise error
+        return method(*words)
+
+    return call
+
+
+def test_the_database_may_be_away_for_a_while_at_commit(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs.run_store, "finish", failing(runs.run_store.finish, 1))
+    assert worker.work(request_) == ExitCode.DONE
+    assert runs.run(RUN_ID).status == Status.COMPLETED
+
+
+@pytest.mark.parametrize("method", ["finish", "claim", "get"])
+def test_the_database_stays_away(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    calls = failing(getattr(runs.run_store, method), 99)
+    monkeypatch.setattr(runs.run_store, method, calls)
+    assert worker.work(request_) == ExitCode.DATABASE_AWAY
+
+
+def test_the_lease_is_renewed_while_computing(
+    runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
+    renewed = threading.Event()
+    store = runs.run_store
+    answers = iter([GONE])
+
+    def renew(self: RunStore, run_id: str, attempt: int) -> bool:
+        error = next(answers, None)
+        if error:
+            raise error
+        renewed.set()
+        return True
+
+    monkeypatch.setattr(RunStore, "renew", renew)
+    attempt = store.claim(RUN_ID, "w")
+    assert attempt is not None
+    with module._lease(store, RUN_ID, attempt):
+        assert renewed.wait(5), "renewed again after a failure"
+    assert threading.active_count() < 20
+    assert isinstance(Path, type)
