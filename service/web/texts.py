@@ -6,6 +6,7 @@ import io
 from functools import cache
 from gettext import NullTranslations
 from pathlib import Path
+from urllib.parse import urlencode
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -34,8 +35,15 @@ def catalogue(language: str) -> NullTranslations:
 
 def language() -> str:
     """By the switch (`?lang=`, then its cookie), else by the browser."""
-    chosen = request.args.get(COOKIE) or request.cookies.get(COOKIE, "")
-    return chosen if chosen in LANGUAGES else request.accept_languages.best_match(list(LANGUAGES)) or "en"
+    chosen = [place.get(COOKIE) for place in (request.args, request.cookies)]
+    known = [language for language in chosen if language in LANGUAGES]
+    return known[0] if known and known[0] else request.accept_languages.best_match(list(LANGUAGES)) or "en"
+
+
+def switch(language: str) -> str:
+    """This page's address in another language; the dashboard's where the page answers a form."""
+    path = request.path if request.method == "GET" else "/"
+    return f"{path}?{urlencode({**request.args, COOKIE: language})}"
 
 
 def text(message: str) -> str:
@@ -57,8 +65,8 @@ def sentence(error: UserError) -> str:
 def install(app: Flask) -> None:
     """Gives templates `_` and the list of languages, and keeps the choice in a cookie."""
     app.jinja_env.add_extension("jinja2.ext.i18n")
-    app.jinja_env.install_gettext_callables(text, plural, newstyle=True)  # type: ignore[attr-defined]
-    app.context_processor(lambda: {"language": language(), "languages": LANGUAGES})
+    app.jinja_env.install_gettext_callables(text, plural, newstyle=False)  # type: ignore[attr-defined]
+    app.context_processor(lambda: {"language": language(), "languages": LANGUAGES, "switch": switch})
     app.after_request(_keep_choice)
 
 

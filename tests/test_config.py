@@ -1,0 +1,70 @@
+"""Settings: defaults, strict reading, secrets from files, and one list of them everywhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from scripts.config import ROOT, Config, InvalidConfig, load_config
+
+
+def test_defaults_and_values() -> None:
+    assert load_config({}) == Config()
+    config = load_config(
+        {"DB_PORT": "3307", "LOG_LEVEL": "DEBUG", "CONTROLLER_POLL_SECONDS": "0.5", "MAX_ACTIVE_RUNS": ""}
+    )
+    assert (config.db_port, config.log_level, config.controller_poll_seconds, config.max_active_runs) == (
+        3307,
+        "DEBUG",
+        0.5,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"DB_PORT": "many"}, "DB_PORT must be a number, got 'many'"),
+        ({"MAX_ACTIVE_RUNS": "0"}, "MAX_ACTIVE_RUNS must be above 0"),
+        ({"RUN_TIMEOUT_SECONDS": "-5"}, "RUN_TIMEOUT_SECONDS must be above 0"),
+        ({"CONTROLLER_POLL_SECONDS": "nan"}, "CONTROLLER_POLL_SECONDS must be above 0"),
+        ({"CONTROLLER_POLL_SECONDS": "inf"}, "CONTROLLER_POLL_SECONDS must be above 0"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, got 'loud'"),
+        ({"LAUNCHER": ""}, "LAUNCHER must be one of local"),
+        ({"DB_PASSWORD_FILE": "/nowhere"}, "DB_PASSWORD_FILE cannot be read"),
+    ],
+)
+def test_bad_values_are_named(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidConfig, match=message):
+        load_config(environment)
+
+
+def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
+    config = load_config({"DB_PASSWORD_FILE": str(tmp_path / "secret")})
+    assert config.db_password == "s3cret"
+    assert "s3cret" not in repr(config)
+    assert load_config({"DB_PASSWORD_FILE": "/nowhere", "DB_PASSWORD": "direct"}).db_password == "direct"
+
+
+def test_no_secret_has_a_default() -> None:
+    for field in fields(Config):
+        assert field.metadata["help"]
+        if field.metadata["secret"]:
+            assert field.default == ""
+
+
+def test_database_urls() -> None:
+    assert Config(sqlite_path="x.db").database_url == f"sqlite:///{ROOT / 'x.db'}"
+    assert Config(sqlite_path="").database_url == ""
+    assert Config(db_host="db", db_user="u", db_name="n").database_url == "mysql+pymysql://u@db:3306/n?charset=utf8mb4"
+
+
+def test_the_example_file_lists_every_setting_with_its_default() -> None:
+    text = (ROOT / ".env.example").read_text()
+    listed = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, flags=re.MULTILINE))
+    assert listed == {field.name.upper(): str(field.default) for field in fields(Config)}
+    assert load_config(listed) == Config()

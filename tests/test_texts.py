@@ -1,0 +1,128 @@
+"""Every text that a page can show is in the Korean catalogue, with the same placeholders, and the reader's choice holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract
+from babel.messages.pofile import read_po
+from flask.testing import FlaskClient
+
+from rules.registry import BUILT_IN
+from scripts.config import ROOT
+from service.contract.documents import schema
+from service.contract.status import HINTS, Status
+from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
+from service.web.presentation import METRICS
+
+PO = ROOT / "service" / "web" / "translations" / "ko.po"
+
+
+def in_templates() -> Iterator[str]:
+    for path in sorted((ROOT / "templates").glob("*.html")):
+        with path.open("rb") as file:
+            for _, message, _, _ in extract("jinja2.ext:babel_extract", file, options={"newstyle_gettext": "true"}):
+                yield message if isinstance(message, str) else message[0]
+
+
+def in_errors() -> Iterator[str]:
+    """Sentences with {names}: every string constant of the parts that raise errors which looks like one."""
+    for name in (
+        "rules/base_rule.py",
+        "rules/registry.py",
+        "service/contract",
+        "service/runs.py",
+        "service/engine_adapter.py",
+        "service/web/pages.py",
+    ):
+        for path in sorted((ROOT / name).glob("*.py")) if (ROOT / name).is_dir() else [ROOT / name]:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and is_sentence(node.value, path):
+                    yield node.value
+
+
+def is_sentence(text: str, path: Path) -> bool:
+    return bool(re.search(r"\{[a-z_]+\}", text)) and text.endswith((".", "?")) and "`" not in text
+
+
+def in_data() -> Iterator[str]:
+    yield from (status.value for status in Status)
+    yield from ("long", "short")
+    yield from HINTS.values()
+    for metric in METRICS:
+        yield from (metric.label, metric.meaning)
+    for rule in BUILT_IN.values():
+        yield rule.metadata.summary
+        yield from (parameter.meaning for parameter in rule.metadata.parameters)
+    yield from (kind["description"] for kind in schema("request.v1")["properties"].values())
+    yield from (sentence for _, sentence in SENTENCES.values())
+    yield from (UNAVAILABLE, INTERNAL, "a finite number", "The request must be a JSON object.")
+    yield "A combination takes no params: write the numbers into its rules."
+
+
+NEEDED = sorted({*in_templates(), *in_errors(), *in_data()})
+with PO.open("rb") as catalogue:
+    KOREAN = {message.id: message.string for message in read_po(catalogue, locale="ko") if message.id}
+
+
+def placeholders(text: str) -> list[str]:
+    return sorted(re.findall(r"\{\w+\}|%\(\w+\)s|%%", text))
+
+
+@pytest.mark.parametrize("message", NEEDED)
+def test_every_text_is_translated(message: str) -> None:
+    korean = KOREAN.get(message, "")
+    assert korean
+    assert re.search("[가-힣]", korean)
+    assert placeholders(korean) == placeholders(message)
+
+
+def test_nothing_is_translated_in_vain() -> None:
+    assert set(KOREAN) - set(NEEDED) == set()
+
+
+def test_enough_texts_were_found() -> None:
+    assert len(NEEDED) > 180
+
+
+KO = {"Accept": "text/html", "Accept-Language": "ko-KR,ko;q=0.9,en;q=0.5"}
+
+
+def test_by_the_browser(client: FlaskClient) -> None:
+    assert '<html lang="ko">' in client.get("/", headers=KO).text
+    assert KOREAN["New backtest"] in client.get("/", headers=KO).text
+    assert '<html lang="en">' in client.get("/", headers={"Accept": "text/html", "Accept-Language": "fr"}).text
+    assert '<html lang="en">' in client.get("/", headers={"Accept": "text/html"}).text
+
+
+def test_by_the_switch_and_its_cookie(client: FlaskClient) -> None:
+    client.get("/?lang=en", headers=KO)
+    assert '<html lang="en">' in client.get("/", headers=KO).text
+    client.get("/runs?lang=ko", headers={"Accept": "text/html"})
+    assert '<html lang="ko">' in client.get("/", headers={"Accept": "text/html"}).text
+    assert '<html lang="ko">' in client.get("/?lang=tlh", headers={"Accept": "text/html"}).text
+
+
+def test_the_switch_keeps_the_page(client: FlaskClient) -> None:
+    text = client.get("/runs?ticker=A%26B&lang=ko", headers={"Accept": "text/html"}).text
+    assert 'href="/runs?ticker=A%26B&amp;lang=en"' in text
+    refused = client.post("/backtest", data={"rule": "RSI"}, headers={"Accept": "text/html"}).text
+    assert re.search(r'href="/\?lang=(ko|en)"', refused)
+
+
+def test_errors_too(client: FlaskClient) -> None:
+    form = {"ticker": "NOPE{0}", "rule": "RSI", "start_date": "2013-01-02", "end_date": "2014-01-01"}
+    text = client.post("/backtest", data=form, headers=KO).text
+    assert "NOPE{0}" in text
+    assert "ticker" in text
+    assert re.search("받은 값", text)
+    body = client.post("/backtest", json={}, headers={"Accept-Language": "ko"}).json
+    assert re.search("[가-힣]", body["error"])  # type: ignore[index]
+
+
+def test_a_page_says_that_it_depends_on_the_language(client: FlaskClient) -> None:
+    assert {"Accept-Language", "Cookie"} <= set(client.get("/").headers["Vary"].split(", "))

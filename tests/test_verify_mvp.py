@@ -1,0 +1,73 @@
+"""The walk through the pipeline passes, a broken step fails it, and a replay compares every byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, update
+
+from scripts import verify_mvp
+from scripts.config import ROOT, Config
+from service.contract.request import parse_request
+from service.perform import Worker
+from service.runs import Runs
+from service.store.tables import results
+from tests.conftest import REQUEST, RUN_ID
+
+
+def test_the_walk_as_typed_from_the_root() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/verify_mvp.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LOG_LEVEL": "ERROR"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = [line for line in done.stdout.splitlines() if " pass " in line]
+    assert len(steps) == 5
+    assert "FAIL" not in done.stdout
+
+
+def test_a_broken_step_fails_the_walk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(verify_mvp, "GOLDEN_RETURN_PCT", 1.0)
+    assert verify_mvp.walk() == 1
+    out = capsys.readouterr().out
+    assert "engine, figure  FAIL" in out
+    assert "HTTP" not in out, "the walk ends there"
+
+
+@pytest.fixture
+def performed(runs: Runs, database: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    run, _ = runs.submit({"run_id": RUN_ID, **REQUEST})
+    Worker(runs.run_store, runs.price_store).work(parse_request(json.loads(run.request)))
+    monkeypatch.setattr(verify_mvp, "load_config", lambda: Config(sqlite_path=str(database)))
+    return RUN_ID
+
+
+def test_replay_gives_the_same_bytes(performed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify_mvp.main(["--replay", performed]) == 0
+    assert "every byte is the same" in capsys.readouterr().out
+
+
+def test_replay_finds_a_changed_digit(
+    performed: str, engine: Engine, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = runs.run_store.result(performed)
+    assert stored is not None
+    document = json.loads(stored.result)
+    document["sharpe_ratio"] += 1e-15
+    with engine.begin() as connection:
+        connection.execute(update(results).values(result=json.dumps(document)))
+    assert verify_mvp.main(["--replay", performed]) == 1
+    assert "the bytes DIFFER: sharpe_ratio" in capsys.readouterr().out
+
+
+def test_replay_of_a_stranger(performed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify_mvp.main(["--replay", "nobody"]) == 1
+    assert "is no completed run" in capsys.readouterr().err
