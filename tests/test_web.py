@@ -405,6 +405,8 @@ def test_the_result_page(client: FlaskClient, runs: Runs) -> None:
     assert "TinyVolume" in text
     assert runs.run(run_id).prices_fingerprint in text
     assert "http-equiv" not in text
+    (link,) = re.findall(r'href="([^"]+format=json)"', text)
+    assert client.get(link, headers=BROWSER).data == client.get(f"/result/{run_id}").data
     again = page(client, f"/?run={run_id}")
     assert 'name="MA_CROSS.fast" step="1" min="1"' in re.sub(r"\s+", " ", again)
     assert 'value="12"' in again

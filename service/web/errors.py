@@ -25,8 +25,8 @@ INTERNAL = "Internal server error; an operator finds the reason in the log by th
 
 
 def wants_json() -> bool:
-    """Browsers ask for text/html; everybody else gets JSON."""
-    return "text/html" not in request.accept_mimetypes.values()
+    """Browsers ask for text/html; everybody else gets JSON, and so does a link with `?format=json`."""
+    return request.args.get("format") == "json" or "text/html" not in request.accept_mimetypes.values()
 
 
 def install(app: Flask) -> None:
