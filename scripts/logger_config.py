@@ -35,7 +35,8 @@ def set_up_logging(level: str = "INFO", form: str = "text") -> None:
     handler.addFilter(_add_run_id)
     handler.setFormatter(_JsonFormatter() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it greets at every look at the schema
+    for chatty in ("alembic", "werkzeug"):  # they greet at every look at the schema, at every request
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _add_run_id(record: logging.LogRecord) -> bool:

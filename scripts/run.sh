@@ -1,15 +1,22 @@
 #!/bin/sh
 # Runs the controller and the web side by side; ending one, or Ctrl-C, ends both.
 set -eu
-trap 'trap - EXIT INT TERM; kill 0 2>/dev/null || true; wait' EXIT INT TERM
+controller="" web=""
+stop() {
+    trap - EXIT INT TERM
+    kill $controller $web 2>/dev/null || true
+    wait
+}
+trap stop EXIT
+trap 'stop; exit 0' INT TERM
 "$BIN/python" -m service.controller &
 controller=$!
 "$BIN/gunicorn" --bind "127.0.0.1:$PORT" --workers 1 --threads 4 --worker-class gthread --log-level warning app:app &
 web=$!
 until "$BIN/python" -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$PORT/ready')" 2>/dev/null; do
-    kill -0 $web 2>/dev/null || exit 1
+    kill -0 "$web" 2>/dev/null || exit 1
     sleep 0.2
 done
 printf '\n  The dashboard is at http://127.0.0.1:%s  (Ctrl-C stops it)\n\n' "$PORT"
-while kill -0 $controller 2>/dev/null && kill -0 $web 2>/dev/null; do sleep 1; done
+while kill -0 "$controller" 2>/dev/null && kill -0 "$web" 2>/dev/null; do sleep 1; done
 exit 1

@@ -29,6 +29,7 @@ from werkzeug.serving import make_server
 
 from rules.registry import rule_from_id
 from scripts.config import ROOT, Config, load_config
+from scripts.logger_config import set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.status import Status
@@ -94,7 +95,7 @@ class Walk:
     def store(self) -> str:
         run, new = Runs(RunStore(self.engine), PriceStore(self.engine)).submit(REQUEST)
         assert new
-        launcher = LocalProcess(["env", "DB_HOST=", f"SQLITE_PATH={self.database}", *COMMAND])
+        launcher = LocalProcess(["env", "DB_HOST=", f"SQLITE_PATH={self.database}", "LOG_LEVEL=ERROR", *COMMAND])
         controller = Controller(RunStore(self.engine), launcher, 1, PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not run.status.final and time.monotonic() < deadline:
@@ -144,6 +145,7 @@ def _get(url: str) -> bytes:
 
 def walk() -> int:
     """Every step in turn; the first that fails ends the walk."""
+    set_up_logging("ERROR")
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "verify.sqlite3"
         engine = connect(Config(sqlite_path=str(database)))
