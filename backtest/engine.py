@@ -136,8 +136,8 @@ class BacktestResult(Mapping[str, Any]):
 
 
 def _plain(trade: Mapping[Any, Any]) -> dict[str, Any]:
-    """ISO dates, Python numbers, None for the exit that has not come."""
-    record = {str(name): getattr(value, "item", lambda v=value: v)() for name, value in trade.items()}
+    """ISO dates, None for the exit that has not come."""
+    record = {str(name): value for name, value in trade.items()}
     for name in ("entry_date", "exit_date"):
         record[name] = None if pd.isna(trade[name]) else _iso(trade[name])
     if record["exit_date"] is None:

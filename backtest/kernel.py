@@ -35,7 +35,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Fills:
-    """Every change of position, ordered by run and bar: m of them, each array of shape (m,)."""
+    """Every change of position, ordered by run and bar: m of them, each array of shape (m,).
+
+    A fill of nothing may be among them: no shares before, none after, the same cash.
+    """
 
     row: Ints  # which run
     bar: Ints  # filled at this bar
@@ -69,7 +72,7 @@ def simulate(open_: Floats, close: Floats, signals: NDArray[np.int8], terms: Ter
 
 def _fills(open_: Floats, signals: NDArray[np.int8], terms: Terms) -> Fills:
     """Fills with fractional shares: wealth is the capital times the growth of every trade closed so far."""
-    row, bar, buys, first = _changes(signals, terms.allow_short)
+    row, bar, buys, first = _changes(signals)
     price = _fill_price(open_[bar], buys, terms)
     wealth = _compound(_growth(price, buys, first, terms), first, terms.initial_capital)
     size = wealth / (price * (1 + terms.commission_rate))
@@ -82,13 +85,15 @@ def _fills(open_: Floats, signals: NDArray[np.int8], terms: Terms) -> Fills:
     return Fills(row, bar, buys, price, wealth, cash, held)
 
 
-def _changes(signals: NDArray[np.int8], allow_short: bool) -> tuple[Ints, Ints, NDArray[np.bool_], NDArray[np.bool_]]:
-    """Row, bar and side of every signal that changes the position, and whether it is the first of its row."""
+def _changes(signals: NDArray[np.int8]) -> tuple[Ints, Ints, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Row, bar and side of every change of direction, and whether it is the first of its row.
+
+    A first sale without a position and without shorts is kept: it fills nothing.
+    """
     row, bar = np.nonzero(signals[:, :-1] != 0)  # a signal on the last bar has no next open to trade at
     buys = signals[row, bar] > 0
-    first = _starts(row)
-    keep = first.copy() if allow_short else first & buys  # nothing to sell yet
-    keep[1:] |= (buys[1:] != buys[:-1]) & ~first[1:]
+    keep = _starts(row)
+    keep[1:] |= buys[1:] != buys[:-1]
     row, bar, buys = row[keep], bar[keep] + 1, buys[keep]
     return row, bar, buys, _starts(row)
 
@@ -155,7 +160,6 @@ def _row_in_lots(open_: Floats, signals: NDArray[np.int8], terms: Terms) -> list
         fills.append((bars[at], buys[at], price[at], wealth, cash, held))
         if wealth <= 0:
             return fills
-        at += 0 if held else 1
 
 
 def _lots(cash: float, price: Floats, terms: Terms) -> Floats:
@@ -190,7 +194,7 @@ def _mark(fills: Fills, close: Floats, k: int, initial: float) -> tuple[Floats, 
     """Equity and shares at every close, (k, n): cash and shares stay as the last fill left them."""
     n = len(close)
     at = np.concatenate([np.arange(k) * n, fills.row * n + fills.bar])
-    order = np.argsort(at, kind="stable")
+    order = np.argsort(at)
     lengths = np.diff(at[order], append=k * n)
     cash = np.concatenate([np.full(k, initial), fills.cash])[order]
     held = np.concatenate([np.zeros(k), fills.held])[order]

@@ -18,6 +18,8 @@ class Naive:
     shares: list[float] = field(default_factory=list)
     trades: list[dict[str, Any]] = field(default_factory=list)
     shortfall: float = 0.0
+    traded: float = 0.0
+    costs: float = 0.0
 
     def run(self, opens: list[float], closes: list[float], signals: list[int]) -> Naive:
         self.cash, self.held, self.ruined = self.initial, 0.0, False
@@ -52,15 +54,22 @@ class Naive:
             size = math.floor(size / self.lot) * self.lot
         if size <= 0:
             return
+        self._pay(size, fill, side)
         self.trades.append({"entry": bar, "fill": fill, "shares": size, "side": side, "cash": self.cash, "exit": None})
         self.cash -= side * size * fill + size * fill * self.commission
         self.held = side * size
 
     def _close(self, bar: int, fill: float) -> None:
+        self._pay(abs(self.held), fill, -1 if self.held > 0 else 1)
         self.cash += self.held * fill - abs(self.held) * fill * self.commission
         self.held = 0.0
         trade = self.trades[-1]
         trade.update(exit=bar, exit_fill=fill, pnl=self.cash - trade["cash"])
+
+    def _pay(self, size: float, fill: float, side: int) -> None:
+        before_slippage = fill / (1 + side * self.slippage)
+        self.traded += size * fill
+        self.costs += size * fill * self.commission + size * abs(fill - before_slippage)
 
     def _ruin(self) -> None:
         self.shortfall, self.cash, self.ruined = -self.cash, 0.0, True

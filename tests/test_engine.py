@@ -22,7 +22,7 @@ from tests.conftest import TICKERS, prices, random_walk
 from tests.naive_engine import Naive
 
 TERMS = {
-    "initial_capital": st.sampled_from([100.0, 10_000.0, 1e9]),
+    "initial_capital": st.sampled_from([0.5, 100.0, 10_000.0, 1e9]),
     "commission_rate": st.sampled_from([0.0, 0.001, 0.1]),
     "slippage_rate": st.sampled_from([0.0, 0.0005, 0.1]),
     "lot_size": st.sampled_from([0.0, 1.0, 0.1, 7.0, 100.0]),
@@ -38,6 +38,9 @@ def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> 
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9, atol=1e-9 * scale)
     np.testing.assert_allclose(result.positions, naive.shares, rtol=1e-9, atol=1e-9)
     check_trades(result, naive, data, scale)
+    assert result["metrics"]["total_costs"] == pytest.approx(naive.costs, rel=1e-9, abs=1e-9 * scale)
+    mean = sum(naive.equity) / len(naive.equity)
+    assert result["metrics"]["turnover"] == pytest.approx(naive.traded / mean, rel=1e-9, abs=1e-9)
     check_identities(result, data, terms)
     return result
 
@@ -130,6 +133,33 @@ def test_short_ruined_at_an_open() -> None:
     assert result["num_trades"] == 1
 
 
+@pytest.mark.parametrize("lot_size", [0.0, 1.0])
+def test_short_ruined_with_exactly_nothing_left(lot_size: float) -> None:
+    terms = {**SHORT, "lot_size": lot_size}
+    result = compare(bars([10, 10, 20, 20], [10, 15, 20, 20]), [-1, 1, 1, 0], terms)
+    assert result.equity.tolist() == [100, 50, 0, 0]
+    assert (result["num_trades"], result.bankruptcy_shortfall) == (1, 0)
+
+
+def test_a_small_account_is_not_ruined() -> None:
+    result = compare(bars([1, 1, 1, 1], [1, 1, 1.5, 1.2]), [-1, 0, 0, 0], {**SHORT, "initial_capital": 1.0})
+    assert result.equity.tolist() == pytest.approx([1, 1, 0.5, 0.8])
+
+
+def test_rounding_never_buys_more_than_the_cash_pays_for() -> None:
+    """Cases where floor(cash / unit / lot) lots cost a last bit more than the cash."""
+    random = np.random.default_rng(0)
+    price, lots = random.uniform(0.1, 100, 200_000), random.integers(1, 500, 200_000)
+    cash = lots * 0.1 * price * 0.9999999999999999
+    over = np.flatnonzero(np.floor(cash / price / 0.1) * 0.1 * price > cash)
+    assert len(over) > 10
+    for at in over[:50]:
+        data = bars([price[at]] * 2, [price[at]] * 2)
+        result = BacktestEngine(cash[at], 0, 0, 0.1).run(data, lambda _: [1, 0])
+        assert result.cash.iloc[-1] >= 0
+        assert result.positions.iloc[-1] == pytest.approx((lots[at] - 1) * 0.1)
+
+
 def test_fills_by_hand() -> None:
     terms = {
         "initial_capital": 1000.0,
@@ -171,6 +201,7 @@ def test_an_open_position_is_listed_without_exit() -> None:
     trade = result["trades"][0]
     assert (trade["exit_date"], trade["exit_price"]) == (None, None)
     assert trade["pnl"] == pytest.approx(result.equity.iloc[-1] - 1000)
+    assert trade["holding_days"] == 1, "to the last bar"
     assert result["metrics"]["win_rate_pct"] is None
 
 
@@ -181,6 +212,7 @@ def test_result_is_a_mapping_with_the_contract_names() -> None:
     ]  # fmt: skip
     assert len(result) == 6
     assert result.ticker == "GOOG"
+    assert (result.equity.name, result.positions.name, result.cash.name) == ("equity", "positions", "cash")
     json.dumps(dict(result), allow_nan=False)
 
 
@@ -258,6 +290,9 @@ def broken(column: str, value: float, bar: int = 3) -> pd.DataFrame:
         (broken("Volume", np.inf), "bar 3 .*Volume is inf"),
         (broken("Open", 0.0), "bar 3 .*Open is 0.0"),
         (broken("Low", -5.0, 4), "bar 4 .*Low is -5.0"),
+        (broken("Low", 0.0), "bar 3 .*Low is 0.0, prices must be above 0"),
+        (broken("Close", 1e9).assign(Volume=0.0), "bar 3 .*outside Low..High"),
+        (broken("Close", 1e9).assign(High=10.0, Low=10.0, Open=10.0), "bar 0 .*outside Low..High"),
         (broken("High", 0.001), "bar 3 .*High 0.001 is below Low"),
         (broken("Low", 1e9), "bar 3 .*is below Low"),
         (broken("Close", 1e9), "bar 3 .*outside Low..High"),
@@ -286,7 +321,10 @@ def test_bad_prices_are_refused(data: pd.DataFrame, message: str) -> None:
         (np.array([0.0, np.nan] * 5), "bar 1 .*nan is no signal"),
         (np.array([0.5] * 10), "bar 0 .*0.5 is no signal"),
         (["BUY"] * 10, "not numbers"),
-        (pd.Series(0, index=pd.bdate_range("1999-01-01", periods=10)), "not on the index"),
+        (
+            pd.Series(0, index=pd.bdate_range("1999-01-01", periods=10)),
+            "^the signals are not on the index of the prices$",
+        ),
     ],
 )
 def test_bad_signals_are_refused(signals: object, message: str) -> None:
@@ -312,6 +350,9 @@ def test_a_series_on_its_own_index_and_extra_columns_are_fine() -> None:
     plain = BacktestEngine().run(prices(bars=60), lambda d: pd.Series(1, index=d.index))
     extra = BacktestEngine().run(data, lambda d: pd.Series(1).reindex(range(60), fill_value=1))
     assert dict(plain) == dict(extra)
+    copied = BacktestEngine().run(prices(bars=60), lambda d: pd.Series(1, index=d.index.copy(deep=True)))
+    assert dict(plain) == dict(copied)
+    assert plain.ticker == ""
 
 
 def test_intraday_bars_with_a_time_zone() -> None:
@@ -323,6 +364,16 @@ def test_intraday_bars_with_a_time_zone() -> None:
     expected = returns.mean() / returns.std() * np.sqrt(252 * 26)
     assert result["sharpe_ratio"] == pytest.approx(expected, rel=1e-9)
     assert result["trades"][0]["entry_date"].startswith("2024-01-02T09:45:00")
+
+
+def test_sessions_are_days_of_their_own_time_zone() -> None:
+    data = random_walk(40, 1, 0.001)
+    mornings = pd.date_range("2024-01-02 08:30", periods=4, freq="D", tz="Asia/Seoul")  # 23:30 of the day before in UTC
+    data.index = pd.DatetimeIndex([day + pd.Timedelta(minutes=15 * i) for day in mornings for i in range(10)])
+    result = BacktestEngine().run(data, lambda d: [1, *[0] * 38, 0])
+    returns = result.equity.pct_change().fillna(0)
+    assert result["sharpe_ratio"] == pytest.approx(returns.mean() / returns.std() * np.sqrt(252 * 10), rel=1e-9)
+    assert result["trades"][0]["holding_days"] == 3
 
 
 def test_the_input_is_left_alone() -> None:

@@ -158,6 +158,7 @@ def test_without_losers_there_is_no_profit_factor() -> None:
     trades = pd.DataFrame({"pnl": [1.0, 2.0], "return_pct": [1.0, 2.0], "holding_days": [1, 2]})
     assert math.isnan(metrics.trade_metrics(trades)["profit_factor"])
     assert metrics.trade_metrics(trades)["win_rate_pct"] == 100
+    assert metrics.trade_metrics(trades.assign(pnl=[0.5, -0.25]))["profit_factor"] == 2
     assert metrics.trade_metrics(trades.assign(pnl=[0.0, -1.0])) == {
         "win_rate_pct": 0, "profit_factor": 0, "avg_trade_pct": 1.5, "best_trade_pct": 2, "worst_trade_pct": 1,
         "avg_holding_days": 1.5, "expectancy": -0.5,
@@ -205,6 +206,48 @@ def test_bars_per_year() -> None:
     assert metrics.bars_per_year(daily[::5]) == 252
     assert metrics.bars_per_year(quarters) == 252 * 26
     assert metrics.bars_per_year(quarters[:30]) == 252 * 15  # 26 bars in one session, 4 in the next
+
+
+def test_one_bar_on_the_first_day_and_many_on_the_next() -> None:
+    next_day = pd.date_range("2024-01-03 09:30", periods=9, freq="15min")
+    index = pd.DatetimeIndex([pd.Timestamp("2024-01-02 09:30"), *next_day])
+    assert metrics.bars_per_year(index) == 252 * 5
+
+
+def test_equal_values_have_exactly_no_deviation() -> None:
+    rows = np.array([[0.1] * 7, [0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1], [0.7] * 7])
+    assert (metrics.deviation(rows) == 0).tolist() == [True, False, True]
+    assert metrics.deviation(rows)[1] == pytest.approx(rows[1].std(ddof=1))
+    assert math.isnan(metrics.skewness(rows[0]))
+    assert math.isnan(metrics.excess_kurtosis(rows[2]))
+    assert np.isnan(metrics.sharpe_ratio(rows, P)).tolist() == [True, False, True]
+
+
+def test_the_risk_free_rate_is_0_unless_set() -> None:
+    r, b = (metrics.bar_returns(equity_of(SERIES[name])) for name in ("GOOG", "AAPL"))
+    assert metrics.sortino_ratio(r, P) == metrics.sortino_ratio(r, P, 0.0)
+    assert metrics.alpha(r, b, P) == metrics.alpha(r, b, P, 0.0)
+
+
+def test_a_benchmark_that_does_not_move_has_no_beta() -> None:
+    still = prices(bars=50)
+    still[["Open", "High", "Low", "Close"]] = 10.0
+    done = BacktestEngine(commission_rate=0).run(still, lambda d: np.ones(len(d)))
+    assert done["metrics"]["beta"] is None
+    assert done["metrics"]["alpha"] is None
+
+
+def test_every_run_has_the_same_metrics() -> None:
+    from service.web.presentation import HEADLINE, METRICS
+
+    promised = {metric.name for metric in METRICS} - set(HEADLINE) - {"bankruptcy_shortfall"}
+    never = BacktestEngine().run(prices(bars=50), lambda d: np.zeros(len(d)))
+    assert set(never["metrics"]) == set(result()["metrics"]) == promised
+    assert never["metrics"]["profit_factor"] is None
+
+
+def test_returns_of_a_small_account() -> None:
+    assert metrics.bar_returns(np.array([0.5, 0.25, 0.5])).tolist() == [0, -0.5, 1]
 
 
 def test_returns_after_ruin_are_zero() -> None:
