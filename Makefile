@@ -18,7 +18,7 @@ BIN := .venv/bin
 run: .venv/installed ## Start the dashboard and the controller on http://127.0.0.1:5000 (PORT=...)
 	@$(BIN)/python -m service.store.migrate
 	@$(BIN)/python scripts/data_loader.py import --missing-only data/*.csv
-	@exec env BIN=$(BIN) PORT=$(PORT) sh scripts/run.sh
+	@exec env BIN=$(BIN) PORT=$(PORT) CODE_REVISION=$${CODE_REVISION:-$$(git rev-parse HEAD 2>/dev/null)} sh scripts/run.sh
 
 .PHONY: test
 test: .venv/developer ## Run the fast tests: no network, no server

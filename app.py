@@ -24,7 +24,9 @@ def make_app() -> Flask:
         migrate(engine)
     installed_rules(True)  # checked now, so that a bad plug-in shows in the first lines of the log
     runs = Runs(RunStore(engine, config.lease_seconds), PriceStore(engine), config.max_pending_runs)
-    return create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
+    made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
+    made.config["TEMPLATES_AUTO_RELOAD"] = config.flask_env == "development"
+    return made
 
 
 app = make_app()

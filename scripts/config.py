@@ -23,7 +23,7 @@ def _setting(default: Any, help: str, *, secret: bool = False, choices: tuple[st
 class Config:
     """One field per variable, named as it is but in lower case. A secret is also read from the file <NAME>_FILE."""
 
-    flask_env: str = _setting("production", "development or production", choices=("development", "production"))
+    flask_env: str = _setting("production", "development reloads changed templates", choices=("development", "production"))
     db_host: str = _setting("", "MySQL host; empty means SQLite")
     db_port: int = _setting(3306, "MySQL port")
     db_name: str = _setting("stock_backtest", "MySQL database")
@@ -32,7 +32,6 @@ class Config:
     sqlite_path: str = _setting("stock_backtest.sqlite3", "SQLite file, from the root, when DB_HOST is empty")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_format: str = _setting("text", "text or json", choices=("text", "json"))
-    launcher: str = _setting("local", "how jobs are started", choices=("local",))
     prices_dir: str = _setting("data", "CSV files for a worker without a database")
     max_active_runs: int = _setting(2, "runs that compute at the same time")
     max_pending_runs: int = _setting(1000, "runs that may wait; more are refused with 429")

@@ -33,7 +33,7 @@ def test_defaults_and_values() -> None:
         ({"CONTROLLER_POLL_SECONDS": "nan"}, "CONTROLLER_POLL_SECONDS must be above 0"),
         ({"CONTROLLER_POLL_SECONDS": "inf"}, "CONTROLLER_POLL_SECONDS must be above 0"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, got 'loud'"),
-        ({"LAUNCHER": ""}, "LAUNCHER must be one of local"),
+        ({"FLASK_ENV": ""}, "FLASK_ENV must be one of development, production"),
         ({"DB_PASSWORD_FILE": "/nowhere"}, "DB_PASSWORD_FILE cannot be read"),
     ],
 )
