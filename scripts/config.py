@@ -23,7 +23,9 @@ def _setting(default: Any, help: str, *, secret: bool = False, choices: tuple[st
 class Config:
     """One field per variable, named as it is but in lower case. A secret is also read from the file <NAME>_FILE."""
 
-    flask_env: str = _setting("production", "development reloads changed templates", choices=("development", "production"))
+    flask_env: str = _setting(
+        "production", "development reloads changed templates", choices=("development", "production")
+    )
     db_host: str = _setting("", "MySQL host; empty means SQLite")
     db_port: int = _setting(3306, "MySQL port")
     db_name: str = _setting("stock_backtest", "MySQL database")

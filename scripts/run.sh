@@ -1,6 +1,10 @@
 #!/bin/sh
 # Runs the controller and the web side by side; ending one, or Ctrl-C, ends both.
 set -eu
+if "$BIN/python" -c "import socket as s; raise SystemExit(s.socket().connect_ex(('127.0.0.1', $PORT)) != 0)"; then
+    echo "Port $PORT is taken; choose another: make run PORT=$((PORT + 1))" >&2
+    exit 1
+fi
 controller="" web=""
 stop() {
     trap - EXIT INT TERM
