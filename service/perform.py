@@ -80,7 +80,7 @@ class Worker:
 
     def _claim(self, run_id: str) -> int | None:
         """Waits while another worker holds the run: leaving at once would end the job that the other runs in."""
-        name = f"{platform.node()}:{os.getpid()}"
+        name, waited = f"{platform.node()}:{os.getpid()}", False
         while True:
             attempt = self.run_store.claim(run_id, name)
             if attempt is not None:
@@ -89,6 +89,9 @@ class Worker:
             if run is None or run.status.final:
                 logger.info("Nothing to do: the run is %s", "not recorded" if run is None else run.status)
                 return None
+            if not waited:
+                logger.info("Waiting: another worker holds the run")
+            waited = True
             time.sleep(1)
 
     def _attempt(self, request: BacktestRequest, attempt: int) -> int:

