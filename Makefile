@@ -37,6 +37,11 @@ test-bench: .venv/developer ## Compare the engine with backtesting.py (installs 
 coverage: .venv/developer ## Run the fast tests with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
+.PHONY: mutants
+mutants: .venv/developer ## Change the engine in some 1,500 ways and see that the tests notice (10 minutes)
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 .PHONY: lint
 lint: .venv/developer ## Check style, types and imports
 	$(BIN)/ruff check .

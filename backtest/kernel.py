@@ -158,12 +158,10 @@ def _row_in_lots(open_: Floats, signals: NDArray[np.int8], terms: Terms) -> list
         wealth = cash + held * price[at] * (1 - np.sign(held) * terms.commission_rate)
         cash, held = _open_in_lots(wealth, float(price[at]), bool(buys[at]), terms)
         fills.append((bars[at], buys[at], price[at], wealth, cash, held))
-        if wealth <= 0:
-            return fills
 
 
 def _lots(cash: float, price: Floats, terms: Terms) -> Floats:
-    """Whole lots that `cash` pays for, commission included; never one too many by rounding."""
+    """Whole lots that `cash` pays for, commission included; never one too many by rounding, none for a debt."""
     unit = price * (1 + terms.commission_rate)
     lots = np.floor(cash / unit / terms.lot_size)
     return np.asarray(np.maximum(lots - (lots * terms.lot_size * unit > cash), 0.0))
@@ -182,7 +180,7 @@ def _affordable(at: int, cash: float, price: Floats, buys: NDArray[np.bool_], te
 
 def _open_in_lots(wealth: float, price: float, buys: bool, terms: Terms) -> tuple[float, float]:
     """Cash and shares after opening what the side asks for."""
-    if wealth <= 0 or not (buys or terms.allow_short):
+    if not (buys or terms.allow_short):
         return wealth, 0.0
     size = float(_lots(wealth, np.array([price]), terms)[0]) * terms.lot_size
     if buys:

@@ -146,6 +146,12 @@ def test_a_small_account_is_not_ruined() -> None:
     assert result.equity.tolist() == pytest.approx([1, 1, 0.5, 0.8])
 
 
+def test_lots_of_a_small_account() -> None:
+    terms = {**SHORT, "initial_capital": 0.95, "lot_size": 0.1}
+    result = compare(bars([1, 1, 1.1, 1, 1], [1, 1, 1, 1, 1]), [1, -1, 1, 0, 0], terms)
+    assert result.trades["shares"].tolist() == pytest.approx([0.9, 0.9, 1.1])
+
+
 def test_rounding_never_buys_more_than_the_cash_pays_for() -> None:
     """Cases where floor(cash / unit / lot) lots cost a last bit more than the cash."""
     random = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from scripts.config import ROOT
 FROZEN = {
     "backtest/__init__.py": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "backtest/engine.py": "b3d82b3b77531ccd17f99130534dcc807ce76ed57e5b84ed7d29cb31d173fdf8",
-    "backtest/kernel.py": "0620aca7de22e23915648c28aadf74aa8f20843be0a845d334d0d14b3cf14bea",
+    "backtest/kernel.py": "14e2ff43c42b147a0b2cad23ec6bff1beeda5160e1b0cba3ca1422343ada604e",
     "backtest/metrics.py": "0b882f761757dc3ee6ea0fa0fccefeeaa0e5ddb59824f54d8de740832143bef8",
     "backtest/prices.py": "8fe1a3f6f20db9eb3de64816668e4c959556452d32edd1285d9a3c33b6454eab",
     "backtest/trades.py": "90a0bdd123c4ace368351f494c528e4ce476ed631cbff64f762c2e478ef6885d",

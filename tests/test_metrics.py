@@ -230,6 +230,7 @@ def test_the_risk_free_rate_is_0_unless_set() -> None:
 
 
 def test_a_benchmark_that_does_not_move_has_no_beta() -> None:
+    assert math.isnan(metrics.beta(np.array([0.1, 0.2, 0.1, 0.3, 0.1, 0.2, 0.1]), np.full(7, 0.1)))
     still = prices(bars=50)
     still[["Open", "High", "Low", "Close"]] = 10.0
     done = BacktestEngine(commission_rate=0).run(still, lambda d: np.ones(len(d)))
