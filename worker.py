@@ -22,7 +22,10 @@ def main() -> int:
     environment = job_environment()
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
     recorded = "run_id" in fields and has_database(config)
-    set_up_logging(config.log_level if recorded else "ERROR", config.log_format)
+    if recorded:
+        set_up_logging(config.log_level, config.log_format)
+    else:  # stdout is for the result
+        set_up_logging("ERROR", config.log_format, sys.stderr)
     try:
         request = request_from_text({"run_id": "00000000-0000-4000-8000-000000000000", **fields})
     except UserError as error:
@@ -59,7 +62,7 @@ def print_result(request: BacktestRequest, config: Config) -> int:
     path = Path(config.prices_dir) / f"{request.ticker}.csv"
     try:
         series = read_csv(path, request.ticker, source=path.name)
-        print(perform(request, series, Software(config.code_revision, config.image))[0].canonical())
+        print(perform(request, series, Software(config.code_revision, config.image), validated=True)[0].canonical())
     except UnreadablePrices as error:
         print(f"No prices of {request.ticker} in {path}: {error}", file=sys.stderr)
         return ExitCode.NO_DATA

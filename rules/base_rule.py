@@ -91,7 +91,7 @@ class BaseRule(ABC):
 
     metadata: ClassVar[RuleMetadata]
 
-    def __init__(self, **params: object) -> None:
+    def __init__(self, /, **params: object) -> None:
         known = {parameter.name: parameter for parameter in self.metadata.parameters}
         for name in params:
             if name not in known:

@@ -34,7 +34,8 @@ def installed_rules(validate: bool) -> Rules:
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         problem, rule = _load(entry, found, validate)
         if rule is None:
-            logger.error("Rule %s = %s is left out: %s", entry.name, entry.value, problem)
+            level = logging.ERROR if validate else logging.DEBUG  # a worker need not repeat what the web said
+            logger.log(level, "Rule %s = %s is left out: %s", entry.name, entry.value, problem)
         else:
             found[rule.metadata.name] = rule
     return found

@@ -58,13 +58,20 @@ def rule_from_id(rule_id: str, params: Mapping[str, object] | None = None, rules
 
 def _rule(rule_id: str, params: Mapping[str, object], rules: Rules) -> BaseRule:
     composite = _COMPOSITE.fullmatch(rule_id)
+    if composite is None and re.search(r"[(),]", rule_id):
+        raise InvalidRule(
+            "A combination is written ALL(A,B), ANY(A,B) or MAJORITY(A,B,C); got {rule}.", rule=rule_id[:60]
+        )
     if composite is None:
         return _plain(rule_id, params, rules)
     if params:
         raise InvalidRule("A combination takes no params: write the numbers into its rules.")
     if "(" in composite["members"]:
         raise InvalidRule("{mode}(...) joins plain rules; combinations cannot be nested.", mode=composite["mode"])
-    members = [_plain(member.strip(), {}, rules) for member in composite["members"].split(",")]
+    names = [name.strip() for name in composite["members"].split(",")]
+    if "" in names:
+        raise InvalidRule("{mode}(...) has an empty place between its commas.", mode=composite["mode"])
+    members = [_plain(name, {}, rules) for name in names]
     return CompositeRule(composite["mode"], members)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class InvalidConfig(ValueError):
-    """A setting that cannot be used; the message names the variable."""
+class InvalidConfig(SystemExit):
+    """A setting that cannot be used; the program ends with the message, which names the variable."""
 
 
 def _setting(default: Any, help: str, *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:

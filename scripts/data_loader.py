@@ -1,7 +1,7 @@
 """Brings daily prices into the price store: from Yahoo Finance, or from CSV files.
 
     python scripts/data_loader.py --tickers AAPL MSFT --start 2015-01-01 --end 2024-12-31
-    python scripts/data_loader.py import data/*.csv
+    python scripts/data_loader.py import data/*.csv          (import --help has more)
 
 Each ticker is validated before it is stored, all of it or nothing. Exit code 1 when a ticker was refused.
 """
@@ -9,10 +9,11 @@ Each ticker is validated before it is stored, all of it or nothing. Exit code 1 
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 
@@ -41,13 +42,14 @@ def load(series: PriceSeries, store: PriceStore) -> str:
     """Validates and stores one ticker; a line about it. Raises Refused."""
     if not TICKER.fullmatch(series.ticker):
         raise Refused(f"{series.ticker!r} is no ticker: use A-Z, 0-9 and . ^ = -; rename the file or pass --ticker")
-    findings = check_prices(series.data, series.ticker)
+    findings = check_prices(series.data)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        more = f" (and {len(errors) - 1} more; python scripts/qa_prices.py lists them)" if len(errors) > 1 else ""
-        raise Refused(f"{errors[0].code} at {errors[0].day}: {errors[0].message}{more}")
+        more = f" (and {len(errors) - 1} more; python scripts/qa_prices.py FILE lists them)" if len(errors) > 1 else ""
+        where = f" at {errors[0].day}" if errors[0].day else ""
+        raise Refused(f"{errors[0].code}{where}: {errors[0].message}{more}")
     store.save(series)
-    noted = f", {len(findings)} warnings" if findings else ""
+    noted = f", {len(findings)} warnings (python scripts/qa_prices.py {series.ticker})" if findings else ""
     return f"{series.ticker}: {len(series.data)} bars from {series.first} to {series.last}{noted}"
 
 
@@ -63,6 +65,7 @@ def from_yahoo(ticker: str, start: date, end: date) -> PriceSeries:
     """One ticker from Yahoo Finance, split-adjusted, dividends not reinvested; both days included."""
     import yfinance
 
+    logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # what it has to say comes with the exception
     try:
         until = end + pd.Timedelta(days=1)
         table = yfinance.Ticker(ticker).history(start=start, end=until, auto_adjust=False, raise_errors=True)
@@ -98,7 +101,9 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
         return parsed
     parser.add_argument("--tickers", nargs="+", required=True, type=str.upper)
     parser.add_argument("--start", type=date.fromisoformat, default=date(2000, 1, 1), help="first day, 2000-01-01")
-    parser.add_argument("--end", type=date.fromisoformat, required=True, help="last day, included")
+    parser.add_argument(
+        "--end", type=date.fromisoformat, default=datetime.now(UTC).date(), help="last day, included; today"
+    )
     parsed = parser.parse_args(words)
     if parsed.start >= parsed.end:
         parser.error(f"--start must be before --end, got {parsed.start} and {parsed.end}")

@@ -1,4 +1,4 @@
-"""Logging: to stdout only, the run_id in every line, as text or as JSON."""
+"""Logging: to stdout, the run_id in every line, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TextIO
 
 _run_id: ContextVar[str] = ContextVar("run_id", default="-")
 
@@ -29,9 +30,9 @@ def current_run_id() -> str:
     return _run_id.get()
 
 
-def set_up_logging(level: str = "INFO", form: str = "text") -> None:
-    """Replaces whatever handlers the root logger had."""
-    handler = logging.StreamHandler(sys.stdout)
+def set_up_logging(level: str = "INFO", form: str = "text", stream: TextIO | None = None) -> None:
+    """Replaces whatever handlers the root logger had; `stream` where stdout is taken by a result."""
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.addFilter(_add_run_id)
     handler.setFormatter(_JsonFormatter() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level, handlers=[handler], force=True)

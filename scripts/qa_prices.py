@@ -30,7 +30,10 @@ def series_of(names: Sequence[str]) -> Iterator[PriceSeries]:
     """Each name's series: a CSV file where it ends so, else a stored ticker; all stored ones without names."""
     files = [name for name in names if name.lower().endswith(".csv")]
     for name in files:
-        yield read_csv(Path(name), Path(name).stem.upper(), source=Path(name).name)
+        try:
+            yield read_csv(Path(name), Path(name).stem.upper(), source=Path(name).name)
+        except UnreadablePrices as error:
+            raise UnreadablePrices(f"{name}: {error}") from None
     stored = [name for name in names if name not in files]
     if stored or not names:
         yield from _stored(stored)
@@ -67,7 +70,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     given = parser.parse_args(list(words))
     try:
-        checked = [(series, check_prices(series.data, series.ticker)) for series in series_of(given.names)]
+        checked = [(series, check_prices(series.data)) for series in series_of(given.names)]
     except UnreadablePrices as error:
         print(f"Cannot be read: {error}", file=sys.stderr)
         return 2

@@ -7,18 +7,20 @@ if "$BIN/python" -c "import socket as s; raise SystemExit(s.socket().connect_ex(
 fi
 controller="" web=""
 stop() {
-    trap - EXIT INT TERM
+    trap - EXIT INT TERM HUP
     kill $controller $web 2>/dev/null || true
     wait
 }
 trap stop EXIT
-trap 'stop; exit 0' INT TERM
+trap 'stop; exit 0' INT TERM HUP
 "$BIN/python" -m service.controller &
 controller=$!
-"$BIN/gunicorn" --bind "127.0.0.1:$PORT" --workers 1 --threads 4 --worker-class gthread --log-level warning app:app &
+# In a session of its own: the terminal's Ctrl-C and hang-up reach it once, through stop() above.
+"$BIN/python" -c "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])" "$BIN/gunicorn" \
+    --bind "127.0.0.1:$PORT" --workers 1 --threads 4 --worker-class gthread --graceful-timeout 5 --log-level warning app:app &
 web=$!
 until "$BIN/python" -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$PORT/ready')" 2>/dev/null; do
-    kill -0 "$web" 2>/dev/null || exit 1
+    kill -0 "$web" 2>/dev/null && kill -0 "$controller" 2>/dev/null || exit 1
     sleep 0.2
 done
 printf '\n  The dashboard is at http://127.0.0.1:%s  (Ctrl-C stops it)\n\n' "$PORT"

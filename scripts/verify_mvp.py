@@ -32,6 +32,7 @@ from scripts.config import ROOT, Config, load_config
 from scripts.logger_config import set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import BacktestRequest, parse_request
+from service.contract.result import NOT_REPRODUCED
 from service.contract.status import Status
 from service.controller import Controller
 from service.launchers.local_process import COMMAND, LocalProcess
@@ -70,7 +71,7 @@ class Walk:
 
     def data(self) -> str:
         series = read_csv(ROOT / "data" / "GOOG.csv", "GOOG", source="GOOG.csv")
-        errors = [finding for finding in check_prices(series.data, "GOOG") if finding.severity == "error"]
+        errors = [finding for finding in check_prices(series.data) if finding.severity == "error"]
         assert not errors, errors
         PriceStore(self.engine).save(series)
         self.found["series"] = series
@@ -196,8 +197,12 @@ def replay(run_id: str) -> int:
 
 
 def _difference(then: Any, now: Any) -> str:
-    before, after = then.document(), now.document()
-    return ", ".join(name for name in before if name != "run_id" and before[name] != after[name]) or "the equity table"
+    before, after = ({**result.document(), **result.provenance} for result in (then, now))
+    ignored = {"run_id", "provenance", *NOT_REPRODUCED}
+    return (
+        ", ".join(name for name in before if name not in ignored and before[name] != after.get(name))
+        or "the equity table"
+    )
 
 
 def main(words: Sequence[str]) -> int:

@@ -51,14 +51,16 @@ def decide(run: Run | None, job: JobState | None, now: datetime, timeout: timede
     if run is None:
         return FORGET
     if job is None:
-        return _without_job(run, now)
+        return _without_job(run, now, timeout)
     if job.alive:
         return _with_living_job(run, now, timeout)
     return _with_ended_job(run, job.exit_code)
 
 
-def _without_job(run: Run, now: datetime) -> Decision:
-    """Launched by a controller that is gone."""
+def _without_job(run: Run, now: datetime, timeout: timedelta) -> Decision:
+    """Launched by a controller that is gone; a worker may still be at it."""
+    if _overdue(run, now, timeout):
+        return _timed_out(timeout)
     if run.status == Status.RUNNING:
         silent = run.lease_until is None or run.lease_until < now
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.") if silent else WAIT
@@ -71,8 +73,8 @@ def _without_job(run: Run, now: datetime) -> Decision:
 
 
 def _with_living_job(run: Run, now: datetime, timeout: timedelta) -> Decision:
-    if now - (run.launched_at or now) > timeout:
-        return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
+    if _overdue(run, now, timeout):
+        return _timed_out(timeout)
     if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until < now:
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")
     return WAIT
@@ -91,13 +93,21 @@ def _with_ended_job(run: Run, exit_code: int | None) -> Decision:
         case 137 | -9:
             if run.launches > 1:
                 return Decision(
-                    "fail", Reason.OUT_OF_MEMORY, "The worker was killed twice, probably for want of memory."
+                    "fail", Reason.OUT_OF_MEMORY, "The worker was killed again, probably for want of memory."
                 )
             return REQUEUE
         case _:
             return _retry(
                 run, Reason.RETRIES_EXHAUSTED, f"The worker failed, the last time with exit code {exit_code}."
             )
+
+
+def _overdue(run: Run, now: datetime, timeout: timedelta) -> bool:
+    return now - (run.launched_at or now) > timeout
+
+
+def _timed_out(timeout: timedelta) -> Decision:
+    return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
 
 
 def _retry(run: Run, reason: Reason, message: str) -> Decision:
@@ -131,7 +141,7 @@ class Controller:
             return
         self._launcher.remove(run_id)  # kill before you mark
         if run is not None and decision.action == "requeue" and self._store.requeue(run):
-            logger.warning("The job ended early (%s); the run goes back to the queue", job)
+            logger.warning("The run goes back to the queue: its job %s", "is gone" if job is None else "ended early")
         if run is not None and decision.reason is not None and self._store.fail(run, decision.reason, decision.message):
             logger.error("The run failed: %s: %s", decision.reason, decision.message)
 
@@ -154,8 +164,12 @@ class Controller:
 
     def stop(self) -> None:
         """Ends every job; their runs go back to the queue."""
-        for run_id in list(self._launcher.jobs()):
+        mine = self._launcher.jobs()
+        for run_id in mine:
             self._launcher.remove(run_id)
+        for run in self._store.active():
+            if run.run_id in mine:
+                self._store.requeue(run)
 
 
 def main(config: Config) -> None:

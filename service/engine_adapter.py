@@ -33,7 +33,10 @@ class Performed:
 
 
 def window(series: PriceSeries, first: date, last: date) -> pd.DataFrame:
-    """The bars from `first` to `last`, both inclusive."""
+    """The bars from `first` to `last`, both inclusive; any dates, also those that pandas cannot hold."""
+    first, last = max(first, series.first), min(last, series.last)
+    if first > last:
+        return series.data.iloc[:0]
     return series.data.loc[pd.Timestamp(first) : pd.Timestamp(last) + pd.Timedelta(days=1, nanoseconds=-1)]
 
 
@@ -52,13 +55,13 @@ def run_backtest(request: BacktestRequest, series: PriceSeries, rule: BaseRule, 
     """Performs the run on the bars of its window; raises NoData when they are too few or the data gate refuses them."""
     data = window(series, request.start_date, request.end_date)
     check_window(request, rule, len(data), series.first, series.last)
-    findings = check_prices(series.data, series.ticker)
+    findings = check_prices(series.data)
     _refuse_errors(findings, series)
     engine = BacktestEngine(
         request.initial_capital, request.commission_rate, request.slippage_rate, request.lot_size, request.allow_short
     )
     done = engine.run(data, rule.generate_signals, series.ticker)
-    warnings = [*_clipped(request, data), *_within(findings, data), *done.warnings]
+    warnings = [*_clipped(request, series), *_within(findings, data), *done.warnings]
     provenance = _provenance(request, series, rule, data) | {"rules_digest": rules_digest, "warnings": warnings}
     return Performed(_result(request, done, provenance), _bars(data, done))
 
@@ -87,15 +90,14 @@ def _refuse_errors(findings: Sequence[Finding], series: PriceSeries) -> None:
         raise NoData(template, ticker=series.ticker, day=error.day, message=error.message)
 
 
-def _clipped(request: BacktestRequest, data: pd.DataFrame) -> list[dict[str, str | None]]:
-    first, last = data.index[0].date(), data.index[-1].date()
+def _clipped(request: BacktestRequest, series: PriceSeries) -> list[dict[str, str | None]]:
     clipped = []
-    if (first - request.start_date).days > 7:  # a weekend or holidays are no clipping
-        clipped.append(
-            Finding("warning", "Clipped", str(first), f"the prices start later than asked: {first}").warning()
-        )
-    if (request.end_date - last).days > 7:
-        clipped.append(Finding("warning", "Clipped", str(last), f"the prices end earlier than asked: {last}").warning())
+    if request.start_date < series.first:
+        message = f"the prices start later than asked: {series.first}"
+        clipped.append(Finding("warning", "Clipped", str(series.first), message).warning())
+    if request.end_date > series.last:
+        message = f"the prices end earlier than asked: {series.last}"
+        clipped.append(Finding("warning", "Clipped", str(series.last), message).warning())
     return clipped
 
 

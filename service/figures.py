@@ -91,6 +91,5 @@ def _markers(axes: Axes, trades: Sequence[Mapping[str, Any]]) -> None:
         chosen = chosen[:: 1 + len(chosen) // MAX_MARKERS]
         if chosen:
             days, prices = zip(*chosen, strict=True)
-            axes.scatter(
-                pd.to_datetime(list(days)).to_numpy(), prices, marker=marker, color=colour, s=36, zorder=3, label=label
-            )
+            at = pd.to_datetime(list(days), format="ISO8601").to_numpy()  # with a time of day or without
+            axes.scatter(at, prices, marker=marker, color=colour, s=36, zorder=3, label=label)

@@ -27,7 +27,6 @@ from service.store.run_store import Run, RunStore, StoredResult
 
 logger = logging.getLogger(__name__)
 
-RENEW_SECONDS = 20
 DATABASE_PATIENCE_SECONDS = 120
 
 
@@ -43,10 +42,15 @@ class Software:
     image: str = ""
 
 
-def perform(request: BacktestRequest, series: PriceSeries, software: Software) -> tuple[BacktestResult, Performed]:
-    """The result, figure and all, from a request and its prices alone; raises UserError."""
-    rule = rule_of(request.rule_id, request.params, validated=False)
-    logger.info("Backtest started: ticker=%s, rule=%s", request.ticker, request.rule_id)
+def perform(
+    request: BacktestRequest, series: PriceSeries, software: Software, validated: bool = False
+) -> tuple[BacktestResult, Performed]:
+    """The result, figure and all, from a request and its prices alone; raises UserError.
+
+    `validated`: check a plug-in's rule first, as the web does before it accepts a run.
+    """
+    rule = rule_of(request.rule_id, request.params, validated=validated)
+    logger.info("Backtest started: ticker=%s, rule=%s", request.ticker, rule.rule_id)
     performed = run_backtest(request, series, rule, rules_digest(rule))
     png = draw_figure(performed.bars, performed.result.trades, f"{request.ticker}  {rule.rule_id}")
     provenance = {**performed.result.provenance, "code_revision": software.code_revision, "image": software.image}
@@ -156,15 +160,23 @@ def _headline(result: BacktestResult) -> dict[str, float | int | None]:
     return {name: getattr(result, name) for name in names}
 
 
+def _leave() -> None:
+    """Ends the process at once, whatever the computation is doing: nobody waits for its result any more."""
+    logger.warning("The run was taken away: stopping")
+    logging.shutdown()
+    os._exit(ExitCode.DONE)
+
+
 @contextmanager
-def _lease(store: RunStore, run_id: str, attempt: int) -> Iterator[None]:
-    """Renews the lease while the body computes, without holding a connection in between."""
+def _lease(store: RunStore, run_id: str, attempt: int, lost: Callable[[], None] = _leave) -> Iterator[None]:
+    """Renews the lease while the body computes, without holding a connection in between; `lost` when it is no more."""
     done = threading.Event()
 
     def renew() -> None:
-        while not done.wait(RENEW_SECONDS):
+        while not done.wait(store.lease_seconds / 3):
             try:
-                store.renew(run_id, attempt)
+                if not store.renew(run_id, attempt) and not done.is_set():
+                    lost()
             except DBAPIError:
                 logger.warning("The lease could not be renewed: the database is away")
 

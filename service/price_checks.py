@@ -19,12 +19,14 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SPLIT_RATIOS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50)
-SPLIT_TOLERANCE = 0.03  # how far open and close may be from the exact ratio
+SPLIT_TOLERANCE = (0.08, 0.15)  # how far the open and the close of that day may be from the exact ratio
+SMALL_RATIO, SMALL_TOLERANCE = 2, (0.03, 0.03)  # below it real moves look alike
 SPIKE = np.log(1.5)  # a move there and back again within one bar
 REVERTED = 0.1  # how near the close must come back to where it was
 TINY_VOLUME = 0.05  # of the usual volume
 USUAL_BARS = 51  # bars whose median volume is usual
 STALE_BARS = 5  # identical bars in a row
+FEW_BARS, FEW_SHARE = 3, 0.01  # off the calendar: as many may be mistakes, more are another calendar
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,10 @@ class Finding:
         return {"code": self.code, "bar": self.day, "message": self.message}
 
 
-def check_prices(data: pd.DataFrame, ticker: str = "") -> list[Finding]:
+def check_prices(data: pd.DataFrame) -> list[Finding]:
     """Every finding, errors first; warnings are looked for only where there is no error."""
     errors = list(_errors(data))
-    return errors or [finding for check in (_jumps, _spikes, _volume, _stale) for finding in check(data)] + list(
-        _sessions(data, ticker)
-    )
+    return errors or [found for check in (_jumps, _spikes, _volume, _stale, _sessions) for found in check(data)]
 
 
 def _errors(data: pd.DataFrame) -> Iterator[Finding]:
@@ -54,7 +54,10 @@ def _errors(data: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("error", "TooShort", None, f"{len(data)} bars; a backtest needs at least 2")
         return
     days = data.index.to_numpy()
-    yield from _each(data, "DuplicateDate", data.index.duplicated(), lambda bar: "the date stands there twice")
+    yield from _each(data, "NoDate", data.index.isna(), lambda bar: f"the date of row {bar + 1} is empty")
+    yield from _each(
+        data, "DuplicateDate", data.index.duplicated() & data.index.notna(), lambda bar: "the date stands there twice"
+    )
     unsorted = np.append(False, days[1:] < days[:-1])
     yield from _each(data, "Unsorted", unsorted, lambda bar: "the date is before the one above it")
     values = data[list(COLUMNS)].to_numpy(dtype=np.float64)
@@ -80,7 +83,8 @@ def _jumps(data: pd.DataFrame) -> Iterator[Finding]:
     open_, close = (data[name].to_numpy(dtype=np.float64) for name in ("Open", "Close"))
     gap, move = open_[1:] / close[:-1], close[1:] / close[:-1]
     for ratio in (*SPLIT_RATIOS, *(1 / ratio for ratio in SPLIT_RATIOS)):
-        near = (np.abs(gap / ratio - 1) < SPLIT_TOLERANCE) & (np.abs(move / ratio - 1) < SPLIT_TOLERANCE)
+        of_gap, of_move = SMALL_TOLERANCE if max(ratio, 1 / ratio) < SMALL_RATIO else SPLIT_TOLERANCE
+        near = (np.abs(gap / ratio - 1) < of_gap) & (np.abs(move / ratio - 1) < of_move)
         text = f"{ratio:g}:1" if ratio > 1 else f"1:{1 / ratio:g}"
         message = f"the price jumps {text} overnight, as at a split that was not adjusted for"
         yield from _each(data, "SplitShapedJump", np.append(False, near), lambda _: message)  # noqa: B023
@@ -120,20 +124,20 @@ def _stale(data: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("warning", "Stale", _day(data, int(start)), message)
 
 
-def _sessions(data: pd.DataFrame, ticker: str) -> Iterator[Finding]:
-    """Daily bars against the sessions of the New York Stock Exchange; a suffix such as .KS is another exchange."""
+def _sessions(data: pd.DataFrame) -> Iterator[Finding]:
+    """Daily bars against the sessions of the New York Stock Exchange, where they look as if they came from there."""
     days = data.index.to_numpy().astype("datetime64[D]")
-    if "." in ticker or "=" in ticker or (days[1:] == days[:-1]).any():
+    if (days[1:] == days[:-1]).any():
         return
-    weekly = np.median(np.diff(days).astype(np.int64)) > 4
-    expected = days[:0] if weekly else _nyse_sessions(days[0], days[-1])
-    if weekly:
-        yield Finding(
-            "warning", "NotDaily", None, "the bars are not daily, but numbers are annualised with 252 bars a year"
-        )
-    else:
-        extra = ~np.isin(days, expected)
-        yield from _each(data, "NoSession", extra, lambda bar: "a bar on a day without a session of the NYSE")
+    if np.median(np.diff(days).astype(np.int64)) > 4:
+        yield Finding("warning", "NotDaily", None, "the bars are not daily; they are annualised as 252 a year")
+        return
+    expected = _nyse_sessions(days[0], days[-1])
+    extra = ~np.isin(days, expected)
+    if extra.sum() > max(FEW_BARS, FEW_SHARE * len(days)):
+        yield Finding("warning", "OtherCalendar", None, "no calendar of the NYSE: missing sessions were not looked for")
+        return
+    yield from _each(data, "NoSession", extra, lambda bar: "a bar on a day without a session of the NYSE")
     missing = np.setdiff1d(expected, days)
     before = np.searchsorted(days, missing)
     for at in np.unique(before):

@@ -75,6 +75,8 @@ def read_csv(file: Path | IO[str], ticker: str, source: str) -> PriceSeries:
     """
     try:
         table = pd.read_csv(file)
+    except FileNotFoundError:
+        raise UnreadablePrices("there is no such file") from None
     except (ValueError, OSError) as error:
         raise UnreadablePrices(f"it cannot be read as CSV: {error}") from None
     named = {str(name).strip().lower(): name for name in table.columns}
@@ -87,12 +89,14 @@ def read_csv(file: Path | IO[str], ticker: str, source: str) -> PriceSeries:
 
 
 def _dates(texts: pd.Series) -> pd.DatetimeIndex:
-    try:
-        stamps = pd.to_datetime(texts, format="ISO8601")
-    except ValueError as error:
-        raise UnreadablePrices(f"a date is not of the form 2020-01-31: {str(error).splitlines()[0]}") from None
-    index = pd.DatetimeIndex(stamps, name="Date")
-    return (index if index.tz is None else index.tz_localize(None)).as_unit("ns")
+    """Without the offset from UTC, which changes with the season: the exchange's own clock is meant."""
+    plain = texts.astype("string").str.replace(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", "", regex=True)
+    stamps = pd.to_datetime(plain, format="ISO8601", errors="coerce")
+    wrong = (stamps.isna() & plain.notna()).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UnreadablePrices(f"line {row + 2}: {str(texts.iloc[row])[:40]!r} is no date such as 2020-01-31")
+    return pd.DatetimeIndex(stamps, name="Date").as_unit("ns")
 
 
 def _numbers(values: pd.Series, name: str) -> Any:

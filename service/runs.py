@@ -13,7 +13,7 @@ from typing import Any
 from rules.base_rule import BaseRule, InvalidRule
 from rules.plugins import installed_rules, rules_digest
 from rules.registry import BUILT_IN, rule_from_id
-from service.contract.errors import InvalidRequest, QueueFull, RunConflict, RunNotFound
+from service.contract.errors import InvalidRequest, NoResult, QueueFull, RunConflict, RunNotFound
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult, failed_result
 from service.contract.status import HINTS, Reason, RunStatus, Status
@@ -139,10 +139,10 @@ class Runs:
         return result_from_store(stored)
 
     def equity_csv(self, run: Run) -> str:
-        """The equity table of a completed run; raises RunNotFound when there is none."""
+        """The equity table of a completed run; raises NoResult."""
         stored = self.run_store.result(run.run_id)
         if stored is None:
-            raise RunNotFound(run.run_id)
+            raise NoResult(run.run_id, run.status)
         return stored.equity_csv
 
 

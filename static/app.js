@@ -24,18 +24,29 @@ if (tickers) {
 }
 
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+const unfinished = () => document.querySelector("[data-status-url]");
 
-async function follow(badge) {
-  const reload = document.querySelector("[data-reload]");
+// The result page: loads itself anew when the run's state changes.
+async function followRun(badge) {
   const shown = badge.classList[1];
   for (;;) {
     await wait(1);
     const answer = await fetch(badge.dataset.statusUrl, { headers: { Accept: "application/json" } }).catch(() => null);
-    if (!answer || !answer.ok) continue;
-    const { status, poll_after_s: pause } = await answer.json();
-    if (pause === null || (reload && status !== shown)) return location.reload();
-    await wait(pause - 1);
+    if (answer?.ok && (await answer.json()).status !== shown) return location.reload();
   }
 }
 
-document.querySelectorAll("[data-status-url]").forEach(follow);
+// Pages with a table of runs: swap the table and leave the form as it is being filled in.
+async function followTable() {
+  const page = location.pathname === "/runs" ? location.href : "/";
+  while (unfinished()) {
+    await wait(2);
+    const answer = await fetch(page, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!answer?.ok) continue;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(".runs");
+    if (fresh) document.querySelector(".runs").replaceWith(fresh);
+  }
+}
+
+if (document.querySelector("[data-reload]")) followRun(unfinished());
+else if (document.querySelector(".runs")) followTable();

@@ -39,10 +39,10 @@ REQUESTS = st.fixed_dictionaries(
         "params": st.dictionaries(
             st.text(max_size=40), st.floats(-1e15, 1e15) | st.booleans() | st.integers(-99, 99), max_size=16
         ),
-        "initial_capital": st.floats(0, 1e12, exclude_min=True) | st.integers(1, 10**12),
+        "initial_capital": st.floats(0.01, 1e12) | st.integers(1, 10**12),
         "commission_rate": st.floats(0, 0.1),
         "slippage_rate": st.floats(0, 0.1),
-        "lot_size": st.floats(0, 1e12),
+        "lot_size": st.just(0) | st.floats(1e-6, 1e12),
         "allow_short": st.booleans(),
     },
 )
@@ -99,7 +99,7 @@ def test_defaults_are_those_of_the_schema() -> None:
         ({"end_date": "\u0662\u0660\u0662\u0660-01-01"}, "end_date must be a date"),
         ({"start_date": "2020-02-08"}, "start_date must be before end_date, got 2020-02-08 and 2020-02-07."),
         ({"start_date": "2020-02-07"}, "start_date must be before end_date"),
-        ({"initial_capital": 0}, "initial_capital must be a number above 0 and at most 1000000000000; got 0."),
+        ({"initial_capital": 0}, "initial_capital must be a number from 0.01 to 1000000000000; got 0."),
         ({"initial_capital": -5}, "got -5."),
         ({"initial_capital": 1e13}, "initial_capital must be"),
         ({"initial_capital": math.inf}, "got Infinity."),
@@ -110,6 +110,9 @@ def test_defaults_are_those_of_the_schema() -> None:
         ({"commission_rate": 0.11}, "commission_rate must be a fraction from 0 to 0.1"),
         ({"slippage_rate": -0.01}, "slippage_rate must be a fraction from 0 to 0.1"),
         ({"lot_size": -1}, "lot_size must be a number of shares"),
+        ({"lot_size": 1e-310}, "lot_size must be a number of shares"),
+        ({"lot_size": math.inf}, "lot_size must be a number of shares"),
+        ({"initial_capital": 5e-324}, "initial_capital must be"),
         ({"allow_short": "yes"}, "allow_short must be true or false"),
         ({"allow_short": 1}, "allow_short must be true or false; got 1."),
         ({"tickr": "GOOG"}, 'There is no field "tickr". Did you mean ticker?'),

@@ -59,6 +59,8 @@ def ended(code: int) -> JobState:
         (SILENT, ALIVE, REQUEUE),
         (replace(SILENT, launches=3), ALIVE, Reason.WORKER_LOST),
         (ROW, None, WAIT),
+        (replace(ROW, **OLD), None, Reason.TIMEOUT),
+        (replace(PENDING, **OLD), None, Reason.TIMEOUT),
         (SILENT, None, REQUEUE),
         (replace(ROW, lease_until=None), None, REQUEUE),
         (replace(SILENT, launches=3), None, Reason.WORKER_LOST),
@@ -266,6 +268,41 @@ def test_a_hanging_worker_times_out(runs: Runs) -> None:
     (row,) = until_final(controller, runs, [run_id], 20)
     assert row.reason == Reason.TIMEOUT
     assert sleeper.jobs() == {}
+
+
+RELEASES = """
+import os, signal, time
+from scripts.config import load_config
+from service.store.database import connect
+from service.store.run_store import RunStore
+store, run_id = RunStore(connect(load_config())), os.environ["RUN_ID"]
+attempt = store.claim(run_id, "slow")
+def stop(*_):
+    store.release(run_id, attempt)
+    os._exit(143)
+signal.signal(signal.SIGTERM, stop)
+time.sleep(60)
+"""
+
+
+def test_a_slow_worker_that_gives_its_run_back_when_told_to_end_still_times_out(runs: Runs, database: Path) -> None:
+    """The release on SIGTERM must not undo the controller's verdict."""
+    (run_id,) = submit(runs)
+    slow = LocalProcess(["env", "DB_HOST=", f"SQLITE_PATH={database}", sys.executable, "-c", RELEASES])
+    controller = Controller(runs.run_store, slow, 1, timeout_seconds=4)
+    (row,) = until_final(controller, runs, [run_id], 30)
+    assert (row.reason, row.attempt, row.launches) == (Reason.TIMEOUT, 1, 1)
+
+
+def test_runs_of_a_controller_that_is_stopped_go_back_to_the_queue(
+    runs: Runs, launcher: ByHand, controller: Controller
+) -> None:
+    """Also those whose worker had not claimed them yet."""
+    ids = submit(runs, 2)
+    controller.step()
+    runs.run_store.claim(ids[0], "w")
+    controller.stop()
+    assert [run.run_id for run in runs.run_store.queued(9)] == ids
 
 
 def test_a_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, runs: Runs, tmp_path: Path) -> None:

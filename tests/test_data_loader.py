@@ -29,7 +29,7 @@ def test_importing_the_sample_prices(store: PriceStore, capsys: pytest.CaptureFi
     assert data_loader.main(["import", *files]) == 0
     assert len(store.tickers()) == 12
     out = capsys.readouterr().out
-    assert "GOOG: 2699 bars from 2013-01-02 to 2023-09-21, 5 warnings" in out
+    assert "GOOG: 2699 bars from 2013-01-02 to 2023-09-21, 5 warnings (python scripts/qa_prices.py GOOG)" in out
     assert data_loader.main(["import", "--missing-only", *files]) == 0
     assert capsys.readouterr().out == ""
 

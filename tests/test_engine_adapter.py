@@ -67,7 +67,8 @@ def test_clipping_is_said_so() -> None:
     done = perform(start_date="2000-01-01", end_date="2023-12-31")
     assert codes(done)[:2] == ["Clipped", "Clipped"]
     assert "2013-01-02" in done.result.provenance["warnings"][0]["message"]
-    assert codes(perform(start_date="2013-01-01")) == ["TinyVolume"] * 5, "New Year is no clipping"
+    assert codes(perform(start_date="2013-01-01"))[0] == "Clipped", "a day is enough"
+    assert codes(perform(end_date="2023-09-22"))[0] == "Clipped"
 
 
 def test_ruin_is_a_warning_and_a_metric() -> None:

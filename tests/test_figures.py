@@ -49,6 +49,14 @@ def test_entries_and_exits_are_marked() -> None:
     assert coloured(never, green) == 0
 
 
+def test_fills_with_and_without_a_time_of_day() -> None:
+    bars = perform().bars
+    trade = {"entry_date": "2014-01-02", "entry_price": 25.0, "direction": "long"}
+    exits = {"exit_date": "2014-01-03T10:00:00", "exit_price": 26.0}
+    again = {"entry_date": "2014-01-06T11:00:00", "entry_price": 25.0, "exit_date": None, "exit_price": None}
+    assert draw_figure(bars, [{**trade, **exits}, {**trade, **again}], "")
+
+
 def test_only_an_entry() -> None:
     bars = perform().bars
     trade = {

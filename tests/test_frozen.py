@@ -18,7 +18,7 @@ FROZEN = {
     "backtest/metrics.py": "0b882f761757dc3ee6ea0fa0fccefeeaa0e5ddb59824f54d8de740832143bef8",
     "backtest/prices.py": "8fe1a3f6f20db9eb3de64816668e4c959556452d32edd1285d9a3c33b6454eab",
     "backtest/trades.py": "90a0bdd123c4ace368351f494c528e4ce476ed631cbff64f762c2e478ef6885d",
-    "service/contract/request.v1.json": "3192769b29b3d3a1fa7bafbba2cf8b14a1a8054e41c8e28acaa1e6f682506e52",
+    "service/contract/request.v1.json": "0813d4ce669ceceecd66c463dd0a10bab426e7b455844c4df55144b8446c1993",
     "service/contract/result.v1.json": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
     "service/contract/status.v1.json": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",
 }  # fmt: skip

@@ -62,6 +62,19 @@ def test_the_documented_example(tmp_path: Path) -> None:
     assert mixed["rule_id"] == "ANY(FALLING_DAYS_4,RSI_14_30_70)"
     assert mixed["rules_digest"] == result["provenance"]["rules_digest"] != plugins.rules_digest(rule_from_id("RSI"))
 
+    leak = "        falls = falls.shift(-1)\n        return signals("
+    peeking = (site / "falling_days.py").read_text().replace("        return signals(", leak)
+    (tmp_path / "leaky").mkdir()
+    (tmp_path / "leaky" / "falling_days.py").write_text(peeking)
+    for dist in site.glob("*.dist-info"):
+        (tmp_path / "leaky" / dist.name).mkdir()
+        for name in ("METADATA", "entry_points.txt"):
+            (tmp_path / "leaky" / dist.name / name).write_text((dist / name).read_text())
+    refused = python(tmp_path / "leaky", "worker.py", **request)
+    assert refused.returncode == 64, "by hand, nobody else has checked it"
+    assert "looks ahead" in refused.stderr
+    assert refused.stdout == ""
+
     (site / "falling_days.py").write_text((site / "falling_days.py").read_text() + "# changed\n")
     changed = json.loads(python(site, "worker.py", **request).stdout)
     assert changed["provenance"]["rules_digest"] != result["provenance"]["rules_digest"]

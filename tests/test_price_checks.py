@@ -41,6 +41,7 @@ DEFECTS: dict[str, tuple[Change, str, str]] = {
     "high below low": (lambda d: d.assign(High=d["High"].where(d.index != d.index[100], d["Low"] / 2)), "error", "HighBelowLow"),
     "price 0": (cell(100, "Low", 0.0), "error", "NotPositive"),
     "price -5": (cell(100, "Open", -5.0), "error", "NotPositive"),
+    "a date is empty": (lambda d: d.set_index(d.index.where(d.index != d.index[100])), "error", "NoDate"),
     "unadjusted split": (split, "warning", "SplitShapedJump"),
     "spike": (spike, "warning", "Spike"),
     "a month missing": (lambda d: d.drop(d.index[100:121]), "warning", "MissingSessions"),
@@ -50,11 +51,14 @@ DEFECTS: dict[str, tuple[Change, str, str]] = {
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_every_defect_is_found(defect: str) -> None:
     change, severity, code = DEFECTS[defect]
-    found = check_prices(change(CLEAN.copy()), "AAPL")
+    found = check_prices(change(CLEAN.copy()))
     assert [(f.severity, f.code) for f in found if f.code == code] == [(severity, code)], found
     assert all(f.severity == severity for f in found)
     day = next(f.day for f in found if f.code == code)
     assert day is not None
+    if code == "NoDate":
+        assert (day, found[0].message) == ("no date", "the date of row 101 is empty")
+        return
     assert (
         abs(
             CLEAN.index.get_indexer([pd.Timestamp(day)], method="nearest")[0]
@@ -65,7 +69,7 @@ def test_every_defect_is_found(defect: str) -> None:
 
 
 def test_the_clean_file_is_clean() -> None:
-    assert check_prices(CLEAN, "AAPL") == []
+    assert check_prices(CLEAN) == []
 
 
 KNOWN = {
@@ -81,7 +85,7 @@ KNOWN = {
 @pytest.mark.parametrize("ticker", TICKERS)
 def test_no_false_alarm_on_the_bundled_prices(ticker: str) -> None:
     found: dict[str, list[str | None]] = {}
-    for finding in check_prices(prices(ticker), ticker):
+    for finding in check_prices(prices(ticker)):
         assert finding.severity == "warning"
         found.setdefault(finding.code, []).append(finding.day)
     if ticker == "MSFT":
@@ -91,8 +95,8 @@ def test_no_false_alarm_on_the_bundled_prices(ticker: str) -> None:
     assert found == KNOWN.get(ticker, {})
 
 
-def one(data: pd.DataFrame, ticker: str = "AAPL") -> tuple[str, str | None]:
-    (finding,) = check_prices(data, ticker)
+def one(data: pd.DataFrame) -> tuple[str, str | None]:
+    (finding,) = check_prices(data)
     return finding.code, finding.day
 
 
@@ -117,22 +121,38 @@ def test_reverse_splits_and_other_ratios() -> None:
 def test_a_stale_tail() -> None:
     data = CLEAN.copy()
     data.iloc[-6:, :4] = data.iloc[-7, :4].to_numpy()
-    (finding,) = check_prices(data, "AAPL")
+    (finding,) = check_prices(data)
     assert (finding.code, finding.day) == ("Stale", str(data.index[-7].date()))
     assert "7 identical bars at the end" in finding.message
 
 
-def test_weekends_weekly_bars_and_other_exchanges() -> None:
-    codes = {finding.code for finding in check_prices(CLEAN.iloc[::5], "AAPL")}
-    assert codes == {"NotDaily"}
-    assert check_prices(CLEAN.drop(CLEAN.index[100:121]), "005930.KS") == []
+@pytest.mark.parametrize(("ticker", "day", "ratio"), [("AAPL", "2020-08-31", 4), ("AAPL", "2014-06-09", 7), ("NVDA", "2021-07-20", 4), ("GOOG", "2022-07-18", 20), ("AMZN", "2022-06-06", 20)])  # fmt: skip
+def test_real_splits_that_were_not_adjusted_for_are_found(ticker: str, day: str, ratio: float) -> None:
+    data = prices(ticker)
+    before = data.index < pd.Timestamp(day)
+    data.loc[before, ["Open", "High", "Low", "Close"]] *= ratio
+    assert [f.day for f in check_prices(data) if f.code == "SplitShapedJump"] == [day]
+
+
+def test_weekly_bars() -> None:
+    assert {finding.code for finding in check_prices(CLEAN.iloc[::5])} == {"NotDaily"}
+
+
+def test_a_bar_on_a_saturday() -> None:
     friday = next(i for i, day in enumerate(CLEAN.index) if day.weekday() == 4)
     moved = CLEAN.copy()
     moved.index = [*CLEAN.index[:friday], CLEAN.index[friday] + pd.Timedelta(days=1), *CLEAN.index[friday + 1 :]]
-    assert {f.code for f in check_prices(moved, "AAPL")} == {"NoSession", "MissingSessions"}
+    assert {f.code for f in check_prices(moved)} == {"NoSession", "MissingSessions"}
+
+
+def test_other_calendars_are_said_once() -> None:
+    every_day = CLEAN.copy()
+    every_day.index = pd.date_range("2020-01-01", periods=len(CLEAN), freq="D")
+    (finding,) = check_prices(every_day)
+    assert (finding.code, finding.severity, finding.day) == ("OtherCalendar", "warning", None)
 
 
 def test_bars_inside_a_day_need_no_calendar() -> None:
     data = CLEAN.iloc[:20].copy()
     data.index = pd.date_range("2024-01-02 09:30", periods=20, freq="15min")
-    assert {f.code for f in check_prices(data, "AAPL")} <= {"TinyVolume"}
+    assert {f.code for f in check_prices(data)} <= {"TinyVolume"}

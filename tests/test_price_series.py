@@ -51,6 +51,21 @@ def test_any_case_and_order_of_columns() -> None:
     assert (str(made.first), str(made.last)) == ("2020-01-02", "2020-01-03")
 
 
+def test_offsets_that_change_with_the_season() -> None:
+    rows = "2020-03-05 00:00:00-05:00,1,1,1,1,1\n2020-03-09 00:00:00-04:00,1,1,1,1,1\n"
+    assert read("Date,Open,High,Low,Close,Volume\n" + rows).data.index.astype(str).tolist() == [
+        "2020-03-05",
+        "2020-03-09",
+    ]
+
+
+def test_an_empty_date_is_left_to_the_gate() -> None:
+    assert read("Date,Open,High,Low,Close,Volume\n2020-03-05,1,1,1,1,1\n,1,1,1,1,1\n").data.index.isna().tolist() == [
+        False,
+        True,
+    ]
+
+
 def test_time_zones_are_dropped() -> None:
     made = read("Datetime,Open,High,Low,Close,Volume\n2020-01-02T09:30:00-05:00,1,1,1,1,1\n")
     assert made.data.index.tz is None
@@ -67,7 +82,10 @@ def test_time_zones_are_dropped() -> None:
             "Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,1,1\n2020-01-03,1,1,1,1,n/y\n",
             "line 3: Volume is no number",
         ),
-        ("Date,Open,High,Low,Close,Volume\n01/02/2020,1,1,1,1,1\n", "a date is not of the form 2020-01-31"),
+        (
+            "Date,Open,High,Low,Close,Volume\n01/02/2020,1,1,1,1,1\n",
+            "line 2: '01/02/2020' is no date such as 2020-01-31",
+        ),
         ('Date,Open,High,Low,Close,Volume\n"2020', "cannot be read as CSV"),
     ],
 )
@@ -77,5 +95,5 @@ def test_unreadable_files_are_refused(text: str, message: str) -> None:
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(UnreadablePrices, match="cannot be read"):
+    with pytest.raises(UnreadablePrices, match="there is no such file"):
         read_csv(ROOT / "data" / "NONE.csv", "NONE", "NONE.csv")

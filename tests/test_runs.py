@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from service.contract.errors import InvalidRequest, NoData, QueueFull, RunConflict, RunNotFound, UserError
+from service.contract.errors import InvalidRequest, NoData, NoResult, QueueFull, RunConflict, RunNotFound, UserError
 from service.contract.status import Status
 from service.runs import Runs
 from service.store.price_store import PriceStore
@@ -141,5 +141,5 @@ def test_unknown_runs(runs: Runs) -> None:
         with pytest.raises(RunNotFound, match="There is no run nobody"):
             ask("nobody")
     run, _ = runs.submit(dict(REQUEST))
-    with pytest.raises(RunNotFound):
+    with pytest.raises(NoResult, match="it is pending"):
         runs.equity_csv(run)

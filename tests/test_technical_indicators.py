@@ -94,6 +94,14 @@ def test_a_market_that_does_not_move() -> None:
     assert ti.atr(flat, flat, flat)[-1] == 0
 
 
+@pytest.mark.parametrize("price", [0.1, 7.3, 10.1, 33.33, 101.7])
+def test_averages_of_equal_values_are_that_value(price: float) -> None:
+    values = np.concatenate([np.linspace(price * 2, price, 50), np.full(100, price)])
+    for period in (2, 10, 20, 30):
+        assert (ti.sma(values, period)[50 + period :] == price).all()
+        assert (ti.rolling_std(values, period)[50 + period :] == 0).all()
+
+
 def test_only_rises_and_only_falls() -> None:
     assert ti.rsi(np.arange(1.0, 60))[-1] == 100
     assert ti.rsi(np.arange(60.0, 1, -1))[-1] == 0

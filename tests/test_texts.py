@@ -18,6 +18,7 @@ from service.contract.documents import schema
 from service.contract.status import HINTS, Status
 from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
+from tests.conftest import REQUEST
 
 PO = ROOT / "service" / "web" / "translations" / "ko.po"
 
@@ -122,6 +123,15 @@ def test_errors_too(client: FlaskClient) -> None:
     assert re.search("받은 값", text)
     body = client.post("/backtest", json={}, headers={"Accept-Language": "ko"}).json
     assert re.search("[가-힣]", body["error"])  # type: ignore[index]
+
+
+def test_what_somebody_typed_is_never_translated(client: FlaskClient) -> None:
+    for rule_id in ("ALL(RSI_14_30_70,)", "_10_30", "Trades"):
+        body = client.post("/backtest", json={**REQUEST, "rule_id": rule_id}, headers={"Accept-Language": "ko"})
+        assert "Project-Id" not in body.text
+        assert "거래" not in body.text
+    assert "Project-Id" not in client.get("/runs?limit=", headers=KO).text
+    assert "Project-Id" not in client.get("/?run=", headers=KO).text
 
 
 def test_a_page_says_that_it_depends_on_the_language(client: FlaskClient) -> None:

@@ -98,7 +98,8 @@ def test_the_tables_as_csv(client: FlaskClient, runs: Runs) -> None:
 def test_tables_of_an_unfinished_run(client: FlaskClient) -> None:
     run_id = client.post("/backtest", json=REQUEST).json["run_id"]  # type: ignore[index]
     for table in ("equity", "trades"):
-        assert client.get(f"/result/{run_id}/{table}.csv").status_code == 404
+        answer = client.get(f"/result/{run_id}/{table}.csv")
+        refused(answer, 404, "NotFound", f"Run {run_id} has no result: it is pending.")
 
 
 def test_a_failed_run(client: FlaskClient, runs: Runs) -> None:
@@ -125,12 +126,15 @@ def test_history(client: FlaskClient) -> None:
     ids = [run["run_id"] for body in (first, second, third) for run in body["runs"]]  # type: ignore[index]
     assert len(set(ids)) == 5
     assert client.get("/runs?ticker=SPY").json == {"runs": [], "next": None}
+    assert len(client.get("/runs?ticker=goog").json["runs"]) == 5  # type: ignore[index]
     assert len(client.get("/runs?status=pending&ticker=GOOG").json["runs"]) == 5  # type: ignore[index]
 
 
 def test_catalogues(client: FlaskClient) -> None:
     rules = client.get("/rules").json["rules"]  # type: ignore[index]
     assert [rule["name"] for rule in rules] == list(BUILT_IN)
+    combinations = client.get("/rules").json["combinations"]  # type: ignore[index]
+    assert combinations == {"modes": ["ALL", "ANY", "MAJORITY"], "most_rules": 8, "example": "ALL(MA_CROSS,RSI)"}
     assert rules[0]["parameters"][0] == {
         "name": "fast", "type": "integer", "default": 10, "low": 1, "high": 1000, "meaning": "Bars in the fast average"
     }  # fmt: skip
@@ -174,7 +178,11 @@ def refused(answer: Any, status: int, code: str, sentence: str) -> None:
         ({"ticker": "' OR 1=1 --"}, "BadInput", "ticker must be"),
         ({"rule_id": "RSX"}, "BadInput", "Did you mean RSI_14_30_70?"),
         ({"rule_id": "'; DROP TABLE runs; --"}, "BadInput", "There is no rule"),
-        ({"rule_id": "<img src=x onerror=alert(1)>"}, "BadInput", "There is no rule"),
+        ({"rule_id": "<img src=x onerror=alert(1)>"}, "BadInput", "A combination is written"),
+        ({"rule_id": "ALL(RSI"}, "BadInput", "A combination is written ALL(A,B), ANY(A,B) or MAJORITY(A,B,C); got ALL(RSI."),
+        ({"rule_id": "ALL(RSI,)"}, "BadInput", "ALL(...) has an empty place between its commas."),
+        ({"params": {"self": 1}}, "BadInput", 'MA_CROSS has no parameter "self"'),
+        ({"lot_size": 1e-310}, "BadInput", "lot_size must be"),
         ({"params": {"fast": 99}}, "BadInput", "fast must be below slow"),
         ({"params": {"fast": 5000}}, "BadInput", "fast must be between 1 and 1000, got 5000."),
         ({"params": {"<b>": 1}}, "BadInput", 'MA_CROSS has no parameter "<b>"'),
@@ -229,8 +237,12 @@ def test_other_cousins_of_400(client: FlaskClient) -> None:
     refused(client.get("/nothing"), 404, "NotFound", "no such page")
     refused(client.get(f"/status/{RUN_ID}"), 404, "NotFound", f"There is no run {RUN_ID}.")
     refused(client.get("/result/x"), 404, "NotFound", "There is no run x.")
-    for query in ("limit=0x", "limit=-1", "limit=201", "before=" + "9" * 30, "limit=\u0661"):
-        refused(client.get(f"/runs?{query}"), 400, "BadInput", "must be a whole number up to")
+    for query in ("limit=0x", "limit=-1", "limit=0", "limit=", "limit=201", "before=" + "9" * 30, "limit=\u0661"):
+        refused(client.get(f"/runs?{query}"), 400, "BadInput", "must be a whole number from 1 to")
+    refused(client.get("/runs?status=done"), 400, "BadInput", "There is no status done; there are pending, running")
+    refused(client.post("/backtest", data=json.dumps(REQUEST)), 415, "WrongType", "application/json")
+    curl = "application/x-www-form-urlencoded"
+    refused(client.post("/backtest", data=json.dumps(REQUEST), content_type=curl), 415, "WrongType", "application/json")
 
 
 def test_a_big_form_is_too_large(client: FlaskClient) -> None:
@@ -306,6 +318,29 @@ def test_the_form_asks_for_what_it_shows(client: FlaskClient, runs: Runs) -> Non
     assert (asked["allow_short"], asked["lot_size"], asked["params"]) == (True, 1.0, {"oversold": 25.5, "period": 7})
 
 
+def test_a_program_may_send_the_fields_of_the_request_as_a_form(client: FlaskClient, runs: Runs) -> None:
+    answer = client.post("/backtest", data={**REQUEST, "run_id": RUN_ID, "params": '{"fast": 7}', "lot_size": "2"})
+    assert answer.status_code == 303
+    run = runs.run(RUN_ID)
+    assert (run.rule_id, json.loads(run.request)["lot_size"]) == ("MA_CROSS_7_30", 2.0)
+
+
+def test_dates_beyond_any_calendar_are_clipped(client: FlaskClient, runs: Runs) -> None:
+    for first, last in (("0001-01-01", "9999-12-31"), ("1600-01-01", "2500-01-01")):
+        run_id = completed(client, runs, start_date=first, end_date=last)
+        warnings = client.get(f"/result/{run_id}").json["provenance"]["warnings"]  # type: ignore[index]
+        assert [warning["code"] for warning in warnings][:2] == ["Clipped", "Clipped"]
+    for first, last in (("0001-01-01", "0002-01-01"), ("9000-01-01", "9999-12-31")):
+        answer = client.post("/backtest", json={**REQUEST, "start_date": first, "end_date": last})
+        refused(answer, 400, "NoData", "GOOG has 0 bars")
+
+
+@pytest.mark.parametrize("field", ["ticker", "rule_id", "run_id", "note"])
+def test_halves_of_characters(client: FlaskClient, field: str) -> None:
+    body = json.dumps({**REQUEST, field: "\ud800"})
+    refused(client.post("/backtest", data=body, content_type="application/json"), 400, "BadInput", "not valid JSON")
+
+
 def test_the_form_builds_a_combination(client: FlaskClient, runs: Runs) -> None:
     form = {**FORM, "rule": "COMPOSITE", "mode": "ANY", "member1": " MA_CROSS_10_30 ", "member2": "", "member5": "RSI"}
     client.post("/backtest", data=form)
@@ -333,7 +368,8 @@ def test_the_form_builds_a_combination(client: FlaskClient, runs: Runs) -> None:
         ({"rule": ""}, "rule_id must be a text"),
         ({"rule": "COMPOSITE", "mode": "ALL", "member1": "RSI"}, "ALL(...) joins 2 to 8 rules, got 1."),
         ({"rule": "COMPOSITE", "mode": "ALL", "member1": "RSI", "member2": "<i>"}, 'There is no rule "<i>"'),
-        ({"rule": "COMPOSITE"}, 'There is no rule "()"'),
+        ({"rule": "COMPOSITE"}, "A combination is written"),
+        ({"MA_CROSS.self": "1"}, 'MA_CROSS has no parameter "self"'),
         ({"allow_short": "maybe"}, "allow_short must be true or false"),
     ],
 )  # fmt: skip

@@ -21,9 +21,10 @@ _CHUNK = 1 << 20  # elements of a window matrix made at once
 def sma(values: ArrayLike, period: int) -> Floats:
     """Simple moving average: the mean of the last `period` values.
 
-    Each window is summed by itself: differences of a running sum drift until they flip a signal.
+    Each window is summed by itself: differences of a running sum drift until they flip a signal. The mean of equal
+    values is that value, to the last bit: a market that rests must not look as if it moved.
     """
-    return _over_windows(lambda windows: np.mean(windows, axis=1), values, period)
+    return _over_windows(_mean, values, period)
 
 
 def rolling_max(values: ArrayLike, period: int) -> Floats:
@@ -37,8 +38,8 @@ def rolling_min(values: ArrayLike, period: int) -> Floats:
 
 
 def rolling_std(values: ArrayLike, period: int) -> Floats:
-    """Population standard deviation (denominator `period`) of the last `period` values."""
-    return _over_windows(lambda windows: np.std(windows, axis=1), values, period)
+    """Population standard deviation (denominator `period`) of the last `period` values; exactly 0 of equal ones."""
+    return _over_windows(_deviation, values, period)
 
 
 def ema(values: ArrayLike, period: int) -> Floats:
@@ -174,6 +175,18 @@ def _quotient(numerator: Floats, denominator: Floats, still: float) -> Floats:
     np.divide(numerator, denominator, out=quotient, where=denominator != 0)
     quotient[denominator == 0] = still
     return quotient
+
+
+def _mean(windows: Floats) -> Floats:
+    return np.where(_still(windows), windows[:, -1], np.mean(windows, axis=1))
+
+
+def _deviation(windows: Floats) -> Floats:
+    return np.where(_still(windows), 0.0, np.std(windows, axis=1))
+
+
+def _still(windows: Floats) -> NDArray[np.bool_]:
+    return np.asarray(np.max(windows, axis=1) == np.min(windows, axis=1))
 
 
 def _over_windows(reduce: Callable[[Floats], Floats], values: ArrayLike, period: int) -> Floats:

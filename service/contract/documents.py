@@ -23,9 +23,11 @@ def canonical_json(document: object) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Strict JSON: no NaN, no infinity, no key twice; raises InvalidRequest."""
+    """Strict JSON: no NaN, no infinity, no key twice, no half of a character; raises InvalidRequest."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
+        json.dumps(document, ensure_ascii=False).encode()
+        return document
     except (ValueError, RecursionError) as error:
         why = str(error).partition(":")[0] or "nested too deeply"
         raise InvalidRequest("The body is not valid JSON: {why}.", why=why) from None

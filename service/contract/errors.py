@@ -32,6 +32,15 @@ class RunNotFound(UserError):
         super().__init__("There is no run {run_id}.", run_id=run_id[:36])
 
 
+class NoResult(UserError):
+    """The run has no result, or none yet (404)."""
+
+    code = "NotFound"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__("Run {run_id} has no result: it is {what}.", run_id=run_id, what=status)
+
+
 class RunConflict(UserError):
     """The run_id is taken by another request (409)."""
 

@@ -42,7 +42,7 @@ HINTS: Mapping[Reason, str] = {
     Reason.BAD_INPUT: "Change the request as the message says and run it again.",
     Reason.NO_DATA: "Choose other dates or another ticker, or import more prices.",
     Reason.ENGINE_ERROR: "The engine failed; an operator finds the trace in the log by the run_id.",
-    Reason.RULES_MISMATCH: "The rules changed after the run was accepted; run it again.",
+    Reason.RULES_MISMATCH: "The rules changed since the web was started; restart it, then run again.",
     Reason.WORKER_LOST: "The worker died again and again; run it again or look into the log.",
     Reason.OUT_OF_MEMORY: "The worker was killed, probably for want of memory; choose fewer bars or give it more.",
     Reason.TIMEOUT: "The run took longer than RUN_TIMEOUT_SECONDS; choose fewer bars or raise it.",

@@ -57,7 +57,7 @@ class RunStore:
     """The runs of one database."""
 
     def __init__(self, engine: Engine, lease_seconds: int = 60) -> None:
-        self._engine, self._lease_seconds = engine, lease_seconds
+        self._engine, self.lease_seconds = engine, lease_seconds
 
     # what the web asks
 
@@ -126,7 +126,7 @@ class RunStore:
             "status": Status.RUNNING,
             "attempt": runs.c.attempt + 1,
             "claimed_by": worker,
-            "lease_until": utc_in(self._lease_seconds),
+            "lease_until": utc_in(self.lease_seconds),
             "started_at": func.coalesce(runs.c.started_at, utc_in()),
         }
         if not self._change(run_id, free, **values):
@@ -136,7 +136,7 @@ class RunStore:
 
     def renew(self, run_id: str, attempt: int) -> bool:
         """Keeps the lease; False when the run was taken away."""
-        return self._change(run_id, _held(attempt), lease_until=utc_in(self._lease_seconds))
+        return self._change(run_id, _held(attempt), lease_until=utc_in(self.lease_seconds))
 
     def release(self, run_id: str, attempt: int) -> bool:
         """Gives a claimed run back to the queue."""
@@ -178,14 +178,14 @@ class RunStore:
         return self._change(run_id, queued, launched_at=utc_in(), launches=runs.c.launches + 1)
 
     def requeue(self, run: Run) -> bool:
-        """Back to the queue, if the run still is as it was seen."""
+        """Back to the queue, unless it ended or was launched anew since it was seen."""
         return self._change(
-            run.run_id, _unchanged(run), status=Status.PENDING, launched_at=None, claimed_by=None, lease_until=None
+            run.run_id, _same_launch(run), status=Status.PENDING, launched_at=None, claimed_by=None, lease_until=None
         )
 
     def fail(self, run: Run, reason: str, message: str) -> bool:
-        """Ends the run, if it still is as it was seen."""
-        return self._end(run.run_id, _unchanged(run), reason, message)
+        """Ends the run, unless it ended or was launched anew since it was seen."""
+        return self._end(run.run_id, _same_launch(run), reason, message)
 
     def now(self) -> datetime:
         """The database's clock, UTC."""
@@ -220,8 +220,9 @@ def _held(attempt: int) -> ColumnElement[bool]:
     return and_(runs.c.status == Status.RUNNING, runs.c.attempt == attempt)
 
 
-def _unchanged(run: Run) -> ColumnElement[bool]:
-    return and_(runs.c.status == run.status, runs.c.attempt == run.attempt, runs.c.launches == run.launches)
+def _same_launch(run: Run) -> ColumnElement[bool]:
+    """Pending or running: a worker that is told to end releases its run on the way."""
+    return and_(runs.c.status.in_((Status.PENDING, Status.RUNNING)), runs.c.launches == run.launches)
 
 
 _NAMES: Sequence[str] = [field.name for field in fields(Run)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, g, jsonify
 
+from rules.base_rule import CompositeRule
 from rules.plugins import installed_rules
 from service.web.pages import runs
 from service.web.presentation import rule_document
@@ -21,7 +22,12 @@ def status(run_id: str) -> Response:
 @bp.get("/rules")
 def rules() -> Response:
     """The catalogue of rules with their parameters."""
-    return jsonify(rules=[rule_document(rule) for rule in installed_rules(True).values()])
+    combinations = {
+        "modes": CompositeRule.MODES,
+        "most_rules": CompositeRule.MAX_MEMBERS,
+        "example": "ALL(MA_CROSS,RSI)",
+    }
+    return jsonify(rules=[rule_document(rule) for rule in installed_rules(True).values()], combinations=combinations)
 
 
 @bp.get("/tickers")

@@ -25,6 +25,8 @@ def document(form: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _rule(form: Mapping[str, str]) -> dict[str, Any]:
+    if "rule" not in form and "rule_id" in form:  # a program that sends the request's own fields
+        return document_from_text({name: form.get(name, "") for name in ("run_id", "rule_id", "params")})
     rule = form.get("rule", "")
     if rule == COMPOSITE:
         members = [form[name].strip() for name in MEMBERS if form.get(name, "").strip()]

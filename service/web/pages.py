@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import re
 from typing import Any
 
 from flask import (
@@ -26,9 +27,9 @@ from werkzeug.wrappers import Response as AnyResponse
 from rules.base_rule import CompositeRule
 from rules.plugins import installed_rules
 from scripts.logger_config import run_context
-from service.contract.documents import parse_json
-from service.contract.errors import InvalidRequest, NoData, QueueFull, RunNotFound
-from service.contract.request import parse_request
+from service.contract.documents import parse_json, schema
+from service.contract.errors import InvalidRequest, NoData, NoResult, QueueFull
+from service.contract.request import SCHEMA, parse_request
 from service.contract.result import TRADE_FIELDS
 from service.contract.status import Status
 from service.runs import Runs, rule_of
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 bp = Blueprint("pages", __name__)
 
+RUN_ID = schema(SCHEMA)["properties"]["run_id"]["pattern"]
 LATEST, PAGE, MOST = 10, 50, 200
 TRADES_SHOWN = 500
 
@@ -86,7 +88,8 @@ def submit() -> AnyResponse:
     """A form leads to the result page (or back to the form, as it was typed); JSON is answered with 202."""
     if request.mimetype == "application/json":
         return _submit_json()
-    if request.mimetype not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+    is_form = request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data")
+    if not is_form or next(iter(request.form), "").lstrip().startswith("{"):  # JSON that curl calls a form
         raise UnsupportedMediaType
     try:
         run = _accept(form.document(request.form))
@@ -107,8 +110,8 @@ def _accept(document: object) -> Run:
 
 def _submit_json() -> Response:
     document = parse_json(request.get_data())
-    if isinstance(document, dict) and isinstance(document.get("run_id"), str):
-        g.run_id = document["run_id"][:36]
+    if isinstance(document, dict) and re.fullmatch(RUN_ID, str(document.get("run_id"))):
+        g.run_id = document["run_id"]
     run = _accept(document)
     urls = {
         "status_url": url_for("api.status", run_id=run.run_id),
@@ -157,7 +160,7 @@ def trades_csv(run_id: str) -> Response:
     g.run_id = run_id
     run = runs().run(run_id)
     if run.status != Status.COMPLETED:
-        raise RunNotFound(run_id)
+        raise NoResult(run_id, run.status)
     table = io.StringIO()
     writer = csv.DictWriter(table, TRADE_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -173,9 +176,9 @@ def _csv(content: str, name: str) -> Response:
 @bp.get("/runs")
 def history() -> Response:
     """The newest runs first; `ticker`, `status`, `limit` (at most 200) and `before`, an id of the page before."""
-    limit, before = _whole("limit", PAGE, MOST), _whole("before", 0, 2**62)
-    filters = {name: request.args.get(name) for name in ("ticker", "status")}
-    page = runs().run_store.latest(limit + 1, before or None, **filters)
+    limit, before = _whole("limit", PAGE, MOST), _whole("before", 2**62, 2**62)
+    filters = {"ticker": request.args.get("ticker", "").upper(), "status": _status()}
+    page = runs().run_store.latest(limit + 1, before, **filters)
     older = None
     if len(page) > limit:
         kept: dict[str, Any] = {name: value for name, value in filters.items() if value}
@@ -188,7 +191,15 @@ def history() -> Response:
 
 def _whole(name: str, default: int, most: int) -> int:
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
-        template = "{field} must be {what}; got {value}."
-        raise InvalidRequest(template, field=name, what=f"a whole number up to {most}", value=text[:40])
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= most):
+        template = "{field} must be a whole number from 1 to {most}; got {value}."
+        raise InvalidRequest(template, field=name, most=most, value=text[:40] or '""')
     return int(text)
+
+
+def _status() -> str:
+    text = request.args.get("status", "")
+    if text and text not in list(Status):
+        template = "There is no status {value}; there are {names}."
+        raise InvalidRequest(template, value=text[:40], names=", ".join(Status))
+    return text

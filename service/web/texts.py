@@ -17,6 +17,7 @@ from service.contract.errors import UserError
 
 LANGUAGES = {"en": "English", "ko": "한국어"}
 COOKIE = "lang"
+OURS = ("what",)  # values of an error that are texts of ours; the rest was typed by somebody
 HERE = Path(__file__).parent / "translations"
 
 
@@ -58,7 +59,7 @@ def plural(one: str, many: str, count: int) -> str:
 
 def sentence(error: UserError) -> str:
     """An error's sentence in the reader's language; its values are filled in after the translation."""
-    values = {name: text(value) if isinstance(value, str) else value for name, value in error.values.items()}
+    values = {name: text(str(value)) if name in OURS else value for name, value in error.values.items()}
     return text(error.template).format(**values)
 
 
