@@ -26,7 +26,9 @@ class LocalProcess(Launcher):
             return
         environment = {**job_environment(), **text_from_request(request)}
         try:
-            self._children[request.run_id] = subprocess.Popen(self._command, cwd=ROOT, env=environment)  # noqa: S603
+            # a session of its own: a terminal's Ctrl-C reaches the controller, and that ends its jobs in order
+            child = subprocess.Popen(self._command, cwd=ROOT, env=environment, start_new_session=True)  # noqa: S603
+            self._children[request.run_id] = child
         except OSError as error:
             raise LaunchFailed(str(error)) from error
 
