@@ -4,13 +4,23 @@ second.
 
 The NumPy floor is the shortest honest program for the same model: moving averages from running sums, positions, equity
 by a cumulative product, return, Sharpe ratio and drawdown. Ours gets the signals and gives the result's four numbers.
+
+The file is also an adapter for harnesses that import `Adapter` and call setup, prepare and single.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a harness imports this file from anywhere
 
 import numpy as np
 import pandas as pd
@@ -83,10 +93,39 @@ def backtesting_py(data: pd.DataFrame) -> Callable[[], tuple[float, float, float
     test = backtesting.Backtest(data, Follow, cash=1e9, commission=COMMISSION)
 
     def run() -> tuple[float, float, float]:
-        stats = test.run()
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            stats = test.run()
         return stats["Return [%]"] / 100, stats["Sharpe Ratio"], -stats["Max. Drawdown [%]"] / 100
 
     return run
+
+
+try:
+    from peers import Contender  # type: ignore[import-not-found]
+except ImportError:
+    Contender = object
+
+
+class Adapter(Contender):  # type: ignore[misc]
+    """BacktestEngine for a harness: signals are computed once per (fast, slow), the frozen numbers are taken."""
+
+    name, about, module, packages = "ours", "BacktestEngine, signals given", "numpy", ["numpy", "pandas"]
+
+    def setup(self) -> None:
+        """Costs and capital are the harness's."""
+        self.engine = BacktestEngine(self.cash, self.commission)
+
+    def prepare(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Data as they are."""
+        self.signals = cache(lambda fast, slow: rule_from_id(f"MA_CROSS_{fast}_{slow}").generate_signals(data))
+        return data
+
+    def single(self, prepared: pd.DataFrame, fast: int, slow: int) -> dict[str, Any]:
+        """One run."""
+        signals = self.signals(fast, slow)
+        result = self.engine.run(prepared, lambda _: signals)
+        numbers = {"total_return": result["total_return_pct"] / 100, "sharpe": result["sharpe_ratio"]}
+        return {**numbers, "trades": result["num_trades"]}
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
