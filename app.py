@@ -9,6 +9,7 @@ from scripts.config import load_config
 from scripts.logger_config import set_up_logging
 from service.runs import Runs
 from service.store.database import connect
+from service.store.lease_store import LeaseStore
 from service.store.migrate import migrate, schema_is_current
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
@@ -23,7 +24,8 @@ def make_app() -> Flask:
     if not config.db_host:
         migrate(engine)
     installed_rules(True)  # checked now, so that a bad plug-in shows in the first lines of the log
-    runs = Runs(RunStore(engine, config.lease_seconds), PriceStore(engine), config.max_pending_runs)
+    stores = RunStore(engine, config.lease_seconds), PriceStore(engine)
+    runs = Runs(*stores, config.max_pending_runs, LeaseStore(engine))
     made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
     made.config["TEMPLATES_AUTO_RELOAD"] = config.flask_env == "development"
     return made

@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_it_is_there(name: str) -> None:
 
 
 def test_imports_follow_the_table() -> None:
-    done = subprocess.run(["lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

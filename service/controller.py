@@ -22,13 +22,12 @@ from service.contract.status import ExitCode, Reason, Status
 from service.launchers.launcher import JobState, Launcher, LaunchFailed
 from service.launchers.local_process import LocalProcess
 from service.store.database import connect
-from service.store.lease_store import LeaseStore
+from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.migrate import migrate
 from service.store.run_store import Run, RunStore
 
 logger = logging.getLogger(__name__)
 
-LEASE = "controller"
 LEASE_SECONDS = 8
 MAX_LAUNCHES = 3
 ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and nobody claimed
@@ -186,13 +185,13 @@ def main(config: Config) -> None:
     logger.info("Controller started: at most %d runs at once", config.max_active_runs)
     while not stop.wait(config.controller_poll_seconds):
         try:
-            if leases.take(LEASE, holder, LEASE_SECONDS):
+            if leases.take(CONTROLLER, holder, LEASE_SECONDS):
                 controller.step()
         except DBAPIError:
             logger.exception("The database is away")
             stop.wait(1)
     controller.stop()
-    leases.drop(LEASE, holder)
+    leases.drop(CONTROLLER, holder)
 
 
 def _on_signals(stop: threading.Event) -> None:

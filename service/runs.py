@@ -16,8 +16,9 @@ from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest, NoResult, QueueFull, RunConflict, RunNotFound
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult, failed_result
-from service.contract.status import HINTS, Reason, RunStatus, Status
+from service.contract.status import HINTS, NO_CONTROLLER, Reason, RunStatus, Status
 from service.engine_adapter import check_window, window
+from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.price_store import PriceStore, Ticker
 from service.store.run_store import Run, RunStore, StoredResult
 
@@ -45,6 +46,7 @@ class Runs:
     run_store: RunStore
     price_store: PriceStore
     max_pending: int = 1000
+    leases: LeaseStore | None = None  # to say when no controller is there to start the runs
 
     def submit(self, document: object) -> tuple[Run, bool]:
         """Records the run that `document` (contract request v1) asks for; the row and whether it is new.
@@ -121,7 +123,7 @@ class Runs:
             run_id=run.run_id,
             status=run.status,
             reason=run.reason,
-            hint=HINTS.get(Reason(run.reason)) if run.reason in list(Reason) else None,
+            hint=self._hint(run, waiting),
             attempt=run.attempt,
             queue_position=self.run_store.queue_position(run) if waiting else None,
             created_at=_iso(run.created_at),
@@ -129,6 +131,11 @@ class Runs:
             finished_at=_iso(run.finished_at),
             poll_after_s=None if run.status.final else 1.0,
         )
+
+    def _hint(self, run: Run, waiting: bool) -> str | None:
+        if waiting and self.leases is not None and not self.leases.is_held(CONTROLLER):
+            return NO_CONTROLLER
+        return HINTS.get(Reason(run.reason)) if run.reason in list(Reason) else None
 
     def result(self, run: Run) -> BacktestResult:
         """Result v1 of a run that has ended, its figure inline."""

@@ -97,6 +97,7 @@ def test_golden_runs_agree_with_the_naive_engine(run: tuple) -> None:
 
 
 @pytest.mark.bench
+@pytest.mark.filterwarnings("ignore")  # the peer's own
 @pytest.mark.parametrize("run", GOLDEN, ids=[f"{r[0]} {r[1]}" for r in GOLDEN])
 def test_golden_runs_agree_with_backtesting_py(run: tuple) -> None:
     """Long only, at the next open, commission 0.1 %. It decides nothing on its first bar and trades whole shares."""
@@ -125,6 +126,7 @@ def test_golden_runs_agree_with_backtesting_py(run: tuple) -> None:
 
 
 @pytest.mark.bench
+@pytest.mark.filterwarnings("ignore")  # the peer's own
 def test_published_values_of_goog() -> None:
     """backtesting.py's own GOOG, read from where it is installed."""
     test_data = pytest.importorskip("backtesting.test")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from service.contract.errors import InvalidRequest, NoData, NoResult, QueueFull, RunConflict, RunNotFound, UserError
-from service.contract.status import Status
+from service.contract.status import NO_CONTROLLER, Status
 from service.runs import Runs
+from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore, StoredResult
 from tests.conftest import REQUEST, RUN_ID
@@ -123,6 +125,18 @@ def test_status_of_a_waiting_and_a_failed_run(runs: Runs) -> None:
     assert "RUN_TIMEOUT_SECONDS" in failed.hint
     assert runs.result(runs.run(run.run_id)).error_message == "Too long."
     assert runs.status(first.run_id).hint is None
+
+
+def test_a_waiting_run_says_when_nobody_starts_runs(runs: Runs, engine: Engine) -> None:
+    leases = LeaseStore(engine)
+    watched = replace(runs, leases=leases)
+    run, _ = watched.submit(dict(REQUEST))
+    assert watched.status(run.run_id).hint == NO_CONTROLLER
+    leases.take(CONTROLLER, "somebody", 60)
+    assert watched.status(run.run_id).hint is None
+    leases.drop(CONTROLLER, "somebody")
+    runs.run_store.mark_launched(run.run_id)
+    assert watched.status(run.run_id).hint is None, "somebody did"
 
 
 def test_results_come_back_as_they_were_stored(runs: Runs) -> None:

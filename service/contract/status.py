@@ -52,6 +52,9 @@ HINTS: Mapping[Reason, str] = {
 }
 
 
+NO_CONTROLLER = "Nobody starts runs: no controller is active. Start one with python -m service.controller."
+
+
 class ExitCode:
     """How a worker ends; the controller reads it (a contract, see runs)."""
 

@@ -8,6 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from service.store.database import utc_in
 from service.store.tables import leases
 
+CONTROLLER = "controller"  # who is the active one
+
 
 class LeaseStore:
     """The leases of one database."""
