@@ -16,11 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 WIDTH, HEIGHT, DPI = 12.0, 9.0, 100  # inches and dots per inch: 1200 x 900 pixels
 COLUMNS = 1000  # about as many as the axes have pixels
 MAX_MARKERS = 2000
+MILLION = 1e6
 MARGINS = {
     "left": 0.08,
     "right": 0.985,
@@ -49,7 +51,8 @@ def draw_figure(bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]], title: 
     drawdown.fill_between(at, depth, 0, color=RED, alpha=0.35, linewidth=0)
     for axes, label in ((price, "Price"), (equity, "Equity"), (drawdown, "Drawdown, %")):
         _dress(axes, label)
-    equity.yaxis.set_major_formatter("{x:,.0f}")
+    large = max(bars["equity"].max(), bars["buy_and_hold"].max()) >= MILLION
+    equity.yaxis.set_major_formatter(EngFormatter(sep="") if large else "{x:,.6g}")  # 2.5M fits beside the axis
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     drawdown.xaxis.set_major_locator(locator)
     drawdown.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

@@ -57,6 +57,13 @@ def test_fills_with_and_without_a_time_of_day() -> None:
     assert draw_figure(bars, [{**trade, **exits}, {**trade, **again}], "")
 
 
+@pytest.mark.parametrize("capital", [0.5, 1e5, 9e5, 1e6, 1e12])
+def test_axis_labels_are_not_cut_off(capital: float) -> None:
+    """The left edge of the picture stays white."""
+    png = draw(initial_capital=capital)
+    assert (pixels(png)[:, :4] == 255).all()
+
+
 def test_only_an_entry() -> None:
     bars = perform().bars
     trade = {
