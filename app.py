@@ -5,7 +5,7 @@ from functools import partial
 from flask import Flask
 
 from rules.plugins import installed_rules
-from scripts.config import load_config
+from scripts.config import InvalidConfig, load_config
 from scripts.logger_config import set_up_logging
 from service.runs import Runs
 from service.store.database import connect
@@ -18,7 +18,10 @@ from service.web.factory import create_app
 
 def make_app() -> Flask:
     """Everything wired from the environment; SQLite's schema is brought up to date on the way."""
-    config = load_config()
+    try:
+        config = load_config()
+    except InvalidConfig as error:  # gunicorn starts a worker that exits again and again, one that raises only once
+        raise RuntimeError(str(error)) from None
     set_up_logging(config.log_level, config.log_format)
     engine = connect(config)
     if not config.db_host:

@@ -66,7 +66,7 @@ class Parameter:
             raise InvalidRule("{rule}: {name} must be a whole number, got {value}.", **where)
         if len(number_text(value).partition(".")[2]) > MAX_DECIMALS:
             raise InvalidRule("{rule}: {name} has at most {most} decimals, got {value}.", most=MAX_DECIMALS, **where)
-        return int(value) if self.whole else float(value)
+        return int(value) if self.whole else float(value) + 0.0  # no -0.0: it reads back as 0
 
 
 @dataclass(frozen=True)

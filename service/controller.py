@@ -9,14 +9,16 @@ import platform
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import ceil
 from types import FrameType
 
 from sqlalchemy.exc import DBAPIError
 
 from scripts.config import Config, load_config
 from scripts.logger_config import run_context, set_up_logging
+from service.contract.errors import UserError
 from service.contract.request import parse_request
 from service.contract.status import ExitCode, Reason, Status
 from service.launchers.launcher import JobState, Launcher, LaunchFailed
@@ -135,6 +137,9 @@ class Controller:
 
     def _reconcile(self, run_id: str, run: Run | None, jobs: Mapping[str, JobState], now: datetime) -> None:
         job = jobs.get(run_id)
+        if run is not None and job is not None and job.launch != run.launches:
+            self._launcher.remove(run_id)  # another controller has launched the run since
+            job = None
         decision = decide(run, job, now, self._timeout)
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
             return
@@ -150,25 +155,25 @@ class Controller:
         for run in self._store.queued(max(0, self._max_active - len(taken))):
             with run_context(run.run_id):
                 if self._store.mark_launched(run.run_id):
-                    self._launch(run)
+                    self._launch(replace(run, launches=run.launches + 1))
 
     def _launch(self, run: Run) -> None:
         try:
-            self._launcher.launch(parse_request(json.loads(run.request)))
+            self._launcher.launch(parse_request(json.loads(run.request)), run.launches)
+        except UserError as error:  # accepted by an older contract
+            self._store.fail(run, Reason.BAD_INPUT, str(error))
         except LaunchFailed as error:
             logger.error("The job could not be started: %s", error)
-            launched = self._store.get(run.run_id)
-            if launched is not None:
-                self._store.fail(launched, Reason.LAUNCH_FAILED, "The worker could not be started.")
+            self._store.fail(run, Reason.LAUNCH_FAILED, "The worker could not be started.")
 
     def stop(self) -> None:
-        """Ends every job; their runs go back to the queue."""
+        """Ends every job; their runs go back to the queue as if they had not been launched."""
         mine = self._launcher.jobs()
         for run_id in mine:
             self._launcher.remove(run_id)
         for run in self._store.active():
             if run.run_id in mine:
-                self._store.requeue(run)
+                self._store.requeue(run, spent=0)
 
 
 def main(config: Config) -> None:
@@ -185,7 +190,7 @@ def main(config: Config) -> None:
     logger.info("Controller started: at most %d runs at once", config.max_active_runs)
     while not stop.wait(config.controller_poll_seconds):
         try:
-            if leases.take(CONTROLLER, holder, LEASE_SECONDS):
+            if leases.take(CONTROLLER, holder, max(LEASE_SECONDS, ceil(3 * config.controller_poll_seconds))):
                 controller.step()
         except DBAPIError:
             logger.exception("The database is away")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -180,7 +181,7 @@ def _lease(store: RunStore, run_id: str, attempt: int, lost: Callable[[], None] 
             except DBAPIError:
                 logger.warning("The lease could not be renewed: the database is away")
 
-    thread = threading.Thread(target=renew, daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(renew,), daemon=True)  # with the run_id for its lines
     thread.start()
     try:
         yield

@@ -26,7 +26,7 @@ REVERTED = 0.1  # how near the close must come back to where it was
 TINY_VOLUME = 0.05  # of the usual volume
 USUAL_BARS = 51  # bars whose median volume is usual
 STALE_BARS = 5  # identical bars in a row
-FEW_BARS, FEW_SHARE = 3, 0.01  # off the calendar: as many may be mistakes, more are another calendar
+FEW_BARS, FEW_SHARE = 1, 0.01  # off the calendar: as many may be mistakes, more are another calendar
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,11 @@ def _jumps(data: pd.DataFrame) -> Iterator[Finding]:
     """The overnight gap and the close both show the ratio of a split."""
     open_, close = (data[name].to_numpy(dtype=np.float64) for name in ("Open", "Close"))
     gap, move = open_[1:] / close[:-1], close[1:] / close[:-1]
-    for ratio in (*SPLIT_RATIOS, *(1 / ratio for ratio in SPLIT_RATIOS)):
+    ratios = np.array([*SPLIT_RATIOS, *(1 / ratio for ratio in SPLIT_RATIOS)])
+    nearest = ratios[np.abs(np.log(gap / ratios[:, np.newaxis])).argmin(axis=0)]
+    for ratio in ratios:
         of_gap, of_move = SMALL_TOLERANCE if max(ratio, 1 / ratio) < SMALL_RATIO else SPLIT_TOLERANCE
-        near = (np.abs(gap / ratio - 1) < of_gap) & (np.abs(move / ratio - 1) < of_move)
+        near = (nearest == ratio) & (np.abs(gap / ratio - 1) < of_gap) & (np.abs(move / ratio - 1) < of_move)
         text = f"{ratio:g}:1" if ratio > 1 else f"1:{1 / ratio:g}"
         message = f"the price jumps {text} overnight, as at a split that was not adjusted for"
         yield from _each(data, "SplitShapedJump", np.append(False, near), lambda _: message)  # noqa: B023

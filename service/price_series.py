@@ -92,7 +92,8 @@ def _dates(texts: pd.Series) -> pd.DatetimeIndex:
     """Without the offset from UTC, which changes with the season: the exchange's own clock is meant."""
     plain = texts.astype("string").str.replace(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", "", regex=True)
     stamps = pd.to_datetime(plain, format="ISO8601", errors="coerce")
-    wrong = (stamps.isna() & plain.notna()).to_numpy()
+    beyond = (stamps < pd.Timestamp.min) | (stamps > pd.Timestamp.max)  # what nanoseconds can count
+    wrong = ((stamps.isna() & plain.notna()) | beyond).to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
         raise UnreadablePrices(f"line {row + 2}: {str(texts.iloc[row])[:40]!r} is no date such as 2020-01-31")
@@ -102,7 +103,14 @@ def _dates(texts: pd.Series) -> pd.DatetimeIndex:
 def _numbers(values: pd.Series, name: str) -> Any:
     try:
         return values.to_numpy(dtype=np.float64)
-    except ValueError:
-        bad = pd.to_numeric(values, errors="coerce").isna() & values.notna()
-        row = int(bad.to_numpy().argmax())
+    except (ValueError, OverflowError):
+        row = next(row for row, value in enumerate(values) if not _is_number(value))
         raise UnreadablePrices(f"line {row + 2}: {name} is no number: {str(values.iloc[row])[:40]!r}") from None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (ValueError, OverflowError):
+        return False
+    return True

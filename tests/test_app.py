@@ -35,6 +35,14 @@ def test_flask_finds_the_app_and_the_schema_is_made(tmp_path: Path) -> None:
     assert ready.stdout.startswith("200"), ready.stdout
 
 
+def test_a_bad_setting_is_an_error_that_gunicorn_does_not_repeat(tmp_path: Path) -> None:
+    environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(tmp_path / "x.sqlite3"), "MAX_BODY_BYTES": "abc"}
+    gunicorn = [str(Path(sys.executable).parent / "gunicorn"), "--bind", "127.0.0.1:0", "app:app"]
+    done = subprocess.run(gunicorn, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    assert "MAX_BODY_BYTES must be a number, got 'abc'" in done.stderr
+
+
 def run_sh(port: int, database: Path) -> subprocess.Popen[str]:
     environment = {
         **os.environ,

@@ -99,11 +99,11 @@ class ByHand(Launcher):
         self.removed: list[str] = []
         self.refuse = False
 
-    def launch(self, request: BacktestRequest) -> None:
+    def launch(self, request: BacktestRequest, number: int) -> None:
         if self.refuse:
             raise LaunchFailed("no room")
         self.launched.append(request.run_id)
-        self.states[request.run_id] = ALIVE
+        self.states[request.run_id] = JobState(alive=True, launch=number)
 
     def jobs(self) -> Mapping[str, JobState]:
         return dict(self.states)
@@ -155,7 +155,7 @@ def test_a_crashed_worker_is_tried_three_times(
     with caplog.at_level(logging.WARNING):
         for _ in range(4):
             controller.step()
-            launcher.states = {known: ended(1) for known in launcher.states}
+            launcher.states = {known: replace(job, alive=False, exit_code=1) for known, job in launcher.states.items()}
     assert launcher.launched == [run_id] * 3
     run = runs.run(run_id)
     assert (run.status, run.reason) == (Status.FAILED, Reason.RETRIES_EXHAUSTED)
@@ -302,7 +302,37 @@ def test_runs_of_a_controller_that_is_stopped_go_back_to_the_queue(
     controller.step()
     runs.run_store.claim(ids[0], "w")
     controller.stop()
-    assert [run.run_id for run in runs.run_store.queued(9)] == ids
+    waiting = runs.run_store.queued(9)
+    assert [run.run_id for run in waiting] == ids
+    assert [run.launches for run in waiting] == [0, 0], "the stop was not their fault"
+
+
+def test_a_job_of_an_earlier_launch_says_nothing_about_its_run(
+    runs: Runs, launcher: ByHand, controller: Controller
+) -> None:
+    """This controller was paused; another took over, launched the run anew and died."""
+    (run_id,) = submit(runs)
+    controller.step()
+    seen = runs.run(run_id)
+    launcher.states[run_id] = ended(-9)
+    assert runs.run_store.requeue(seen)
+    assert runs.run_store.mark_launched(run_id)
+    assert runs.run_store.claim(run_id, "the other's worker") == 1
+    controller.step()
+    assert launcher.removed == [run_id]
+    assert (runs.run(run_id).status, runs.run(run_id).launches) == (Status.RUNNING, 2)
+
+
+def test_a_stored_request_that_the_contract_refuses_today_fails_alone(
+    runs: Runs, launcher: ByHand, controller: Controller, engine: Engine
+) -> None:
+    first, second = submit(runs, 2)
+    with engine.begin() as connection:
+        old = runs.run(first).request.replace('"initial_capital":1000.0', '"initial_capital":0.001')
+        connection.execute(update(runs_table).where(runs_table.c.run_id == first).values(request=old))
+    controller.step()
+    assert (runs.run(first).status, runs.run(first).reason) == (Status.FAILED, Reason.BAD_INPUT)
+    assert launcher.launched == [second]
 
 
 def test_a_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, runs: Runs, tmp_path: Path) -> None:
@@ -327,7 +357,7 @@ def test_a_command_that_is_not_there() -> None:
     from service.contract.request import parse_request
 
     with pytest.raises(LaunchFailed):
-        LocalProcess(["/nowhere/python"]).launch(parse_request({"run_id": str(uuid.uuid4()), **REQUEST}))
+        LocalProcess(["/nowhere/python"]).launch(parse_request({"run_id": str(uuid.uuid4()), **REQUEST}), 1)
 
 
 def test_launching_a_run_twice_gives_one_job() -> None:
@@ -335,9 +365,9 @@ def test_launching_a_run_twice_gives_one_job() -> None:
 
     launcher = LocalProcess([sys.executable, "-c", "pass"])
     request = parse_request({"run_id": str(uuid.uuid4()), **REQUEST})
-    launcher.launch(request)
+    launcher.launch(request, 1)
     first = launcher._children[request.run_id]
-    launcher.launch(request)
+    launcher.launch(request, 2)
     assert launcher._children[request.run_id] is first
     first.wait()
     assert launcher.jobs()[request.run_id] == ended(0)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 
+from scripts.logger_config import current_run_id, run_context
 from service import perform as module
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.status import ExitCode, Reason, Status
@@ -235,8 +236,15 @@ def test_a_worker_whose_run_was_taken_away_leaves_at_once(
     runs.run_store.fail(runs.run(RUN_ID), "Timeout", "Too long.")
     monkeypatch.setattr(runs.run_store, "lease_seconds", 0.03)
     left = threading.Event()
-    with module._lease(runs.run_store, RUN_ID, attempt, lost=left.set):
+    seen: list[str] = []
+
+    def lost() -> None:
+        seen.append(current_run_id())
+        left.set()
+
+    with run_context(RUN_ID), module._lease(runs.run_store, RUN_ID, attempt, lost):
         assert left.wait(5)
+    assert seen[0] == RUN_ID, "its lines carry the run_id"
 
 
 def test_leaving_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,6 +145,22 @@ def test_a_bar_on_a_saturday() -> None:
     assert {f.code for f in check_prices(moved)} == {"NoSession", "MissingSessions"}
 
 
+def test_a_jump_is_named_by_its_nearest_ratio() -> None:
+    data = CLEAN.copy()
+    data.iloc[150:, :4] /= 7.45 * CLEAN["Open"].iloc[150] / CLEAN["Close"].iloc[149]
+    (finding,) = [f for f in check_prices(data) if f.code == "SplitShapedJump"]
+    assert "1:7 " in finding.message
+
+
+def test_a_few_months_of_another_exchange() -> None:
+    korean = pd.bdate_range("2024-01-02", "2024-04-30").difference(
+        pd.DatetimeIndex(["2024-02-09", "2024-02-12", "2024-03-01", "2024-04-10"])
+    )
+    data = CLEAN.iloc[: len(korean)].copy()
+    data.index = korean
+    assert [f.code for f in check_prices(data)] == ["OtherCalendar"]
+
+
 def test_other_calendars_are_said_once() -> None:
     every_day = CLEAN.copy()
     every_day.index = pd.date_range("2020-01-01", periods=len(CLEAN), freq="D")

@@ -87,6 +87,9 @@ def test_time_zones_are_dropped() -> None:
             "line 2: '01/02/2020' is no date such as 2020-01-31",
         ),
         ('Date,Open,High,Low,Close,Volume\n"2020', "cannot be read as CSV"),
+        ("Date,Open,High,Low,Close,Volume\n3000-01-01,1,1,1,1,1\n", "line 2: '3000-01-01' is no date"),
+        ("Date,Open,High,Low,Close,Volume\n1600-01-01,1,1,1,1,1\n", "line 2: '1600-01-01' is no date"),
+        ("Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,1," + "9" * 400 + "\n", "line 2: Volume is no number"),
     ],
 )
 def test_unreadable_files_are_refused(text: str, message: str) -> None:

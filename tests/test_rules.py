@@ -64,6 +64,10 @@ def test_default_rule_ids(rule_id: str) -> None:
     assert BUILT_IN[rule_from_id(rule_id).metadata.name]().rule_id == rule_id
 
 
+def test_minus_nothing_is_nothing() -> None:
+    assert rule_from_id("RSI", {"oversold": -0.0}).rule_id == "RSI_14_0_70"
+
+
 def test_params_override_numbers_by_name() -> None:
     assert rule_from_id("RSI_14_30_70", {"oversold": 25}).rule_id == "RSI_14_25_70"
     assert rule_from_id("RSI", {"period": 7.0}).rule_id == "RSI_7_30_70"
@@ -224,14 +228,14 @@ def test_rules_fire_on_every_ticker(ticker: str) -> None:
             assert set(rule().generate_signals(prices(ticker)).unique()) == {-1, 0, 1}, rule
 
 
-@pytest.mark.parametrize("price", [0.1, 7.3, 10.1, 33.33, 101.7])
+@pytest.mark.parametrize("price", [0.1, 7.3, 7.46, 10.1, 33.33, 101.7])
 def test_a_market_that_rests_gives_no_signal(price: float) -> None:
     """Rounding must not look like a move, whatever the price."""
     still = prices(bars=200)
     still[["Open", "High", "Low", "Close"]] = price
     for rule_id in ("MEAN_REVERSION_20_0.5", "BB_20_0.5", "RSI", "VOLUME", "TREND", "ATR", "BREAKOUT", "VALUE_50_0"):
         assert not rule_from_id(rule_id).generate_signals(still).any(), rule_id
-    for rule_id in ("MA_CROSS_10_30", "MACD", "MOMENTUM_20"):
+    for rule_id in ("MA_CROSS_10_30", "MACD", "MACD_5_35_5", "MACD_7_19_9", "MOMENTUM_20"):
         assert not (rule_from_id(rule_id).generate_signals(still) == Signal.BUY).any(), rule_id
 
 

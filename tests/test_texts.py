@@ -111,6 +111,7 @@ def test_by_the_switch_and_its_cookie(client: FlaskClient) -> None:
 def test_the_switch_keeps_the_page(client: FlaskClient) -> None:
     text = client.get("/runs?ticker=A%26B&lang=ko", headers={"Accept": "text/html"}).text
     assert 'href="/runs?ticker=A%26B&amp;lang=en"' in text
+    assert 'href="/%5Cevil.com?lang=' in client.get("/%5Cevil.com", headers={"Accept": "text/html"}).text
     refused = client.post("/backtest", data={"rule": "RSI"}, headers={"Accept": "text/html"}).text
     assert re.search(r'href="/\?lang=(ko|en)"', refused)
 

@@ -325,6 +325,19 @@ def test_a_program_may_send_the_fields_of_the_request_as_a_form(client: FlaskCli
     assert (run.rule_id, json.loads(run.request)["lot_size"]) == ("MA_CROSS_7_30", 2.0)
 
 
+def test_a_form_of_a_program_is_as_strict_as_json(client: FlaskClient) -> None:
+    refused(
+        client.post("/backtest", data={**REQUEST, "initial_captial": "5"}),
+        400,
+        "BadInput",
+        "Did you mean initial_capital?",
+    )
+    for params in ('{"\\ud800": 1}', '{"fast": 1, "fast": 2}', "{"):
+        refused(
+            client.post("/backtest", data={**REQUEST, "params": params}), 400, "BadInput", "params must be an object"
+        )
+
+
 def test_dates_beyond_any_calendar_are_clipped(client: FlaskClient, runs: Runs) -> None:
     for first, last in (("0001-01-01", "9999-12-31"), ("1600-01-01", "2500-01-01")):
         run_id = completed(client, runs, start_date=first, end_date=last)

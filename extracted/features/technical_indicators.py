@@ -217,7 +217,7 @@ def _smooth(values: Floats, period: int, weight: float) -> Floats:
     out = np.full(len(values), np.nan)
     if period <= len(values):
         tail = values[period - 1 :].copy()
-        tail[0] = values[:period].mean()
+        tail[0] = _mean(values[np.newaxis, :period])[0]
         out[period - 1 :] = pd.Series(tail).ewm(alpha=weight, adjust=False).mean().to_numpy()
     return out
 

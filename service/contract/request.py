@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
-from service.contract.documents import canonical_json, checker, schema
+from service.contract.documents import canonical_json, checker, parse_json, schema
 from service.contract.errors import InvalidRequest
 
 SCHEMA = "request.v1"
@@ -99,8 +99,8 @@ def _typed(text: str, kind: str | None) -> Any:
         return {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(text.lower(), text)
     if kind == "object":
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
+            return parse_json(text)
+        except InvalidRequest:
             return text
     return text
 

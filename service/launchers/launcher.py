@@ -15,18 +15,22 @@ class LaunchFailed(Exception):
 
 @dataclass(frozen=True)
 class JobState:
-    """A job as its launcher sees it: alive, or ended with an exit code (negative: killed by that signal)."""
+    """A job as its launcher sees it: alive, or ended with an exit code (negative: killed by that signal).
+
+    `launch` says which launch of its run it is; a run launched anew since then has nothing to do with it any more.
+    """
 
     alive: bool
     exit_code: int | None = None
+    launch: int = 1
 
 
 class Launcher(ABC):
     """One job per run, named after it: launching a run twice gives one job."""
 
     @abstractmethod
-    def launch(self, request: BacktestRequest) -> None:
-        """Starts the run's job unless it is there; raises LaunchFailed."""
+    def launch(self, request: BacktestRequest, number: int) -> None:
+        """Starts the run's job, its launch `number`, unless it is there; raises LaunchFailed."""
 
     @abstractmethod
     def jobs(self) -> Mapping[str, JobState]:

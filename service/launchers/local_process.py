@@ -20,21 +20,22 @@ class LocalProcess(Launcher):
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = list(command)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._numbers: dict[str, int] = {}
 
-    def launch(self, request: BacktestRequest) -> None:
+    def launch(self, request: BacktestRequest, number: int) -> None:
         if request.run_id in self._children:
             return
         environment = {**job_environment(), **text_from_request(request)}
         try:
             # a session of its own: a terminal's Ctrl-C reaches the controller, and that ends its jobs in order
             child = subprocess.Popen(self._command, cwd=ROOT, env=environment, start_new_session=True)  # noqa: S603
-            self._children[request.run_id] = child
+            self._children[request.run_id], self._numbers[request.run_id] = child, number
         except OSError as error:
             raise LaunchFailed(str(error)) from error
 
     def jobs(self) -> Mapping[str, JobState]:
         codes = {run_id: child.poll() for run_id, child in self._children.items()}
-        return {run_id: JobState(alive=code is None, exit_code=code) for run_id, code in codes.items()}
+        return {run_id: JobState(code is None, code, self._numbers[run_id]) for run_id, code in codes.items()}
 
     def remove(self, run_id: str) -> None:
         child = self._children.pop(run_id, None)

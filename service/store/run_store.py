@@ -177,11 +177,10 @@ class RunStore:
         queued = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None))
         return self._change(run_id, queued, launched_at=utc_in(), launches=runs.c.launches + 1)
 
-    def requeue(self, run: Run) -> bool:
-        """Back to the queue, unless it ended or was launched anew since it was seen."""
-        return self._change(
-            run.run_id, _same_launch(run), status=Status.PENDING, launched_at=None, claimed_by=None, lease_until=None
-        )
+    def requeue(self, run: Run, spent: int = 1) -> bool:
+        """Back to the queue, unless it ended or was launched anew since it was seen; `spent` of its launches count."""
+        free = {"status": Status.PENDING, "launched_at": None, "claimed_by": None, "lease_until": None}
+        return self._change(run.run_id, _same_launch(run), launches=run.launches - 1 + spent, **free)
 
     def fail(self, run: Run, reason: str, message: str) -> bool:
         """Ends the run, unless it ended or was launched anew since it was seen."""

@@ -19,14 +19,14 @@ FAVOURITE = "GOOG"
 
 def document(form: Mapping[str, str]) -> dict[str, Any]:
     """The request that the form asks for; whatever is wrong in it stays, and is refused by the contract."""
+    if "rule" not in form and "rule_id" in form:  # a program that sends the request's own fields
+        return document_from_text(form)
     plain = {name: form.get(name, "") for name in PLAIN}
     checked = {"allow_short": form["allow_short"]} if "allow_short" in form else {}
     return {**document_from_text({**plain, **checked}), **_rule(form)}
 
 
 def _rule(form: Mapping[str, str]) -> dict[str, Any]:
-    if "rule" not in form and "rule_id" in form:  # a program that sends the request's own fields
-        return document_from_text({name: form.get(name, "") for name in ("run_id", "rule_id", "params")})
     rule = form.get("rule", "")
     if rule == COMPOSITE:
         members = [form[name].strip() for name in MEMBERS if form.get(name, "").strip()]

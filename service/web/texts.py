@@ -6,7 +6,7 @@ import io
 from functools import cache
 from gettext import NullTranslations
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -43,7 +43,7 @@ def language() -> str:
 
 def switch(language: str) -> str:
     """This page's address in another language; the dashboard's where the page answers a form."""
-    path = request.path if request.method == "GET" else "/"
+    path = quote(request.path) if request.method == "GET" else "/"
     return f"{path}?{urlencode({**request.args, COOKIE: language})}"
 
 
