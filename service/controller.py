@@ -16,6 +16,7 @@ from types import FrameType
 
 from sqlalchemy.exc import DBAPIError
 
+from rules.plugins import installed_rules
 from scripts.config import Config, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
@@ -184,6 +185,7 @@ def main(config: Config) -> None:
     controller = Controller(
         RunStore(engine, config.lease_seconds), LocalProcess(), config.max_active_runs, config.run_timeout_seconds
     )
+    installed_rules(True)  # a plug-in that is not fit is named in this log too
     leases, holder = LeaseStore(engine), f"{platform.node()}:{os.getpid()}"
     stop = threading.Event()
     _on_signals(stop)

@@ -394,8 +394,11 @@ def test_main_steps_while_it_holds_the_lease(
     monkeypatch.setattr(module.threading, "Event", Stop)
     monkeypatch.setattr(module, "_on_signals", lambda stop: None)
     monkeypatch.setattr(Controller, "step", lambda self: steps.append(True))
+    checked: list[bool] = []
+    monkeypatch.setattr(module, "installed_rules", checked.append)
     LeaseStore(engine).take("controller", "somebody else", 60)
     main(config)
+    assert checked == [True], "plug-ins are validated when it starts"
     assert len(steps) == 3, "two rounds as a standby"
     assert not LeaseStore(engine).is_held("controller")
 
