@@ -8,9 +8,8 @@ from rules.plugins import installed_rules
 from scripts.config import InvalidConfig, load_config
 from scripts.logger_config import set_up_logging
 from service.runs import Runs
-from service.store.database import connect
 from service.store.lease_store import LeaseStore
-from service.store.migrate import migrate, schema_is_current
+from service.store.migrate import open_database, schema_is_current
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.web.factory import create_app
@@ -23,9 +22,7 @@ def make_app() -> Flask:
     except InvalidConfig as error:  # gunicorn starts a worker that exits again and again, one that raises only once
         raise RuntimeError(str(error)) from None
     set_up_logging(config.log_level, config.log_format)
-    engine = connect(config)
-    if not config.db_host:
-        migrate(engine)
+    engine = open_database(config)
     installed_rules(True)  # checked now, so that a bad plug-in shows in the first lines of the log
     stores = RunStore(engine, config.lease_seconds), PriceStore(engine)
     runs = Runs(*stores, config.max_pending_runs, LeaseStore(engine))

@@ -27,8 +27,7 @@ from service.contract.documents import schema
 from service.contract.request import SCHEMA
 from service.price_checks import check_prices
 from service.price_series import COLUMNS, PriceSeries, UnreadablePrices, read_csv
-from service.store.database import connect
-from service.store.migrate import migrate
+from service.store.migrate import open_database
 from service.store.price_store import PriceStore
 
 TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
@@ -125,11 +124,7 @@ def sources(given: argparse.Namespace, store: PriceStore) -> Iterable[tuple[str,
 def main(words: Sequence[str]) -> int:
     """Loads everything that can be loaded; 1 when something was refused."""
     given = arguments(list(words))
-    config = load_config()
-    engine = connect(config)
-    if not config.db_host:
-        migrate(engine)
-    store = PriceStore(engine)
+    store = PriceStore(open_database(load_config()))
     refused = 0
     for name, read in tqdm(list(sources(given, store)), unit="ticker", disable=None):
         try:

@@ -21,8 +21,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, 
 from scripts.config import load_config
 from service.price_checks import Finding, check_prices
 from service.price_series import PriceSeries, UnreadablePrices, read_csv
-from service.store.database import connect
-from service.store.migrate import migrate
+from service.store.migrate import open_database
 from service.store.price_store import PriceStore
 
 
@@ -40,11 +39,7 @@ def series_of(names: Sequence[str]) -> Iterator[PriceSeries]:
 
 
 def _stored(names: Sequence[str]) -> Iterator[PriceSeries]:
-    config = load_config()
-    engine = connect(config)
-    if not config.db_host:
-        migrate(engine)
-    store = PriceStore(engine)
+    store = PriceStore(open_database(load_config()))
     for name in names or [ticker.ticker for ticker in store.tickers()]:
         ticker = store.ticker(name)
         series = None if ticker is None else store.read(ticker.fingerprint)

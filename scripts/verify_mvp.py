@@ -17,7 +17,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from scripts.config import ROOT, Config, load_config
 from scripts.logger_config import set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import BacktestRequest, parse_request
-from service.contract.result import NOT_REPRODUCED
+from service.contract.result import NOT_REPRODUCED, BacktestResult
 from service.contract.status import Status
 from service.controller import Controller
 from service.launchers.local_process import COMMAND, LocalProcess
@@ -113,16 +113,9 @@ class Walk:
                 _get(url + path)
             document = _get(f"{url}/result/{REQUEST['run_id']}")
         assert json.loads(document)["num_trades"] == self.found["result"].num_trades
-        theirs = replace(result_from_document(document))
+        theirs = BacktestResult(**json.loads(document))
         assert theirs.reproducible() == self.found["result"].reproducible(), "the bytes differ"
         return "the same bytes from the worker, over HTTP"
-
-
-def result_from_document(document: bytes) -> Any:
-    """Result v1 from its JSON."""
-    from service.contract.result import BacktestResult
-
-    return BacktestResult(**json.loads(document))
 
 
 @contextmanager
@@ -196,7 +189,7 @@ def replay(run_id: str) -> int:
     return 0 if same else 1
 
 
-def _difference(then: Any, now: Any) -> str:
+def _difference(then: BacktestResult, now: BacktestResult) -> str:
     before, after = ({**result.document(), **result.provenance} for result in (then, now))
     ignored = {"run_id", "provenance", *NOT_REPRODUCED}
     return (

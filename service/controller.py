@@ -24,9 +24,8 @@ from service.contract.request import parse_request
 from service.contract.status import ExitCode, Reason, Status
 from service.launchers.launcher import JobState, Launcher, LaunchFailed
 from service.launchers.local_process import LocalProcess
-from service.store.database import connect
 from service.store.lease_store import CONTROLLER, LeaseStore
-from service.store.migrate import migrate
+from service.store.migrate import open_database
 from service.store.run_store import Run, RunStore
 
 logger = logging.getLogger(__name__)
@@ -52,17 +51,15 @@ def decide(run: Run | None, job: JobState | None, now: datetime, timeout: timede
     """One row, its job and the database's clock to one decision; `run` is None when its row is not active."""
     if run is None:
         return FORGET
-    if job is None:
-        return _without_job(run, now, timeout)
-    if job.alive:
-        return _with_living_job(run, now, timeout)
-    return _with_ended_job(run, job.exit_code)
+    if job is not None and not job.alive:
+        return _with_ended_job(run, job.exit_code)
+    if now - (run.launched_at or now) > timeout:
+        return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
+    return _without_job(run, now) if job is None else _with_living_job(run, now)
 
 
-def _without_job(run: Run, now: datetime, timeout: timedelta) -> Decision:
+def _without_job(run: Run, now: datetime) -> Decision:
     """Launched by a controller that is gone; a worker may still be at it."""
-    if _overdue(run, now, timeout):
-        return _timed_out(timeout)
     if run.status == Status.RUNNING:
         silent = run.lease_until is None or run.lease_until < now
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.") if silent else WAIT
@@ -74,9 +71,7 @@ def _without_job(run: Run, now: datetime, timeout: timedelta) -> Decision:
     )
 
 
-def _with_living_job(run: Run, now: datetime, timeout: timedelta) -> Decision:
-    if _overdue(run, now, timeout):
-        return _timed_out(timeout)
+def _with_living_job(run: Run, now: datetime) -> Decision:
     if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until < now:
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")
     return WAIT
@@ -102,14 +97,6 @@ def _with_ended_job(run: Run, exit_code: int | None) -> Decision:
             return _retry(
                 run, Reason.RETRIES_EXHAUSTED, f"The worker failed, the last time with exit code {exit_code}."
             )
-
-
-def _overdue(run: Run, now: datetime, timeout: timedelta) -> bool:
-    return now - (run.launched_at or now) > timeout
-
-
-def _timed_out(timeout: timedelta) -> Decision:
-    return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
 
 
 def _retry(run: Run, reason: Reason, message: str) -> Decision:
@@ -179,9 +166,7 @@ class Controller:
 
 def main(config: Config) -> None:
     """Steps until SIGTERM or SIGINT, as the one active controller of its database."""
-    engine = connect(config)
-    if not config.db_host:
-        migrate(engine)
+    engine = open_database(config)
     controller = Controller(
         RunStore(engine, config.lease_seconds), LocalProcess(), config.max_active_runs, config.run_timeout_seconds
     )

@@ -114,9 +114,7 @@ class Worker:
         except OperationalError:
             logger.exception("The database went away")
             return ExitCode.DATABASE_AWAY
-        except (
-            Exception
-        ):  # whatever the engine, a rule or a figure raised: the reason is saved, the trace is in the log
+        except Exception:  # of the engine, a rule or a figure: the reason is saved, the trace is in the log
             logger.exception("The engine failed")
             message = "The backtest failed inside the engine; the log has the trace."
             self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, Reason.ENGINE_ERROR, message))
@@ -135,7 +133,7 @@ class Worker:
         stored = StoredResult(
             replace(result, chart_base64=None).canonical(), performed.equity_csv(), result.chart_base64
         )
-        if not self._patiently(lambda: self.run_store.finish(request.run_id, attempt, stored, _headline(result))):
+        if not self._patiently(lambda: self.run_store.finish(request.run_id, attempt, stored, result.headline())):
             logger.warning("The result is discarded: the run was taken away")
         return ExitCode.DONE
 
@@ -154,11 +152,6 @@ class Worker:
                 logger.warning("The database is away; trying again in %.1f s", pause)
                 time.sleep(pause)
                 pause = min(pause * 2, 10)
-
-
-def _headline(result: BacktestResult) -> dict[str, float | int | None]:
-    names = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")
-    return {name: getattr(result, name) for name in names}
 
 
 def _leave() -> None:

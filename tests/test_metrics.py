@@ -239,7 +239,8 @@ def test_a_benchmark_that_does_not_move_has_no_beta() -> None:
 
 
 def test_every_run_has_the_same_metrics() -> None:
-    from service.web.presentation import HEADLINE, METRICS
+    from service.contract.result import HEADLINE
+    from service.web.presentation import METRICS
 
     promised = {metric.name for metric in METRICS} - set(HEADLINE) - {"bankruptcy_shortfall"}
     never = BacktestEngine().run(prices(bars=50), lambda d: np.zeros(len(d)))

@@ -154,7 +154,6 @@ def test_number_text_reads_back(value: float) -> None:
 
 def wanted(rule_id: str, data: pd.DataFrame) -> list[int]:
     """The rule's definition once more, bar by bar."""
-    name, values = rule_id.rpartition("_")[0], None
     close, high, low, volume = (data[column].tolist() for column in ("Close", "High", "Low", "Volume"))
     n = len(close)
 
@@ -170,7 +169,6 @@ def wanted(rule_id: str, data: pd.DataFrame) -> list[int]:
     rsi, (line, average, _) = ti.rsi(np.array(close), 14), ti.macd(np.array(close))
     adx, plus, minus = ti.directional_index(np.array(high), np.array(low), np.array(close))
     atr = ti.atr(np.array(high), np.array(low), np.array(close))
-    del name, values
 
     def at(t: int) -> int:
         match rule_id:

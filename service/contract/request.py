@@ -17,6 +17,7 @@ from service.contract.errors import InvalidRequest
 
 SCHEMA = "request.v1"
 FIELDS = tuple(schema(SCHEMA)["properties"])
+NUMBERS = tuple(name for name in FIELDS if schema(SCHEMA)["properties"][name]["type"] == "number")
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,14 @@ def parse_request(document: object) -> BacktestRequest:
     fault = checker(SCHEMA)(document)
     if fault is not None:
         raise _sentence(fault, document)
-    for name in ("initial_capital", "commission_rate", "slippage_rate", "lot_size"):
+    for name in NUMBERS:
         _check_finite(name, name, document.get(name, 0))
     for name, value in document.get("params", {}).items():
         _check_finite("params", f"params.{name}", value)
     start, end = (_date(document, name) for name in ("start_date", "end_date"))
     if start >= end:
         raise InvalidRequest("start_date must be before end_date, got {start} and {end}.", start=start, end=end)
-    numbers = {
-        name: float(document[name])
-        for name in ("initial_capital", "commission_rate", "slippage_rate", "lot_size")
-        if name in document
-    }
+    numbers = {name: float(document[name]) for name in NUMBERS if name in document}
     return BacktestRequest(**{**document, "start_date": start, "end_date": end, **numbers})
 
 

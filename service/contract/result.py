@@ -12,6 +12,7 @@ from service.contract.documents import canonical_json, checker, schema
 SCHEMA = "result.v1"
 RESULT_VERSION = 1
 TRADE_FIELDS = tuple(schema(SCHEMA)["properties"]["trades"]["items"]["required"])
+HEADLINE = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")  # what lists of runs show
 NOT_REPRODUCED = ("code_revision", "image")  # of the provenance: they may differ between two runs of the same bytes
 
 
@@ -48,6 +49,10 @@ class BacktestResult:
         """The canonical text of what the same request must give again, bit for bit."""
         provenance = {name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED}
         return replace(self, run_id="", provenance=provenance).canonical()
+
+    def headline(self) -> dict[str, float | int | None]:
+        """The four numbers that the contract names by themselves."""
+        return {name: getattr(self, name) for name in HEADLINE}
 
     def with_figure(self, png: bytes | None) -> BacktestResult:
         """The same with its figure inline."""

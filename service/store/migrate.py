@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from scripts.config import load_config
+from scripts.config import Config, load_config
 from service.store.database import connect
 
 
@@ -27,6 +27,14 @@ def migrate(engine: Engine) -> None:
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")
         connection.commit()
+
+
+def open_database(config: Config) -> Engine:
+    """Connected; the embedded SQLite is brought up to date on the way, MySQL is migrated by whoever operates it."""
+    engine = connect(config)
+    if not config.db_host:
+        migrate(engine)
+    return engine
 
 
 def schema_is_current(engine: Engine) -> bool:

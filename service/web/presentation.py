@@ -60,13 +60,10 @@ METRICS = (
 
 def metric_rows(result: BacktestResult) -> Iterator[tuple[Metric, str]]:
     """Every metric that the result has, with its value as text."""
-    values = {**result.metrics, **{name: getattr(result, name) for name in HEADLINE}}
+    values = {**result.metrics, **result.headline()}
     for metric in METRICS:
         if metric.name in values:
             yield metric, shown(values[metric.name], metric.unit)
-
-
-HEADLINE = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")
 
 
 def shown(value: float | int | None, unit: str = "") -> str:

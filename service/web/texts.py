@@ -35,10 +35,12 @@ def catalogue(language: str) -> NullTranslations:
 
 
 def language() -> str:
-    """By the switch (`?lang=`, then its cookie), else by the browser."""
-    chosen = [place.get(COOKIE) for place in (request.args, request.cookies)]
-    known = [language for language in chosen if language in LANGUAGES]
-    return known[0] if known and known[0] else request.accept_languages.best_match(list(LANGUAGES)) or "en"
+    """By the switch (`?lang=`, then its cookie), else by the browser; found once per request."""
+    if "language" not in g:
+        chosen = (place.get(COOKIE, "") for place in (request.args, request.cookies))
+        switched = next((language for language in chosen if language in LANGUAGES), None)
+        g.language = switched or request.accept_languages.best_match(list(LANGUAGES)) or "en"
+    return str(g.language)
 
 
 def switch(language: str) -> str:
@@ -49,12 +51,12 @@ def switch(language: str) -> str:
 
 def text(message: str) -> str:
     """The message in the reader's language."""
-    return catalogue(g.setdefault("language", language())).gettext(message)
+    return catalogue(language()).gettext(message)
 
 
 def plural(one: str, many: str, count: int) -> str:
     """As `text`, by count."""
-    return catalogue(g.setdefault("language", language())).ngettext(one, many, count)
+    return catalogue(language()).ngettext(one, many, count)
 
 
 def sentence(error: UserError) -> str:
