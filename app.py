@@ -12,7 +12,7 @@ from service.store.lease_store import LeaseStore
 from service.store.migrate import open_database, schema_is_current
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
-from service.web.factory import create_app
+from service.web.factory import create_app, put_behind
 
 
 def make_app() -> Flask:
@@ -25,8 +25,9 @@ def make_app() -> Flask:
     engine = open_database(config)
     installed_rules(True)  # checked now, so that a bad plug-in shows in the first lines of the log
     stores = RunStore(engine, config.lease_seconds), PriceStore(engine)
-    runs = Runs(*stores, config.max_pending_runs, LeaseStore(engine))
+    runs = Runs(*stores, config.max_pending_runs, LeaseStore(engine), config.prices_command)
     made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
+    put_behind(made, config.base_path, config.proxy_hops)
     made.config["TEMPLATES_AUTO_RELOAD"] = config.flask_env == "development"
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,8 +16,9 @@ class InvalidConfig(SystemExit):
     """A setting that cannot be used; the program ends with the message, which names the variable."""
 
 
-def _setting(default: Any, help: str, *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, repr=not secret, metadata={"help": help, "secret": secret, "choices": choices})
+def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) -> Any:
+    """`limits`: `choices` or the regular expression `form` of a text, the `least` that a number may be."""
+    return field(default=default, repr=not secret, metadata={"help": help, "secret": secret, **limits})
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Config:
     db_name: str = _setting("stock_backtest", "MySQL database")
     db_user: str = _setting("backtest", "MySQL user")
     db_password: str = _setting("", "MySQL password, or DB_PASSWORD_FILE", secret=True)
+    db_tls: str = _setting(
+        "preferred", "preferred, required, or verify: with DB_TLS_CA", choices=("preferred", "required", "verify")
+    )
+    db_tls_ca: str = _setting("", "file with the certificate authority of MySQL, for DB_TLS=verify")
+    db_wait_seconds: int = _setting(600, "how long a migration waits for MySQL to answer")
     sqlite_path: str = _setting("stock_backtest.sqlite3", "SQLite file, from the root, when DB_HOST is empty")
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     log_format: str = _setting("text", "text or json", choices=("text", "json"))
@@ -40,7 +47,13 @@ class Config:
     run_timeout_seconds: int = _setting(900, "a run that takes longer is stopped")
     lease_seconds: int = _setting(60, "how long a worker may be silent before it counts as lost")
     controller_poll_seconds: float = _setting(0.25, "pause between two passes of the controller")
+    controller_port: int = _setting(0, "port of the controller's /health, /ready and /metrics; 0 for none", least=0)
+    launcher: str = _setting("local", "local processes, or kubernetes Jobs", choices=("local", "kubernetes"))
+    job_template: str = _setting("", "ConfigMap with the worker's Job, for LAUNCHER=kubernetes")
     max_body_bytes: int = _setting(65_536, "largest request body")
+    base_path: str = _setting("", "where the pages are below the host, /backtests for example", form=r"(/[\w.~-]+)*/?")
+    proxy_hops: int = _setting(0, "trusted proxies in front, whose X-Forwarded-* headers count", least=0)
+    prices_command: str = _setting("python scripts/data_loader.py", "how users add prices, for messages")
     code_revision: str = _setting("", "revision of the code, for the provenance")
     image: str = _setting("", "container image, for the provenance")
 
@@ -70,9 +83,17 @@ def _read(given: Mapping[str, str], name: str, default: Any, metadata: Mapping[s
         text = _read_secret(name, given[f"{name}_FILE"])
     if text is None or (text == "" and not isinstance(default, str)):
         return default
-    if metadata["choices"] and text not in metadata["choices"]:
+    if isinstance(default, str):
+        return _text(name, text, metadata)
+    return _number(name, text, type(default), metadata.get("least"))
+
+
+def _text(name: str, text: str, metadata: Mapping[str, Any]) -> str:
+    if text not in metadata.get("choices", (text,)):
         raise InvalidConfig(f"{name} must be one of {', '.join(metadata['choices'])}, got {text!r}")
-    return text if isinstance(default, str) else _number(name, text, type(default))
+    if not re.fullmatch(metadata.get("form", ".*"), text, re.ASCII | re.DOTALL):
+        raise InvalidConfig(f"{name} must look like its example in .env.example, got {text!r}")
+    return text
 
 
 def _read_secret(name: str, path: str) -> str:
@@ -82,11 +103,11 @@ def _read_secret(name: str, path: str) -> str:
         raise InvalidConfig(f"{name}_FILE cannot be read: {error}") from None
 
 
-def _number(name: str, text: str, kind: type) -> Any:
+def _number(name: str, text: str, kind: type, least: float | None) -> Any:
     try:
         number = kind(text)
     except ValueError:
         raise InvalidConfig(f"{name} must be a number, got {text!r}") from None
-    if not 0 < number < float("inf"):
-        raise InvalidConfig(f"{name} must be above 0, got {text!r}")
+    if not (number > 0 if least is None else least <= number) or not number < float("inf"):
+        raise InvalidConfig(f"{name} must be {'above 0' if least is None else f'at least {least}'}, got {text!r}")
     return number

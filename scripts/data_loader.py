@@ -30,6 +30,7 @@ from service.price_series import COLUMNS, PriceSeries, UnreadablePrices, read_cs
 from service.store.migrate import open_database
 from service.store.price_store import PriceStore
 
+STDIN = "-"
 TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
 
 
@@ -53,8 +54,10 @@ def load(series: PriceSeries, store: PriceStore) -> str:
 
 
 def from_csv(path: Path, ticker: str | None) -> PriceSeries:
-    """One ticker from a file named after it."""
+    """One ticker from a file named after it, or from standard input."""
     try:
+        if str(path) == STDIN:
+            return read_csv(sys.stdin, str(ticker), source="standard input")
         return read_csv(path, ticker or path.stem.upper(), source=path.name)
     except UnreadablePrices as error:
         raise Refused(str(error)) from None
@@ -91,12 +94,14 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     """`import FILES` or the download's options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     if words[:1] == ["import"]:
-        parser.add_argument("files", nargs="+", type=Path)
+        parser.add_argument("files", nargs="+", type=Path, help="CSV files; - is standard input")
         parser.add_argument("--ticker", help="for one file; else the file's name is the ticker")
         parser.add_argument("--missing-only", action="store_true", help="leave tickers that are stored as they are")
         parsed = parser.parse_args(words[1:])
         if parsed.ticker and len(parsed.files) > 1:
             parser.error("--ticker goes with one file")
+        if Path(STDIN) in parsed.files and not parsed.ticker:
+            parser.error("standard input has no name: say --ticker")
         return parsed
     parser.add_argument("--tickers", nargs="+", required=True, type=str.upper)
     parser.add_argument("--start", type=date.fromisoformat, default=date(2000, 1, 1), help="first day, 2000-01-01")

@@ -8,8 +8,9 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 from types import FrameType
@@ -21,94 +22,28 @@ from scripts.config import Config, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import parse_request
-from service.contract.status import ExitCode, Reason, Status
-from service.launchers.launcher import JobState, Launcher, LaunchFailed
+from service.contract.status import Reason
+from service.decisions import FORGET, WAIT, Decision, decide
+from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
 from service.launchers.local_process import LocalProcess
 from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.migrate import open_database
 from service.store.run_store import Run, RunStore
+from service.vitals import ACTIVE, FAILURES, LAUNCHES, Vitals
 
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 8
-MAX_LAUNCHES = 3
-ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and nobody claimed
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do about one run: `action` is wait, requeue, fail or forget; a job still alive is removed first."""
-
-    action: str
-    reason: Reason | None = None
-    message: str = ""
-
-
-WAIT, FORGET, REQUEUE = Decision("wait"), Decision("forget"), Decision("requeue")
-
-
-def decide(run: Run | None, job: JobState | None, now: datetime, timeout: timedelta) -> Decision:
-    """One row, its job and the database's clock to one decision; `run` is None when its row is not active."""
-    if run is None:
-        return FORGET
-    if job is not None and not job.alive:
-        return _with_ended_job(run, job.exit_code)
-    if now - (run.launched_at or now) > timeout:
-        return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
-    return _without_job(run, now) if job is None else _with_living_job(run, now)
-
-
-def _without_job(run: Run, now: datetime) -> Decision:
-    """Launched by a controller that is gone; a worker may still be at it."""
-    if run.status == Status.RUNNING:
-        silent = run.lease_until is None or run.lease_until < now
-        return _retry(run, Reason.WORKER_LOST, "The worker fell silent.") if silent else WAIT
-    waited = now - (run.launched_at or now)
-    return (
-        _retry(run, Reason.WORKER_LOST, "The worker never started.")
-        if waited.total_seconds() > ORPHAN_SECONDS
-        else WAIT
-    )
-
-
-def _with_living_job(run: Run, now: datetime) -> Decision:
-    if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until < now:
-        return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")
-    return WAIT
-
-
-def _with_ended_job(run: Run, exit_code: int | None) -> Decision:
-    match exit_code:
-        case ExitCode.BAD_INPUT:
-            return Decision("fail", Reason.BAD_INPUT, "The worker refused the request.")
-        case ExitCode.NO_DATA:
-            return Decision("fail", Reason.NO_DATA, "The worker found no prices that it could use.")
-        case ExitCode.ENGINE_ERROR:
-            return Decision("fail", Reason.ENGINE_ERROR, "The engine failed.")
-        case ExitCode.DONE:
-            return Decision("fail", Reason.NO_RESULT_WRITTEN, "The worker ended without a result.")
-        case 137 | -9:
-            if run.launches > 1:
-                return Decision(
-                    "fail", Reason.OUT_OF_MEMORY, "The worker was killed again, probably for want of memory."
-                )
-            return REQUEUE
-        case _:
-            return _retry(
-                run, Reason.RETRIES_EXHAUSTED, f"The worker failed, the last time with exit code {exit_code}."
-            )
-
-
-def _retry(run: Run, reason: Reason, message: str) -> Decision:
-    return REQUEUE if run.launches < MAX_LAUNCHES else Decision("fail", reason, message)
+LAUNCHES_A_PASS = 5
+CHECK_SECONDS = 10.0
 
 
 class Controller:
     """Looks at rows and jobs, decides, acts; one `step` is one pass."""
 
     def __init__(self, store: RunStore, launcher: Launcher, max_active: int, timeout_seconds: float) -> None:
-        self._store, self._launcher = store, launcher
-        self._max_active, self._timeout = max_active, timedelta(seconds=timeout_seconds)
+        self._store, self._launcher, self._max_active = store, launcher, max_active
+        self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
@@ -119,9 +54,11 @@ class Controller:
             with run_context(run_id):
                 try:
                     self._reconcile(run_id, active.get(run_id), jobs, now)
+                except LauncherAway:
+                    raise
                 except Exception:  # one bad row stops nobody else
                     logger.exception("The run could not be reconciled")
-        self._dispatch()
+        self._dispatch(jobs)
 
     def _reconcile(self, run_id: str, run: Run | None, jobs: Mapping[str, JobState], now: datetime) -> None:
         job = jobs.get(run_id)
@@ -131,32 +68,57 @@ class Controller:
         decision = decide(run, job, now, self._timeout)
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
             return
-        self._launcher.remove(run_id)  # kill before you mark
-        if run is not None and decision.action == "requeue" and self._store.requeue(run):
-            logger.warning("The run goes back to the queue: its job %s", "is gone" if job is None else "ended early")
-        if run is not None and decision.reason is not None and self._store.fail(run, decision.reason, decision.message):
+        if job is None or not self._left_to_look_at(job, decision):
+            self._launcher.remove(run_id)  # kill before you mark
+        if run is not None:
+            self._mark(run, decision, job)
+
+    def _left_to_look_at(self, job: JobState, decision: Decision) -> bool:
+        """Its logs are read for a while; the cluster removes it in time."""
+        return self._launcher.independent and not job.alive and decision.action in ("forget", "fail")
+
+    def _mark(self, run: Run, decision: Decision, job: JobState | None) -> None:
+        why = {"reason": decision.reason, "message": decision.message} if decision.reason else {}
+        if decision.action == "requeue" and self._store.requeue(run, decision.spent, **why):
+            logger.warning(
+                "The run goes back to the queue: its job %s", decision.message or ("ended early" if job else "is gone")
+            )
+        if decision.action == "cancel" and job is None and self._store.cancelled(run.run_id):
+            logger.info("The run was cancelled")
+        if decision.action == "fail" and decision.reason and self._store.fail(run, decision.reason, decision.message):
+            FAILURES.labels(decision.reason).inc()
             logger.error("The run failed: %s: %s", decision.reason, decision.message)
 
-    def _dispatch(self) -> None:
-        alive = {run_id for run_id, job in self._launcher.jobs().items() if job.alive}
-        taken = alive | {run.run_id for run in self._store.active()}
-        for run in self._store.queued(max(0, self._max_active - len(taken))):
+    def _dispatch(self, jobs: Mapping[str, JobState]) -> None:
+        """First in, first out; a run whose last job was still there a moment ago waits for the next pass."""
+        busy = {run_id for run_id, job in jobs.items() if job.alive or job.leaving}
+        room = min(self._max_active - len(busy | {run.run_id for run in self._store.active()}), LAUNCHES_A_PASS)
+        if room <= 0:
+            return
+        for run in [run for run in self._store.queued(room + len(jobs)) if run.run_id not in jobs][:room]:
             with run_context(run.run_id):
-                if self._store.mark_launched(run.run_id):
-                    self._launch(replace(run, launches=run.launches + 1))
+                if self._store.mark_launched(run.run_id) and not self._launch(replace(run, launches=run.launches + 1)):
+                    return
 
-    def _launch(self, run: Run) -> None:
+    def _launch(self, run: Run) -> bool:
+        """False when nothing can be launched for now."""
         try:
             self._launcher.launch(parse_request(json.loads(run.request)), run.launches)
+            LAUNCHES.inc()
         except UserError as error:  # accepted by an older contract
             self._store.fail(run, Reason.BAD_INPUT, str(error))
         except LaunchFailed as error:
             logger.error("The job could not be started: %s", error)
-            self._store.fail(run, Reason.LAUNCH_FAILED, "The worker could not be started.")
+            self._store.fail(run, error.reason, str(error))
+        except LaunchDelayed as error:
+            logger.warning("The job cannot be started yet: %s", error)
+            self._store.requeue(run, spent=0, reason=error.reason, message=str(error) if error.reason else None)
+            return False
+        return True
 
     def stop(self) -> None:
-        """Ends every job; their runs go back to the queue as if they had not been launched."""
-        mine = self._launcher.jobs()
+        """Ends every job that depends on this controller; their runs go back as if they had not been launched."""
+        mine = {} if self._launcher.independent else self._launcher.jobs()
         for run_id in mine:
             self._launcher.remove(run_id)
         for run in self._store.active():
@@ -167,23 +129,63 @@ class Controller:
 def main(config: Config) -> None:
     """Steps until SIGTERM or SIGINT, as the one active controller of its database."""
     engine = open_database(config)
-    controller = Controller(
-        RunStore(engine, config.lease_seconds), LocalProcess(), config.max_active_runs, config.run_timeout_seconds
-    )
-    installed_rules(True)  # a plug-in that is not fit is named in this log too
+    launcher, vitals, stop = launcher_of(config), Vitals(), threading.Event()
+    store = RunStore(engine, config.lease_seconds)
+    controller = Controller(store, launcher, config.max_active_runs, config.run_timeout_seconds)
     leases, holder = LeaseStore(engine), f"{platform.node()}:{os.getpid()}"
-    stop = threading.Event()
+    lease_seconds = max(LEASE_SECONDS, ceil(3 * config.controller_poll_seconds))
+    installed_rules(True)  # a plug-in that is not fit is named in this log too
     _on_signals(stop)
+    if config.controller_port:
+        vitals.serve(config.controller_port)
     logger.info("Controller started: at most %d runs at once", config.max_active_runs)
+    checked = Check(launcher)
     while not stop.wait(config.controller_poll_seconds):
+        vitals.beat = time.monotonic()
         try:
-            if leases.take(CONTROLLER, holder, max(LEASE_SECONDS, ceil(3 * config.controller_poll_seconds))):
+            active = leases.take(CONTROLLER, holder, lease_seconds)
+            ACTIVE.set(active)
+            if active:
                 controller.step()
-        except DBAPIError:
-            logger.exception("The database is away")
+            vitals.problem = checked.problem()
+        except (DBAPIError, LauncherAway) as error:
+            vitals.problem = _away(error)
             stop.wait(1)
     controller.stop()
     leases.drop(CONTROLLER, holder)
+
+
+def launcher_of(config: Config) -> Launcher:
+    """The configured one; the Kubernetes client is not even imported on a laptop."""
+    if config.launcher == "local":
+        return LocalProcess()
+    from service.launchers.kubernetes_api import Namespace
+    from service.launchers.kubernetes_job import KubernetesJobs
+
+    return KubernetesJobs(config.job_template, Namespace())
+
+
+class Check:
+    """The launcher's own check: made at the start, and again from time to time until nothing is wrong."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher, self._problem, self._made = launcher, "not checked yet", -CHECK_SECONDS
+
+    def problem(self) -> str:
+        """The last answer; a new one is logged."""
+        if self._problem and time.monotonic() - self._made >= CHECK_SECONDS:
+            self._problem, self._made = self._launcher.check(), time.monotonic()
+            if self._problem:
+                logger.error("No job can be started: %s", self._problem)
+        return self._problem
+
+
+def _away(error: DBAPIError | LauncherAway) -> str:
+    if isinstance(error, LauncherAway):
+        logger.warning("Nothing is known about the jobs: %s", error)
+        return str(error)
+    logger.error("The database is away", exc_info=error)
+    return "The database is away."
 
 
 def _on_signals(stop: threading.Event) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from rules.plugins import rules_digest
-from service.contract.errors import UserError
+from service.contract.errors import InvalidRequest, UserError
 from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
 from service.contract.status import ExitCode, Reason
@@ -138,7 +138,12 @@ class Worker:
         return ExitCode.DONE
 
     def _rules_differ(self, run: Run, request: BacktestRequest) -> bool:
-        return rules_digest(rule_of(request.rule_id, request.params, validated=False)) != run.rules_digest
+        """Also when the worker has no such rule at all: the web had it."""
+        try:
+            rule = rule_of(request.rule_id, request.params, validated=False)
+        except InvalidRequest:
+            return True
+        return rules_digest(rule) != run.rules_digest
 
     def _patiently(self, action: Callable[[], bool]) -> bool:
         """Retries while the database is away, then lets its error through."""

@@ -13,7 +13,7 @@ from typing import Any
 from rules.base_rule import BaseRule, InvalidRule
 from rules.plugins import installed_rules, rules_digest
 from rules.registry import BUILT_IN, rule_from_id
-from service.contract.errors import InvalidRequest, NoResult, QueueFull, RunConflict, RunNotFound
+from service.contract.errors import InvalidRequest, NoResult, QueueFull, RunConflict, RunEnded, RunNotFound
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult, failed_result
 from service.contract.status import HINTS, NO_CONTROLLER, Reason, RunStatus, Status
@@ -21,8 +21,6 @@ from service.engine_adapter import check_window, window
 from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.price_store import PriceStore, Ticker
 from service.store.run_store import Run, RunStore, StoredResult
-
-HOW_TO_ADD = "python scripts/data_loader.py"
 
 
 def rule_of(rule_id: str, params: Mapping[str, Any], *, validated: bool) -> BaseRule:
@@ -47,6 +45,7 @@ class Runs:
     price_store: PriceStore
     max_pending: int = 1000
     leases: LeaseStore | None = None  # to say when no controller is there to start the runs
+    prices_command: str = "python scripts/data_loader.py"
 
     def submit(self, document: object) -> tuple[Run, bool]:
         """Records the run that `document` (contract request v1) asks for; the row and whether it is new.
@@ -89,12 +88,13 @@ class Runs:
             names = [known.ticker for known in self.price_store.tickers()]
             near = get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
             if not near:
-                template = "There are no prices yet; add some with {command}."
-                raise InvalidRequest(template, command=HOW_TO_ADD)
+                template = "There are no prices yet; add some with {command} import --ticker {ticker} - < {ticker}.csv."
+                raise InvalidRequest(template, ticker=name, command=self.prices_command)
             template = (
-                'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers {ticker}.'
+                'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers {ticker}'
+                " (Yahoo Finance) or {command} import --ticker {ticker} - < {ticker}.csv."
             )
-            raise InvalidRequest(template, ticker=name, near=", ".join(near), command=HOW_TO_ADD)
+            raise InvalidRequest(template, ticker=name, near=", ".join(near), command=self.prices_command)
         return ticker
 
     def _check_window(self, request: BacktestRequest, rule: BaseRule, ticker: Ticker) -> None:
@@ -113,6 +113,17 @@ class Runs:
         run = self.run_store.get(run_id)
         if run is None:
             raise RunNotFound(run_id)
+        return run
+
+    def cancel(self, run_id: str) -> Run:
+        """Ends the run, at once or as soon as its job is gone; doing it twice changes nothing.
+
+        Raises RunNotFound, or RunEnded when it completed or failed before.
+        """
+        self.run_store.cancel(run_id)
+        run = self.run(run_id)
+        if run.status in (Status.COMPLETED, Status.FAILED):
+            raise RunEnded(run_id, run.status)
         return run
 
     def status(self, run_id: str) -> RunStatus:
@@ -141,8 +152,7 @@ class Runs:
         """Result v1 of a run that has ended, its figure inline."""
         stored = self.run_store.result(run.run_id) if run.status == Status.COMPLETED else None
         if stored is None:
-            code = "CancelledByUser" if run.status == Status.CANCELLED else run.reason
-            return failed_result(run.run_id, code, run.message)
+            return failed_result(run.run_id, run.reason, run.message)
         return result_from_store(stored)
 
     def equity_csv(self, run: Run) -> str:

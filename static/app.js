@@ -38,7 +38,7 @@ async function followRun(badge) {
 
 // Pages with a table of runs: swap the table and leave the form as it is being filled in.
 async function followTable() {
-  const page = location.pathname === "/runs" ? location.href : "/";
+  const page = document.querySelector("[data-page]").dataset.page || location.href;
   while (unfinished()) {
     await wait(2);
     const answer = await fetch(page, { headers: { Accept: "text/html" } }).catch(() => null);

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from scripts.config import ROOT, Config
 from service.price_series import PriceSeries, read_csv
@@ -21,6 +24,7 @@ from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.web.factory import create_app
 
+MYSQL = os.environ.get("TEST_MYSQL", "")
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
 RUN_ID = "11111111-1111-4111-8111-111111111111"
 REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
@@ -56,13 +60,44 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def engine(database: Path) -> Iterator[Engine]:
-    """A migrated SQLite database with the prices of GOOG and SPY."""
-    engine = connect(Config(sqlite_path=str(database)))
+    """A migrated database with the prices of GOOG and SPY: SQLite, or a new one of the MySQL named by TEST_MYSQL."""
+    config = mysql_config() if MYSQL else Config(sqlite_path=str(database))
+    if MYSQL:
+        _as_root(f"CREATE DATABASE {config.db_name}")
+    engine = connect(config)
     migrate(engine)
     for ticker in ("GOOG", "SPY"):
         PriceStore(engine).save(series(ticker))
     yield engine
     engine.dispose()
+    if MYSQL:
+        _as_root(f"DROP DATABASE {config.db_name}")
+
+
+def database_environment(engine: Engine) -> list[str]:
+    """NAME=value of a process that uses the same database."""
+    url = engine.url
+    if url.get_backend_name() == "sqlite":
+        return ["DB_HOST=", f"SQLITE_PATH={url.database}"]
+    return [
+        f"DB_HOST={url.host}", f"DB_PORT={url.port}", f"DB_NAME={url.database}", f"DB_USER={url.username}",
+        f"DB_PASSWORD={url.password}",
+    ]  # fmt: skip
+
+
+def mysql_config() -> Config:
+    """A database of its own on the server `root:<password>@<host>:<port>` of TEST_MYSQL."""
+    url = make_url(f"mysql://{MYSQL}")
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    given = {"db_user": url.username, "db_password": str(url.password), "db_host": url.host, "db_port": url.port}
+    return Config(db_name=name, **given)  # type: ignore[arg-type]
+
+
+def _as_root(statement: str) -> None:
+    server = connect(replace(mysql_config(), db_name="mysql"))
+    with server.begin() as connection:
+        connection.exec_driver_sql(statement)
+    server.dispose()
 
 
 @pytest.fixture

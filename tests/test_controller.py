@@ -10,23 +10,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
 
-from scripts.config import Config
+from scripts.config import Config, load_config
 from service import controller as module
 from service.contract.request import BacktestRequest
 from service.contract.status import Reason, Status
-from service.controller import FORGET, REQUEUE, WAIT, Controller, Decision, decide, main
-from service.launchers.launcher import JobState, Launcher, LaunchFailed
+from service.controller import Controller, main
+from service.decisions import FORGET, REQUEUE, WAIT, Decision, decide
+from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
 from service.launchers.local_process import COMMAND, LocalProcess
 from service.runs import Runs
 from service.store.database import utc_in
 from service.store.lease_store import LeaseStore
-from service.store.run_store import Run
+from service.store.run_store import Run, StoredResult
 from service.store.tables import runs as runs_table
-from tests.conftest import REQUEST
+from tests.conftest import REQUEST, database_environment
 
 NOW = datetime(2026, 1, 1, 12, 0, 0)
 TIMEOUT = timedelta(minutes=15)
@@ -113,6 +115,12 @@ class ByHand(Launcher):
         self.states.pop(run_id, None)
 
 
+def config_of(engine: Engine, **settings: Any) -> Config:
+    """The settings of a process on the same database."""
+    environment = dict(pair.split("=", 1) for pair in database_environment(engine))
+    return replace(load_config(environment), **settings)
+
+
 @pytest.fixture
 def launcher() -> ByHand:
     return ByHand()
@@ -153,7 +161,7 @@ def test_a_crashed_worker_is_tried_three_times(
 ) -> None:
     (run_id,) = submit(runs)
     with caplog.at_level(logging.WARNING):
-        for _ in range(4):
+        for _ in range(6):
             controller.step()
             launcher.states = {known: replace(job, alive=False, exit_code=1) for known, job in launcher.states.items()}
     assert launcher.launched == [run_id] * 3
@@ -188,6 +196,7 @@ def test_a_silent_worker_is_killed_before_the_run_is_marked(
         connection.execute(update(runs_table).values(lease_until=utc_in(-1)))
     controller.step()
     assert launcher.removed == [run_id]
+    controller.step()
     assert launcher.launched == [run_id] * 2
 
 
@@ -221,12 +230,133 @@ def test_one_bad_row_stops_nobody_else(
     assert "a bad row" in caplog.text
 
 
+class OnACluster(ByHand):
+    """Jobs that outlive their controller and leave slowly."""
+
+    independent = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delay: LaunchDelayed | None = None
+
+    def launch(self, request: BacktestRequest, number: int) -> None:
+        if self.delay:
+            raise self.delay
+        super().launch(request, number)
+
+    def remove(self, run_id: str) -> None:
+        self.removed.append(run_id)
+        if run_id in self.states:
+            self.states[run_id] = replace(self.states[run_id], leaving=True)
+
+
+@pytest.fixture
+def cluster() -> OnACluster:
+    return OnACluster()
+
+
+@pytest.fixture
+def remote(runs: Runs, cluster: OnACluster) -> Controller:
+    return Controller(runs.run_store, cluster, max_active=2, timeout_seconds=900)
+
+
+def test_a_run_is_cancelled_once_its_job_is_gone(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+    launched, waiting = submit(runs, 2)
+    remote._max_active = 1
+    remote.step()
+    assert runs.cancel(waiting).status == Status.CANCELLED, "it never had a job"
+    assert runs.cancel(launched).status == Status.CANCELLING
+    remote.step()
+    assert runs.run(launched).status == Status.CANCELLING
+    assert cluster.removed == [launched]
+    del cluster.states[launched]
+    remote.step()
+    row = runs.run(launched)
+    assert (row.status, row.reason) == (Status.CANCELLED, Reason.CANCELLED_BY_USER)
+    assert cluster.launched == [launched]
+
+
+def test_a_worker_cannot_finish_a_run_that_is_being_cancelled(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    runs.run_store.claim(run_id, "w")
+    runs.cancel(run_id)
+    assert not runs.run_store.renew(run_id, 1)
+    assert not runs.run_store.finish(run_id, 1, StoredResult("{}", "", None), {})
+    assert runs.run_store.claim(run_id, "another") is None
+
+
+def test_a_quota_holds_the_queue_and_spends_no_launch(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+    first, second = submit(runs, 2)
+    cluster.delay = LaunchDelayed("exceeded quota: small", Reason.QUOTA_EXCEEDED)
+    remote.step()
+    row = runs.run(first)
+    assert (row.status, row.reason, row.launches, row.launched_at) == (Status.PENDING, "QuotaExceeded", 0, None)
+    assert runs.run(second).reason is None, "nothing else was tried"
+    assert "quota" in str(runs.status(first).hint)
+    cluster.delay = None
+    remote.step()
+    assert cluster.launched == [first, second]
+    assert runs.run(first).reason is None
+
+
+def test_a_run_is_not_launched_again_while_its_last_job_leaves(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    cluster.states[run_id] = replace(ended(137))
+    remote.step()
+    assert runs.run(run_id).launched_at is None
+    remote.step()
+    assert cluster.launched == [run_id]
+    del cluster.states[run_id]
+    remote.step()
+    assert cluster.launched == [run_id] * 2
+    assert runs.run(run_id).launches == 2
+
+
+def test_jobs_that_are_over_stay_to_be_looked_at(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    cluster.states[run_id] = ended(70)
+    remote.step()
+    remote.step()
+    assert runs.run(run_id).reason == Reason.ENGINE_ERROR
+    assert cluster.removed == [], "the cluster removes them in time"
+
+
+def test_stopping_leaves_independent_jobs_alone(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    remote.stop()
+    assert cluster.removed == []
+    assert runs.run(run_id).launched_at is not None
+
+
+def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+
+    def away() -> Mapping[str, JobState]:
+        raise LauncherAway("the API is away")
+
+    monkeypatch.setattr(cluster, "jobs", away)
+    with pytest.raises(LauncherAway):
+        remote.step()
+    assert runs.run(run_id).launched_at is not None
+
+
 # the same over real processes
 
 
 @pytest.fixture
-def local(database: Path) -> Iterator[LocalProcess]:
-    launcher = LocalProcess(["env", "DB_HOST=", f"SQLITE_PATH={database}", "LOG_LEVEL=WARNING", *COMMAND])
+def local(engine: Engine) -> Iterator[LocalProcess]:
+    launcher = LocalProcess(["env", *database_environment(engine), "LOG_LEVEL=WARNING", *COMMAND])
     yield launcher
     for run_id in list(launcher.jobs()):
         launcher.remove(run_id)
@@ -285,10 +415,10 @@ time.sleep(60)
 """
 
 
-def test_a_slow_worker_that_gives_its_run_back_when_told_to_end_still_times_out(runs: Runs, database: Path) -> None:
+def test_a_slow_worker_that_gives_its_run_back_when_told_to_end_still_times_out(runs: Runs, engine: Engine) -> None:
     """The release on SIGTERM must not undo the controller's verdict."""
     (run_id,) = submit(runs)
-    slow = LocalProcess(["env", "DB_HOST=", f"SQLITE_PATH={database}", sys.executable, "-c", RELEASES])
+    slow = LocalProcess(["env", *database_environment(engine), sys.executable, "-c", RELEASES])
     controller = Controller(runs.run_store, slow, 1, timeout_seconds=4)
     (row,) = until_final(controller, runs, [run_id], 30)
     assert (row.reason, row.attempt, row.launches) == (Reason.TIMEOUT, 1, 1)
@@ -375,10 +505,10 @@ def test_launching_a_run_twice_gives_one_job() -> None:
 
 
 def test_main_steps_while_it_holds_the_lease(
-    database: Path, runs: Runs, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    runs: Runs, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     steps: list[bool] = []
-    config = Config(sqlite_path=str(database), controller_poll_seconds=0.01)
+    config = config_of(engine, controller_poll_seconds=0.01)
 
     class Stop:
         """Ends the loop after five rounds."""
@@ -404,7 +534,7 @@ def test_main_steps_while_it_holds_the_lease(
 
 
 def test_the_database_may_go_away(
-    database: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from sqlalchemy.exc import OperationalError
 
@@ -419,6 +549,6 @@ def test_the_database_may_go_away(
             raise answer
 
     monkeypatch.setattr(Controller, "step", step)
-    main(Config(sqlite_path=str(database)))
+    main(config_of(engine))
     assert "The database is away" in caplog.text
     assert next(answers, "used up") == "used up"

@@ -148,11 +148,14 @@ def test_bad_prices_and_bad_requests_are_named(
     assert runs.run(RUN_ID).reason == Reason.NO_DATA
 
 
-def test_bad_input_at_the_worker(worker: Worker, runs: Runs, request_: BacktestRequest) -> None:
+def test_a_worker_without_the_rule_says_that_its_rules_differ(
+    worker: Worker, runs: Runs, request_: BacktestRequest
+) -> None:
+    """The web had it: only then was the run accepted."""
     from dataclasses import replace
 
     assert worker.work(replace(request_, rule_id="NOTHING")) == ExitCode.BAD_INPUT
-    assert runs.run(RUN_ID).reason == Reason.BAD_INPUT
+    assert runs.run(RUN_ID).reason == Reason.RULES_MISMATCH
 
 
 def test_other_rules_than_those_it_was_accepted_with(

@@ -60,7 +60,7 @@ def test_a_lost_race_for_the_id_is_settled_by_the_row(runs: Runs, monkeypatch: p
     ("change", "error", "sentence"),
     [
         ({"ticker": "GOOGL"}, InvalidRequest, 'There are no prices of "GOOGL". Nearest are GOOG'),
-        ({"ticker": "ZZZZ"}, InvalidRequest, "add others with python scripts/data_loader.py --tickers ZZZZ."),
+        ({"ticker": "ZZZZ"}, InvalidRequest, "add others with python scripts/data_loader.py --tickers ZZZZ (Yahoo"),
         ({"rule_id": "RSX"}, InvalidRequest, "Did you mean RSI_14_30_70?"),
         ({"rule_id": "MA_CROSS", "params": {"fast": 40}}, InvalidRequest, "fast must be below slow, got 40 and 30."),
         ({"end_date": "2013-01-02", "start_date": "2012-01-01"}, NoData, "GOOG has 1 bars from 2012-01-01 to 2013-01-02; its prices are from 2013-01-02 to 2023-09-21."),

@@ -1,4 +1,4 @@
-"""The stores on SQLite: every change is compare-and-set, results survive, migrations and tables agree."""
+"""The stores (on MySQL too, see conftest): every change is compare-and-set, results survive, migrations and tables agree."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from sqlalchemy import Engine, inspect, select, text, update
 from scripts.config import ROOT, Config
 from service.contract.request import parse_request
 from service.contract.status import Status
+from service.store import database
 from service.store import migrate as migration
 from service.store.database import connect, utc_in
 from service.store.lease_store import LeaseStore
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore, StoredResult
 from service.store.tables import metadata, runs
-from tests.conftest import REQUEST, RUN_ID, series
+from tests.conftest import MYSQL, REQUEST, RUN_ID, database_environment, series
 
 STORED = StoredResult('{"a":1}', "date,equity\n2020-01-01,1.0\n", "data:image/png;base64,AAAA")
 HEADLINE = {"total_return_pct": 1.23456789012345678, "sharpe_ratio": None, "max_drawdown_pct": 0.1, "num_trades": 2}
@@ -119,8 +120,9 @@ def test_release_gives_the_run_back(store: RunStore) -> None:
     store.mark_launched(RUN_ID)
     store.claim(RUN_ID, "a")
     assert store.release(RUN_ID, 1)
-    (run,) = store.queued(9)
-    assert (run.run_id, run.attempt, run.launches, run.claimed_by) == (RUN_ID, 1, 1, None)
+    assert store.queued(9) == [], "its job still has it"
+    (run,) = store.active()
+    assert (run.status, run.attempt, run.launches, run.claimed_by) == (Status.PENDING, 1, 1, None)
     assert store.claim(RUN_ID, "b") == 2
 
 
@@ -242,6 +244,57 @@ def test_migrating_again_does_nothing_and_two_at_once_are_safe(tmp_path: Path) -
     migration.migrate(engine)
     assert migration.schema_is_current(engine)
     engine.dispose()
+
+
+def test_a_migration_that_was_killed_goes_on(engine: Engine) -> None:
+    """MySQL keeps what was made before; whatever part is there, the rest follows."""
+    with engine.begin() as connection:
+        for statement in ("DROP VIEW backtest_results", "DROP TABLE figures", "DROP TABLE results", "DROP TABLE runs"):
+            connection.execute(text(statement))
+        connection.execute(text("DELETE FROM alembic_version"))
+    migration.migrate(engine)
+    migration.check(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT * FROM backtest_results")).all() == []
+
+
+def test_a_database_that_does_not_answer_in_time_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    away = connect(Config(db_host="127.0.0.1", db_port=9, db_user="me"))
+    with pytest.raises(migration.DatabaseRefused, match=r"127.0.0.1:9/stock_backtest.* cannot be used: Can't connect"):
+        migration.wait_for(away, 0)
+
+
+def test_tls_as_it_is_asked_for() -> None:
+    def given(**settings: str) -> dict[str, object]:
+        return database._tls(Config(db_host="db", **settings))  # type: ignore[arg-type]
+
+    assert given() == {}
+    assert given(db_tls="required") == {"ssl": {"check_hostname": False, "verify_mode": "none"}}
+    verified = {"ssl_ca": "/ca.pem", "ssl_verify_cert": True, "ssl_verify_identity": True}
+    assert given(db_tls="verify", db_tls_ca="/ca.pem") == verified
+
+
+@pytest.mark.skipif(not MYSQL, reason="MySQL only: SQLite's transaction does it there")
+def test_migrations_wait_for_each_other_on_mysql(engine: Engine) -> None:
+    environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(engine))}
+    with engine.begin() as connection:
+        for table in ("figures", "results", "runs", "leases", "tickers", "price_series", "alembic_version"):
+            connection.execute(text(f"DROP TABLE {table}"))
+    command = [sys.executable, "-m", "service.store.migrate"]
+    started = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
+    assert [process.wait() for process in started] == [0, 0, 0, 0]
+    migration.check(engine)
+
+
+def test_cancelling(store: RunStore) -> None:
+    first, second, third = (add(store, str(uuid.uuid4())) for _ in range(3))
+    store.mark_launched(second)
+    assert [store.cancel(first), store.cancel(second), store.cancel("nothing")] == [True, True, False]
+    assert store.cancelled(second)
+    assert not store.cancelled(third)
+    assert store.counts() == {"cancelled": 2, "pending": 1}
+    assert not store.cancel(first), "it has ended"
+    assert not store.mark_launched(first)
 
 
 def test_the_view_that_the_specification_names(store: RunStore, engine: Engine) -> None:

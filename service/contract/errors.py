@@ -50,6 +50,15 @@ class RunConflict(UserError):
         super().__init__("Run {run_id} exists with another request; send a new run_id or none.", run_id=run_id)
 
 
+class RunEnded(UserError):
+    """The run has ended: there is nothing to cancel (409)."""
+
+    code = "Conflict"
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__("Run {run_id} has ended already: it is {what}.", run_id=run_id, what=status)
+
+
 class QueueFull(UserError):
     """Too many runs are waiting (429)."""
 

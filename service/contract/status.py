@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a run ended without a result."""
+    """Why a run ended without a result, or is waiting."""
 
     BAD_INPUT = "BadInput"
     NO_DATA = "NoData"
@@ -36,6 +36,14 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "RetriesExhausted"
     NO_RESULT_WRITTEN = "NoResultWritten"
     LAUNCH_FAILED = "LaunchFailed"
+    NAME_CONFLICT = "NameConflict"
+    ADMISSION_DENIED = "AdmissionDenied"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    CONFIG_ERROR = "ConfigError"
+    IMAGE_PULL = "ImagePull"
+    UNSCHEDULABLE = "Unschedulable"
+    JOB_LOST = "JobLost"
+    CANCELLED_BY_USER = "CancelledByUser"
 
 
 HINTS: Mapping[Reason, str] = {
@@ -49,6 +57,16 @@ HINTS: Mapping[Reason, str] = {
     Reason.RETRIES_EXHAUSTED: "The worker failed repeatedly; an operator finds the reason in the log by the run_id.",
     Reason.NO_RESULT_WRITTEN: "The worker ended without a result; run it again or look into the log.",
     Reason.LAUNCH_FAILED: "The worker could not be started; an operator finds the reason in the log.",
+    Reason.NAME_CONFLICT: "Another Job of the cluster has the name of this run's Job; send a new run_id.",
+    Reason.ADMISSION_DENIED: "The cluster refuses the worker; an operator mends what the message names.",
+    Reason.QUOTA_EXCEEDED: "The cluster's quota is used up; the run starts when there is room, or with a larger quota.",
+    Reason.CONFIG_ERROR: "The worker's settings are incomplete; an operator mends what the message names.",
+    Reason.IMAGE_PULL: (
+        "The cluster cannot get the worker's image; an operator checks worker.image and the pull secrets."
+    ),
+    Reason.UNSCHEDULABLE: "No node has room for the worker; an operator adds one or lowers worker.resources.",
+    Reason.CANCELLED_BY_USER: "Run it again if it was not meant to end.",
+    Reason.JOB_LOST: "The Job was deleted while it ran; run it again.",
 }
 
 

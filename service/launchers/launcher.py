@@ -7,10 +7,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.contract.request import BacktestRequest
+from service.contract.status import Reason
 
 
 class LaunchFailed(Exception):
-    """The job could not be started; the message says why."""
+    """The job cannot be started, now or later; the message says why."""
+
+    def __init__(self, message: str, reason: Reason = Reason.LAUNCH_FAILED) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LaunchDelayed(Exception):
+    """The job cannot be started yet: its run waits on; `reason` says for what, where a user should know."""
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LauncherAway(Exception):
+    """What runs the jobs does not answer: nothing is known about them, which proves nothing about them."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What keeps a job from starting, or ended it, in a sentence, and for how many seconds it has stood."""
+
+    reason: Reason
+    message: str
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -18,24 +44,41 @@ class JobState:
     """A job as its launcher sees it: alive, or ended with an exit code (negative: killed by that signal).
 
     `launch` says which launch of its run it is; a run launched anew since then has nothing to do with it any more.
+    `leaving`: told to end, not gone yet. `retried`: it was tried a second time without the controller.
     """
 
     alive: bool
     exit_code: int | None = None
     launch: int = 1
+    leaving: bool = False
+    retried: bool = False
+    problem: Problem | None = None
 
 
 class Launcher(ABC):
-    """One job per run, named after it: launching a run twice gives one job."""
+    """One job per run, named after it: launching a run twice gives one job.
+
+    `independent` jobs live without their controller: they go on when it ends, keep their own deadline and stay for a
+    while to be looked at when they are over. The others are their controller's to end.
+    """
+
+    independent = False
 
     @abstractmethod
     def launch(self, request: BacktestRequest, number: int) -> None:
-        """Starts the run's job, its launch `number`, unless it is there; raises LaunchFailed."""
+        """Starts the run's job, its launch `number`, unless it is there; raises LaunchFailed or LaunchDelayed."""
 
     @abstractmethod
     def jobs(self) -> Mapping[str, JobState]:
-        """Every job that this launcher knows, by run_id."""
+        """Every job that this launcher knows, by run_id; raises LauncherAway."""
 
     @abstractmethod
     def remove(self, run_id: str) -> None:
-        """Stops the job if it is alive and forgets it; no error when there is none."""
+        """Ends the job if it is alive and forgets it; no error when there is none. Raises LauncherAway.
+
+        It may be `leaving` for a while.
+        """
+
+    def check(self) -> str:
+        """What would keep every job from being launched, in a sentence; empty when nothing does."""
+        return ""

@@ -42,13 +42,21 @@ def connect(config: Config) -> Engine:
         return create_engine(
             url.set(password=config.db_password),
             pool_pre_ping=True,
+            pool_recycle=1800,  # a session keeps the packet size it was opened with
             isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 5, "init_command": "SET time_zone='+00:00'"},
+            connect_args={"connect_timeout": 5, "init_command": "SET time_zone='+00:00'", **_tls(config)},
         )
     engine = create_engine(url, connect_args={"timeout": 30})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _tls(config: Config) -> dict[str, Any]:
+    """What PyMySQL is told; by itself it uses TLS where the server offers it and checks nothing."""
+    if config.db_tls == "verify":
+        return {"ssl_ca": config.db_tls_ca or None, "ssl_verify_cert": True, "ssl_verify_identity": True}
+    return {"ssl": {"check_hostname": False, "verify_mode": "none"}} if config.db_tls == "required" else {}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:

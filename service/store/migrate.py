@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import OperationalError
 
 from scripts.config import Config, load_config
+from scripts.logger_config import set_up_logging
 from service.store.database import connect
+
+logger = logging.getLogger(__name__)
+
+REFUSED = (1044, 1045, 1049)  # MySQL knows the caller and says no: waiting changes nothing
+PAUSE_SECONDS = 2.0
+LOCK_WAIT_SECONDS = 10
 
 
 def _settings() -> AlembicConfig:
@@ -20,13 +33,48 @@ def _settings() -> AlembicConfig:
     return settings
 
 
+class DatabaseRefused(SystemExit):
+    """The database cannot be used as configured; the message says why."""
+
+
 def migrate(engine: Engine) -> None:
-    """Upgrades to the newest schema; does nothing when it is there. Two at once wait for each other on SQLite."""
+    """Upgrades to the newest schema; does nothing when it is there. Two at once wait for each other."""
     settings = _settings()
-    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
+    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, _alone(connection):
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")
         connection.commit()
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """MySQL commits at every change of a table, so a transaction keeps nobody out there: an advisory lock does."""
+    if connection.dialect.name != "mysql":
+        yield
+        return
+    database = hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()
+    name = f"migrate-{database[:40]}"  # locks are the server's, and their names at most 64 characters
+    while not connection.scalar(select(func.get_lock(name, LOCK_WAIT_SECONDS))):
+        logger.info("Another process migrates the database; waiting")
+    try:
+        yield
+    finally:
+        connection.execute(select(func.release_lock(name)))
+
+
+def wait_for(engine: Engine, seconds: float) -> None:
+    """Returns once the database answers; raises DatabaseRefused when it does not in time, or says no."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with engine.connect():
+                return
+        except OperationalError as error:
+            code, reason = error.orig.args[0], error.orig.args[-1]  # type: ignore[union-attr]
+            if code in REFUSED or time.monotonic() > deadline:
+                raise DatabaseRefused(f"{engine.url.render_as_string()} cannot be used: {reason}") from None
+            logger.info("Waiting for %s:%s: %s", engine.url.host, engine.url.port, reason)
+            time.sleep(PAUSE_SECONDS)
 
 
 def open_database(config: Config) -> Engine:
@@ -52,5 +100,15 @@ def check(engine: Engine) -> None:
         command.check(settings)
 
 
+def main(config: Config) -> None:
+    """Waits for the database, then migrates it."""
+    engine = connect(config)
+    wait_for(engine, config.db_wait_seconds)
+    migrate(engine)
+    logger.info("The database is at the newest schema")
+
+
 if __name__ == "__main__":
-    migrate(connect(load_config()))
+    given = load_config()
+    set_up_logging("WARNING" if not given.db_host else given.log_level, given.log_format)
+    main(given)

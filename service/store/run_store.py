@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from service.contract.status import Status
+from service.contract.status import Reason, Status
 from service.store.database import utc_in
 from service.store.tables import figures, results, runs
 
@@ -88,6 +88,18 @@ class RunStore:
         with self._engine.connect() as connection:
             return [_run(row) for row in connection.execute(query)]
 
+    def cancel(self, run_id: str) -> bool:
+        """A waiting run ends here; one that was launched is left to the controller. False when it had ended."""
+        queued = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None))
+        live = runs.c.status.in_((Status.PENDING, Status.RUNNING))
+        return self._change(run_id, queued, **_CANCELLED) or self._change(run_id, live, status=Status.CANCELLING)
+
+    def counts(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(runs.c.status, func.count().label("total")).group_by(runs.c.status))
+            return {row.status: row.total for row in rows}
+
     def queue_position(self, run: Run) -> int:
         """How many pending runs came before this one."""
         earlier = and_(runs.c.status == Status.PENDING, runs.c.id < run.id)
@@ -139,10 +151,8 @@ class RunStore:
         return self._change(run_id, _held(attempt), lease_until=utc_in(self.lease_seconds))
 
     def release(self, run_id: str, attempt: int) -> bool:
-        """Gives a claimed run back to the queue."""
-        return self._change(
-            run_id, _held(attempt), status=Status.PENDING, launched_at=None, claimed_by=None, lease_until=None
-        )
+        """Gives a claimed run back; its job, or else the controller, tries it again."""
+        return self._change(run_id, _held(attempt), status=Status.PENDING, claimed_by=None, lease_until=None)
 
     def finish(self, run_id: str, attempt: int, stored: StoredResult, headline: Mapping[str, Any]) -> bool:
         """Result and status in one transaction; False, and nothing stored, when the run was taken away."""
@@ -166,7 +176,7 @@ class RunStore:
     def active(self) -> list[Run]:
         """Every run that was launched and has not ended, oldest first."""
         launched = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None))
-        return self._select(or_(runs.c.status == Status.RUNNING, launched))
+        return self._select(or_(runs.c.status.in_((Status.RUNNING, Status.CANCELLING)), launched))
 
     def queued(self, limit: int) -> list[Run]:
         """Pending runs not launched yet, oldest first."""
@@ -175,12 +185,18 @@ class RunStore:
     def mark_launched(self, run_id: str) -> bool:
         """Takes a queued run for launching; False when somebody else did."""
         queued = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None))
-        return self._change(run_id, queued, launched_at=utc_in(), launches=runs.c.launches + 1)
+        values = {"launched_at": utc_in(), "launches": runs.c.launches + 1, "reason": None, "message": None}
+        return self._change(run_id, queued, **values)
 
-    def requeue(self, run: Run, spent: int = 1) -> bool:
+    def requeue(self, run: Run, spent: int = 1, reason: str | None = None, message: str | None = None) -> bool:
         """Back to the queue, unless it ended or was launched anew since it was seen; `spent` of its launches count."""
         free = {"status": Status.PENDING, "launched_at": None, "claimed_by": None, "lease_until": None}
-        return self._change(run.run_id, _same_launch(run), launches=run.launches - 1 + spent, **free)
+        why = {"reason": reason, "message": message}
+        return self._change(run.run_id, _same_launch(run), launches=run.launches - 1 + spent, **free, **why)
+
+    def cancelled(self, run_id: str) -> bool:
+        """Ends a run that was to be cancelled, once its job is gone."""
+        return self._change(run_id, runs.c.status == Status.CANCELLING, **_CANCELLED)
 
     def fail(self, run: Run, reason: str, message: str) -> bool:
         """Ends the run, unless it ended or was launched anew since it was seen."""
@@ -224,6 +240,13 @@ def _same_launch(run: Run) -> ColumnElement[bool]:
     return and_(runs.c.status.in_((Status.PENDING, Status.RUNNING)), runs.c.launches == run.launches)
 
 
+_CANCELLED = {
+    "status": Status.CANCELLED,
+    "reason": Reason.CANCELLED_BY_USER,
+    "message": "Cancelled.",
+    "finished_at": utc_in(),
+    "lease_until": None,
+}
 _NAMES: Sequence[str] = [field.name for field in fields(Run)]
 
 

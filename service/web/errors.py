@@ -8,12 +8,12 @@ from flask import Flask, Response, g, jsonify, make_response, render_template, r
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 
-from service.contract.errors import NoResult, QueueFull, RunConflict, RunNotFound, UserError
+from service.contract.errors import NoResult, QueueFull, RunConflict, RunEnded, RunNotFound, UserError
 from service.web.texts import sentence, text
 
 logger = logging.getLogger(__name__)
 
-STATUS: dict[type[UserError], int] = {RunNotFound: 404, NoResult: 404, RunConflict: 409, QueueFull: 429}
+STATUS: dict[type[UserError], int] = {RunNotFound: 404, NoResult: 404, RunConflict: 409, RunEnded: 409, QueueFull: 429}
 SENTENCES = {
     404: ("NotFound", "There is no such page."),
     405: ("MethodNotAllowed", "This address does not take that method."),

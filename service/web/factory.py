@@ -6,11 +6,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from scripts.config import ROOT
 from scripts.logger_config import run_context
 from service.runs import Runs
-from service.web import api, errors, health, pages, texts
+from service.web import api, errors, health, metrics, pages, texts
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -29,10 +32,21 @@ def create_app(runs: Runs, schema_is_current: Callable[[], bool], max_body_bytes
     for part in (pages, api, health):
         app.register_blueprint(part.bp)
     errors.install(app)
+    metrics.install(app, runs.run_store.counts)
     texts.install(app)
     app.after_request(_add_headers)
     _log_with_run_id(app)
     return app
+
+
+def put_behind(app: Flask, base_path: str, proxy_hops: int) -> None:
+    """Serves everything below `base_path` (nothing beside it), and believes that many proxies about the outside."""
+    base = base_path.rstrip("/")
+    if base:
+        app.wsgi_app = DispatcherMiddleware(NotFound(), {base: app.wsgi_app})  # type: ignore[method-assign]
+    if proxy_hops:
+        hops = dict.fromkeys(("x_for", "x_proto", "x_host"), proxy_hops)
+        app.wsgi_app = ProxyFix(app.wsgi_app, **hops)  # type: ignore[method-assign]
 
 
 def _add_headers(response: Response) -> Response:

@@ -147,6 +147,17 @@ def result(run_id: str) -> Response:
     return make_response(page)
 
 
+@bp.post("/runs/<run_id>/cancel")
+def cancel(run_id: str) -> AnyResponse:
+    """202 and the status; a form leads back to the result page. 409 when the run has ended."""
+    g.run_id = run_id
+    run = runs().cancel(run_id)
+    logger.info("Cancelled by a user: now %s", run.status)
+    if not wants_json():
+        return redirect(url_for("pages.result", run_id=run_id), 303)
+    return make_response(jsonify(runs().status(run_id).document()), 202)
+
+
 @bp.get("/result/<run_id>/equity.csv")
 def equity_csv(run_id: str) -> Response:
     """date, equity, drawdown, position, buy and hold."""

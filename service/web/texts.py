@@ -46,7 +46,7 @@ def language() -> str:
 def switch(language: str) -> str:
     """This page's address in another language; the dashboard's where the page answers a form."""
     path = quote(request.path) if request.method == "GET" else "/"
-    return f"{path}?{urlencode({**request.args, COOKIE: language})}"
+    return f"{quote(request.root_path)}{path}?{urlencode({**request.args, COOKIE: language})}"
 
 
 def text(message: str) -> str:

@@ -13,7 +13,8 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 LONG_TEXT = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 BLOB = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
-UTF8 = {"mysql_charset": "utf8mb4"}
+# MySQL keeps what a migration that was killed had made: the next try goes on from there.
+OPTIONS = {"mysql_charset": "utf8mb4", "if_not_exists": True}
 
 VIEW = """
 CREATE VIEW backtest_results AS
@@ -30,6 +31,7 @@ def upgrade() -> None:
     _create_prices()
     _create_runs()
     _create_results()
+    op.execute("DROP VIEW IF EXISTS backtest_results")
     op.execute(VIEW)
 
 
@@ -39,7 +41,7 @@ def _create_prices() -> None:
         sa.Column("fingerprint", sa.String(64), primary_key=True),
         sa.Column("content", BLOB, nullable=False),
         sa.Column("created_at", MOMENT, nullable=False),
-        **UTF8,
+        **OPTIONS,
     )
     op.create_table(
         "tickers",
@@ -49,14 +51,14 @@ def _create_prices() -> None:
         sa.Column("first_day", sa.String(10), nullable=False),
         sa.Column("last_day", sa.String(10), nullable=False),
         sa.Column("bars", sa.Integer(), nullable=False),
-        **UTF8,
+        **OPTIONS,
     )
     op.create_table(
         "leases",
         sa.Column("name", sa.String(40), primary_key=True),
         sa.Column("holder", sa.String(100), nullable=False),
         sa.Column("until", MOMENT, nullable=False),
-        **UTF8,
+        **OPTIONS,
     )
 
 
@@ -80,9 +82,9 @@ def _create_runs() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         *(sa.Column(name, sa.Double()) for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")),
         sa.Column("num_trades", sa.Integer()),
-        **UTF8,
+        sa.Index("ix_runs_status", "status", "id"),
+        **OPTIONS,
     )
-    op.create_index("ix_runs_status", "runs", ["status", "id"])
 
 
 def _create_results() -> None:
@@ -91,7 +93,7 @@ def _create_results() -> None:
         "figures": (sa.Column("chart_base64", LONG_TEXT, nullable=False),),
     }.items():
         run_id = sa.Column("run_id", sa.String(36), sa.ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True)
-        op.create_table(name, run_id, *columns, **UTF8)
+        op.create_table(name, run_id, *columns, **OPTIONS)
 
 
 def downgrade() -> None:

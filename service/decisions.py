@@ -1,0 +1,107 @@
+"""What to do about a run: pure functions of its row, its job and the database's clock, a line for each case."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from service.contract.status import ExitCode, Reason, Status
+from service.launchers.launcher import JobState
+from service.store.run_store import Run
+
+MAX_LAUNCHES = 3
+ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and nobody claimed
+SECOND_POD_SECONDS = 60  # a lease that ran out while the job lives: its second pod is about to claim the run
+BUDGETS = {
+    Reason.TIMEOUT: 0,
+    Reason.QUOTA_EXCEEDED: 60,
+    Reason.ADMISSION_DENIED: 60,
+    Reason.CONFIG_ERROR: 60,
+    Reason.IMAGE_PULL: 180,
+    Reason.UNSCHEDULABLE: 900,
+}  # seconds that a job may have such a problem
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do about one run: wait, requeue, fail, cancel or forget; a job still alive is removed first."""
+
+    action: str
+    reason: Reason | None = None
+    message: str = ""
+    spent: int = 1  # launches that a requeue counts: 0 where the run is not to blame
+
+
+WAIT, FORGET, REQUEUE, CANCEL = Decision("wait"), Decision("forget"), Decision("requeue"), Decision("cancel")
+
+
+def decide(run: Run | None, job: JobState | None, now: datetime, timeout: timedelta | None) -> Decision:
+    """One row, its job and the database's clock to one decision.
+
+    `run` is None when its row is not active; `timeout` when the jobs are independent and keep their own deadline.
+    """
+    if run is None:
+        return FORGET
+    if run.status == Status.CANCELLING:
+        return CANCEL
+    if job is not None and not job.alive:
+        return _with_ended_job(run, job)
+    if timeout is not None and now - (run.launched_at or now) > timeout:
+        return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
+    independent = timeout is None
+    return _without_job(run, now, independent) if job is None else _with_living_job(run, job, now, independent)
+
+
+def _without_job(run: Run, now: datetime, independent: bool) -> Decision:
+    """Launched by a controller that is gone; a worker may still be at it, unless its job would have been listed."""
+    waited = now - (run.launched_at or now)
+    late = waited.total_seconds() > ORPHAN_SECONDS
+    if independent and late and run.attempt > 0:
+        return Decision("fail", Reason.JOB_LOST, "The run's Job was deleted before it had ended.")
+    if run.status == Status.RUNNING:
+        silent = run.lease_until is None or run.lease_until < now
+        return _retry(run, Reason.WORKER_LOST, "The worker fell silent.") if silent else WAIT
+    return _retry(run, Reason.WORKER_LOST, "The worker never started.") if late else WAIT
+
+
+def _with_living_job(run: Run, job: JobState, now: datetime, independent: bool) -> Decision:
+    if job.leaving:
+        return WAIT
+    if job.problem is not None and job.problem.seconds >= BUDGETS[job.problem.reason]:
+        action = "requeue" if job.problem.reason == Reason.QUOTA_EXCEEDED else "fail"
+        return Decision(action, job.problem.reason, job.problem.message, spent=0)
+    grace = timedelta(seconds=SECOND_POD_SECONDS if independent else 0)
+    if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until + grace < now:
+        return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")
+    return WAIT
+
+
+def _with_ended_job(run: Run, job: JobState) -> Decision:
+    if job.problem is not None:
+        return Decision("fail", job.problem.reason, job.problem.message)
+    match job.exit_code:
+        case ExitCode.BAD_INPUT:
+            return Decision("fail", Reason.BAD_INPUT, "The worker refused the request.")
+        case ExitCode.NO_DATA:
+            return Decision("fail", Reason.NO_DATA, "The worker found no prices that it could use.")
+        case ExitCode.ENGINE_ERROR:
+            return Decision("fail", Reason.ENGINE_ERROR, "The engine failed.")
+        case ExitCode.DONE:
+            return Decision("fail", Reason.NO_RESULT_WRITTEN, "The worker ended without a result.")
+        case 137 | -9:
+            return _killed(run, job)
+        case _:
+            message = f"The worker failed, the last time with exit code {job.exit_code}."
+            over = job.retried and job.exit_code not in (ExitCode.DATABASE_AWAY, ExitCode.STOPPED)
+            return _retry(run, Reason.RETRIES_EXHAUSTED, message, MAX_LAUNCHES if over else run.launches)
+
+
+def _killed(run: Run, job: JobState) -> Decision:
+    if run.launches > 1 or job.retried:
+        message = "The worker was killed again, probably for want of memory."
+        return Decision("fail", Reason.OUT_OF_MEMORY, message)
+    return REQUEUE
+
+
+def _retry(run: Run, reason: Reason, message: str, tried: int | None = None) -> Decision:
+    return REQUEUE if (tried or run.launches) < MAX_LAUNCHES else Decision("fail", reason, message)

@@ -1,0 +1,101 @@
+"""What a Job's conditions, its pods and its events say about a run: pure functions of what the API server listed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from service.contract.status import Reason
+from service.launchers.launcher import JobState, Problem
+
+Object = Mapping[str, Any]
+
+OUT_OF_MEMORY = 137
+WAITING = {
+    "ErrImagePull": Reason.IMAGE_PULL,
+    "ImagePullBackOff": Reason.IMAGE_PULL,
+    "ErrImageNeverPull": Reason.IMAGE_PULL,
+    "InvalidImageName": Reason.IMAGE_PULL,
+    "CreateContainerConfigError": Reason.CONFIG_ERROR,
+    "CreateContainerError": Reason.CONFIG_ERROR,
+}
+AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")  # no waiting mends them
+
+
+def state_of(job: Object, pods: Sequence[Object], events: Sequence[Object], now: datetime, launch: int) -> JobState:
+    """The state of one Job; its conditions alone decide whether it has ended, never its counts."""
+    ended = _ended(job)
+    pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+    problem = _timeout(ended, pods)
+    if ended is None and problem is None:
+        problem = _problem(pods[-1], now) if pods else _childless(job, events, now)
+    return JobState(
+        alive=ended is None,
+        exit_code=0 if ended and ended["type"] == "Complete" else _exit_code(pods),
+        launch=launch,
+        leaving="deletionTimestamp" in job["metadata"],
+        retried=job.get("status", {}).get("failed", 0) > 1,
+        problem=problem,
+    )
+
+
+def _ended(job: Object) -> Object | None:
+    conditions: Sequence[Object] = job.get("status", {}).get("conditions") or []
+    return next((it for it in conditions if it["type"] in ("Complete", "Failed") and it["status"] == "True"), None)
+
+
+def _timeout(ended: Object | None, pods: Sequence[Object]) -> Problem | None:
+    """A deadline of the Job, or of a pod, which alone would be tried again."""
+    late = any(pod["status"].get("reason") == "DeadlineExceeded" for pod in pods)
+    if late or (ended is not None and ended.get("reason") == "DeadlineExceeded"):
+        return Problem(Reason.TIMEOUT, "The worker's deadline passed.", math.inf)
+    return None
+
+
+def _problem(pod: Object, now: datetime) -> Problem | None:
+    status = pod["status"]
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            message = f"No node takes the worker: {condition.get('message', '')}"
+            return Problem(Reason.UNSCHEDULABLE, message, _since(condition.get("lastTransitionTime"), now))
+    for container in _containers(status):
+        waiting = container.get("state", {}).get("waiting") or {}
+        reason = WAITING.get(waiting.get("reason", ""))
+        if reason is not None:
+            seconds = math.inf if waiting["reason"] in AT_ONCE else _since(status.get("startTime"), now)
+            message = f"{container['image']}: {waiting['reason']}: {waiting.get('message', '')}"
+            return Problem(reason, message, seconds)
+    return None
+
+
+def _childless(job: Object, events: Sequence[Object], now: datetime) -> Problem | None:
+    """The newest word on why the Job has no pod."""
+    said = [str(it.get("message")) for it in events if it["involvedObject"].get("uid") == job["metadata"]["uid"]]
+    if not said:
+        return None
+    message = said[-1].removeprefix("Error creating: ")
+    if "exceeded quota" in message:
+        reason = Reason.QUOTA_EXCEEDED
+    else:
+        reason = Reason.CONFIG_ERROR if "serviceaccount" in message else Reason.ADMISSION_DENIED
+    return Problem(reason, message, _since(job["metadata"]["creationTimestamp"], now))
+
+
+def _exit_code(pods: Sequence[Object]) -> int | None:
+    """Of the worker that ended last; the kernel's kill for want of memory counts as 137."""
+    for pod in reversed(pods):
+        for container in _containers(pod["status"]):
+            ended = container.get("state", {}).get("terminated")
+            if ended and container["name"] == "worker":
+                return OUT_OF_MEMORY if ended.get("reason") == "OOMKilled" else int(ended["exitCode"])
+    return None
+
+
+def _containers(status: Object) -> Sequence[Object]:
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _since(moment: str | None, now: datetime) -> float:
+    return 0.0 if moment is None else (now - datetime.fromisoformat(moment)).total_seconds()

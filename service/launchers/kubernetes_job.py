@@ -1,0 +1,163 @@
+"""Jobs of a Kubernetes cluster: one per run, made from the template that the chart keeps in a ConfigMap."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import yaml
+
+from service.contract.request import BacktestRequest, text_from_request
+from service.contract.status import Reason
+from service.launchers.job_states import state_of
+from service.launchers.kubernetes_api import Away, Namespace, Object, Refused
+from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
+
+TEMPLATE_KEY = "job.yaml"
+RUN_LABEL, LAUNCH_LABEL = "stock-backtest/run-id", "stock-backtest/launch"
+OURS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance", "app.kubernetes.io/component")
+SAMPLE = BacktestRequest(
+    "00000000-0000-4000-8000-000000000000", "SAMPLE", "RSI_14_30_70", date(2020, 1, 1), date(2020, 12, 31)
+)
+
+
+class InvalidTemplate(Exception):
+    """The ConfigMap holds no Job that a run could be made from; the message says what is wrong."""
+
+
+class KubernetesJobs(Launcher):
+    """Job `bt-<run_id>` in the namespace of the controller; the jobs are owned by the template's ConfigMap."""
+
+    independent = True
+
+    def __init__(self, template: str, namespace: Namespace) -> None:
+        self._name, self._namespace = template, namespace
+        self._template: Object | None = None
+
+    def launch(self, request: BacktestRequest, number: int) -> None:
+        try:
+            job = filled_in(self._loaded(), request, number)
+            self._namespace.create_job(job)
+        except InvalidTemplate as error:
+            raise LaunchFailed(str(error), Reason.CONFIG_ERROR) from error
+        except Away as error:
+            raise LaunchDelayed(str(error)) from error
+        except Refused as error:
+            if error.status == 409:
+                self._adopt(job, str(error))
+            elif error.status == 403 and "exceeded quota" in str(error):
+                raise LaunchDelayed(str(error), Reason.QUOTA_EXCEEDED) from error
+            else:
+                message = f"The cluster refuses the worker's Job: {error}."
+                raise LaunchFailed(message, Reason.ADMISSION_DENIED) from error
+
+    def _adopt(self, job: Object, conflict: str) -> None:
+        """A Job of that name is there: ours, of the same launch (its creation's answer was lost), or in the way."""
+        try:
+            there = self._namespace.job(job["metadata"]["name"])["metadata"]
+        except (Refused, Away) as error:
+            raise LaunchDelayed(str(error)) from error
+        labels, wanted = there.get("labels", {}), job["metadata"]["labels"]
+        if any(labels.get(name) != wanted[name] for name in (*OURS, RUN_LABEL)):
+            raise LaunchFailed(f"A Job that is not ours has the name {there['name']}.", Reason.NAME_CONFLICT)
+        if "deletionTimestamp" in there or labels.get(LAUNCH_LABEL) != wanted[LAUNCH_LABEL]:
+            raise LaunchDelayed(f"the Job of an earlier launch is not gone yet: {conflict}")
+
+    def jobs(self) -> Mapping[str, JobState]:
+        try:
+            labels = self._ours()
+            jobs, pods = self._namespace.jobs(labels), defaultdict(list)
+            for pod in self._namespace.pods(labels):
+                pods[pod["metadata"]["labels"].get(RUN_LABEL)].append(pod)
+            childless = any(_run_id(job) not in pods for job in jobs)
+            events = self._namespace.failed_creations() if childless else []
+        except (Refused, Away, InvalidTemplate) as error:
+            raise LauncherAway(str(error)) from error
+        now = datetime.now(UTC)
+        return {
+            _run_id(job): state_of(job, pods[_run_id(job)], events, now, _launch(job))
+            for job in jobs
+            if RUN_LABEL in job["metadata"]["labels"]
+        }
+
+    def remove(self, run_id: str) -> None:
+        try:
+            self._namespace.delete_job(self._job_name(run_id))
+        except (Refused, Away, InvalidTemplate) as error:
+            raise LauncherAway(str(error)) from error
+
+    def check(self) -> str:
+        """Lets the API server try a Job without keeping it."""
+        try:
+            self._template = None
+            self._namespace.create_job(filled_in(self._loaded(), SAMPLE, 1), dry_run=True)
+        except InvalidTemplate as error:
+            return str(error)
+        except Away as error:
+            return f"{error}"
+        except Refused as error:
+            return "" if error.status == 409 or "exceeded quota" in str(error) else f"Jobs cannot be created: {error}"
+        return ""
+
+    def _job_name(self, run_id: str) -> str:
+        return str(self._loaded()["metadata"]["name"]) + run_id
+
+    def _ours(self) -> dict[str, str]:
+        labels = self._loaded()["metadata"]["labels"]
+        return {name: labels[name] for name in OURS}
+
+    def _loaded(self) -> Object:
+        if self._template is None:
+            try:
+                self._template = template_of(self._namespace.config_map(self._name))
+            except Refused as error:
+                raise InvalidTemplate(f"The ConfigMap {self._name} with the worker's Job is missing: {error}") from None
+        return self._template
+
+
+def template_of(config_map: Object) -> Object:
+    """The Job that the ConfigMap holds as YAML, checked as far as runs rely on it; raises InvalidTemplate."""
+    where = f"{TEMPLATE_KEY} in the ConfigMap {config_map['metadata']['name']}"
+    try:
+        job = yaml.safe_load(config_map.get("data", {}).get(TEMPLATE_KEY, ""))
+        labels, spec = job["metadata"]["labels"], job["spec"]["template"]["spec"]
+        missing = [name for name in OURS if not labels.get(name)]
+        containers = [container["name"] for container in spec["containers"]]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidTemplate(f"{where} is no Job: {type(error).__name__} {error}") from None
+    if job.get("kind") != "Job" or missing:
+        raise InvalidTemplate(f"{where} is no Job of ours: kind {job.get('kind')}, labels missing: {missing}")
+    if "worker" not in containers:
+        raise InvalidTemplate(f'{where} has no container "worker", only {", ".join(containers)}')
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": config_map["metadata"]["name"]}
+    job["metadata"]["ownerReferences"] = [{**owner, "uid": config_map["metadata"]["uid"]}]  # uninstalled together
+    return dict(job)
+
+
+def filled_in(template: Object, request: BacktestRequest, number: int) -> Object:
+    """The run's own Job: fields set by path, the request in the environment of the container `worker`."""
+    job = copy.deepcopy(template)
+    job["metadata"]["name"] += request.run_id
+    pod = job["spec"]["template"]
+    for metadata in (job["metadata"], pod.setdefault("metadata", {})):
+        labels = {RUN_LABEL: request.run_id, LAUNCH_LABEL: str(number)}
+        metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+        named = {"stock-backtest/ticker": request.ticker, "stock-backtest/rule": request.rule_id}
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **named}
+    worker = next(container for container in pod["spec"]["containers"] if container["name"] == "worker")
+    asked = text_from_request(request)
+    kept = [variable for variable in worker.get("env") or [] if variable["name"] not in asked]
+    worker["env"] = kept + [{"name": name, "value": value} for name, value in asked.items()]
+    return job
+
+
+def _run_id(job: Mapping[str, Any]) -> str:
+    return str(job["metadata"]["labels"].get(RUN_LABEL))
+
+
+def _launch(job: Mapping[str, Any]) -> int:
+    text = str(job["metadata"]["labels"].get(LAUNCH_LABEL))
+    return int(text) if text.isdecimal() else 0

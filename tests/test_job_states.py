@@ -1,0 +1,139 @@
+"""What Jobs, pods and events mean, from statuses as a Kubernetes 1.34 API server writes them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from service.contract.status import Reason
+from service.launchers.job_states import state_of
+from service.launchers.launcher import JobState
+
+NOW = datetime(2026, 1, 1, 12, 10, tzinfo=UTC)
+CREATED = "2026-01-01T12:00:00Z"
+
+
+def job(*conditions: tuple[str, str], failed: int = 0, **metadata: Any) -> dict[str, Any]:
+    listed = [{"type": kind, "status": "True", "reason": reason} for kind, reason in conditions]
+    return {
+        "metadata": {"name": "bt-1", "uid": "u1", "creationTimestamp": CREATED, **metadata},
+        "status": {"conditions": listed, "failed": failed},
+    }
+
+
+def pod(state: dict[str, Any] | None = None, created: str = CREATED, **status: Any) -> dict[str, Any]:
+    containers = [{"name": "worker", "image": "worker:1", "state": state}] if state else []
+    return {
+        "metadata": {"creationTimestamp": created},
+        "status": {"containerStatuses": containers, "startTime": CREATED, **status},
+    }
+
+
+def waiting(reason: str) -> dict[str, Any]:
+    return pod({"waiting": {"reason": reason, "message": "why"}})
+
+
+def over(code: int, reason: str = "Error", **more: Any) -> dict[str, Any]:
+    return pod({"terminated": {"exitCode": code, "reason": reason}}, **more)
+
+
+def state(job: dict[str, Any], *pods: dict[str, Any], events: list[dict[str, Any]] | None = None) -> JobState:
+    return state_of(job, pods, events or [], NOW, 1)
+
+
+def test_a_running_job_is_alive_without_a_problem() -> None:
+    assert state(job(), pod({"running": {}})) == JobState(alive=True)
+    assert state(job()) == JobState(alive=True), "its pod is about to be made"
+
+
+def test_since_1_31_a_finished_job_has_two_conditions_and_only_the_last_is_the_end() -> None:
+    assert state(job(("SuccessCriteriaMet", "CompletionsReached")), pod({"running": {}})).alive
+    done = state(job(("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")), over(0))
+    assert done == JobState(alive=False, exit_code=0)
+    assert state(job(("FailureTarget", "PodFailurePolicy")), over(64)).alive
+
+
+def test_counts_never_end_a_job() -> None:
+    assert state(job(failed=2), over(1)).alive
+
+
+@pytest.mark.parametrize(
+    ("pods", "code"),
+    [
+        ([over(64)], 64),
+        ([over(137, "OOMKilled")], 137),
+        ([over(1, "OOMKilled")], 137),
+        ([over(70, created="2026-01-01T12:01:00Z"), over(75)], 70),
+        ([], None),
+        ([over(75), pod({"waiting": {"reason": "ContainerCreating"}}, created="2026-01-01T12:01:00Z")], 75),
+    ],
+)
+def test_the_exit_code_is_that_of_the_worker_that_ended_last(pods: list[dict[str, Any]], code: int | None) -> None:
+    assert state(job(("Failed", "BackoffLimitExceeded")), *pods).exit_code == code
+
+
+def test_a_second_pod_counts_as_a_retry() -> None:
+    assert not state(job(("Failed", "PodFailurePolicy"), failed=1), over(64)).retried
+    assert state(job(("Failed", "BackoffLimitExceeded"), failed=2), over(1), over(1)).retried
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected", "seconds"),
+    [
+        ("ErrImagePull", Reason.IMAGE_PULL, 600),
+        ("ImagePullBackOff", Reason.IMAGE_PULL, 600),
+        ("InvalidImageName", Reason.IMAGE_PULL, math.inf),
+        ("CreateContainerConfigError", Reason.CONFIG_ERROR, 600),
+    ],
+)
+def test_why_a_container_waits(reason: str, expected: Reason, seconds: float) -> None:
+    problem = state(job(), waiting(reason)).problem
+    assert problem is not None
+    assert (problem.reason, problem.seconds) == (expected, seconds)
+    assert problem.message == f"worker:1: {reason}: why"
+
+
+def test_ordinary_waiting_is_no_problem() -> None:
+    assert state(job(), waiting("ContainerCreating")).problem is None
+
+
+def test_no_node_takes_it() -> None:
+    condition = {
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available",
+        "lastTransitionTime": "2026-01-01T12:09:00Z",
+    }  # fmt: skip
+    problem = state(job(), pod(conditions=[condition])).problem
+    assert problem is not None
+    assert (problem.reason, problem.seconds) == (Reason.UNSCHEDULABLE, 60)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('pods "bt-1-x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2', Reason.QUOTA_EXCEEDED),
+        ('pods "bt-1-x" is forbidden: violates PodSecurity "restricted:latest"', Reason.ADMISSION_DENIED),
+        ('pods "bt-1-" is forbidden: error looking up service account: serviceaccount "w" not found', Reason.CONFIG_ERROR),
+    ],
+)  # fmt: skip
+def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
+    event = {"involvedObject": {"uid": "u1"}, "message": f"Error creating: {message}"}
+    other = {"involvedObject": {"uid": "u2"}, "message": "Error creating: not ours"}
+    problem = state(job(), events=[event, other]).problem
+    assert problem is not None
+    assert (problem.reason, problem.message, problem.seconds) == (reason, message, 600)
+
+
+def test_deadlines_of_the_job_and_of_a_pod() -> None:
+    for seen in (
+        state(job(("Failed", "DeadlineExceeded"))),
+        state(job(), pod({"running": {}}, created="2026-01-01T12:05:00Z"), pod(reason="DeadlineExceeded")),
+    ):
+        assert seen.problem is not None
+        assert (seen.problem.reason, seen.problem.seconds) == (Reason.TIMEOUT, math.inf)
+
+
+def test_a_job_that_is_being_deleted_is_leaving() -> None:
+    assert state(job(deletionTimestamp=CREATED), over(0)).leaving

@@ -1,0 +1,208 @@
+"""The Job made from the template, and what each answer of the API server becomes; tests/e2e has a real cluster."""
+
+from __future__ import annotations
+
+import copy
+from datetime import date
+from typing import Any
+
+import pytest
+import yaml
+
+from service.contract.request import BacktestRequest, request_from_text
+from service.contract.status import Reason
+from service.launchers.kubernetes_api import Away, Object, Refused
+from service.launchers.kubernetes_job import InvalidTemplate, KubernetesJobs, filled_in, template_of
+from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed
+from tests.conftest import RUN_ID
+
+REQUEST = BacktestRequest(RUN_ID, "^GSPC", "ALL(RSI,MA_CROSS)", date(2020, 1, 1), date(2021, 1, 1), {"period": 7})
+LABELS = {
+    "app.kubernetes.io/managed-by": "stock-backtest", "app.kubernetes.io/instance": "bt",
+    "app.kubernetes.io/component": "worker",
+}  # fmt: skip
+JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "bt-", "labels": LABELS},
+    "spec": {
+        "template": {
+            "metadata": {"labels": LABELS},
+            "spec": {"containers": [{"name": "worker", "env": [{"name": "TICKER", "value": "old"}, {"name": "A", "value": "b"}]}]},
+        }
+    },
+}  # fmt: skip
+
+
+def config_map(job: object = JOB) -> Object:
+    return {"metadata": {"name": "bt-worker-job", "uid": "u"}, "data": {"job.yaml": yaml.safe_dump(job)}}
+
+
+class Cluster:
+    """Keeps Jobs by name; `refuse` answers creations instead."""
+
+    def __init__(self) -> None:
+        self.created: dict[str, Object] = {}
+        self.refuse: Exception | None = None
+        self.template = config_map()
+        self.deleted: list[str] = []
+
+    def create_job(self, job: Object, dry_run: bool = False) -> None:
+        if self.refuse:
+            raise self.refuse
+        name = job["metadata"]["name"]
+        if name in self.created:
+            raise Refused(409, f'jobs.batch "{name}" already exists')
+        if not dry_run:
+            self.created[name] = copy.deepcopy(job)
+
+    def job(self, name: str) -> Object:
+        return self.created[name]
+
+    def jobs(self, labels: dict[str, str]) -> list[Object]:
+        return [job for job in self.created.values() if labels.items() <= job["metadata"]["labels"].items()]
+
+    def pods(self, labels: dict[str, str]) -> list[Object]:
+        return []
+
+    def failed_creations(self) -> list[Object]:
+        if self.refuse:
+            raise self.refuse
+        return []
+
+    def delete_job(self, name: str) -> None:
+        self.deleted.append(name)
+
+    def config_map(self, name: str) -> Object:
+        if isinstance(self.template, Exception):
+            raise self.template
+        return self.template
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def launcher(cluster: Cluster) -> KubernetesJobs:
+    return KubernetesJobs("bt-worker-job", cluster)  # type: ignore[arg-type]
+
+
+def test_the_request_travels_in_the_environment_and_comes_back_whole() -> None:
+    template = template_of(config_map())
+    job = filled_in(template, REQUEST, 2)
+    (worker,) = job["spec"]["template"]["spec"]["containers"]
+    names = [variable["name"] for variable in worker["env"]]
+    assert len(names) == len(set(names))
+    sent = {variable["name"].lower(): variable["value"] for variable in worker["env"] if variable["name"] != "A"}
+    assert request_from_text(sent) == REQUEST
+    assert job["metadata"]["name"] == f"bt-{RUN_ID}"
+    assert template["metadata"]["name"] == "bt-", "the template stays as it was"
+
+
+def test_rule_and_ticker_are_annotations_for_they_are_no_label_values() -> None:
+    job = filled_in(template_of(config_map()), REQUEST, 2)
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        assert metadata["labels"] == {**LABELS, "stock-backtest/run-id": RUN_ID, "stock-backtest/launch": "2"}
+        assert metadata["annotations"] == {"stock-backtest/ticker": "^GSPC", "stock-backtest/rule": "ALL(RSI,MA_CROSS)"}
+    (owner,) = job["metadata"]["ownerReferences"]
+    assert owner == {"apiVersion": "v1", "kind": "ConfigMap", "name": "bt-worker-job", "uid": "u"}
+
+
+def broken(path: str, value: Any) -> Object:
+    job = copy.deepcopy(JOB)
+    *parents, last = path.split(".")
+    at: Any = job
+    for name in parents:
+        at = at[name]
+    at[last] = value
+    return job
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        ("a text", "is no Job"),
+        (None, "is no Job"),
+        (broken("kind", "CronJob"), "kind CronJob"),
+        (broken("metadata.labels", {}), "labels missing"),
+        (broken("spec.template.spec.containers", [{"name": "main"}]), 'no container "worker", only main'),
+        (broken("spec.template", {}), "is no Job"),
+    ],
+)
+def test_a_broken_template_is_named(job: object, message: str, launcher: KubernetesJobs, cluster: Cluster) -> None:
+    cluster.template = config_map(job)
+    assert message in launcher.check()
+    assert "ConfigMap bt-worker-job" in launcher.check()
+    with pytest.raises(LaunchFailed, match="ConfigMap bt-worker-job"):
+        launcher.launch(REQUEST, 1)
+    cluster.template = config_map()
+    assert launcher.check() == "", "mended without a restart"
+
+
+def test_a_template_that_is_not_yaml() -> None:
+    with pytest.raises(InvalidTemplate, match="is no Job: ParserError|is no Job: ScannerError"):
+        template_of({"metadata": {"name": "n", "uid": "u"}, "data": {"job.yaml": "a: [b"}})
+
+
+def test_launching_twice_gives_one_job(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    launcher.launch(REQUEST, 1)
+    assert list(cluster.created) == [f"bt-{RUN_ID}"]
+    assert launcher.jobs()[RUN_ID].launch == 1
+
+
+def test_the_job_of_an_earlier_launch_must_go_first(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    with pytest.raises(LaunchDelayed):
+        launcher.launch(REQUEST, 2)
+    cluster.created[f"bt-{RUN_ID}"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    with pytest.raises(LaunchDelayed):
+        launcher.launch(REQUEST, 1)
+
+
+def test_a_job_that_is_not_ours_is_left_alone(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]["app.kubernetes.io/instance"] = "theirs"
+    with pytest.raises(LaunchFailed) as caught:
+        launcher.launch(REQUEST, 1)
+    assert caught.value.reason == Reason.NAME_CONFLICT
+    assert launcher.jobs() == {}
+    assert cluster.deleted == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "reason"),
+    [
+        (Refused(403, 'jobs.batch "x" is forbidden: exceeded quota: q'), LaunchDelayed, Reason.QUOTA_EXCEEDED),
+        (Refused(403, 'jobs.batch is forbidden: User "u" cannot create'), LaunchFailed, Reason.ADMISSION_DENIED),
+        (Refused(422, "Job is invalid: spec.template"), LaunchFailed, Reason.ADMISSION_DENIED),
+        (Away("timed out"), LaunchDelayed, None),
+    ],
+)
+def test_what_a_refusal_means(
+    answer: Exception, error: type[LaunchFailed | LaunchDelayed], reason: Reason | None,
+    launcher: KubernetesJobs, cluster: Cluster,
+) -> None:  # fmt: skip
+    cluster.refuse = answer
+    with pytest.raises(error, match=str(answer).split(":")[0]) as caught:
+        launcher.launch(REQUEST, 1)
+    assert caught.value.reason == reason
+
+
+def test_a_list_that_fails_says_nothing_about_jobs(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    for answer in (Refused(403, "no"), Away("away")):
+        cluster.refuse = answer
+        with pytest.raises(LauncherAway):
+            launcher.jobs()
+
+
+def test_the_check_leaves_no_job(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    assert launcher.check() == ""
+    assert cluster.created == {}
+    cluster.refuse = Refused(403, 'User "u" cannot create resource "jobs"')
+    assert launcher.check() == 'Jobs cannot be created: User "u" cannot create resource "jobs"'
+    cluster.template = Refused(404, "not found")  # type: ignore[assignment]
+    assert "ConfigMap bt-worker-job with the worker's Job is missing" in launcher.check()
