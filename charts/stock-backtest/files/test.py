@@ -1,0 +1,41 @@
+"""`helm test`: one backtest through the Service, its numbers compared with those of the release."""
+
+import json
+import sys
+import time
+import urllib.request
+
+URL, LOOK = sys.argv[1:3]
+REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
+EXPECTED = {"total_return_pct": 162.94554248600412, "num_trades": 32}
+
+
+def ask(path, body=None):
+    request = urllib.request.Request(URL + path, body and json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def give_up(why):
+    sys.exit(f"FAILED: {why}\nWhere to look: {LOOK}")
+
+
+try:
+    if "GOOG" not in [ticker["ticker"] for ticker in ask("/tickers")["tickers"]]:
+        print(f"ready: {ask('/ready')}; without the sample prices no backtest can be compared")
+        sys.exit(0)
+    run_id = ask("/backtest", REQUEST)["run_id"]
+    for _ in range(120):
+        status = ask(f"/status/{run_id}")
+        if status["status"] in ("completed", "failed", "cancelled"):
+            break
+        time.sleep(1)
+    result = ask(f"/result/{run_id}")
+except OSError as error:
+    give_up(error)
+if status["status"] != "completed":
+    give_up(f"run {run_id} is {status['status']}: {status['reason']}: {result.get('error_message')} {status['hint'] or ''}")
+for name, value in EXPECTED.items():
+    if abs(result[name] - value) > 1e-9 * abs(value):
+        give_up(f"run {run_id} has {name} {result[name]}, expected {value}")
+print(f"run {run_id} completed with the numbers of the release: {EXPECTED}")

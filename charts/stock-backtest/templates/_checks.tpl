@@ -1,0 +1,55 @@
+{{/* What no schema can see, each refused with the values to change. */}}
+{{- define "stock-backtest.checks" -}}
+{{- $v := .Values -}}
+{{- if and $v.ingress.enabled $v.httpRoute.enabled -}}
+{{- fail "ingress.enabled and httpRoute.enabled are both true: choose the one that your cluster serves" -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
+{{- fail "ingress.enabled needs at least one host: --set 'ingress.hosts={backtests.example.org}'" -}}
+{{- end -}}
+{{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled needs a Gateway: --set 'httpRoute.parentRefs[0].name=my-gateway'" -}}
+{{- end -}}
+{{- if and (not $v.mysql.enabled) (not $v.externalDatabase.host) -}}
+{{- fail "mysql.enabled is false and externalDatabase.host is empty: set the host of your MySQL, or let the chart bring one" -}}
+{{- end -}}
+{{- if and $v.mysql.enabled $v.externalDatabase.host -}}
+{{- fail "externalDatabase.host is set and mysql.enabled is true: set mysql.enabled=false to use your MySQL" -}}
+{{- end -}}
+{{- if and (not $v.mysql.enabled) (not $v.externalDatabase.existingSecret) (not $v.externalDatabase.password) -}}
+{{- fail (include "stock-backtest.databaseSecretNeeded" .) -}}
+{{- end -}}
+{{- if and (eq $v.externalDatabase.tls.mode "verify") (not $v.externalDatabase.tls.caSecret) -}}
+{{- fail "externalDatabase.tls.mode=verify needs externalDatabase.tls.caSecret, a Secret with the certificate authority" -}}
+{{- end -}}
+{{- if and $v.web.service.nodePort (ne $v.web.service.type "NodePort") -}}
+{{- fail "web.service.nodePort needs web.service.type=NodePort" -}}
+{{- end -}}
+{{- if gt (int $v.web.autoscaling.minReplicas) (int $v.web.autoscaling.maxReplicas) -}}
+{{- fail "web.autoscaling.minReplicas is above maxReplicas" -}}
+{{- end -}}
+{{- include "stock-backtest.checkConnections" . -}}
+{{- end }}
+
+{{/* A web pod holds one connection a thread and one for probes, a controller two, a worker two (it renews its lease). */}}
+{{- define "stock-backtest.checkConnections" -}}
+{{- if .Values.mysql.enabled -}}
+{{- $web := mul (include "stock-backtest.webReplicas" . | int) (add1 .Values.web.threads) -}}
+{{- $needed := add $web (mul 2 .Values.controller.replicaCount) (mul 2 .Values.worker.maxActive) 10 -}}
+{{- $most := .Subcharts.mysql.Values.config.maxConnections -}}
+{{- if gt (int $needed) (int $most) -}}
+{{- fail (printf "web, controller and %d workers may need %d connections, mysql.config.maxConnections is %d: raise it, or lower worker.maxActive" (int .Values.worker.maxActive) (int $needed) (int $most)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "stock-backtest.databaseSecretNeeded" -}}
+{{- with .Values.externalDatabase }}
+The external database needs a user and a password. Make a Secret once:
+
+  kubectl create secret generic {{ include "stock-backtest.fullname" $ }}-auth --namespace {{ $.Release.Namespace }} \
+    --from-literal={{ .secretKeys.user }}={{ .username }} --from-literal={{ .secretKeys.password }}=...
+
+and install with --set externalDatabase.existingSecret={{ include "stock-backtest.fullname" $ }}-auth
+{{ end }}
+{{- end }}

@@ -1,0 +1,27 @@
+{{/* The settings of scripts/config.py; what stands here and nowhere else rolls the pods when it changes. */}}
+{{- define "stock-backtest.config" -}}
+{{- $database := include "stock-backtest.database" . | fromYaml -}}
+DB_HOST: {{ $database.host | quote }}
+DB_PORT: {{ $database.port | quote }}
+DB_NAME: {{ $database.name | quote }}
+DB_PASSWORD_FILE: /run/secrets/database/password
+DB_TLS: {{ $database.tls }}
+{{- if $database.ca }}
+DB_TLS_CA: /run/secrets/database-ca/ca.crt
+{{- end }}
+SQLITE_PATH: ""
+LOG_LEVEL: {{ .Values.config.logLevel }}
+LOG_FORMAT: {{ .Values.config.logFormat }}
+LAUNCHER: kubernetes
+JOB_TEMPLATE: {{ include "stock-backtest.jobTemplateName" . }}
+MAX_ACTIVE_RUNS: {{ .Values.worker.maxActive | quote }}
+MAX_PENDING_RUNS: {{ .Values.worker.maxPending | quote }}
+RUN_TIMEOUT_SECONDS: {{ .Values.worker.timeoutSeconds | quote }}
+LEASE_SECONDS: {{ .Values.config.leaseSeconds | quote }}
+CONTROLLER_POLL_SECONDS: {{ .Values.controller.pollSeconds | quote }}
+CONTROLLER_PORT: "8000"
+MAX_BODY_BYTES: {{ .Values.config.maxBodyBytes | int | quote }}
+BASE_PATH: {{ include "stock-backtest.basePath" . | quote }}
+PROXY_HOPS: {{ or .Values.ingress.enabled .Values.httpRoute.enabled | ternary 1 0 | quote }}
+PRICES_COMMAND: kubectl --namespace {{ .Release.Namespace }} exec -i deploy/{{ include "stock-backtest.fullname" . }}-web -- python scripts/data_loader.py
+{{- end }}

@@ -1,0 +1,68 @@
+{{/* Where the database is, the same for web, controller, prices and workers: the subchart's or your own. */}}
+{{- define "stock-backtest.database" -}}
+{{- if .Values.mysql.enabled -}}
+{{- $mysql := .Subcharts.mysql -}}
+{{- $auth := $mysql.Values.auth -}}
+host: {{ include "mysql.fullname" $mysql }}
+port: 3306
+name: {{ $auth.database | quote }}
+secret: {{ include "mysql.secretName" $mysql | quote }}
+userKey: {{ $auth.secretKeys.user | quote }}
+passwordKey: {{ $auth.secretKeys.password | quote }}
+tls: preferred
+ca: ""
+{{- else -}}
+{{- with .Values.externalDatabase -}}
+host: {{ .host | quote }}
+port: {{ .port }}
+name: {{ .name | quote }}
+secret: {{ .existingSecret | default (printf "%s-database" (include "stock-backtest.fullname" $)) | quote }}
+userKey: {{ .secretKeys.user | quote }}
+passwordKey: {{ .secretKeys.password | quote }}
+tls: {{ .tls.mode }}
+ca: {{ .tls.caSecret | quote }}
+caKey: {{ .tls.caKey | quote }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "stock-backtest.databaseEnv" -}}
+{{- $database := include "stock-backtest.database" . | fromYaml -}}
+- name: DB_USER
+  valueFrom:
+    secretKeyRef:
+      name: {{ $database.secret | quote }}
+      key: {{ $database.userKey | quote }}
+{{- end }}
+
+{{- define "stock-backtest.databaseMounts" -}}
+{{- $database := include "stock-backtest.database" . | fromYaml -}}
+- name: database
+  mountPath: /run/secrets/database
+  readOnly: true
+{{- if $database.ca }}
+- name: database-ca
+  mountPath: /run/secrets/database-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "stock-backtest.databaseVolumes" -}}
+{{- $database := include "stock-backtest.database" . | fromYaml -}}
+- name: database
+  secret:
+    secretName: {{ $database.secret | quote }}
+    defaultMode: 0440
+    items:
+      - key: {{ $database.passwordKey | quote }}
+        path: password
+{{- if $database.ca }}
+- name: database-ca
+  secret:
+    secretName: {{ $database.ca | quote }}
+    defaultMode: 0440
+    items:
+      - key: {{ $database.caKey | quote }}
+        path: ca.crt
+{{- end }}
+{{- end }}

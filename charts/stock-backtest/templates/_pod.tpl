@@ -1,0 +1,93 @@
+{{/* What every pod spec of ours has in common. Takes root, component and values; `tolerations` adds some. */}}
+{{- define "stock-backtest.pod" -}}
+serviceAccountName: {{ include "stock-backtest.serviceAccountName" . }}
+automountServiceAccountToken: {{ eq .component "controller" }}
+enableServiceLinks: false
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat (.tolerations | default list) (.values.tolerations | default list) }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile:
+    type: RuntimeDefault
+{{- end }}
+
+{{- define "stock-backtest.spread" -}}
+topologySpreadConstraints:
+  {{- if .values.topologySpreadConstraints }}
+  {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
+  {{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "stock-backtest.selectorLabels" . | nindent 8 }}
+  {{- end }}
+{{- end }}
+
+{{/* What every container of ours has in common. Takes root, values, and `env`: the container's own variables. */}}
+{{- define "stock-backtest.container" -}}
+# A failure shows its last lines in `kubectl describe pod`, and so at the run.
+terminationMessagePolicy: FallbackToLogsOnError
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+envFrom:
+  - configMapRef:
+      name: {{ include "stock-backtest.configName" .root }}
+env:
+  {{- include "stock-backtest.databaseEnv" .root | nindent 2 }}
+  {{- range .env }}
+  - {{ toYaml . | nindent 4 | trim }}
+  {{- end }}
+  {{- $own := list "DB_USER" -}}
+  {{- range .env }}{{ $own = append $own .name }}{{ end -}}
+  {{- range .values.extraEnv }}
+  {{- if has .name $own }}{{ fail (printf "extraEnv: the chart sets %s itself, and a container may have each name once" .name) }}{{ end }}
+  - {{ toYaml . | nindent 4 | trim }}
+  {{- end }}
+resources:
+  {{- toYaml .values.resources | nindent 2 }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  {{- include "stock-backtest.databaseMounts" .root | nindent 2 }}
+{{- end }}
+
+{{- define "stock-backtest.volumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+{{ include "stock-backtest.databaseVolumes" . }}
+{{- end }}
+
+{{/* Brings the schema up to date; any number of pods at once, they wait for each other in the database. */}}
+{{- define "stock-backtest.migrate" -}}
+- name: migrate
+  image: {{ include "stock-backtest.image" (dict "root" .root "image" .root.Values.web.image) }}
+  imagePullPolicy: {{ .root.Values.web.image.pullPolicy }}
+  command: [python, -m, service.store.migrate]
+  {{- include "stock-backtest.container" . | nindent 2 }}
+{{- end }}

@@ -1,0 +1,75 @@
+{{/* The Job of a run, with `worker.jobOverrides` laid over it. */}}
+{{- define "stock-backtest.workerJob" -}}
+{{- $job := mustMergeOverwrite (include "stock-backtest.plainJob" . | fromYaml) (deepCopy .Values.worker.jobOverrides) -}}
+{{- include "stock-backtest.checkJob" $job -}}
+{{- toYaml $job -}}
+{{- end }}
+
+{{/* What the controller relies on. */}}
+{{- define "stock-backtest.checkJob" -}}
+{{- $plain := "worker.jobOverrides breaks the Job that runs are made from: " -}}
+{{- $pod := .spec.template.spec -}}
+{{- $names := list -}}
+{{- range $pod.containers }}{{ $names = append $names .name }}{{ end -}}
+{{- if not (has "worker" $names) }}{{ fail (printf "%sno container is named worker, only %s" $plain (join ", " $names)) }}{{ end -}}
+{{- if ne (toString $pod.restartPolicy) "Never" }}{{ fail (printf "%srestartPolicy must be Never" $plain) }}{{ end -}}
+{{- if ne .kind "Job" }}{{ fail (printf "%skind must be Job" $plain) }}{{ end -}}
+{{- $ttl := .spec.ttlSecondsAfterFinished -}}
+{{- if or (kindIs "invalid" $ttl) (lt (int $ttl) 600) }}{{ fail (printf "%sttlSecondsAfterFinished must be at least 600" $plain) }}{{ end -}}
+{{- end }}
+
+{{/* Job deadline: a place to run (900 s), an image (180 s), every try, and some to end in. */}}
+{{- define "stock-backtest.plainJob" -}}
+{{- $w := .Values.worker -}}
+{{- $image := include "stock-backtest.image" (dict "root" . "image" $w.image) -}}
+{{- $soon := list -}}
+{{- range list "not-ready" "unreachable" -}}
+{{- $soon = append $soon (dict "key" (printf "node.kubernetes.io/%s" .) "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" 30) -}}
+{{- end -}}
+{{- $this := dict "root" . "component" "worker" "values" $w "tolerations" $soon "env" (list (dict "name" "IMAGE" "value" $image)) -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: bt-
+  labels:
+    {{- include "stock-backtest.selectorLabels" $this | nindent 4 }}
+    app.kubernetes.io/part-of: stock-backtest
+    app.kubernetes.io/managed-by: stock-backtest
+spec:
+  backoffLimit: {{ $w.backoffLimit }}
+  ttlSecondsAfterFinished: {{ $w.ttlSecondsAfterFinished }}
+  activeDeadlineSeconds: {{ add 900 180 60 (mul (add1 $w.backoffLimit) $w.timeoutSeconds) }}
+  podFailurePolicy:
+    rules:
+      # Drained, evicted, preempted: nobody's fault, another pod.
+      - action: Ignore
+        onPodConditions:
+          - type: DisruptionTarget
+            status: "True"
+      # Bad input, no prices, an engine that fails: another try gives the same.
+      - action: FailJob
+        onExitCodes:
+          containerName: worker
+          operator: In
+          values: [64, 65, 70]
+  template:
+    metadata:
+      labels:
+        {{- include "stock-backtest.podLabels" $this | nindent 8 }}
+        app.kubernetes.io/managed-by: stock-backtest
+      {{- with $w.podAnnotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    spec:
+      {{- include "stock-backtest.pod" $this | nindent 6 }}
+      restartPolicy: Never
+      activeDeadlineSeconds: {{ $w.timeoutSeconds }}
+      containers:
+        - name: worker
+          image: {{ $image }}
+          imagePullPolicy: {{ $w.image.pullPolicy }}
+          {{- include "stock-backtest.container" $this | nindent 10 }}
+      volumes:
+        {{- include "stock-backtest.volumes" . | nindent 8 }}
+{{- end }}
