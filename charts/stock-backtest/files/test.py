@@ -7,7 +7,7 @@ import urllib.request
 
 URL, LOOK = sys.argv[1:3]
 REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
-EXPECTED = {"total_return_pct": 162.94554248600412, "num_trades": 32}
+EXPECTED = {"total_return_pct": 162.94554248685, "num_trades": 34}
 
 
 def ask(path, body=None):
