@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PORT ?= 5000
+KIND_PORT ?= 8080
 BIN := .venv/bin
 
 .venv/installed: requirements.txt
@@ -48,6 +49,7 @@ lint: .venv/developer ## Check style, types and imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/render_k8s.py --check
 
 .PHONY: format
 format: .venv/developer ## Format the code
@@ -64,6 +66,26 @@ bench: .venv/developer ## Measure the engine, the worker and the web (ratios wit
 verify: .venv/installed ## Walk through the whole pipeline and print a table of steps
 	$(BIN)/python scripts/verify_mvp.py
 
+.PHONY: manifests
+manifests: .venv/developer ## Render k8s/ from the chart
+	$(BIN)/python scripts/render_k8s.py
+
+.PHONY: chart-docs
+chart-docs: ## Write the tables of the charts' READMEs (needs helm-docs)
+	helm-docs --chart-search-root charts
+
+.PHONY: kind-up kind-demo kind-load kind-down
+kind-up: ## Install the platform on a kind cluster of its own: http://127.0.0.1:8080 (KIND_PORT=...)
+kind-demo: ## Run a backtest on it and show its Job
+kind-load: ## Build the images anew and roll them out
+kind-down: ## Remove the kind cluster and nothing else
+kind-up kind-demo kind-load kind-down:
+	@PORT=$(KIND_PORT) bash scripts/kind.sh $(@:kind-%=%)
+
+.PHONY: kind-test
+kind-test: .venv/developer ## Run the tests that need a cluster, on the one of kind-up
+	@bash scripts/kind.sh test $(BIN)/python
+
 .PHONY: help
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+( [a-z-]+)*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'

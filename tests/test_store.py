@@ -330,3 +330,26 @@ def test_mysql_needs_no_other_code() -> None:
         ddl = str(CreateTable(table).compile(dialect=mysql.dialect()))
         assert "utf8mb4" in ddl
         assert "FLOAT" not in ddl
+
+
+def test_the_same_prices_may_be_imported_by_several_at_once(engine: Engine) -> None:
+    """Every web pod fills an empty store when it starts."""
+    store, failures = PriceStore(engine), []
+    wanted = [series(ticker) for ticker in ("AAPL", "AMD", "BA")]
+    barrier = threading.Barrier(4)
+
+    def load() -> None:
+        barrier.wait()
+        for one in wanted:
+            try:
+                store.save(one)
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert [ticker.ticker for ticker in store.tickers()] == ["AAPL", "AMD", "BA", "GOOG", "SPY"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.price_series import PriceSeries, series_from_content
@@ -43,19 +45,21 @@ class PriceStore:
             "bars": len(series.data),
         }
         with self._engine.begin() as connection:
-            self._add(connection, series)
-            connection.execute(delete(tickers).where(tickers.c.ticker == series.ticker))
-            connection.execute(insert(tickers).values(row))
+            content = zlib.compress(series.content, 6)
+            content_row = {"fingerprint": series.fingerprint, "content": content, "created_at": utc_in()}
+            self._add(connection, price_series, content_row)  # or the same content is there already
+            current = update(tickers).where(tickers.c.ticker == series.ticker).values(row)
+            if not connection.execute(current).rowcount and not self._add(connection, tickers, row):
+                connection.execute(current)  # somebody else added the ticker in between
         return series.fingerprint
 
-    def _add(self, connection: Connection, series: PriceSeries) -> None:
-        content = zlib.compress(series.content, 6)
+    def _add(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
         try:
             with connection.begin_nested():
-                row = {"fingerprint": series.fingerprint, "content": content, "created_at": utc_in()}
-                connection.execute(insert(price_series).values(row))
+                connection.execute(insert(table).values(row))
         except IntegrityError:
-            pass  # the same content is there already
+            return False
+        return True
 
     def read(self, fingerprint: str) -> PriceSeries | None:
         """The series with this fingerprint."""
