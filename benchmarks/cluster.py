@@ -1,0 +1,134 @@
+"""Many backtests at once on a cluster: where their time goes, how many Jobs live at a time, and whether each byte is
+that of a local worker.
+
+    KUBECONFIG=... python -m benchmarks.cluster --url http://127.0.0.1:8080 --namespace bt --release bt --runs 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import threading
+import time
+import urllib.request
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from scripts.config import ROOT
+from scripts.logger_config import set_up_logging
+from service.contract.request import parse_request
+from service.contract.result import BacktestResult
+from service.perform import Software, perform
+from service.price_series import read_csv
+
+TICKERS = ("AAPL", "AMD", "GOOG", "MSFT", "NFLX")
+ROWS = """
+import json
+from sqlalchemy import text
+from scripts.config import load_config
+from service.store.database import connect
+query = "SELECT run_id, created_at, launched_at, started_at, finished_at FROM runs"
+with connect(load_config()).connect() as connection:
+    print(json.dumps([dict(row._mapping) for row in connection.execute(text(query))], default=str))
+"""
+PHASES = ("queued", "pod start", "compute", "commit")
+
+
+def request_of(number: int) -> dict[str, Any]:
+    fast = 5 + number // len(TICKERS)
+    ticker = TICKERS[number % len(TICKERS)]
+    dates = {"start_date": "2015-01-02", "end_date": "2017-10-31"}
+    return {"ticker": ticker, "rule_id": f"MA_CROSS_{fast}_{fast + 30}", **dates}
+
+
+def ask(url: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"})) as answer:
+        return json.load(answer)
+
+
+def kubectl(namespace: str, *words: str) -> str:
+    return subprocess.run(["kubectl", "-n", namespace, *words], capture_output=True, text=True, check=True).stdout
+
+
+class Watch(threading.Thread):
+    """Counts the Jobs that have not ended, twice a second."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(daemon=True)
+        self.namespace, self.most, self.done = namespace, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.5):
+            listed = kubectl(
+                self.namespace, "get", "jobs", "-l", "app.kubernetes.io/managed-by=stock-backtest", "-o", "json"
+            )
+            alive = [job for job in json.loads(listed)["items"] if not ended(job)]
+            self.most = max(self.most, len(alive))
+
+
+def ended(job: Any) -> bool:
+    return any(it["type"] in ("Complete", "Failed") for it in job.get("status", {}).get("conditions", []))
+
+
+def computed_at(namespace: str, run_id: str) -> datetime:
+    lines = kubectl(namespace, "logs", f"job/bt-{run_id}").splitlines()
+    done = next(line for line in map(json.loads, lines) if line["message"].startswith("Backtest completed"))
+    return datetime.fromisoformat(done["time"].replace(",", "."))
+
+
+def split(namespace: str, row: dict[str, str]) -> dict[str, float]:
+    moments = [datetime.fromisoformat(row[name]) for name in ("created_at", "launched_at", "started_at")]
+    moments += [computed_at(namespace, row["run_id"]), datetime.fromisoformat(row["finished_at"])]
+    phases = {name: (b - a).total_seconds() for name, (a, b) in zip(PHASES, pairwise(moments), strict=True)}
+    return {**phases, "in all": (moments[-1] - moments[0]).total_seconds()}
+
+
+def same_bytes(url: str, run_id: str, document: dict[str, Any]) -> bool:
+    theirs = BacktestResult(**ask(f"{url}/result/{run_id}"))
+    path = ROOT / "data" / f"{document['ticker']}.csv"
+    request = parse_request({"run_id": run_id, **document})
+    ours, _ = perform(request, read_csv(path, request.ticker, source=path.name), Software())
+    return theirs.reproducible() == ours.reproducible()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--namespace", default="bt")
+    parser.add_argument("--release", default="bt")
+    parser.add_argument("--runs", type=int, default=50)
+    given = parser.parse_args()
+    set_up_logging("ERROR")
+    watch, start = Watch(given.namespace), time.monotonic()
+    watch.start()
+    documents = {ask(f"{given.url}/backtest", request_of(i))["run_id"]: request_of(i) for i in range(given.runs)}
+    print(f"{given.runs} runs submitted in {time.monotonic() - start:.1f} s")
+    waiting = set(documents)
+    while waiting:
+        time.sleep(1)
+        waiting = {it for it in waiting if ask(f"{given.url}/status/{it}")["status"] not in ("completed", "failed")}
+    print(f"all ended after {time.monotonic() - start:.1f} s; at most {watch.most} Jobs at a time")
+    watch.done.set()
+    ends = [ask(f"{given.url}/status/{run_id}")["status"] for run_id in documents]
+    print(f"completed: {ends.count('completed')} of {given.runs}")
+    equal = sum(same_bytes(given.url, run_id, document) for run_id, document in documents.items())
+    print(f"byte-equal to a local worker: {equal} of {given.runs}")
+    report(given, set(documents))
+
+
+def report(given: argparse.Namespace, ids: set[str]) -> None:
+    web = f"deploy/{given.release}-stock-backtest-web"
+    rows = json.loads(kubectl(given.namespace, "exec", web, "-c", "web", "--", "python", "-c", ROWS))
+    splits = [split(given.namespace, row) for row in rows if row["run_id"] in ids]
+    print(f"{'seconds':12}{'median':>8}{'95 %':>8}")
+    for name in (*PHASES, "in all"):
+        values = sorted(one[name] for one in splits)
+        print(f"{name:12}{statistics.median(values):8.2f}{values[int(0.95 * (len(values) - 1))]:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
