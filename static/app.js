@@ -26,13 +26,15 @@ if (tickers) {
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const unfinished = () => document.querySelector("[data-status-url]");
 
-// The result page: loads itself anew when the run's state changes.
-async function followRun(badge) {
+// The result page: loads itself anew when the run's state changes, or what keeps it waiting.
+async function followRun(badge, shownHint) {
   const shown = badge.classList[1];
   for (;;) {
     await wait(1);
     const answer = await fetch(badge.dataset.statusUrl, { headers: { Accept: "application/json" } }).catch(() => null);
-    if (answer?.ok && (await answer.json()).status !== shown) return location.reload();
+    if (!answer?.ok) continue;
+    const { status, hint } = await answer.json();
+    if (status !== shown || (hint ?? "") !== shownHint) return location.reload();
   }
 }
 
@@ -48,5 +50,6 @@ async function followTable() {
   }
 }
 
-if (document.querySelector("[data-reload]")) followRun(unfinished());
+const following = document.querySelector("[data-reload]");
+if (following) followRun(unfinished(), following.dataset.hint);
 else if (document.querySelector(".runs")) followTable();

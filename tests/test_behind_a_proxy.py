@@ -95,3 +95,14 @@ def test_metrics_for_prometheus(client: FlaskClient, runs: Runs) -> None:
     assert 'stock_backtest_runs{status="completed"} 0.0' in answer.text
     labels = 'method="GET",route="/status/<run_id>",status="404"'
     assert f"stock_backtest_http_request_seconds_count{{{labels}}} 1.0" in answer.text
+
+
+def test_a_waiting_run_says_what_it_waits_for(client: FlaskClient, runs: Runs) -> None:
+    address = client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"]
+    run = runs.run(address.rpartition("/")[2])
+    runs.run_store.mark_launched(run.run_id)
+    launched = runs.run(run.run_id)
+    runs.run_store.requeue(launched, spent=0, reason="QuotaExceeded", message="exceeded quota: small, used: pods=2")
+    page = client.get(address, headers=BROWSER).text
+    assert "<strong>QuotaExceeded</strong>: exceeded quota: small, used: pods=2" in page
+    assert "starts when there is room" in page
