@@ -29,6 +29,16 @@ test: .venv/developer ## Run the fast tests: no network, no server
 test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/chromium
 	$(BIN)/python -m pytest -m browser -n 0
 
+MYSQL_CONTAINER ?= stock-backtest-test-mysql
+ON_MYSQL := tests/test_store.py tests/test_runs.py tests/test_perform.py tests/test_controller.py tests/test_web.py
+
+.PHONY: test-mysql
+test-mysql: .venv/developer ## Run the tests of stores, controller and web on MySQL 8.0 in a container (needs Docker)
+	@docker run --detach --rm --name $(MYSQL_CONTAINER) --publish 127.0.0.1:33306:3306 --env MYSQL_ROOT_PASSWORD=test mysql:8.0 >/dev/null
+	@trap 'docker rm --force --volumes $(MYSQL_CONTAINER) >/dev/null' EXIT INT TERM; \
+	until docker exec -e MYSQL_PWD=test $(MYSQL_CONTAINER) mysql -h 127.0.0.1 -u root -e 'SELECT VERSION()'; do sleep 1; done 2>/dev/null; \
+	TEST_MYSQL=root:test@127.0.0.1:33306 $(BIN)/python -m pytest $(ON_MYSQL)
+
 .PHONY: test-bench
 test-bench: .venv/developer ## Compare the engine with backtesting.py (installs it, AGPL, into .venv only)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

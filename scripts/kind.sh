@@ -14,13 +14,15 @@ URL=http://127.0.0.1:$PORT
 
 stop() { printf 'kind-up: %s\n' "$*" >&2; exit 1; }
 
-# Runs a step and says how long it took; its output is shown only when it fails.
+# Runs a step and says how long it took; its output is shown only when it fails. (Not as the condition of an `if`:
+# there the shell would go on after an error inside.)
 step() {
-    local name=$1 log start=$SECONDS
+    local name=$1 start=$SECONDS code=0 log
     shift
     log=$(mktemp)
     printf '  %-22s' "$name"
-    if "$@" >"$log" 2>&1; then printf '%4d s\n' $((SECONDS - start)); rm -f "$log"; return; fi
+    set +e; (set -e; "$@") >"$log" 2>&1; code=$?; set -e
+    if [ $code = 0 ]; then printf '%4d s\n' $((SECONDS - start)); rm -f "$log"; return; fi
     printf 'FAILED\n'; cat "$log" >&2; rm -f "$log"
     stop "the step \"$name\" failed; what it printed stands above"
 }
@@ -35,7 +37,7 @@ preflight() {
     local memory; memory=$(docker info --format '{{.MemTotal}}')
     [ "$memory" -ge 4000000000 ] || stop "Docker has $((memory / 1000000)) MB of memory: give it at least 4 GB"
     exists && return
-    ! (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null || stop "port $PORT is taken: make kind-up PORT=$((PORT + 1))"
+    ! (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null || stop "port $PORT is taken: make kind-up KIND_PORT=$((PORT + 1))"
 }
 
 create() {
@@ -81,12 +83,14 @@ load() {
 }
 
 install() {
+    local code=0
     helm upgrade --install $RELEASE $CHART --namespace $RELEASE --create-namespace --values scripts/kind-values.yaml \
         --set "web.image.tag=$(tag stock-backtest-web)" --set "worker.image.tag=$(tag stock-backtest-worker)" \
-        --set "prices.samples.image.tag=$(tag stock-backtest-prices)" --wait --timeout 8m && return
+        --set "prices.samples.image.tag=$(tag stock-backtest-prices)" --wait --timeout 8m || code=$?
+    [ $code = 0 ] && return
     kubectl --namespace $RELEASE get pods,jobs,events
     kubectl --namespace $RELEASE logs --all-containers --tail 20 --prefix -l app.kubernetes.io/instance=$RELEASE
-    return 1
+    return $code
 }
 
 answers() {
@@ -136,7 +140,7 @@ case ${1:-} in
     up) up ;;
     load) exists || stop "there is no cluster $CLUSTER yet: make kind-up"; put_in ;;
     demo) demo ;;
-    test) run_tests "$2" ;;
+    test) run_tests "${2:-python}" ;;
     down) kind delete cluster --name "$CLUSTER"; rm -f "$KUBECONFIG" ;;
     *) sed -n 2,3p "$0"; exit 2 ;;
 esac
