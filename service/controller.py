@@ -47,6 +47,8 @@ class Controller:
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
+        if self._launcher.independent and not self._store.active() and not self._store.queued(1):
+            return  # a cluster is not asked about nothing
         jobs = self._launcher.jobs()  # before the rows: a job that ended has written its row by now
         active = {run.run_id: run for run in self._store.active()}
         now = self._store.now()

@@ -336,6 +336,13 @@ def test_stopping_leaves_independent_jobs_alone(runs: Runs, cluster: OnACluster,
     assert runs.run(run_id).launched_at is not None
 
 
+def test_an_idle_controller_asks_the_cluster_nothing(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "jobs", lambda: pytest.fail("asked"))
+    remote.step()
+
+
 def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(
     runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,9 @@
 {{- if gt (int $v.web.autoscaling.minReplicas) (int $v.web.autoscaling.maxReplicas) -}}
 {{- fail "web.autoscaling.minReplicas is above maxReplicas" -}}
 {{- end -}}
+{{- if and $v.prices.refresh.enabled (not $v.prices.tickers) -}}
+{{- fail "prices.refresh.enabled needs at least one ticker: --set 'prices.tickers={NFLX}'" -}}
+{{- end -}}
 {{- include "stock-backtest.checkConnections" . -}}
 {{- end }}
 

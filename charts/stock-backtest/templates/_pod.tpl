@@ -65,7 +65,8 @@ env:
   {{- $own := list "DB_USER" -}}
   {{- range .env }}{{ $own = append $own .name }}{{ end -}}
   {{- range .values.extraEnv }}
-  {{- if has .name $own }}{{ fail (printf "extraEnv: the chart sets %s itself, and a container may have each name once" .name) }}{{ end }}
+  {{- if has .name $own }}{{ fail (printf "extraEnv sets %s, which the chart or another entry sets too: a container may have each name once" .name) }}{{ end }}
+  {{- $own = append $own .name }}
   - {{ toYaml . | nindent 4 | trim }}
   {{- end }}
 resources:
