@@ -22,9 +22,9 @@ from scripts.config import Config, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import parse_request
-from service.contract.status import Reason
+from service.contract.status import Reason, Status
 from service.decisions import FORGET, WAIT, Decision, decide
-from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
+from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
 from service.launchers.local_process import LocalProcess
 from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.migrate import open_database
@@ -68,12 +68,20 @@ class Controller:
             self._launcher.remove(run_id)  # another controller has launched the run since
             job = None
         decision = decide(run, job, now, self._timeout)
+        if decision is WAIT and run is not None and run.status == Status.PENDING:
+            self._note(run, job.problem if job else None)
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
             return
         if job is None or not self._left_to_look_at(job, decision):
             self._launcher.remove(run_id)  # kill before you mark
         if run is not None:
             self._mark(run, decision, job)
+
+    def _note(self, run: Run, problem: Problem | None) -> None:
+        """What keeps the job from starting stands at the run before its time is up."""
+        reason, message = (problem.reason, problem.message) if problem else (None, None)
+        if run.reason != reason:
+            self._store.note(run, reason, message)
 
     def _left_to_look_at(self, job: JobState, decision: Decision) -> bool:
         """Its logs are read for a while; the cluster removes it in time."""

@@ -21,7 +21,7 @@ from service.contract.request import BacktestRequest
 from service.contract.status import Reason, Status
 from service.controller import Controller, main
 from service.decisions import FORGET, REQUEUE, WAIT, Decision, decide
-from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
+from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
 from service.launchers.local_process import COMMAND, LocalProcess
 from service.runs import Runs
 from service.store.database import utc_in
@@ -334,6 +334,25 @@ def test_stopping_leaves_independent_jobs_alone(runs: Runs, cluster: OnACluster,
     remote.stop()
     assert cluster.removed == []
     assert runs.run(run_id).launched_at is not None
+
+
+def test_what_keeps_a_job_from_starting_stands_at_the_run(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    problem = Problem(Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes", 3)
+    cluster.states[run_id] = replace(cluster.states[run_id], problem=problem)
+    remote.step()
+    row = runs.run(run_id)
+    assert (row.status, row.reason, row.message) == (Status.PENDING, "Unschedulable", problem.message)
+    assert "No node has room" in str(runs.status(run_id).hint)
+    cluster.states[run_id] = replace(cluster.states[run_id], problem=None)
+    remote.step()
+    assert runs.run(run_id).reason is None
+    cluster.states[run_id] = replace(cluster.states[run_id], problem=problem)
+    remote.step()
+    runs.run_store.claim(run_id, "w")
+    remote.step()
+    assert runs.run(run_id).reason is None, "it runs"
 
 
 def test_an_idle_controller_asks_the_cluster_nothing(

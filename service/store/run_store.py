@@ -140,6 +140,8 @@ class RunStore:
             "claimed_by": worker,
             "lease_until": utc_in(self.lease_seconds),
             "started_at": func.coalesce(runs.c.started_at, utc_in()),
+            "reason": None,
+            "message": None,
         }
         if not self._change(run_id, free, **values):
             return None
@@ -193,6 +195,10 @@ class RunStore:
         free = {"status": Status.PENDING, "launched_at": None, "claimed_by": None, "lease_until": None}
         why = {"reason": reason, "message": message}
         return self._change(run.run_id, _same_launch(run), launches=run.launches - 1 + spent, **free, **why)
+
+    def note(self, run: Run, reason: str | None, message: str | None) -> bool:
+        """What the run waits for, for its user to see; nothing else about it changes."""
+        return self._change(run.run_id, _same_launch(run), reason=reason, message=message)
 
     def cancelled(self, run_id: str) -> bool:
         """Ends a run that was to be cancelled, once its job is gone."""
