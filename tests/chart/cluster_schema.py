@@ -1,0 +1,43 @@
+"""The strict schemas of Kubernetes, each object of each version once."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import kubernetes_validate.utils
+import yaml
+
+from tests.chart.rendering import CHART, Object
+
+OLDEST = str(yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]).removeprefix(">=").rpartition(".")[0]
+VERSIONS = (OLDEST, kubernetes_validate.latest_version().rpartition(".")[0])
+# Made by operators and the Gateway API; Kubernetes has no schema for them.
+FOREIGN = {
+    ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+}
+
+
+def faults(found: list[Object]) -> list[str]:
+    """What Kubernetes, oldest or newest, would not take; a field that it does not know is one, too."""
+    own = [each for each in found if (each["apiVersion"], each["kind"]) not in FOREIGN]
+    return [fault for each in own for version in VERSIONS if (fault := _fault(version, json.dumps(each)))]
+
+
+# It reads a megabyte for each object.
+kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
+
+
+@cache
+def _fault(version: str, text: str) -> str:
+    each = json.loads(text)
+    try:
+        kubernetes_validate.validate(each, version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        where = ".".join(map(str, error.path))
+        return f"{each['kind']} {each['metadata']['name']} on {version}: {where}: {error.message}"
+    except kubernetes_validate.SchemaNotFoundError as error:
+        return f"{each['kind']} {each['metadata']['name']}: {error.message}"
+    return ""

@@ -1,0 +1,117 @@
+"""The chart rendered without a cluster, each combination of values once, and its parts as objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from helm_python import Chart, HelmError
+
+from scripts.config import ROOT
+
+CHART = ROOT / "charts" / "stock-backtest"
+CI = sorted((CHART / "ci").glob("*-values.yaml"))
+SECRET = {"mysql": {"auth": {"existingSecret": "database-auth"}}}
+EXTERNAL = {
+    "mysql": {"enabled": False},
+    "externalDatabase": {"host": "db.example.org", "existingSecret": "database-auth"},
+}
+
+Object = dict[str, Any]
+
+
+class _Loader(yaml.CSafeLoader):
+    """Refuses a key that stands twice, as the API server does."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    assert len(keys) == len({repr(key) for key in keys}), f"a key stands twice: {keys}"
+    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}  # type: ignore[no-untyped-call]
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def documents(text: str) -> list[Object]:
+    """The YAML documents of one text; a key that stands twice is an error."""
+    return [document for document in yaml.load_all(text, Loader=_Loader) if document]
+
+
+@cache
+def _rendered(values: str, name: str, namespace: str, path: Path) -> dict[str, str]:
+    with Chart.load(path) as chart:  # anew each time: a render without the subchart takes it out of the loaded chart
+        return chart.render(json.loads(values), name=name, namespace=namespace)
+
+
+def files(values: Mapping[str, Any], name: str = "bt", namespace: str = "stocks", path: Path = CHART) -> dict[str, str]:
+    """What each template made, by its path; raises HelmError."""
+    return _rendered(json.dumps(values, sort_keys=True), name, namespace, path)
+
+
+def objects(values: Mapping[str, Any] = SECRET, name: str = "bt", path: Path = CHART) -> list[Object]:
+    """All objects of a release."""
+    texts = files(values, name, path=path)
+    return [found for name, text in sorted(texts.items()) if name.endswith(".yaml") for found in documents(text)]
+
+
+def one(found: list[Object], kind: str, ending: str = "") -> Object:
+    """The only object of that kind whose name ends so."""
+    (only,) = [each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(ending)]
+    return only
+
+
+def worker_job(found: list[Object]) -> Object:
+    """The Job that the ConfigMap holds as text."""
+    (job,) = documents(one(found, "ConfigMap", "-worker-job")["data"]["job.yaml"])
+    return job
+
+
+def pods(found: list[Object]) -> Iterator[tuple[str, Object]]:
+    """Name and template (metadata and spec) of every pod, the ones of run-time Jobs too."""
+    for each in [*found, worker_job(found)]:
+        name = f"{each['kind']} {each['metadata']['name']}"
+        if each["kind"] == "Pod":
+            yield name, each
+        elif each["kind"] == "CronJob":
+            yield name, each["spec"]["jobTemplate"]["spec"]["template"]
+        elif each["kind"] in ("Deployment", "StatefulSet", "Job"):
+            yield name, each["spec"]["template"]
+
+
+def containers(spec: Mapping[str, Any]) -> list[Object]:
+    """All containers of a pod's spec, init containers first."""
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def refusal(values: Mapping[str, Any]) -> str:
+    """Why the chart does not render; empty when it does."""
+    try:
+        files(values)
+    except HelmError as error:
+        return str(error)
+    return ""
+
+
+def laid_over(values: Mapping[str, Any], more: Mapping[str, Any]) -> Object:
+    """Values with others on top, as `helm -f a -f b` does it."""
+    result = dict(values)
+    for key, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = laid_over(result[key], value) if both else value
+    return result
+
+
+def at(path: str, value: Any) -> Object:
+    """`{a: {b: value}}` for `a.b`."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+def values_of(path: Path) -> Object:
+    return dict(yaml.safe_load(path.read_text()) or {})

@@ -1,0 +1,187 @@
+"""What the programs read (scripts/config.py) is what the chart gives, and a change of it rolls the pods."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts.config import Config, load_config
+from tests.chart.rendering import (
+    CHART,
+    EXTERNAL,
+    SECRET,
+    Object,
+    at,
+    containers,
+    laid_over,
+    objects,
+    one,
+    pods,
+    worker_job,
+)
+
+NAMES = {field.name.upper() for field in fields(Config)}
+
+
+def config_of(found: list[Object]) -> Config:
+    """As a pod reads it; the password is in a file that is not here."""
+    return load_config(
+        {**one(found, "ConfigMap", "-config")["data"], "DB_PASSWORD": "from-the-file", "DB_USER": "quant"}
+    )
+
+
+def test_every_key_is_a_setting(case: Object) -> None:
+    data = one(objects(case), "ConfigMap", "-config")["data"]
+    assert set(data) - NAMES == {"DB_PASSWORD_FILE"}
+    assert {name: value for name, value in data.items() if not isinstance(value, str)} == {}
+    config_of(objects(case))
+
+
+def test_every_variable_is_a_setting(case: Object) -> None:
+    """Of our own images; MySQL has its own, gunicorn one, and users may add more."""
+    known = (
+        NAMES
+        | {"GUNICORN_CMD_ARGS"}
+        | {
+            entry["name"]
+            for part in ("web", "controller", "worker")
+            for entry in case.get(part, {}).get("extraEnv", [])
+        }
+    )
+    for _, pod in pods(objects(case)):
+        for each in containers(pod["spec"]):
+            if "envFrom" in each:
+                assert {variable["name"] for variable in each["env"]} <= known
+
+
+def test_the_settings_of_a_plain_release() -> None:
+    found = objects()
+    config = config_of(found)
+    assert config.db_host == one(found, "Service", "-mysql")["metadata"]["name"]
+    assert config.db_port == one(found, "Service", "-mysql")["spec"]["ports"][0]["port"]
+    assert (config.sqlite_path, config.launcher, config.log_format) == ("", "kubernetes", "json")
+    assert (config.base_path, config.proxy_hops, config.db_tls, config.db_tls_ca) == ("", 0, "preferred", "")
+    assert config.job_template == one(found, "ConfigMap", "-worker-job")["metadata"]["name"]
+    (port,) = one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["containers"][0]["ports"]
+    assert config.controller_port == port["containerPort"]
+    assert config.prices_command.startswith("kubectl --namespace stocks exec -i deploy/bt-stock-backtest-web ")
+
+
+SET = {
+    "worker.maxActive": ("max_active_runs", 7),
+    "worker.maxPending": ("max_pending_runs", 100_000),
+    "worker.timeoutSeconds": ("run_timeout_seconds", 604_800),
+    "config.leaseSeconds": ("lease_seconds", 30),
+    "config.maxBodyBytes": ("max_body_bytes", 16_777_216),
+    "config.logLevel": ("log_level", "DEBUG"),
+    "controller.pollSeconds": ("controller_poll_seconds", 0.5),
+    "mysql.auth.database": ("db_name", "other"),
+}
+
+
+@pytest.mark.parametrize("path", SET)
+def test_a_value_reaches_its_setting(path: str) -> None:
+    name, value = SET[path]
+    assert getattr(config_of(objects(laid_over(SECRET, at(path, value)))), name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "base"), [("/", ""), ("", ""), ("/bt", "/bt"), ("/bt/", "/bt"), ("/a/b.c~d-e_f", "/a/b.c~d-e_f")]
+)
+def test_the_base_path_is_one_everywhere(given: str, base: str) -> None:
+    more = {
+        "web": {"basePath": given},
+        "ingress": {"enabled": True, "hosts": ["a.org"]},
+        "serviceMonitor": {"enabled": True},
+    }
+    found = objects(laid_over(SECRET, more))
+    config = config_of(found)
+    assert (config.base_path, config.proxy_hops) == (base, 1)
+    (web,) = one(found, "Deployment", "-web")["spec"]["template"]["spec"]["containers"]
+    probes = [web[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")]
+    assert probes == [f"{base}/health", f"{base}/ready", f"{base}/health"]
+    (path,) = one(found, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+    assert path["path"] == base or (base, path["path"]) == ("", "/")
+    assert one(found, "ServiceMonitor", "-web")["spec"]["endpoints"][0]["path"] == f"{base}/metrics"
+    assert one(found, "ServiceMonitor", "-controller")["spec"]["endpoints"][0]["path"] == "/metrics"
+    assert one(found, "Pod", "-test")["spec"]["containers"][0]["args"][1].endswith(f":5000{base}")
+
+
+TLS = {
+    "externalDatabase": {
+        "tls": {"mode": "verify", "caSecret": "authority", "caKey": "root.pem"},
+        "secretKeys": {"user": "u", "password": "p"},
+    }
+}
+
+
+@pytest.mark.parametrize("values", [SECRET, EXTERNAL, laid_over(EXTERNAL, TLS)], ids=["mysql", "external", "verified"])
+def test_the_database_is_the_same_for_all(values: Object) -> None:
+    """Every container that reads the settings has the user's name and finds the files that they name."""
+    found = objects(values)
+    data = one(found, "ConfigMap", "-config")["data"]
+    readers = [(pod["spec"], each) for _, pod in pods(found) for each in containers(pod["spec"]) if "envFrom" in each]
+    assert len(readers) == 6, "web, samples, controller, worker and migrations before two of them"
+    users = {
+        json.dumps(variable["valueFrom"]["secretKeyRef"], sort_keys=True)
+        for _, each in readers
+        for variable in each["env"]
+        if variable["name"] == "DB_USER"
+    }
+    assert len(users) == 1
+    for spec, each in readers:
+        mounted = set(_files(spec, each))
+        assert {data[key] for key in ("DB_PASSWORD_FILE", "DB_TLS_CA") if key in data} == mounted
+
+
+def _files(spec: Object, container: Object) -> list[str]:
+    """Paths of the files that Secrets put into a container."""
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    secrets = [volume for volume in spec["volumes"] if "secret" in volume]
+    return [f"{mounts[volume['name']]}/{item['path']}" for volume in secrets for item in volume["secret"]["items"]]
+
+
+def templates(path: Path, values: Object) -> Object:
+    """What decides whether pods are replaced, and the Job of runs."""
+    found = objects(values, path=path)
+    workloads = {
+        each["kind"] + each["metadata"]["name"]: each["spec"]["template"]
+        for each in found
+        if each["kind"] in ("Deployment", "StatefulSet")
+    }
+    return {**workloads, "job": worker_job(found)}
+
+
+def test_a_new_version_of_the_chart_alone_replaces_no_pod(case: Object, tmp_path: Path) -> None:
+    new = tmp_path / "stock-backtest"
+    shutil.copytree(CHART, new)
+    for described in (new / "Chart.yaml", new / "charts" / "mysql" / "Chart.yaml"):
+        chart = yaml.safe_load(described.read_text())
+        chart |= {"version": "0.2.0+build", "description": "Other words"}
+        for dependency in chart.get("dependencies", []):
+            dependency["version"] = "0.2.0+build"
+        described.write_text(yaml.safe_dump(chart))
+    assert objects(case, path=new) != objects(case), "the labels of the objects tell the version"
+    assert templates(new, case) == templates(CHART, case)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "replaced"),
+    [
+        ("config.logLevel", "DEBUG", ["-controller", "-web"]),
+        ("mysql.auth.database", "other", ["-controller", "-web", "-mysql"]),
+        ("worker.resources.limits.cpu", "3", ["-controller"]),
+        ("mysql.config.maxConnections", 200, ["-mysql"]),
+        ("web.service.port", 80, []),
+    ],
+)  # fmt: skip
+def test_a_change_of_settings_replaces_the_pods_that_read_them(path: str, value: object, replaced: list[str]) -> None:
+    before, after = templates(CHART, SECRET), templates(CHART, laid_over(SECRET, at(path, value)))
+    changed = [name for name in before if name != "job" and before[name] != after[name]]
+    assert len(changed) == len(replaced)
+    assert all(name.endswith(tuple(replaced)) for name in changed)

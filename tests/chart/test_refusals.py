@@ -1,0 +1,97 @@
+"""What cannot work is refused before anything is installed: where, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart.rendering import EXTERNAL, SECRET, Object, at, laid_over, refusal
+
+
+def on_secret(path: str, value: object) -> Object:
+    return laid_over(SECRET, at(path, value))
+
+
+def job(value: Object) -> Object:
+    return on_secret("worker.jobOverrides", value)
+
+
+BOTH = {"ingress": {"enabled": True, "hosts": ["a.org"]}, "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}
+POD = "spec.template.spec"
+BROKEN = "worker.jobOverrides breaks the Job that runs are made from: "
+TWICE = ", which the chart or another entry sets too: a container may have each name once"
+
+REFUSED = {
+    "two ways in": (laid_over(SECRET, BOTH), "ingress.enabled and httpRoute.enabled are both true"),
+    "ingress without host": (on_secret("ingress.enabled", True), "--set 'ingress.hosts={backtests.example.org}'"),
+    "route without gateway": (on_secret("httpRoute.enabled", True), "--set 'httpRoute.parentRefs[0].name=my-gateway'"),
+    "no database": (at("mysql.enabled", False), "mysql.enabled is false and externalDatabase.host is empty"),
+    "two databases": (on_secret("externalDatabase.host", "db"), "externalDatabase.host is set and mysql.enabled is true"),
+    "verified by nobody": (
+        laid_over(EXTERNAL, at("externalDatabase.tls.mode", "verify")),
+        "externalDatabase.tls.mode=verify needs externalDatabase.tls.caSecret",
+    ),
+    "port without type": (on_secret("web.service.nodePort", 30080), "web.service.nodePort needs web.service.type=NodePort"),
+    "fewest above most": (
+        on_secret("web.autoscaling", {"minReplicas": 7}),
+        "web.autoscaling.minReplicas is above maxReplicas",
+    ),
+    "nothing to download": (on_secret("prices.refresh.enabled", True), "--set 'prices.tickers={NFLX}'"),
+    "too many workers": (
+        on_secret("worker.maxActive", 70),
+        "70 workers may need 164 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive",
+    ),
+    "too many web pods": (
+        on_secret("web.autoscaling", {"enabled": True, "maxReplicas": 25}),
+        "10 workers may need 159 connections",
+    ),
+    "a variable of the chart": (on_secret("web.extraEnv", [{"name": "DB_USER", "value": "x"}]), f"extraEnv sets DB_USER{TWICE}"),
+    "the worker's image": (on_secret("worker.extraEnv", [{"name": "IMAGE", "value": "x"}]), f"extraEnv sets IMAGE{TWICE}"),
+    "a variable twice": (
+        on_secret("controller.extraEnv", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
+        f"extraEnv sets A{TWICE}",
+    ),
+    "a Job without worker": (job(at(f"{POD}.containers", [{"name": "main"}])), f"{BROKEN}no container is named worker, only main"),
+    "a Job without containers": (job(at(f"{POD}.containers", [])), f"{BROKEN}no container is named worker"),
+    "a Job that restarts": (job(at(f"{POD}.restartPolicy", "OnFailure")), f"{BROKEN}restartPolicy must be Never"),
+    "a Job gone at once": (job(at("spec.ttlSecondsAfterFinished", 60)), f"{BROKEN}ttlSecondsAfterFinished must be at least 600"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str) -> None:
+    values, text = REFUSED[name]
+    why = refusal(values)
+    assert why.startswith("execution error at (")
+    assert text in why
+
+
+@pytest.mark.parametrize("path", ["mysql.auth.password", "mysql.auth.rootPassword"])
+def test_without_a_secret_the_command_that_makes_one_is_said(path: str) -> None:
+    for values in ({}, at(path, "only-one")):
+        why = refusal(values)
+        assert "kubectl create secret generic bt-mysql-auth --namespace stocks \\\n" in why
+        for key in ("DB_USER=stock_backtest", "DB_PASSWORD=", "MYSQL_ROOT_PASSWORD="):
+            assert f"--from-literal={key}" in why
+        assert "--set mysql.auth.existingSecret=bt-mysql-auth" in why
+
+
+def test_without_the_secret_of_an_external_database_too() -> None:
+    keys = {"secretKeys": {"user": "login", "password": "pass"}, "existingSecret": "", "username": "quant"}
+    why = refusal(laid_over(EXTERNAL, {"externalDatabase": keys}))
+    assert "kubectl create secret generic bt-stock-backtest-auth --namespace stocks \\\n" in why
+    assert "--from-literal=login=quant --from-literal=pass=..." in why
+    assert "--set externalDatabase.existingSecret=bt-stock-backtest-auth" in why
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        on_secret("worker.maxActive", 63),
+        job(at(f"{POD}.containers", [{"name": "worker", "image": "mine:1"}])),
+        job(at("spec.ttlSecondsAfterFinished", 600)),
+        laid_over(EXTERNAL, at("worker.maxActive", 5000)),
+        on_secret("web.service", {"type": "NodePort", "nodePort": 30080}),
+    ],
+)
+def test_what_is_just_right_is_taken(values: Object) -> None:
+    assert refusal(values) == ""

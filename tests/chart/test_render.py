@@ -1,0 +1,120 @@
+"""The chart is sound, and every allowed value makes objects that Kubernetes takes, the same ones each time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from helm_python import Chart
+from helm_python.chart import lint
+from hypothesis import HealthCheck, Phase, given, settings
+
+from scripts.config import load_config
+from service.launchers.kubernetes_job import SAMPLE, filled_in, template_of
+from tests.chart import drawing
+from tests.chart.cluster_schema import OLDEST, VERSIONS, faults
+from tests.chart.conftest import CASES
+from tests.chart.rendering import CHART, CI, Object, files, objects, one, pods, refusal, worker_job
+from tests.chart.restricted import violations
+
+NOTES = "stock-backtest/templates/NOTES.txt"
+URLS = {
+    "minimal": "http://127.0.0.1:5000/",
+    "base-path": "http://quant.example.org/research/backtests/",
+    "external-database": "http://127.0.0.1:5000/",
+    "gateway": "http://backtests.example.org/",
+    "nodeport": "http://<address of a node>:<its node port>/",
+    "production": "https://backtests.example.org/",
+}
+
+
+def filled_job(found: list[Object]) -> Object:
+    """The Job of a run, as the controller sends it."""
+    config_map = one(found, "ConfigMap", "-worker-job")
+    config_map["metadata"]["uid"] = "1b7b5a31-5cf0-4f0c-8d3a-3d4a3d6f6f10"
+    return filled_in(template_of(config_map), SAMPLE, 1)
+
+
+def test_lint(case: Object) -> None:
+    report = lint(CHART, case, strict=True, with_subcharts=True, kube_version=f"v{OLDEST}.0")
+    assert (report["messages"], report["errors"]) == ([], [])
+
+
+def test_every_file_in_ci_is_one_that_chart_testing_runs() -> None:
+    names = sorted(path.name for path in (CHART / "ci").iterdir())
+    assert names == [path.name for path in CI], "chart-testing leaves out what is not named *-values.yaml"
+    assert {path.name.removesuffix("-values.yaml") for path in CI} == set(URLS)
+
+
+def test_objects_fit_the_oldest_and_the_newest_kubernetes(case: Object) -> None:
+    found = objects(case)
+    assert faults([*found, filled_job(found)]) == []
+
+
+def test_the_strict_schemas_find_faults() -> None:
+    found = objects()
+    typo, wrong = one(found, "Deployment", "-web"), filled_job(found)
+    typo["spec"]["replcas"] = 2
+    wrong["spec"]["backoffLimit"] = "one"
+    unknown = {"apiVersion": "v1", "kind": "Sevice", "metadata": {"name": "x"}}
+    texts = faults([typo, wrong, unknown])
+    assert len(texts) == 3 * len(VERSIONS)
+    assert "'replcas'" in texts[0]
+    assert "backoffLimit" in texts[2]
+
+
+def test_two_renders_are_equal(case: Object) -> None:
+    with Chart.load(CHART) as chart:
+        assert chart.render(case, name="bt", namespace="stocks") == files(case)
+
+
+def test_an_upgrade_renders_what_an_install_renders(case: Object) -> None:
+    with Chart.load(CHART) as chart:
+        assert chart.render(
+            case, name="bt", namespace="stocks", is_upgrade=True, is_install=False, revision=7
+        ) == files(case)
+
+
+@pytest.mark.parametrize("name", URLS)
+def test_the_notes_name_the_url(name: str) -> None:
+    text = files(CASES[name])[NOTES]
+    assert URLS[name] in text
+    assert "<no value>" not in text
+    assert "%!" not in text, "a printf went wrong"
+    assert "helm --namespace stocks test bt" in text
+
+
+def test_names_of_objects_are_unique(case: Object) -> None:
+    names = Counter((each["kind"], each["metadata"]["name"]) for each in objects(case))
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_values_drawn_at_random() -> None:
+    """Each renders, or is refused in our own words."""
+    seen: Counter[str] = Counter()
+
+    @settings(
+        derandomize=True, max_examples=30, database=None, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(drawing.values())
+    def check(values: Object) -> None:
+        why = refusal(values)
+        seen["refused" if why else "rendered"] += 1
+        if why:
+            assert why.startswith("execution error at ("), why  # so Helm begins what `fail` said, and nothing else
+        else:
+            _check_random(values)
+
+    check()
+    assert seen["rendered"] >= 12, seen
+    assert seen["refused"] >= 3, seen
+
+
+def _check_random(values: Object) -> None:
+    found = objects(values)
+    with Chart.load(CHART) as chart:
+        assert chart.render(values, name="bt", namespace="stocks") == files(values)
+    assert faults([*found, worker_job(found)]) == []
+    assert [fault for _, pod in pods(found) for fault in violations(pod["spec"])] == []
+    load_config({**one(found, "ConfigMap", "-config")["data"], "DB_PASSWORD": "x"})

@@ -1,0 +1,84 @@
+"""The controller's Role allows exactly what service/launchers/kubernetes_api.py calls, and nobody else has rights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.launchers.kubernetes_api import Namespace
+from tests.chart.conftest import CASES
+from tests.chart.rendering import SECRET, Object, at, laid_over, objects, one
+
+ASKED: dict[str, tuple[Any, ...]] = {
+    "create_job": ({"metadata": {"name": "bt-x"}},),
+    "job": ("bt-x",),
+    "delete_job": ("bt-x",),
+    "config_map": ("bt-stock-backtest-worker-job",),
+    "jobs": ({"app.kubernetes.io/instance": "bt"},),
+    "pods": ({"app.kubernetes.io/instance": "bt"},),
+    "failed_creations": (),
+}
+Right = tuple[str, str, str]
+
+
+class Recorded(Namespace):
+    """A namespace that notes the right that each call takes."""
+
+    def __init__(self) -> None:
+        self.name = "stocks"
+        self.rights: set[Right] = set()
+
+    def _call(self, method: str, path: str, query: Any = None, body: Any = None) -> Any:
+        prefix, _, rest = path.partition("/namespaces/stocks/")
+        group = "" if prefix == "/api/v1" else prefix.removeprefix("/apis/").partition("/")[0]
+        resource, _, name = rest.partition("/")
+        verb = {"POST": "create", "DELETE": "delete", "GET": "get" if name else "list"}[method]
+        self.rights.add((group, resource, verb))
+        return {"items": []}
+
+
+def called() -> set[Right]:
+    namespace = Recorded()
+    for method, arguments in ASKED.items():
+        getattr(namespace, method)(*arguments)
+    return namespace.rights
+
+
+def allowed(role: Object) -> set[Right]:
+    return {
+        (group, resource, verb)
+        for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]
+    }  # fmt: skip
+
+
+def test_every_call_is_asked_for() -> None:
+    methods = {name for name, value in vars(Namespace).items() if callable(value) and not name.startswith("_")}
+    assert methods == set(ASKED)
+
+
+def test_the_role_allows_what_is_called_and_no_more() -> None:
+    assert allowed(one(objects(), "Role")) == called()
+
+
+def test_the_only_config_map_is_the_template() -> None:
+    found = objects()
+    (named,) = [rule["resourceNames"] for rule in one(found, "Role")["rules"] if rule["resources"] == ["configmaps"]]
+    assert named == [one(found, "ConfigMap", "-config")["data"]["JOB_TEMPLATE"]]
+    assert named == [one(found, "ConfigMap", "-worker-job")["metadata"]["name"]]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_there_are_no_rights_in_other_namespaces(name: str) -> None:
+    found = objects(CASES[name])
+    assert [each["kind"] for each in found if each["kind"].startswith("ClusterRole")] == []
+    assert len([each for each in found if each["kind"] in ("Role", "RoleBinding")]) == 2
+
+
+def test_rights_and_accounts_of_your_own() -> None:
+    found = objects(laid_over(SECRET, at("rbac.create", False)))
+    assert [each["kind"] for each in found if "Role" in each["kind"]] == []
+    found = objects(laid_over(SECRET, at("controller.serviceAccount.name", "mine")))
+    assert one(found, "RoleBinding")["subjects"][0]["name"] == "mine"
+    assert one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
+    assert "bt-stock-backtest-controller" not in [e["metadata"]["name"] for e in found if e["kind"] == "ServiceAccount"]
