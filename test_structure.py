@@ -14,7 +14,8 @@ CLAUDE.md README.md CHANGELOG.md LICENSE requirements.txt pyproject.toml Makefil
 backtest/engine.py backtest/metrics.py rules/base_rule.py rules/technical_rules.py rules/paper_rules.py
 rules/registry.py rules/rule_validator.py extracted/features/technical_indicators.py
 service/runs.py service/engine_adapter.py service/enhanced_engine.py service/price_checks.py service/figures.py
-service/controller.py service/decisions.py service/vitals.py service/contract service/launchers/launcher.py service/launchers/local_process.py
+service/controller.py service/decisions.py service/vitals.py service/contract
+service/launchers/launcher.py service/launchers/local_process.py
 service/launchers/kubernetes_job.py Dockerfile docker-compose.yml .dockerignore data/Dockerfile ct.yaml
 charts/stock-backtest/Chart.yaml charts/stock-backtest/values.schema.json charts/stock-backtest/charts/mysql/Chart.yaml
 k8s/namespace.yaml k8s/configmap.yaml k8s/secret.yaml k8s/web-deployment.yaml k8s/worker-job-template.yaml

@@ -18,6 +18,16 @@ logger = logging.getLogger("worker")
 
 def main() -> int:
     """Answers with an exit code of the contract (service/contract/status.py)."""
+    signal.signal(signal.SIGTERM, stop)  # the first process of a container ignores what it does not handle
+    signal.signal(signal.SIGINT, stop)
+    try:
+        return perform_one()
+    except Stopped:
+        return ExitCode.STOPPED
+
+
+def perform_one() -> int:
+    """The run that the environment asks for."""
     config = load_config()
     environment = job_environment()
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
@@ -46,8 +56,6 @@ def work(request: BacktestRequest, config: Config) -> int:
     from service.store.price_store import PriceStore
     from service.store.run_store import RunStore
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
     engine = connect(config)
     software = Software(config.code_revision, config.image)
     return Worker(RunStore(engine, config.lease_seconds), PriceStore(engine), software).work(request)

@@ -27,7 +27,7 @@ step() {
     stop "the step \"$name\" failed; what it printed stands above"
 }
 
-exists() { kind get clusters 2>/dev/null | grep -qx "$CLUSTER"; }
+exists() { kind get clusters 2>/dev/null | grep -x "$CLUSTER" >/dev/null; }
 
 preflight() {
     for tool in docker kind kubectl helm; do

@@ -23,7 +23,7 @@ from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import parse_request
 from service.contract.status import Reason, Status
-from service.decisions import FORGET, WAIT, Decision, decide
+from service.decisions import CANCEL, FORGET, STUCK_SECONDS, WAIT, Decision, decide
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
 from service.launchers.local_process import LocalProcess
 from service.store.lease_store import CONTROLLER, LeaseStore
@@ -33,7 +33,7 @@ from service.vitals import ACTIVE, FAILURES, LAUNCHES, Vitals
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 8
+LEASE_SECONDS, REMOTE_LEASE_SECONDS = 8, 20  # one pass over a slow cluster takes longer
 LAUNCHES_A_PASS = 5
 CHECK_SECONDS = 10.0
 
@@ -44,38 +44,45 @@ class Controller:
     def __init__(self, store: RunStore, launcher: Launcher, max_active: int, timeout_seconds: float) -> None:
         self._store, self._launcher, self._max_active = store, launcher, max_active
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
+        self._unmarked: dict[tuple[str, int], Decision] = {}  # carried out on the jobs, not in the rows yet
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
-        if self._launcher.independent and not self._store.active() and not self._store.queued(1):
+        expected = [run.run_id for run in self._store.active()]
+        if self._launcher.independent and not expected and not self._store.queued(1):
             return  # a cluster is not asked about nothing
-        jobs = self._launcher.jobs()  # before the rows: a job that ended has written its row by now
+        jobs = self._launcher.jobs(expected)  # before the rows: a job that ended has written its row by now
         active = {run.run_id: run for run in self._store.active()}
         now = self._store.now()
         for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
             with run_context(run_id):
                 try:
-                    self._reconcile(run_id, active.get(run_id), jobs, now)
+                    self._reconcile(run_id, active.get(run_id), jobs.get(run_id), now)
                 except LauncherAway:
                     raise
                 except Exception:  # one bad row stops nobody else
                     logger.exception("The run could not be reconciled")
         self._dispatch(jobs)
 
-    def _reconcile(self, run_id: str, run: Run | None, jobs: Mapping[str, JobState], now: datetime) -> None:
-        job = jobs.get(run_id)
+    def _reconcile(self, run_id: str, run: Run | None, job: JobState | None, now: datetime) -> None:
+        if job is not None and _stuck(job):
+            self._launcher.remove(run_id, force=True)
         if run is not None and job is not None and job.launch != run.launches:
             self._launcher.remove(run_id)  # another controller has launched the run since
             job = None
-        decision = decide(run, job, now, self._timeout)
+        decision = self._unmarked.pop((run_id, run.launches if run else 0), None)
+        decision = decision or decide(run, job, now, self._timeout)
         if decision is WAIT and run is not None and run.status == Status.PENDING:
             self._note(run, job.problem if job else None)
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
             return
+        if run is not None and decision is not CANCEL:
+            self._unmarked[run_id, run.launches] = decision  # should the database be away in a moment
         if job is None or not self._left_to_look_at(job, decision):
             self._launcher.remove(run_id)  # kill before you mark
         if run is not None:
             self._mark(run, decision, job)
+            self._unmarked.pop((run_id, run.launches), None)
 
     def _note(self, run: Run, problem: Problem | None) -> None:
         """What keeps the job from starting stands at the run before its time is up."""
@@ -101,14 +108,21 @@ class Controller:
 
     def _dispatch(self, jobs: Mapping[str, JobState]) -> None:
         """First in, first out; a run whose last job was still there a moment ago waits for the next pass."""
-        busy = {run_id for run_id, job in jobs.items() if job.alive or job.leaving}
+        busy = {run_id for run_id, job in jobs.items() if (job.alive or job.leaving is not None) and not _stuck(job)}
         room = min(self._max_active - len(busy | {run.run_id for run in self._store.active()}), LAUNCHES_A_PASS)
         if room <= 0:
             return
-        for run in [run for run in self._store.queued(room + len(jobs)) if run.run_id not in jobs][:room]:
+        for run in [run for run in self._store.queued(room + len(jobs)) if not self._leaves(run.run_id, jobs)][:room]:
             with run_context(run.run_id):
                 if self._store.mark_launched(run.run_id) and not self._launch(replace(run, launches=run.launches + 1)):
                     return
+
+    def _leaves(self, run_id: str, jobs: Mapping[str, JobState]) -> bool:
+        """Whether a job of the queued run is still there; it is told to go if nobody has."""
+        job = jobs.get(run_id)
+        if job is not None and job.leaving is None:
+            self._launcher.remove(run_id)
+        return job is not None
 
     def _launch(self, run: Run) -> bool:
         """False when nothing can be launched for now."""
@@ -136,6 +150,11 @@ class Controller:
                 self._store.requeue(run, spent=0)
 
 
+def _stuck(job: JobState) -> bool:
+    """Its slot is given away and its pods are forgotten: a node that is dead says nothing more."""
+    return job.leaving is not None and job.leaving > STUCK_SECONDS
+
+
 def main(config: Config) -> None:
     """Steps until SIGTERM or SIGINT, as the one active controller of its database."""
     engine = open_database(config)
@@ -143,7 +162,8 @@ def main(config: Config) -> None:
     store = RunStore(engine, config.lease_seconds)
     controller = Controller(store, launcher, config.max_active_runs, config.run_timeout_seconds)
     leases, holder = LeaseStore(engine), f"{platform.node()}:{os.getpid()}"
-    lease_seconds = max(LEASE_SECONDS, ceil(3 * config.controller_poll_seconds))
+    least = REMOTE_LEASE_SECONDS if launcher.independent else LEASE_SECONDS
+    lease_seconds = max(least, ceil(3 * config.controller_poll_seconds))
     installed_rules(True)  # a plug-in that is not fit is named in this log too
     _on_signals(stop)
     if config.controller_port:
@@ -158,7 +178,7 @@ def main(config: Config) -> None:
             if active:
                 controller.step()
             vitals.problem = checked.problem()
-        except (DBAPIError, LauncherAway) as error:
+        except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
             vitals.problem = _away(error)
             stop.wait(1)
     controller.stop()
@@ -190,12 +210,13 @@ class Check:
         return self._problem
 
 
-def _away(error: DBAPIError | LauncherAway) -> str:
+def _away(error: Exception) -> str:
     if isinstance(error, LauncherAway):
         logger.warning("Nothing is known about the jobs: %s", error)
         return str(error)
-    logger.error("The database is away", exc_info=error)
-    return "The database is away."
+    away = isinstance(error, DBAPIError)
+    logger.error("The database is away" if away else "The pass failed", exc_info=error)
+    return "The database is away." if away else "The last pass failed; its trace is in the log."
 
 
 def _on_signals(stop: threading.Event) -> None:

@@ -10,6 +10,7 @@ from service.launchers.launcher import JobState
 from service.store.run_store import Run
 
 MAX_LAUNCHES = 3
+STUCK_SECONDS = 120  # a job that was told to end and is not gone: its node may be dead
 ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and nobody claimed
 SECOND_POD_SECONDS = 60  # a lease that ran out while the job lives: its second pod is about to claim the run
 BUDGETS = {
@@ -56,7 +57,7 @@ def _without_job(run: Run, now: datetime, independent: bool) -> Decision:
     """Launched by a controller that is gone; a worker may still be at it, unless its job would have been listed."""
     waited = now - (run.launched_at or now)
     late = waited.total_seconds() > ORPHAN_SECONDS
-    if independent and late and run.attempt > 0:
+    if independent and late and run.claimed_by is not None:  # by a worker of this launch
         return Decision("fail", Reason.JOB_LOST, "The run's Job was deleted before it had ended.")
     if run.status == Status.RUNNING:
         silent = run.lease_until is None or run.lease_until < now
@@ -65,7 +66,7 @@ def _without_job(run: Run, now: datetime, independent: bool) -> Decision:
 
 
 def _with_living_job(run: Run, job: JobState, now: datetime, independent: bool) -> Decision:
-    if job.leaving:
+    if job.leaving is not None:
         return WAIT
     if job.problem is not None and job.problem.seconds >= BUDGETS[job.problem.reason]:
         action = "requeue" if job.problem.reason == Reason.QUOTA_EXCEEDED else "fail"

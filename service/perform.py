@@ -18,7 +18,7 @@ from rules.plugins import rules_digest
 from service.contract.errors import InvalidRequest, UserError
 from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
-from service.contract.status import ExitCode, Reason
+from service.contract.status import ExitCode, Reason, Status
 from service.engine_adapter import Performed, run_backtest
 from service.figures import draw_figure
 from service.price_series import PriceSeries
@@ -91,7 +91,7 @@ class Worker:
             if attempt is not None:
                 return attempt
             run = self.run_store.get(run_id)
-            if run is None or run.status.final:
+            if run is None or run.status.final or run.status == Status.CANCELLING:
                 logger.info("Nothing to do: the run is %s", "not recorded" if run is None else run.status)
                 return None
             if not waited:

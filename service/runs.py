@@ -22,6 +22,15 @@ from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.price_store import PriceStore, Ticker
 from service.store.run_store import Run, RunStore, StoredResult
 
+BY_COMMAND = (
+    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers {ticker}'
+    " (Yahoo Finance) or {command} import --ticker {ticker} - < {ticker}.csv."
+)
+BY_CHART = (
+    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} import --ticker {ticker} -'
+    " < {ticker}.csv, or by the chart's value prices.tickers (Yahoo Finance)."
+)
+
 
 def rule_of(rule_id: str, params: Mapping[str, Any], *, validated: bool) -> BaseRule:
     """The rule a request names, plug-ins looked up only when it is none of ours; raises InvalidRequest."""
@@ -46,6 +55,7 @@ class Runs:
     max_pending: int = 1000
     leases: LeaseStore | None = None  # to say when no controller is there to start the runs
     prices_command: str = "python scripts/data_loader.py"
+    in_cluster: bool = False  # where pods do not reach Yahoo Finance but for the chart's CronJob
 
     def submit(self, document: object) -> tuple[Run, bool]:
         """Records the run that `document` (contract request v1) asks for; the row and whether it is new.
@@ -90,10 +100,7 @@ class Runs:
             if not near:
                 template = "There are no prices yet; add some with {command} import --ticker {ticker} - < {ticker}.csv."
                 raise InvalidRequest(template, ticker=name, command=self.prices_command)
-            template = (
-                'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers {ticker}'
-                " (Yahoo Finance) or {command} import --ticker {ticker} - < {ticker}.csv."
-            )
+            template = BY_CHART if self.in_cluster else BY_COMMAND
             raise InvalidRequest(template, ticker=name, near=", ".join(near), command=self.prices_command)
         return ticker
 

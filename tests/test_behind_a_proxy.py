@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
+from service.contract.errors import InvalidRequest
 from service.runs import Runs
 from service.store.migrate import schema_is_current
 from service.web.factory import create_app, put_behind
@@ -106,3 +108,19 @@ def test_a_waiting_run_says_what_it_waits_for(client: FlaskClient, runs: Runs) -
     page = client.get(address, headers=BROWSER).text
     assert "<strong>QuotaExceeded</strong>: exceeded quota: small, used: pods=2" in page
     assert "starts when there is room" in page
+
+
+def test_made_up_methods_fill_no_memory(client: FlaskClient) -> None:
+    for number in range(20):
+        client.open("/", method=f"X{number}")
+    assert client.get("/metrics").text.count("_http_request_seconds_count") == 1
+
+
+def test_in_a_cluster_an_unknown_ticker_is_not_sent_to_where_no_pod_can_reach(runs: Runs) -> None:
+    inside = replace(runs, prices_command="kubectl exec -i deploy/bt-web -- python x.py", in_cluster=True)
+    with pytest.raises(InvalidRequest) as caught:
+        inside.submit({**REQUEST, "ticker": "ZZZZ"})
+    message = str(caught.value)
+    assert "kubectl exec -i deploy/bt-web -- python x.py import --ticker ZZZZ - < ZZZZ.csv" in message
+    assert "prices.tickers" in message
+    assert "--tickers" not in message

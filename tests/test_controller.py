@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -107,10 +107,10 @@ class ByHand(Launcher):
         self.launched.append(request.run_id)
         self.states[request.run_id] = JobState(alive=True, launch=number)
 
-    def jobs(self) -> Mapping[str, JobState]:
+    def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
         return dict(self.states)
 
-    def remove(self, run_id: str) -> None:
+    def remove(self, run_id: str, force: bool = False) -> None:
         self.removed.append(run_id)
         self.states.pop(run_id, None)
 
@@ -195,7 +195,7 @@ def test_a_silent_worker_is_killed_before_the_run_is_marked(
     with engine.begin() as connection:
         connection.execute(update(runs_table).values(lease_until=utc_in(-1)))
     controller.step()
-    assert launcher.removed == [run_id]
+    assert set(launcher.removed) == {run_id}
     controller.step()
     assert launcher.launched == [run_id] * 2
 
@@ -237,17 +237,19 @@ class OnACluster(ByHand):
 
     def __init__(self) -> None:
         super().__init__()
-        self.delay: LaunchDelayed | None = None
+        self.delay: LaunchDelayed | LauncherAway | None = None
+        self.forced: list[str] = []
 
     def launch(self, request: BacktestRequest, number: int) -> None:
         if self.delay:
             raise self.delay
         super().launch(request, number)
 
-    def remove(self, run_id: str) -> None:
+    def remove(self, run_id: str, force: bool = False) -> None:
         self.removed.append(run_id)
+        self.forced += [run_id] if force else []
         if run_id in self.states:
-            self.states[run_id] = replace(self.states[run_id], leaving=True)
+            self.states[run_id] = replace(self.states[run_id], leaving=self.states[run_id].leaving or 1.0)
 
 
 @pytest.fixture
@@ -355,10 +357,89 @@ def test_what_keeps_a_job_from_starting_stands_at_the_run(runs: Runs, cluster: O
     assert runs.run(run_id).reason is None, "it runs"
 
 
+def test_a_launch_whose_answer_was_lost_is_taken_up_by_what_is_there(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
+    (run_id,) = submit(runs)
+    cluster.delay = LauncherAway("timed out")
+    with pytest.raises(LauncherAway):
+        remote.step()
+    assert runs.run(run_id).launched_at is not None, "there may be a job"
+    cluster.states[run_id] = JobState(alive=True, launch=1)
+    cluster.delay = None
+    remote.step()
+    runs.run_store.claim(run_id, "w")
+    remote.step()
+    assert cluster.removed == []
+    assert runs.run(run_id).status == Status.RUNNING
+
+
+def test_a_dead_node_gives_its_slots_back(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+    ids = submit(runs, 4)
+    remote.step()
+    for run_id in ids[:2]:
+        runs.cancel(run_id)
+    remote.step()
+    assert cluster.launched == ids[:2], "they may still be at work"
+    for run_id in ids[:2]:
+        cluster.states[run_id] = replace(cluster.states[run_id], leaving=121.0)
+    remote._max_active = 4
+    remote.step()
+    assert set(cluster.forced) == set(ids[:2])
+    assert cluster.launched == ids
+
+
+def test_a_job_in_the_way_of_a_queued_run_is_told_to_go(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+    (run_id,) = submit(runs)
+    cluster.states[run_id] = JobState(alive=True, launch=7)
+    remote.step()
+    assert (cluster.removed, cluster.launched) == ([run_id], [])
+    del cluster.states[run_id]
+    remote.step()
+    assert cluster.launched == [run_id]
+
+
+def test_a_verdict_outlives_a_database_that_is_away(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job is gone by then, which would look as if somebody had deleted it."""
+    (run_id,) = submit(runs)
+    remote.step()
+    runs.run_store.claim(run_id, "w")
+    cluster.states[run_id] = ended(137)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.run_store, "requeue", lambda *given, **more: 1 / 0)
+        remote.step()
+    del cluster.states[run_id]
+    remote.step()
+    remote.step()
+    assert cluster.launched == [run_id] * 2
+    assert remote._unmarked == {}
+
+
+def test_a_pass_that_fails_is_not_the_last(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = iter([False, False, False, True])
+    monkeypatch.setattr(module.threading, "Event", lambda: type("Stop", (), {"wait": lambda self, s: next(rounds)})())
+    monkeypatch.setattr(module, "_on_signals", lambda stop: None)
+    steps: list[bool] = []
+
+    def step(self: Controller) -> None:
+        steps.append(True)
+        if len(steps) == 1:
+            raise KeyError("status")
+
+    monkeypatch.setattr(Controller, "step", step)
+    main(config_of(engine))
+    assert "The pass failed" in caplog.text
+    assert len(steps) == 2
+
+
 def test_an_idle_controller_asks_the_cluster_nothing(
     runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "jobs", lambda: pytest.fail("asked"))
+    monkeypatch.setattr(cluster, "jobs", lambda expected: pytest.fail("asked"))
     remote.step()
 
 
@@ -368,7 +449,7 @@ def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(
     (run_id,) = submit(runs)
     remote.step()
 
-    def away() -> Mapping[str, JobState]:
+    def away(expected: Collection[str]) -> Mapping[str, JobState]:
         raise LauncherAway("the API is away")
 
     monkeypatch.setattr(cluster, "jobs", away)

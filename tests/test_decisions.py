@@ -14,7 +14,7 @@ from service.launchers.launcher import JobState, Problem
 from service.store.run_store import Run
 from tests.test_controller import ALIVE, NOW, OLD, PENDING, ROW, TIMEOUT, ended
 
-GIVEN_BACK = replace(PENDING, attempt=1)
+GIVEN_BACK = replace(PENDING, attempt=1, claimed_by="w")
 CANCELLING = replace(ROW, status=Status.CANCELLING)
 LATE = {"launched_at": NOW - timedelta(seconds=31)}
 
@@ -35,11 +35,12 @@ def silent(seconds: int) -> Run:
         (silent(61), ALIVE, REQUEUE),
         (replace(silent(61), launches=3), ALIVE, Reason.WORKER_LOST),
         (GIVEN_BACK, ALIVE, WAIT),  # drained: the Job makes another pod
-        (ROW, JobState(alive=True, leaving=True), WAIT),
+        (ROW, JobState(alive=True, leaving=5.0), WAIT),
         (ROW, None, WAIT),  # created a moment ago by the controller before this one
         (replace(ROW, **LATE), None, Reason.JOB_LOST),
         (replace(GIVEN_BACK, **LATE), None, Reason.JOB_LOST),
         (replace(PENDING, **LATE), None, REQUEUE),  # the launch itself was lost
+        (replace(PENDING, attempt=2, **LATE), None, REQUEUE),  # and it had been tried before
         (replace(ROW, launched_at=None), None, WAIT),  # claimed by a pod that was told to end
         (ROW, JobState(alive=False, exit_code=137), REQUEUE),
         (ROW, JobState(alive=False, exit_code=137, retried=True), Reason.OUT_OF_MEMORY),

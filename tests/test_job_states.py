@@ -110,6 +110,26 @@ def test_no_node_takes_it() -> None:
     assert (problem.reason, problem.seconds) == (Reason.UNSCHEDULABLE, 60)
 
 
+def happened(reason: str, message: str, last: str = "2026-01-01T12:09:00Z") -> dict[str, Any]:
+    return {"reason": reason, "involvedObject": {"uid": "u1"}, "message": message, "lastTimestamp": last}
+
+
+def test_what_was_said_long_ago_says_nothing() -> None:
+    """Its pod was drained a moment ago, and the next one is about to be made."""
+    old = happened("FailedCreate", "Error creating: exceeded quota: small", last="2026-01-01T11:59:00Z")
+    assert state(job(), events=[old]).problem is None
+
+
+def test_a_secret_that_is_missing() -> None:
+    said = happened("FailedMount", 'MountVolume.SetUp failed for volume "database" : secret "x" not found')
+    creating = {**waiting("ContainerCreating")}
+    creating["metadata"] = {**creating["metadata"], "uid": "u1"}
+    problem = state(job(), creating, events=[said]).problem
+    assert problem is not None
+    assert (problem.reason, problem.message, problem.seconds) == (Reason.CONFIG_ERROR, said["message"], 600)
+    assert state(job(), creating).problem is None, "it is on its way"
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -119,9 +139,10 @@ def test_no_node_takes_it() -> None:
     ],
 )  # fmt: skip
 def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
-    event = {"involvedObject": {"uid": "u1"}, "message": f"Error creating: {message}"}
-    other = {"involvedObject": {"uid": "u2"}, "message": "Error creating: not ours"}
-    problem = state(job(), events=[event, other]).problem
+    event = happened("FailedCreate", f"Error creating: {message}")
+    older = happened("FailedCreate", "Error creating: something else", last="2026-01-01T12:08:00Z")
+    other = {**happened("FailedCreate", "Error creating: not ours"), "involvedObject": {"uid": "u2"}}
+    problem = state(job(), events=[event, older, other]).problem
     assert problem is not None
     assert (problem.reason, problem.message, problem.seconds) == (reason, message, 600)
 
@@ -136,4 +157,5 @@ def test_deadlines_of_the_job_and_of_a_pod() -> None:
 
 
 def test_a_job_that_is_being_deleted_is_leaving() -> None:
-    assert state(job(deletionTimestamp=CREATED), over(0)).leaving
+    assert state(job(deletionTimestamp=CREATED), over(0)).leaving == 600
+    assert state(job(), over(0)).leaving is None

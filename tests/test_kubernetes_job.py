@@ -11,9 +11,9 @@ import yaml
 
 from service.contract.request import BacktestRequest, request_from_text
 from service.contract.status import Reason
-from service.launchers.kubernetes_api import Away, Object, Refused
+from service.launchers.kubernetes_api import Away, Busy, Object, Refused
 from service.launchers.kubernetes_job import InvalidTemplate, KubernetesJobs, filled_in, template_of
-from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed
+from service.launchers.launcher import JobState, LaunchDelayed, LauncherAway, LaunchFailed
 from tests.conftest import RUN_ID
 
 REQUEST = BacktestRequest(RUN_ID, "^GSPC", "ALL(RSI,MA_CROSS)", date(2020, 1, 1), date(2021, 1, 1), {"period": 7})
@@ -46,6 +46,9 @@ class Cluster:
         self.refuse: Exception | None = None
         self.template = config_map()
         self.deleted: list[str] = []
+        self.completed: list[str] = []
+        self.made: list[Object] = []
+        self.asked: list[str] = []
 
     def create_job(self, job: Object, dry_run: bool = False) -> None:
         if self.refuse:
@@ -57,18 +60,25 @@ class Cluster:
             self.created[name] = copy.deepcopy(job)
 
     def job(self, name: str) -> Object:
+        if name not in self.created:
+            raise Refused(404, f'jobs.batch "{name}" not found')
         return self.created[name]
 
-    def jobs(self, labels: dict[str, str]) -> list[Object]:
-        return [job for job in self.created.values() if labels.items() <= job["metadata"]["labels"].items()]
-
-    def pods(self, labels: dict[str, str]) -> list[Object]:
-        return []
-
-    def failed_creations(self) -> list[Object]:
+    def unfinished_jobs(self, labels: dict[str, str]) -> list[Object]:
         if self.refuse:
             raise self.refuse
+        ours = [job for job in self.created.values() if labels.items() <= job["metadata"]["labels"].items()]
+        return [job for job in ours if job["metadata"]["name"] not in self.completed]
+
+    def unfinished_pods(self, labels: dict[str, str]) -> list[Object]:
+        return [pod for pod in self.made if labels.items() <= pod["metadata"]["labels"].items()]
+
+    def warnings(self, reason: str) -> list[Object]:
+        self.asked.append(reason)
         return []
+
+    def delete_pod(self, name: str) -> None:
+        self.deleted.append(name)
 
     def delete_job(self, name: str) -> None:
         self.deleted.append(name)
@@ -129,6 +139,8 @@ def broken(path: str, value: Any) -> Object:
         (broken("metadata.labels", {}), "labels missing"),
         (broken("spec.template.spec.containers", [{"name": "main"}]), 'no container "worker", only main'),
         (broken("spec.template", {}), "is no Job"),
+        (broken("metadata.name", None), "cannot be filled in"),
+        (broken("spec.template.spec.containers", [{"name": "worker", "env": [{}]}]), "cannot be filled in"),
     ],
 )
 def test_a_broken_template_is_named(job: object, message: str, launcher: KubernetesJobs, cluster: Cluster) -> None:
@@ -178,7 +190,7 @@ def test_a_job_that_is_not_ours_is_left_alone(launcher: KubernetesJobs, cluster:
         (Refused(403, 'jobs.batch "x" is forbidden: exceeded quota: q'), LaunchDelayed, Reason.QUOTA_EXCEEDED),
         (Refused(403, 'jobs.batch is forbidden: User "u" cannot create'), LaunchFailed, Reason.ADMISSION_DENIED),
         (Refused(422, "Job is invalid: spec.template"), LaunchFailed, Reason.ADMISSION_DENIED),
-        (Away("timed out"), LaunchDelayed, None),
+        (Busy("too many requests"), LaunchDelayed, None),
     ],
 )
 def test_what_a_refusal_means(
@@ -206,3 +218,50 @@ def test_the_check_leaves_no_job(launcher: KubernetesJobs, cluster: Cluster) -> 
     assert launcher.check() == 'Jobs cannot be created: User "u" cannot create resource "jobs"'
     cluster.template = Refused(404, "not found")  # type: ignore[assignment]
     assert "ConfigMap bt-worker-job with the worker's Job is missing" in launcher.check()
+
+
+def test_after_a_reply_that_was_lost_the_job_may_be_there(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    """So the run stays launched: what the cluster lists next decides."""
+    cluster.refuse = Away("timed out")
+    with pytest.raises(LauncherAway):
+        launcher.launch(REQUEST, 1)
+
+
+def test_completed_jobs_are_left_out_of_the_list_and_found_by_name(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    cluster.completed.append(f"bt-{RUN_ID}")
+    cluster.created[f"bt-{RUN_ID}"]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    assert launcher.jobs() == {}
+    assert launcher.jobs([RUN_ID, "11111111-1111-4111-8111-222222222222"]) == {RUN_ID: JobState(False, 0)}
+
+
+def test_a_job_that_will_not_go_loses_its_pods(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    labels = cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]
+    cluster.made = [{"metadata": {"name": "theirs", "labels": LABELS}}, {"metadata": {"name": "pod", "labels": labels}}]
+    launcher.remove(RUN_ID)
+    assert cluster.deleted == [f"bt-{RUN_ID}"]
+    launcher.remove(RUN_ID, force=True)
+    assert cluster.deleted == [f"bt-{RUN_ID}", f"bt-{RUN_ID}", "pod"]
+
+
+def test_events_are_asked_for_only_where_something_is_missing(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    launcher.jobs()
+    assert cluster.asked == ["FailedCreate"]
+    labels = cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]
+    waiting = {"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    cluster.made = [{"metadata": {"name": "pod", "labels": labels}, "status": {"containerStatuses": [waiting]}}]
+    launcher.jobs()
+    assert cluster.asked == ["FailedCreate", "FailedMount"]
+    cluster.made[0]["status"] = {}
+    launcher.jobs()
+    assert cluster.asked == ["FailedCreate", "FailedMount"]
+
+
+def test_a_template_made_anew_owns_the_next_job(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.check()
+    cluster.template["metadata"]["uid"] = "another"
+    launcher.launch(REQUEST, 1)
+    (owner,) = cluster.created[f"bt-{RUN_ID}"]["metadata"]["ownerReferences"]
+    assert owner["uid"] == "another"

@@ -122,7 +122,7 @@ def test_release_gives_the_run_back(store: RunStore) -> None:
     assert store.release(RUN_ID, 1)
     assert store.queued(9) == [], "its job still has it"
     (run,) = store.active()
-    assert (run.status, run.attempt, run.launches, run.claimed_by) == (Status.PENDING, 1, 1, None)
+    assert (run.status, run.attempt, run.launches, run.claimed_by) == (Status.PENDING, 1, 1, "a")
     assert store.claim(RUN_ID, "b") == 2
 
 
@@ -256,6 +256,47 @@ def test_a_migration_that_was_killed_goes_on(engine: Engine) -> None:
     migration.check(engine)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT * FROM backtest_results")).all() == []
+
+
+@pytest.mark.parametrize("left", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
+def test_a_migration_killed_at_its_very_end_goes_on_too(engine: Engine, left: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(left))
+    migration.migrate(engine)
+    migration.check(engine)
+
+
+def test_going_back_to_an_earlier_release_works(engine: Engine) -> None:
+    """Later ones only add to the schema."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert migration.schema_is_current(engine)
+    migration.migrate(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+
+
+def test_a_message_of_any_length_is_kept_in_part(store: RunStore) -> None:
+    add(store)
+    store.mark_launched(RUN_ID)
+    (run,) = store.active()
+    assert store.fail(run, "AdmissionDenied", "x" * 100_000)
+    kept = store.get(RUN_ID)
+    assert kept is not None
+    assert kept.message == "x" * 3997 + "..."
+
+
+def test_a_note_comes_too_late_for_a_run_that_was_claimed(store: RunStore) -> None:
+    add(store)
+    store.mark_launched(RUN_ID)
+    (seen,) = store.active()
+    assert store.note(seen, "Unschedulable", "No node.")
+    assert store.claim(RUN_ID, "w") == 1
+    assert not store.note(seen, "Unschedulable", "No node.")
+    assert store.finish(RUN_ID, 1, STORED, HEADLINE)
+    run = store.get(RUN_ID)
+    assert run is not None
+    assert (run.status, run.reason, run.message) == (Status.COMPLETED, None, None)
 
 
 def test_a_database_that_does_not_answer_in_time_is_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ WAITING = {
     "CreateContainerConfigError": Reason.CONFIG_ERROR,
     "CreateContainerError": Reason.CONFIG_ERROR,
 }
+STALE_SECONDS = 600
 AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")  # no waiting mends them
 
 
@@ -30,12 +31,12 @@ def state_of(job: Object, pods: Sequence[Object], events: Sequence[Object], now:
     pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
     problem = _timeout(ended, pods)
     if ended is None and problem is None:
-        problem = _problem(pods[-1], now) if pods else _childless(job, events, now)
+        problem = _problem(pods[-1], events, now) if pods else _childless(job, events, now)
     return JobState(
         alive=ended is None,
         exit_code=0 if ended and ended["type"] == "Complete" else _exit_code(pods),
         launch=launch,
-        leaving="deletionTimestamp" in job["metadata"],
+        leaving=_since(job["metadata"]["deletionTimestamp"], now) if "deletionTimestamp" in job["metadata"] else None,
         retried=job.get("status", {}).get("failed", 0) > 1,
         problem=problem,
     )
@@ -48,34 +49,41 @@ def _ended(job: Object) -> Object | None:
 
 def _timeout(ended: Object | None, pods: Sequence[Object]) -> Problem | None:
     """A deadline of the Job, or of a pod, which alone would be tried again."""
-    late = any(pod["status"].get("reason") == "DeadlineExceeded" for pod in pods)
+    late = any(pod.get("status", {}).get("reason") == "DeadlineExceeded" for pod in pods)
     if late or (ended is not None and ended.get("reason") == "DeadlineExceeded"):
         return Problem(Reason.TIMEOUT, "The worker's deadline passed.", math.inf)
     return None
 
 
-def _problem(pod: Object, now: datetime) -> Problem | None:
-    status = pod["status"]
+def waits_for_volumes(pod: Object) -> bool:
+    """Scheduled, and no container of it has started."""
+    waiting = [container.get("state", {}).get("waiting") or {} for container in _containers(pod)]
+    return any(it.get("reason") in ("ContainerCreating", "PodInitializing") for it in waiting)
+
+
+def _problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | None:
+    status = pod.get("status", {})
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             message = f"No node takes the worker: {condition.get('message', '')}"
             return Problem(Reason.UNSCHEDULABLE, message, _since(condition.get("lastTransitionTime"), now))
-    for container in _containers(status):
+    for container in _containers(pod):
         waiting = container.get("state", {}).get("waiting") or {}
         reason = WAITING.get(waiting.get("reason", ""))
         if reason is not None:
             seconds = math.inf if waiting["reason"] in AT_ONCE else _since(status.get("startTime"), now)
-            message = f"{container['image']}: {waiting['reason']}: {waiting.get('message', '')}"
+            message = f"{container.get('image')}: {waiting['reason']}: {waiting.get('message', '')}"
             return Problem(reason, message, seconds)
-    return None
+    said = _said(pod, events, now, "FailedMount") if waits_for_volumes(pod) else None
+    return None if said is None else Problem(Reason.CONFIG_ERROR, said, _since(status.get("startTime"), now))
 
 
 def _childless(job: Object, events: Sequence[Object], now: datetime) -> Problem | None:
     """The newest word on why the Job has no pod."""
-    said = [str(it.get("message")) for it in events if it["involvedObject"].get("uid") == job["metadata"]["uid"]]
-    if not said:
+    said = _said(job, events, now, "FailedCreate")
+    if said is None:
         return None
-    message = said[-1].removeprefix("Error creating: ")
+    message = said.removeprefix("Error creating: ")
     if "exceeded quota" in message:
         reason = Reason.QUOTA_EXCEEDED
     else:
@@ -83,17 +91,31 @@ def _childless(job: Object, events: Sequence[Object], now: datetime) -> Problem 
     return Problem(reason, message, _since(job["metadata"]["creationTimestamp"], now))
 
 
+def _said(about: Object, events: Sequence[Object], now: datetime, reason: str) -> str | None:
+    """The newest event of that reason, unless it is so old that it may be about something mended since."""
+    uid = about["metadata"].get("uid")
+    found = [it for it in events if it.get("reason") == reason and it["involvedObject"].get("uid") == uid]
+    newest = max(found, key=_moment, default=None)
+    stale = newest is None or _since(_moment(newest) or None, now) > STALE_SECONDS
+    return None if stale or newest is None else str(newest.get("message"))
+
+
+def _moment(event: Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
 def _exit_code(pods: Sequence[Object]) -> int | None:
     """Of the worker that ended last; the kernel's kill for want of memory counts as 137."""
     for pod in reversed(pods):
-        for container in _containers(pod["status"]):
+        for container in _containers(pod):
             ended = container.get("state", {}).get("terminated")
             if ended and container["name"] == "worker":
                 return OUT_OF_MEMORY if ended.get("reason") == "OOMKilled" else int(ended["exitCode"])
     return None
 
 
-def _containers(status: Object) -> Sequence[Object]:
+def _containers(pod: Object) -> Sequence[Object]:
+    status = pod.get("status", {})
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 

@@ -26,7 +26,11 @@ class Refused(Exception):
 
 
 class Away(Exception):
-    """The API server does not answer, or not now."""
+    """The API server does not answer: what was asked may have happened or not."""
+
+
+class Busy(Away):
+    """The API server does nothing for now, and says so."""
 
 
 class Namespace:
@@ -55,34 +59,43 @@ class Namespace:
 
     def delete_job(self, name: str) -> None:
         """With its pods; nothing happens when there is none."""
-        try:
-            self._call("DELETE", self._path("batch/v1", f"jobs/{name}"), {}, DELETE)
-        except Refused as error:
-            if error.status != 404:
-                raise
+        self._delete(self._path("batch/v1", f"jobs/{name}"), DELETE)
 
     def config_map(self, name: str) -> Object:
         """Raises Refused or Away."""
         config_map: Object = self._call("GET", self._path("v1", f"configmaps/{name}"))
         return config_map
 
-    def jobs(self, labels: Mapping[str, str]) -> list[Object]:
-        """Those with all of the labels."""
-        return self._list(self._path("batch/v1", "jobs"), {"labelSelector": _selector(labels)})
+    def delete_pod(self, name: str) -> None:
+        """At once, without a word from its node; nothing happens when there is none."""
+        self._delete(self._path("v1", f"pods/{name}"), {**DELETE, "gracePeriodSeconds": 0})
 
-    def pods(self, labels: Mapping[str, str]) -> list[Object]:
-        """Those with all of the labels."""
-        return self._list(self._path("v1", "pods"), {"labelSelector": _selector(labels)})
+    def unfinished_jobs(self, labels: Mapping[str, str]) -> list[Object]:
+        """Those with all of the labels that did not complete: the ones that did are kept for an hour, and many."""
+        query = {"labelSelector": _selector(labels), "fieldSelector": "status.successful=0"}
+        return self._list(self._path("batch/v1", "jobs"), query)
 
-    def failed_creations(self) -> list[Object]:
-        """Events that say why a Job has no pod."""
-        return self._list(self._path("v1", "events"), {"fieldSelector": "reason=FailedCreate,involvedObject.kind=Job"})
+    def unfinished_pods(self, labels: Mapping[str, str]) -> list[Object]:
+        """Those with all of the labels that did not succeed."""
+        query = {"labelSelector": _selector(labels), "fieldSelector": "status.phase!=Succeeded"}
+        return self._list(self._path("v1", "pods"), query)
+
+    def warnings(self, reason: str) -> list[Object]:
+        """Events that say why something is not there: FailedCreate of a Job's pods, FailedMount of a pod's volumes."""
+        return self._list(self._path("v1", "events"), {"fieldSelector": f"reason={reason}"})
+
+    def _delete(self, path: str, how: Object) -> None:
+        try:
+            self._call("DELETE", path, {}, how)
+        except Refused as error:
+            if error.status != 404:
+                raise
 
     def _path(self, group: str, rest: str) -> str:
         return f"/{'api' if group == 'v1' else 'apis'}/{group}/namespaces/{self.name}/{rest}"
 
     def _list(self, path: str, query: Mapping[str, str]) -> list[Object]:
-        items: list[Object] = self._call("GET", path, query)["items"]
+        items: list[Object] = self._call("GET", path, query).get("items") or []
         return items
 
     def _call(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None) -> Any:
@@ -96,8 +109,10 @@ class Namespace:
             content = json.loads(answer.read())  # type: ignore[no-untyped-call]
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError, ValueError) as error:
             raise Away(f"the Kubernetes API does not answer: {error}") from error
-        if answer.status == 429 or answer.status >= 500:
-            raise Away(f"the Kubernetes API is busy: {content.get('message', answer.status)}")
+        if answer.status in (429, 503):
+            raise Busy(f"the Kubernetes API is busy: {content.get('message', answer.status)}")
+        if answer.status >= 500:
+            raise Away(f"the Kubernetes API failed: {content.get('message', answer.status)}")
         if answer.status >= 400:
             raise Refused(answer.status, str(content.get("message", answer.reason)))
         return content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -12,8 +12,8 @@ import yaml
 
 from service.contract.request import BacktestRequest, text_from_request
 from service.contract.status import Reason
-from service.launchers.job_states import state_of
-from service.launchers.kubernetes_api import Away, Namespace, Object, Refused
+from service.launchers.job_states import state_of, waits_for_volumes
+from service.launchers.kubernetes_api import Away, Busy, Namespace, Object, Refused
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
 
 TEMPLATE_KEY = "job.yaml"
@@ -39,12 +39,15 @@ class KubernetesJobs(Launcher):
 
     def launch(self, request: BacktestRequest, number: int) -> None:
         try:
+            self._template = None  # an owner that was made anew has another uid
             job = filled_in(self._loaded(), request, number)
             self._namespace.create_job(job)
         except InvalidTemplate as error:
             raise LaunchFailed(str(error), Reason.CONFIG_ERROR) from error
-        except Away as error:
+        except Busy as error:
             raise LaunchDelayed(str(error)) from error
+        except Away as error:
+            raise LauncherAway(str(error)) from error
         except Refused as error:
             if error.status == 409:
                 self._adopt(job, str(error))
@@ -66,27 +69,46 @@ class KubernetesJobs(Launcher):
         if "deletionTimestamp" in there or labels.get(LAUNCH_LABEL) != wanted[LAUNCH_LABEL]:
             raise LaunchDelayed(f"the Job of an earlier launch is not gone yet: {conflict}")
 
-    def jobs(self) -> Mapping[str, JobState]:
+    def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
         try:
             labels = self._ours()
-            jobs, pods = self._namespace.jobs(labels), defaultdict(list)
-            for pod in self._namespace.pods(labels):
-                pods[pod["metadata"]["labels"].get(RUN_LABEL)].append(pod)
-            childless = any(_run_id(job) not in pods for job in jobs)
-            events = self._namespace.failed_creations() if childless else []
+            jobs = {_run_id(job): job for job in self._namespace.unfinished_jobs(labels)}
+            for run_id in expected:
+                if run_id not in jobs and (job := self._by_name(run_id)) is not None:
+                    jobs[run_id] = job
+            pods = defaultdict(list)
+            for pod in self._namespace.unfinished_pods(labels):
+                pods[_run_id(pod)].append(pod)
+            events = self._events(jobs, pods)
         except (Refused, Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
         now = datetime.now(UTC)
         return {
-            _run_id(job): state_of(job, pods[_run_id(job)], events, now, _launch(job))
-            for job in jobs
-            if RUN_LABEL in job["metadata"]["labels"]
+            run_id: state_of(job, pods[run_id], events, now, _launch(job)) for run_id, job in jobs.items() if run_id
         }
 
-    def remove(self, run_id: str) -> None:
+    def _by_name(self, run_id: str) -> Object | None:
+        """A Job that the list lacks: it completed, or it is really gone."""
+        try:
+            job = self._namespace.job(self._job_name(run_id))
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return None
+        return job if _run_id(job) == run_id else None
+
+    def _events(self, jobs: Mapping[str, Object], pods: Mapping[str, list[Object]]) -> list[Object]:
+        """Asked for only where something has no pod, or a pod no volumes."""
+        found = self._namespace.warnings("FailedCreate") if jobs.keys() - pods.keys() else []
+        late = any(waits_for_volumes(pod) for some in pods.values() for pod in some)
+        return found + (self._namespace.warnings("FailedMount") if late else [])
+
+    def remove(self, run_id: str, force: bool = False) -> None:
         try:
             self._namespace.delete_job(self._job_name(run_id))
-        except (Refused, Away, InvalidTemplate) as error:
+            for pod in self._namespace.unfinished_pods({**self._ours(), RUN_LABEL: run_id}) if force else []:
+                self._namespace.delete_pod(pod["metadata"]["name"])
+        except (Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
 
     def check(self) -> str:
@@ -132,6 +154,10 @@ def template_of(config_map: Object) -> Object:
         raise InvalidTemplate(f"{where} is no Job of ours: kind {job.get('kind')}, labels missing: {missing}")
     if "worker" not in containers:
         raise InvalidTemplate(f'{where} has no container "worker", only {", ".join(containers)}')
+    try:
+        filled_in(job, SAMPLE, 1)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidTemplate(f"{where} cannot be filled in: {type(error).__name__} {error}") from None
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": config_map["metadata"]["name"]}
     job["metadata"]["ownerReferences"] = [{**owner, "uid": config_map["metadata"]["uid"]}]  # uninstalled together
     return dict(job)
@@ -154,10 +180,10 @@ def filled_in(template: Object, request: BacktestRequest, number: int) -> Object
     return job
 
 
-def _run_id(job: Mapping[str, Any]) -> str:
-    return str(job["metadata"]["labels"].get(RUN_LABEL))
+def _run_id(found: Mapping[str, Any]) -> str:
+    return str(found["metadata"].get("labels", {}).get(RUN_LABEL, ""))
 
 
 def _launch(job: Mapping[str, Any]) -> int:
-    text = str(job["metadata"]["labels"].get(LAUNCH_LABEL))
+    text = str(job["metadata"].get("labels", {}).get(LAUNCH_LABEL))
     return int(text) if text.isdecimal() else 0

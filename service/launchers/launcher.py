@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from service.contract.request import BacktestRequest
@@ -44,13 +44,14 @@ class JobState:
     """A job as its launcher sees it: alive, or ended with an exit code (negative: killed by that signal).
 
     `launch` says which launch of its run it is; a run launched anew since then has nothing to do with it any more.
-    `leaving`: told to end, not gone yet. `retried`: it was tried a second time without the controller.
+    `leaving`: told to end, not gone yet, for so many seconds. `retried`: it was tried a second time without the
+    controller.
     """
 
     alive: bool
     exit_code: int | None = None
     launch: int = 1
-    leaving: bool = False
+    leaving: float | None = None
     retried: bool = False
     problem: Problem | None = None
 
@@ -66,17 +67,23 @@ class Launcher(ABC):
 
     @abstractmethod
     def launch(self, request: BacktestRequest, number: int) -> None:
-        """Starts the run's job, its launch `number`, unless it is there; raises LaunchFailed or LaunchDelayed."""
+        """Starts the run's job, its launch `number`, unless it is there.
+
+        Raises LaunchFailed or LaunchDelayed, and then there is none; after LauncherAway there may be one.
+        """
 
     @abstractmethod
-    def jobs(self) -> Mapping[str, JobState]:
-        """Every job that this launcher knows, by run_id; raises LauncherAway."""
+    def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
+        """Every job that has not ended well, by run_id, and those `expected` whatever became of them.
+
+        Raises LauncherAway.
+        """
 
     @abstractmethod
-    def remove(self, run_id: str) -> None:
+    def remove(self, run_id: str, force: bool = False) -> None:
         """Ends the job if it is alive and forgets it; no error when there is none. Raises LauncherAway.
 
-        It may be `leaving` for a while.
+        It may be `leaving` for a while; `force` does not wait for a node that may be dead.
         """
 
     def check(self) -> str:

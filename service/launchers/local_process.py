@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from scripts.config import ROOT, job_environment
 from service.contract.request import BacktestRequest, text_from_request
@@ -33,11 +33,11 @@ class LocalProcess(Launcher):
         except OSError as error:
             raise LaunchFailed(str(error)) from error
 
-    def jobs(self) -> Mapping[str, JobState]:
+    def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
         codes = {run_id: child.poll() for run_id, child in self._children.items()}
         return {run_id: JobState(code is None, code, self._numbers[run_id]) for run_id, code in codes.items()}
 
-    def remove(self, run_id: str) -> None:
+    def remove(self, run_id: str, force: bool = False) -> None:
         child = self._children.pop(run_id, None)
         if child is None:
             return

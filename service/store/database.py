@@ -11,6 +11,8 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from scripts.config import Config
 
+ANSWER_SECONDS = 30
+
 
 class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled like one
     """The database's clock in UTC, some whole seconds from now."""
@@ -32,8 +34,8 @@ def _in_mysql(element: utc_in, compiler: Any, **options: Any) -> str:
     return f"(UTC_TIMESTAMP(6) + INTERVAL {compiler.process(element.clauses, **options)} SECOND)"
 
 
-def connect(config: Config) -> Engine:
-    """An engine for the configured database; nothing is opened yet.
+def connect(config: Config, patient: bool = False) -> Engine:
+    """An engine for the configured database; nothing is opened yet. `patient`: a statement may take its time.
 
     Every transaction that writes begins with a write: in SQLite one that read first could not wait for another writer.
     """
@@ -44,7 +46,13 @@ def connect(config: Config) -> Engine:
             pool_pre_ping=True,
             pool_recycle=1800,  # a session keeps the packet size it was opened with
             isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 5, "init_command": "SET time_zone='+00:00'", **_tls(config)},
+            connect_args={
+                "connect_timeout": 5,
+                "read_timeout": None if patient else ANSWER_SECONDS,  # a server whose node died never answers
+                "write_timeout": None if patient else ANSWER_SECONDS,
+                "init_command": "SET time_zone='+00:00'",
+                **_tls(config),
+            },
         )
     engine = create_engine(url, connect_args={"timeout": 30})
     event.listen(engine, "connect", _prepare_sqlite)

@@ -42,8 +42,19 @@ def migrate(engine: Engine) -> None:
     settings = _settings()
     with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, _alone(connection):
         settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+        if not _is_newer(_revision(connection)):
+            command.upgrade(settings, "head")
         connection.commit()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _is_newer(revision: str | None) -> bool:
+    """A later release was here; its schema only adds to ours, so that going back to this one works."""
+    known = {script.revision for script in ScriptDirectory.from_config(_settings()).walk_revisions()}
+    return revision is not None and revision not in known
 
 
 @contextmanager
@@ -86,10 +97,10 @@ def open_database(config: Config) -> Engine:
 
 
 def schema_is_current(engine: Engine) -> bool:
-    """Whether the database is at the newest schema that this code knows."""
+    """Whether the database is at the newest schema that this code knows, or at one of a later release."""
     with engine.connect() as connection:
-        have = MigrationContext.configure(connection).get_current_revision()
-    return have == ScriptDirectory.from_config(_settings()).get_current_head()
+        have = _revision(connection)
+    return have == ScriptDirectory.from_config(_settings()).get_current_head() or _is_newer(have)
 
 
 def check(engine: Engine) -> None:
@@ -102,7 +113,7 @@ def check(engine: Engine) -> None:
 
 def main(config: Config) -> None:
     """Waits for the database, then migrates it."""
-    engine = connect(config)
+    engine = connect(config, patient=True)
     wait_for(engine, config.db_wait_seconds)
     migrate(engine)
     logger.info("The database is at the newest schema")

@@ -15,6 +15,8 @@ from service.contract.status import Reason, Status
 from service.store.database import utc_in
 from service.store.tables import figures, results, runs
 
+MOST_CHARACTERS = 4000
+
 
 @dataclass(frozen=True)
 class Run:
@@ -154,12 +156,13 @@ class RunStore:
 
     def release(self, run_id: str, attempt: int) -> bool:
         """Gives a claimed run back; its job, or else the controller, tries it again."""
-        return self._change(run_id, _held(attempt), status=Status.PENDING, claimed_by=None, lease_until=None)
+        return self._change(run_id, _held(attempt), status=Status.PENDING, lease_until=None)
 
     def finish(self, run_id: str, attempt: int, stored: StoredResult, headline: Mapping[str, Any]) -> bool:
         """Result and status in one transaction; False, and nothing stored, when the run was taken away."""
         table = {"run_id": run_id, "result": stored.result, "equity_csv": zlib.compress(stored.equity_csv.encode(), 6)}
-        values = {"status": Status.COMPLETED, "finished_at": utc_in(), "lease_until": None, **headline}
+        done = {"status": Status.COMPLETED, "finished_at": utc_in(), "reason": None, "message": None}
+        values = {**done, "lease_until": None, **headline}
         with self._engine.begin() as connection:
             held = and_(runs.c.run_id == run_id, _held(attempt))
             if not connection.execute(update(runs).where(held).values(values)).rowcount:
@@ -187,18 +190,20 @@ class RunStore:
     def mark_launched(self, run_id: str) -> bool:
         """Takes a queued run for launching; False when somebody else did."""
         queued = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None))
-        values = {"launched_at": utc_in(), "launches": runs.c.launches + 1, "reason": None, "message": None}
+        values = {"launched_at": utc_in(), "launches": runs.c.launches + 1, "claimed_by": None}
+        values |= {"reason": None, "message": None}
         return self._change(run_id, queued, **values)
 
     def requeue(self, run: Run, spent: int = 1, reason: str | None = None, message: str | None = None) -> bool:
         """Back to the queue, unless it ended or was launched anew since it was seen; `spent` of its launches count."""
         free = {"status": Status.PENDING, "launched_at": None, "claimed_by": None, "lease_until": None}
-        why = {"reason": reason, "message": message}
+        why = {"reason": reason, "message": _cut(message)}
         return self._change(run.run_id, _same_launch(run), launches=run.launches - 1 + spent, **free, **why)
 
     def note(self, run: Run, reason: str | None, message: str | None) -> bool:
         """What the run waits for, for its user to see; nothing else about it changes."""
-        return self._change(run.run_id, _same_launch(run), reason=reason, message=message)
+        waits = and_(runs.c.status == Status.PENDING, runs.c.launches == run.launches, runs.c.attempt == run.attempt)
+        return self._change(run.run_id, waits, reason=reason, message=_cut(message))
 
     def cancelled(self, run_id: str) -> bool:
         """Ends a run that was to be cancelled, once its job is gone."""
@@ -219,7 +224,7 @@ class RunStore:
         ended = {
             "status": Status.FAILED,
             "reason": reason,
-            "message": message,
+            "message": _cut(message),
             "finished_at": utc_in(),
             "lease_until": None,
         }
@@ -235,6 +240,11 @@ class RunStore:
             return [
                 _run(row) for row in connection.execute(select(runs).where(condition).order_by(runs.c.id).limit(limit))
             ]
+
+
+def _cut(message: str | None) -> str | None:
+    """A cluster's messages can be longer than a column."""
+    return message if message is None or len(message) <= MOST_CHARACTERS else message[: MOST_CHARACTERS - 3] + "..."
 
 
 def _held(attempt: int) -> ColumnElement[bool]:

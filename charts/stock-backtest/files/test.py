@@ -11,7 +11,9 @@ EXPECTED = {"total_return_pct": 162.94554248685, "num_trades": 34}
 
 
 def ask(path, body=None):
-    request = urllib.request.Request(URL + path, body and json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        URL + path, body and json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
@@ -34,7 +36,9 @@ try:
 except OSError as error:
     give_up(error)
 if status["status"] != "completed":
-    give_up(f"run {run_id} is {status['status']}: {status['reason']}: {result.get('error_message')} {status['hint'] or ''}")
+    give_up(
+        f"run {run_id} is {status['status']}: {status['reason']}: {result.get('error_message')} {status['hint'] or ''}"
+    )
 for name, value in EXPECTED.items():
     if abs(result[name] - value) > 1e-9 * abs(value):
         give_up(f"run {run_id} has {name} {result[name]}, expected {value}")

@@ -26,6 +26,16 @@ caKey: {{ .tls.caKey | quote }}
 {{- end -}}
 {{- end }}
 
+{{/* Data of the Secret that the chart makes for your own MySQL; nothing where it makes none. */}}
+{{- define "stock-backtest.databaseSecret" -}}
+{{- with .Values.externalDatabase -}}
+{{- if and (not $.Values.mysql.enabled) (not .existingSecret) -}}
+{{ .secretKeys.user | quote }}: {{ .username | b64enc }}
+{{ .secretKeys.password | quote }}: {{ .password | b64enc }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "stock-backtest.databaseEnv" -}}
 {{- $database := include "stock-backtest.database" . | fromYaml -}}
 - name: DB_USER

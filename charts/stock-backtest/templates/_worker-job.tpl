@@ -1,21 +1,30 @@
 {{/* The Job of a run, with `worker.jobOverrides` laid over it. */}}
 {{- define "stock-backtest.workerJob" -}}
-{{- $job := mustMergeOverwrite (include "stock-backtest.plainJob" . | fromYaml) (deepCopy .Values.worker.jobOverrides) -}}
-{{- include "stock-backtest.checkJob" $job -}}
+{{- $plain := include "stock-backtest.plainJob" . | fromYaml -}}
+{{- $job := mustMergeOverwrite (deepCopy $plain) (deepCopy .Values.worker.jobOverrides) -}}
+{{- include "stock-backtest.checkJob" (dict "job" $job "plain" $plain) -}}
 {{- toYaml $job -}}
 {{- end }}
 
 {{/* What the controller relies on. */}}
 {{- define "stock-backtest.checkJob" -}}
-{{- $plain := "worker.jobOverrides breaks the Job that runs are made from: " -}}
-{{- $pod := .spec.template.spec -}}
+{{- $why := "worker.jobOverrides breaks the Job that runs are made from: " -}}
+{{- $pod := .job.spec.template.spec -}}
 {{- $names := list -}}
 {{- range $pod.containers }}{{ $names = append $names .name }}{{ end -}}
-{{- if not (has "worker" $names) }}{{ fail (printf "%sno container is named worker, only %s" $plain (join ", " $names)) }}{{ end -}}
-{{- if ne (toString $pod.restartPolicy) "Never" }}{{ fail (printf "%srestartPolicy must be Never" $plain) }}{{ end -}}
-{{- if ne .kind "Job" }}{{ fail (printf "%skind must be Job" $plain) }}{{ end -}}
-{{- $ttl := .spec.ttlSecondsAfterFinished -}}
-{{- if or (kindIs "invalid" $ttl) (lt (int $ttl) 600) }}{{ fail (printf "%sttlSecondsAfterFinished must be at least 600" $plain) }}{{ end -}}
+{{- if not (has "worker" $names) }}{{ fail (printf "%sno container is named worker, only %s" $why (join ", " $names)) }}{{ end -}}
+{{- if ne (toString $pod.restartPolicy) "Never" }}{{ fail (printf "%srestartPolicy must be Never" $why) }}{{ end -}}
+{{- if ne .job.kind "Job" }}{{ fail (printf "%skind must be Job" $why) }}{{ end -}}
+{{- $ttl := .job.spec.ttlSecondsAfterFinished -}}
+{{- if or (kindIs "invalid" $ttl) (lt (int $ttl) 600) }}{{ fail (printf "%sttlSecondsAfterFinished must be at least 600" $why) }}{{ end -}}
+{{- range $name, $value := .plain.metadata.labels -}}
+{{- range list $.job.metadata.labels $.job.spec.template.metadata.labels -}}
+{{- if ne (toString (get . $name)) $value }}{{ fail (printf "%sthe label %s must stay %s" $why $name $value) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- $deadline := .job.spec.activeDeadlineSeconds | int -}}
+{{- $tries := mul (add1 (.job.spec.backoffLimit | int)) ($pod.activeDeadlineSeconds | int) -}}
+{{- if lt $deadline (add 60 $tries | int) }}{{ fail (printf "%sactiveDeadlineSeconds %d leaves no time for every try of a pod" $why $deadline) }}{{ end -}}
 {{- end }}
 
 {{/* Job deadline: a place to run (900 s), an image (180 s), every try, and some to end in. */}}

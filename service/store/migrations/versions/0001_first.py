@@ -82,9 +82,11 @@ def _create_runs() -> None:
         sa.Column("created_at", MOMENT, nullable=False),
         *(sa.Column(name, sa.Double()) for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")),
         sa.Column("num_trades", sa.Integer()),
-        sa.Index("ix_runs_status", "status", "id"),
         **OPTIONS,
     )
+    made = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes("runs")}
+    if "ix_runs_status" not in made:
+        op.create_index("ix_runs_status", "runs", ["status", "id"])
 
 
 def _create_results() -> None:
