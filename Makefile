@@ -84,6 +84,10 @@ manifests: .venv/developer ## Render k8s/ from the chart
 chart-docs: ## Write the tables of the charts' READMEs (needs helm-docs)
 	helm-docs --chart-search-root charts
 
+.PHONY: static-checks
+static-checks: ## Check chart, images and workflows with checkov, yamllint and actionlint (needs helm)
+	bash .ci/static-checks
+
 .PHONY: kind-up kind-demo kind-load kind-down
 kind-up: ## Install the platform on a kind cluster of its own: http://127.0.0.1:8080 (KIND_PORT=...)
 kind-demo: ## Run a backtest on it and show its Job
