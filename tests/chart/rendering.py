@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from helm_python import Chart, HelmError
 
-from scripts.config import ROOT
+from scripts.config import ROOT, Config, load_config
+from service.launchers.kubernetes_job import SAMPLE, filled_in, template_of
 
 CHART = ROOT / "charts" / "stock-backtest"
 CI = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -71,6 +72,13 @@ def worker_job(found: list[Object]) -> Object:
     return job
 
 
+def filled_job(found: list[Object]) -> Object:
+    """The Job of a run, as the controller sends it."""
+    config_map = one(found, "ConfigMap", "-worker-job")
+    config_map["metadata"]["uid"] = "1b7b5a31-5cf0-4f0c-8d3a-3d4a3d6f6f10"
+    return filled_in(template_of(config_map), SAMPLE, 1)
+
+
 def pods(found: list[Object]) -> Iterator[tuple[str, Object]]:
     """Name and template (metadata and spec) of every pod, the ones of run-time Jobs too."""
     for each in [*found, worker_job(found)]:
@@ -86,6 +94,13 @@ def pods(found: list[Object]) -> Iterator[tuple[str, Object]]:
 def containers(spec: Mapping[str, Any]) -> list[Object]:
     """All containers of a pod's spec, init containers first."""
     return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def config_of(found: list[Object]) -> Config:
+    """The settings as a pod reads them; the password is in a file that is not here."""
+    return load_config(
+        {**one(found, "ConfigMap", "-config")["data"], "DB_PASSWORD": "from-the-file", "DB_USER": "quant"}
+    )
 
 
 def refusal(values: Mapping[str, Any]) -> str:

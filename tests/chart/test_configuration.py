@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.config import Config, load_config
+from scripts.config import Config
 from tests.chart.rendering import (
     CHART,
     EXTERNAL,
     SECRET,
     Object,
     at,
+    config_of,
     containers,
     laid_over,
     objects,
@@ -26,13 +27,6 @@ from tests.chart.rendering import (
 )
 
 NAMES = {field.name.upper() for field in fields(Config)}
-
-
-def config_of(found: list[Object]) -> Config:
-    """As a pod reads it; the password is in a file that is not here."""
-    return load_config(
-        {**one(found, "ConfigMap", "-config")["data"], "DB_PASSWORD": "from-the-file", "DB_USER": "quant"}
-    )
 
 
 def test_every_key_is_a_setting(case: Object) -> None:
@@ -70,6 +64,13 @@ def test_the_settings_of_a_plain_release() -> None:
     (port,) = one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["containers"][0]["ports"]
     assert config.controller_port == port["containerPort"]
     assert config.prices_command.startswith("kubectl --namespace stocks exec -i deploy/bt-stock-backtest-web ")
+
+
+def test_the_settings_of_an_external_database() -> None:
+    own = {"port": 3307, "name": "quant", "tls": {"mode": "required"}}
+    config = config_of(objects(laid_over(EXTERNAL, {"externalDatabase": own})))
+    assert (config.db_host, config.db_port, config.db_name) == ("db.example.org", 3307, "quant")
+    assert (config.db_tls, config.db_tls_ca) == ("required", "")
 
 
 SET = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.rendering import EXTERNAL, SECRET, Object, at, laid_over, refusal
+from tests.chart.cluster_schema import faults
+from tests.chart.rendering import EXTERNAL, SECRET, Object, at, filled_job, laid_over, objects, refusal
+from tests.chart.values_file import nodes
 
 
 def on_secret(path: str, value: object) -> Object:
@@ -63,6 +65,20 @@ def test_it_is_refused(name: str) -> None:
     why = refusal(values)
     assert why.startswith("execution error at (")
     assert text in why
+
+
+ODD: list[object] = [None, "x", 5, -1, [], {}]
+OVERRIDES = [path for path in nodes() if path.startswith("worker.jobOverrides.")]
+
+
+@pytest.mark.parametrize("path", OVERRIDES)
+def test_an_odd_override_is_refused_by_name_or_makes_a_job(path: str) -> None:
+    for value in ODD:
+        values = on_secret(path, value)
+        why = refusal(values)
+        if not why:
+            assert faults([*objects(values), filled_job(objects(values))]) == []
+        assert why == "" or "at '/worker/jobOverrides" in why or BROKEN in why, (value, why)
 
 
 @pytest.mark.parametrize("path", ["mysql.auth.password", "mysql.auth.rootPassword"])

@@ -9,12 +9,22 @@ from helm_python import Chart
 from helm_python.chart import lint
 from hypothesis import HealthCheck, Phase, given, settings
 
-from scripts.config import load_config
-from service.launchers.kubernetes_job import SAMPLE, filled_in, template_of
 from tests.chart import drawing
 from tests.chart.cluster_schema import OLDEST, VERSIONS, faults
 from tests.chart.conftest import CASES
-from tests.chart.rendering import CHART, CI, Object, files, objects, one, pods, refusal, worker_job
+from tests.chart.rendering import (
+    CHART,
+    CI,
+    Object,
+    config_of,
+    files,
+    filled_job,
+    objects,
+    one,
+    pods,
+    refusal,
+    worker_job,
+)
 from tests.chart.restricted import violations
 
 NOTES = "stock-backtest/templates/NOTES.txt"
@@ -26,13 +36,6 @@ URLS = {
     "nodeport": "http://<address of a node>:<its node port>/",
     "production": "https://backtests.example.org/",
 }
-
-
-def filled_job(found: list[Object]) -> Object:
-    """The Job of a run, as the controller sends it."""
-    config_map = one(found, "ConfigMap", "-worker-job")
-    config_map["metadata"]["uid"] = "1b7b5a31-5cf0-4f0c-8d3a-3d4a3d6f6f10"
-    return filled_in(template_of(config_map), SAMPLE, 1)
 
 
 def test_lint(case: Object) -> None:
@@ -117,4 +120,4 @@ def _check_random(values: Object) -> None:
         assert chart.render(values, name="bt", namespace="stocks") == files(values)
     assert faults([*found, worker_job(found)]) == []
     assert [fault for _, pod in pods(found) for fault in violations(pod["spec"])] == []
-    load_config({**one(found, "ConfigMap", "-config")["data"], "DB_PASSWORD": "x"})
+    config_of(found)

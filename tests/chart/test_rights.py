@@ -15,9 +15,10 @@ ASKED: dict[str, tuple[Any, ...]] = {
     "job": ("bt-x",),
     "delete_job": ("bt-x",),
     "config_map": ("bt-stock-backtest-worker-job",),
-    "jobs": ({"app.kubernetes.io/instance": "bt"},),
-    "pods": ({"app.kubernetes.io/instance": "bt"},),
-    "failed_creations": (),
+    "unfinished_jobs": ({"app.kubernetes.io/instance": "bt"},),
+    "unfinished_pods": ({"app.kubernetes.io/instance": "bt"},),
+    "delete_pod": ("bt-x-abcde",),
+    "warnings": ("FailedCreate",),
 }
 Right = tuple[str, str, str]
 

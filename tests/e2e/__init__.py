@@ -1,0 +1,1 @@
+"""The chart on a real cluster: `pytest tests/e2e -m cluster -n 0 --kubeconfig ...`."""

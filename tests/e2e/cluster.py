@@ -1,0 +1,200 @@
+"""kubectl and helm as functions: words in, text or objects out, and an error that shows what the command said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from scripts.config import ROOT
+from tests.e2e.waiters import Object, pod_ready, wait_until
+from tests.e2e.web import Web
+
+CHART = ROOT / "charts" / "stock-backtest"
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+
+
+class CommandFailed(AssertionError):
+    """A command ended with another code than 0; `said` is what it wrote."""
+
+    def __init__(self, words: Sequence[str], said: str) -> None:
+        super().__init__(f"{' '.join(words)[:300]}:\n{said}")
+        self.said = said
+
+
+def run(*words: str, given: str | None = None, seconds: float = 600, kubeconfig: str = "") -> tuple[str, str]:
+    """What the command wrote to stdout and to stderr; raises CommandFailed."""
+    environment = {**os.environ, **({"KUBECONFIG": kubeconfig} if kubeconfig else {})}
+    done = subprocess.run(words, input=given, env=environment, capture_output=True, text=True, timeout=seconds)
+    if done.returncode:
+        raise CommandFailed(words, done.stdout + done.stderr)
+    return done.stdout, done.stderr
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One namespace of the cluster."""
+
+    name: str
+    kubeconfig: str
+
+    def kubectl(self, *words: str, given: str | None = None) -> str:
+        return run("kubectl", "--namespace", self.name, *words, given=given, kubeconfig=self.kubeconfig)[0]
+
+    def create(self) -> None:
+        """New and empty; what a broken run left under the name goes first."""
+        self.kubectl("delete", "namespace", self.name, "--ignore-not-found")
+        metadata = {"name": self.name, "labels": RESTRICTED}
+        created = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        self.kubectl("create", "-f", "-", given=yaml.safe_dump(created))
+
+    def delete(self) -> None:
+        """Does not wait for the end."""
+        self.kubectl("delete", "namespace", self.name, "--wait=false")
+
+    def objects(self, kind: str, **labels: str) -> list[dict[str, Any]]:
+        """Those with all of the labels, named without `app.kubernetes.io/`."""
+        selector = ",".join(f"app.kubernetes.io/{name}={value}" for name, value in labels.items())
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json", "-l", selector))["items"]
+        return found
+
+    def object(self, kind: str, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def names(self, kind: str, **labels: str) -> set[str]:
+        return {found["metadata"]["name"] for found in self.objects(kind, **labels)}
+
+    def apply(self, *objects: Object) -> None:
+        self.kubectl("apply", "-f", "-", given=yaml.safe_dump_all(objects))
+
+    def start(self, pod: Object) -> str:
+        """Applies a pod and waits until it is ready; its name."""
+        self.apply(pod)
+        name = str(pod["metadata"]["name"])
+        wait_until(lambda: self.object("pod", name), pod_ready, 60, f"pod {name} is ready")
+        return name
+
+    def node(self) -> str:
+        """Address of the cluster's first node."""
+        (first, *_) = self.objects("nodes")
+        return next(str(it["address"]) for it in first["status"]["addresses"] if it["type"] == "InternalIP")
+
+    def python(self, pod: str, program: str, *arguments: str) -> str:
+        """What the program writes inside the pod."""
+        return self.kubectl("exec", pod, "--", "python", "-c", program, *arguments)
+
+    def restarts(self) -> dict[str, int]:
+        """Containers that were restarted, and how often."""
+        found = {}
+        for pod in self.objects("pods"):
+            status = pod["status"]
+            for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+                if container["restartCount"]:
+                    found[f"{pod['metadata']['name']}/{container['name']}"] = container["restartCount"]
+        return found
+
+    def dump(self) -> str:
+        """Pods, Jobs, events and the ends of the logs, for the report of a failed test."""
+        parts = [("get", "pods,jobs,pvc", "-o", "wide"), ("get", "events", "--sort-by=.lastTimestamp")]
+        parts += [("logs", f"pod/{name}", "--all-containers", "--prefix", "--tail=15") for name in self.names("pods")]
+        return "\n".join(f"$ kubectl {' '.join(words)}\n{self.shown(*words)}" for words in parts)
+
+    def shown(self, *words: str) -> str:
+        """The end of what kubectl says, also when it refuses."""
+        try:
+            return self.kubectl(*words)[-4000:]
+        except CommandFailed as error:
+            return error.said
+
+    @contextmanager
+    def forwarded(self, target: str, port: int = 5000) -> Iterator[str]:
+        """An address on this machine that leads to the target's port."""
+        words = ["kubectl", "--namespace", self.name, "port-forward", target, f":{port}"]
+        environment = {**os.environ, "KUBECONFIG": self.kubeconfig}
+        with subprocess.Popen(
+            words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as it:
+            assert it.stdout is not None
+            try:
+                line = it.stdout.readline()
+                assert "Forwarding from" in line, line + it.stdout.read()
+                yield "http://" + line.split()[2]
+            finally:
+                it.terminate()
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of a chart; `values` are what it was last installed or upgraded with."""
+
+    name: str
+    namespace: Namespace
+    values: Object = field(default_factory=dict)
+    chart: str = str(CHART)
+    program: str = "helm"
+
+    def helm(self, *words: str, given: str | None = None, seconds: float = 600) -> tuple[str, str]:
+        words = (self.program, "--namespace", self.namespace.name, *words)
+        return run(*words, given=given, seconds=seconds, kubeconfig=self.namespace.kubeconfig)
+
+    def install(self, *options: str) -> str:
+        """Waits until all is ready; what helm warned of."""
+        return self._deploy("install", *options)
+
+    def upgrade(self, *options: str, wait: bool = True, **values: Any) -> Release:
+        """With other values on top of the present ones; the release as it is then."""
+        newer = replace(self, values=merged(self.values, values))
+        newer._deploy("upgrade", *options, wait=wait)
+        return newer
+
+    def _deploy(self, verb: str, *options: str, wait: bool = True) -> str:
+        waiting = ["--wait", "--timeout", "5m"] if wait else []
+        words = [verb, self.name, self.chart, "--values", "-", *waiting, *options]
+        return self.helm(*words, given=yaml.safe_dump(self.values))[1]
+
+    def uninstall(self) -> None:
+        self.helm("uninstall", self.name, "--wait", "--timeout", "3m")
+
+    def labels(self, component: str) -> dict[str, str]:
+        return {"instance": self.name, "component": component}
+
+    def name_of(self, kind: str, component: str) -> str:
+        """Of the one object that plays the part."""
+        (name,) = self.namespace.names(kind, **self.labels(component))
+        return name
+
+    def pods(self, component: str) -> dict[str, str]:
+        """Living pods of a part: name to uid."""
+        found = self.namespace.objects("pods", **self.labels(component))
+        return {
+            it["metadata"]["name"]: it["metadata"]["uid"] for it in found if "deletionTimestamp" not in it["metadata"]
+        }
+
+    @contextmanager
+    def web(self, path: str = "") -> Iterator[Web]:
+        """The dashboard through a port-forward of its Service."""
+        with self.namespace.forwarded(f"service/{self.name_of('service', 'web')}") as address:
+            yield Web(address + path)
+
+
+def merged(below: Object, above: Object) -> dict[str, Any]:
+    """Values as helm merges them: maps by key, everything else replaced."""
+    both = {
+        key: merged(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
+        for key, value in above.items()
+    }
+    return {**below, **both}
+
+
+def have(*programs: str) -> str:
+    """Why a test cannot run here: the first program that is missing, or nothing."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    return f"{missing[0]} is not installed" if missing else ""

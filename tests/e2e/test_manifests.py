@@ -1,0 +1,75 @@
+"""An install from k8s/ alone, as Argo CD, Flux or a person with kubectl makes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from scripts.config import ROOT
+from tests.e2e.cluster import CommandFailed, Namespace
+from tests.e2e.waiters import deployment_ready, stateful_set_ready, wait_until
+from tests.e2e.web import Web
+
+pytestmark = pytest.mark.cluster
+
+SECRET = {"DB_USER": "stock_backtest", "DB_PASSWORD": "only-for-this-test", "MYSQL_ROOT_PASSWORD": "only-for-root"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The manifests with small CPU requests: the nodes of tests have few cores, and share them."""
+    copy = tmp_path_factory.mktemp("k8s")
+    for file in (ROOT / "k8s").iterdir():
+        (copy / file.name).write_text(re.sub(r"cpu: \d+m", "cpu: 10m", file.read_text()))
+    return str(copy)
+
+
+@pytest.fixture(scope="module")
+def applied(new_namespace: Callable[..., Namespace], folder: str) -> Namespace:
+    """The two documented steps, then patience."""
+    namespace = new_namespace(name="stock-backtest")
+    with pytest.raises(CommandFailed, match="illegal base64"):
+        namespace.kubectl("apply", "-f", f"{folder}/secret.yaml")  # a template, nobody's password
+    words = [f"--from-literal={key}={value}" for key, value in SECRET.items()]
+    namespace.kubectl("create", "secret", "generic", "stock-backtest-mysql-auth", *words)
+    namespace.kubectl("apply", "-k", folder)
+    for kind, ready in (("statefulset", stateful_set_ready), ("deployment", deployment_ready)):
+        for name in sorted(namespace.names(kind)):
+            wait_until(lambda kind=kind, name=name: namespace.object(kind, name), ready, 300, f"{name} is ready")
+    return namespace
+
+
+def test_a_backtest_at_the_port_of_the_node(applied: Namespace) -> None:
+    (port,) = applied.object("service", "stock-backtest-web")["spec"]["ports"]
+    web = Web(f"http://{applied.node()}:{port['nodePort']}")
+    run_id = web.submit()
+    assert web.wait(run_id)["status"] == "completed"
+    assert web.result(run_id)["num_trades"] == 34
+    assert f"bt-{run_id}" in applied.names("jobs")
+    assert len(applied.objects("pods", component="web")) == 2
+
+
+def generations(namespace: Namespace) -> dict[str, int]:
+    """Of each object whose spec counts its changes."""
+    found = namespace.objects("deployments,statefulsets,networkpolicies,poddisruptionbudgets,ingresses")
+    return {f"{it['kind']}/{it['metadata']['name']}": it["metadata"]["generation"] for it in found}
+
+
+def test_a_second_sync_changes_nothing(applied: Namespace, folder: str) -> None:
+    """Nor a second server-side one, as Flux makes it. Who comes from client-side apply takes over once by force:
+    Kubernetes fills in claim templates, and so finds them different from what is applied."""
+    pods = applied.names("pods")
+
+    def changes(*options: str) -> bool:
+        before = generations(applied)
+        applied.kubectl("apply", *options, "-k", folder)
+        return generations(applied) != before
+
+    assert applied.kubectl("diff", "-k", folder) == ""
+    assert not changes()
+    changes("--server-side", "--force-conflicts")
+    assert applied.kubectl("diff", "--server-side", "-k", folder) == ""
+    assert not changes("--server-side")
+    assert applied.names("pods") == pods

@@ -1,0 +1,152 @@
+"""One release from `helm install` to `helm upgrade`: it installs, answers people and programs, scales, and changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.cluster import Namespace, Release
+from tests.e2e.conftest import TINY
+from tests.e2e.pods import python_pod
+from tests.e2e.waiters import deployment_ready, job_ended, wait_until
+from tests.e2e.web import performed_here, reproducible
+
+pytestmark = pytest.mark.cluster
+
+POLL = """
+import json, os, sys, time, urllib.request
+asked, failures = 0, []
+while not os.path.exists("/tmp/stop"):
+    try:
+        asked += 1
+        urllib.request.urlopen(sys.argv[1], timeout=5).read()
+    except OSError as error:
+        failures.append(f"{time.strftime('%X')} {error}")
+    time.sleep(0.02)
+    with open("/tmp/seen.new", "w") as file:
+        json.dump([asked, failures], file)
+    os.replace("/tmp/seen.new", "/tmp/seen")
+time.sleep(3600)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(namespace: Namespace) -> tuple[Release, str]:
+    release = Release("bt", namespace, TINY)
+    return release, release.install()
+
+
+@pytest.fixture(scope="module")
+def release(installed: tuple[Release, str]) -> Release:
+    return installed[0]
+
+
+def test_it_installs_without_a_warning(installed: tuple[Release, str]) -> None:
+    release, said = installed
+    assert "arning" not in said
+    events = [event["message"] for event in release.namespace.objects("events") if event["reason"] == "FailedCreate"]
+    assert events == []
+
+
+def test_helm_test_performs_a_backtest(release: Release) -> None:
+    said, _ = release.helm("test", release.name, "--logs")
+    assert "completed with the numbers of the release" in said
+
+
+def test_each_run_is_a_job_of_its_own(release: Release) -> None:
+    with release.web() as web:
+        run_ids = [web.submit(rule_id=f"MA_CROSS_{fast}_30") for fast in (5, 6, 7)]
+        assert [web.wait(run_id)["status"] for run_id in run_ids] == ["completed"] * 3
+    jobs = [release.namespace.object("job", f"bt-{run_id}") for run_id in run_ids]
+    for job in jobs:
+        wait_until(lambda job=job: release.namespace.object("job", job["metadata"]["name"]), job_ended, 30, "it ended")
+        assert job["metadata"]["annotations"]["stock-backtest/ticker"] == "GOOG"
+    assert all(name.startswith("bt-") for name in release.namespace.names("jobs"))
+
+
+@pytest.mark.parametrize(
+    "rule_id", ["MA_CROSS_10_30", "RSI_14_30_70", "MAJORITY(MA_CROSS_10_30,RSI_14_30_70,MACD_12_26_9)"]
+)
+def test_the_result_has_the_bytes_of_the_worker_on_this_machine(release: Release, rule_id: str) -> None:
+    with release.web() as web:
+        assert reproducible(web.completed(rule_id=rule_id)) == reproducible(performed_here(rule_id=rule_id))
+
+
+def test_from_the_form_to_the_result_in_a_browser(release: Release, start_browser: Callable[..., Browser]) -> None:
+    with release.web() as web:
+        page = start_browser().new_page(locale="en-US")
+        page.goto(web.url + "/")
+        page.select_option("select[name=ticker]", "GOOG")
+        page.fill("input[name=end_date]", "2020-02-07")
+        page.get_by_role("button", name="Run").click()
+        expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
+        expect(page.locator("figure img")).to_be_visible(timeout=60_000)
+        assert page.evaluate("document.querySelector('figure img').naturalWidth") == 1200
+        expect(page.locator(".metrics tr").first).to_contain_text("162.95 %")
+        if "E2E_SCREENSHOT" in os.environ:
+            page.screenshot(path=os.environ["E2E_SCREENSHOT"], full_page=True)
+        page.context.browser.close()
+
+
+@contextmanager
+def asked_all_the_time(release: Release) -> Iterator[None]:
+    """A pod asks the Service throughout the body; no request may fail."""
+    address = f"http://{release.name_of('service', 'web')}:5000/ready"
+    pod = release.namespace.start(python_pod("poll", POLL, address))
+    yield
+    release.namespace.kubectl("exec", pod, "--", "touch", "/tmp/stop")
+    asked, failures = json.loads(release.namespace.kubectl("exec", pod, "--", "cat", "/tmp/seen"))
+    release.namespace.kubectl("delete", "pod", pod, "--now")
+    assert not failures, (asked, failures)
+    assert asked > 100
+
+
+def test_the_web_scales_to_three_and_back_without_a_failed_request(release: Release) -> None:
+    name = release.name_of("deployment", "web")
+    with asked_all_the_time(release):
+        for replicas in (3, 2):
+            release.namespace.kubectl("scale", f"deployment/{name}", f"--replicas={replicas}")
+            wait_until(lambda: release.namespace.object("deployment", name), deployment_ready, 120, f"{replicas} webs")
+            wait_until(
+                lambda: len(release.namespace.objects("pods", **release.labels("web"))),
+                replicas.__eq__,
+                60,
+                "the others are gone",
+            )
+
+
+def secrets_and_claims(namespace: Namespace) -> set[str]:
+    claims = {claim["spec"]["volumeName"] for claim in namespace.objects("pvc")}
+    return claims | {
+        json.dumps(secret["data"]) for secret in namespace.objects("secrets") if secret["type"] == "Opaque"
+    }
+
+
+def test_an_upgrade_changes_pods_and_keeps_the_data(release: Release) -> None:
+    kept = secrets_and_claims(release.namespace)
+    with release.web() as web:
+        run_id = web.submit()
+        web.wait(run_id)
+        result = web.result(run_id)
+    parts = {part: release.pods(part) for part in ("web", "controller", "mysql")}
+    with asked_all_the_time(release):
+        newer = release.upgrade(config={"logLevel": "DEBUG"}, worker={"ttlSecondsAfterFinished": 900})
+    assert set(release.pods("web")).isdisjoint(parts["web"])
+    assert set(release.pods("controller")).isdisjoint(parts["controller"])
+    assert release.pods("mysql") == parts["mysql"]
+    assert secrets_and_claims(release.namespace) == kept
+    with newer.web() as web:
+        assert web.result(run_id) == result
+        again = web.submit()
+        web.wait(again)
+    assert release.namespace.object("job", f"bt-{again}")["spec"]["ttlSecondsAfterFinished"] == 900
+
+    pods = {part: newer.pods(part) for part in parts}
+    newer.upgrade()
+    assert {part: newer.pods(part) for part in parts} == pods

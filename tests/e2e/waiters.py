@@ -1,0 +1,53 @@
+"""When is an object what its spec asks for? Pure functions of what the API server says, and the one loop that waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Object = Mapping[str, Any]
+Seen = TypeVar("Seen")
+
+
+def job_ended(job: Object) -> str:
+    """Complete, Failed or "": since Kubernetes 1.31 other conditions (SuccessCriteriaMet, FailureTarget) come first."""
+    conditions = job.get("status", {}).get("conditions") or []
+    ended = [it["type"] for it in conditions if it["type"] in ("Complete", "Failed") and it["status"] == "True"]
+    return ended[0] if ended else ""
+
+
+def stateful_set_ready(found: Object) -> bool:
+    """Every pod is ready and of the newest revision; right after a change the status still speaks of the old one."""
+    status, replicas = found.get("status", {}), found["spec"].get("replicas", 1)
+    revisions = status.get("currentRevision"), status.get("updateRevision")
+    return (
+        status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        and revisions[0] == revisions[1]
+        and status.get("readyReplicas", 0) == replicas == status.get("replicas", 0)
+    )
+
+
+def deployment_ready(found: Object) -> bool:
+    """Every pod is available and new, and no old one is left."""
+    status, replicas = found.get("status", {}), found["spec"].get("replicas", 1)
+    counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+    return status.get("observedGeneration", 0) >= found["metadata"]["generation"] and counts == [replicas] * 3
+
+
+def pod_ready(pod: Object) -> bool:
+    """The pod can be used, and is not on its way out."""
+    conditions = {it["type"]: it["status"] for it in pod.get("status", {}).get("conditions") or []}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def wait_until(look: Callable[[], Seen], good: Callable[[Seen], object], seconds: float, what: str) -> Seen:
+    """The first answer of `look` that is good; by the clock, not by turns, and the last answer in the message."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if good(seen):
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}; the last that was seen: {str(seen)[:2000]}")
+        time.sleep(0.5)
