@@ -1,0 +1,39 @@
+"""Every released chart, kept in releases/, can be upgraded to this one: what Kubernetes lets nobody change is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.chart.rendering import SECRET, Object, objects
+from tests.chart.test_immutable import selectors, stateful
+
+RELEASES = sorted((Path(__file__).parent / "releases").glob("*.tgz"))
+
+
+def test_the_first_release_is_kept() -> None:
+    assert next(path.name for path in RELEASES) == "stock-backtest-0.1.0.tgz"
+
+
+@pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.stem)
+def test_nothing_that_cannot_change_does(path: Path) -> None:
+    then, now = objects(SECRET, path=path), objects(SECRET)
+    kept = selectors(now)
+    assert {name: labels for name, labels in selectors(then).items() if kept.get(name, labels) != labels} == {}
+    assert stateful(now) == stateful(then)
+
+
+@pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.stem)
+def test_its_default_values_are_still_understood(path: Path) -> None:
+    """Whoever passes a whole values.yaml of an earlier release is not refused."""
+    assert objects({**_values(path), **SECRET})
+
+
+def _values(path: Path) -> Object:
+    from helm_python import Chart
+
+    with Chart.load(path) as chart:
+        given = dict(chart.values)
+    return dict(yaml.safe_load(yaml.safe_dump(given)))
