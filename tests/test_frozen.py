@@ -1,8 +1,8 @@
 """What is frozen stays as it is: the engine's files and the contracts' schemas, by SHA-256.
 
-Results of the past can only be reproduced, and old clients only served, while these bytes stand. Until release 0.1.0 a
-change to the engine needs a new ENGINE_VERSION, its reason in CHANGELOG.md and the golden numbers unchanged or
-explained; afterwards none is allowed: write a wrapper (service/enhanced_engine.py). A schema is never changed: add a v2.
+Results of the past can only be reproduced, and old clients only served, while these bytes stand. Since release
+0.1.0 no change to them is allowed: new behaviour of the engine goes into a wrapper (service/enhanced_engine.py), a schema
+is followed by a v2.
 """
 
 import hashlib
