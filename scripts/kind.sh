@@ -75,9 +75,9 @@ load() {
     for image in $(images); do tagged+=("$image:$(tag "$image")"); done
     docker image inspect mysql:8.0 >/dev/null 2>&1 || docker pull mysql:8.0
     local there missing=()
-    there=$(docker exec "$CLUSTER-control-plane" crictl images --output json)
+    there=$(docker exec "$CLUSTER-control-plane" ctr --namespace k8s.io images list --quiet)
     for image in mysql:8.0 "${tagged[@]}"; do
-        [[ $there == *"/library/$image\""* ]] || missing+=("$image")
+        grep -x "docker.io/library/$image" <<<"$there" >/dev/null || missing+=("$image")
     done
     [ ${#missing[@]} = 0 ] || kind load docker-image --name "$CLUSTER" "${missing[@]}"
 }
