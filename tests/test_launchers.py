@@ -93,7 +93,7 @@ def asked(capital: float) -> BacktestRequest:
 def eventually(launcher: Launcher, run_id: str, holds: Callable[[JobState | None], bool]) -> JobState | None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        state = launcher.jobs().get(run_id)
+        state = launcher.jobs([run_id]).get(run_id)
         if holds(state):
             return state
         time.sleep(0.2)
