@@ -77,7 +77,7 @@ load() {
     local there missing=()
     there=$(docker exec "$CLUSTER-control-plane" ctr --namespace k8s.io images list --quiet)
     for image in mysql:8.0 "${tagged[@]}"; do
-        grep -x "docker.io/library/$image" <<<"$there" >/dev/null || missing+=("$image")
+        grep "/$image\$" <<<"$there" >/dev/null || missing+=("$image")
     done
     [ ${#missing[@]} = 0 ] || kind load docker-image --name "$CLUSTER" "${missing[@]}"
 }

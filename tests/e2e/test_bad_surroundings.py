@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -64,6 +65,8 @@ def test_a_used_up_quota_makes_runs_wait_and_say_so(release: Release) -> None:
         )
         assert (status["status"], status["reason"]) == ("pending", "QuotaExceeded")
         assert status["hint"].startswith("The cluster's quota is used up")
+        time.sleep(5)
+        assert web.status(run_id)["reason"] == "QuotaExceeded", "as long as it waits"
         now.namespace.apply(quota(50))
         assert web.wait(run_id, seconds=120)["status"] == "completed"
     now.namespace.kubectl("delete", "resourcequota", "few-pods")
