@@ -9,7 +9,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
@@ -51,7 +51,7 @@ class Controller:
         expected = [run.run_id for run in self._store.active()]
         if self._launcher.independent and not expected and not self._store.queued(1):
             return  # a cluster is not asked about nothing
-        jobs = self._launcher.jobs(expected)  # before the rows: a job that ended has written its row by now
+        jobs = self._jobs(expected)  # before the rows: a job that ended has written its row by now
         active = {run.run_id: run for run in self._store.active()}
         now = self._store.now()
         for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
@@ -63,6 +63,16 @@ class Controller:
                 except Exception:  # one bad row stops nobody else
                     logger.exception("The run could not be reconciled")
         self._dispatch(jobs)
+
+    def _jobs(self, expected: Sequence[str]) -> Mapping[str, JobState]:
+        """While nothing is known of them nothing is done, and the first runs of the queue say why."""
+        try:
+            return self._launcher.jobs(expected)
+        except LauncherAway as error:
+            for run in self._store.queued(LAUNCHES_A_PASS):
+                if run.reason != Reason.CLUSTER_AWAY:
+                    self._store.note(run, Reason.CLUSTER_AWAY, f"{error}.")
+            raise
 
     def _reconcile(self, run_id: str, run: Run | None, job: JobState | None, now: datetime) -> None:
         if job is not None and _stuck(job):
@@ -181,8 +191,11 @@ def main(config: Config) -> None:
         except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
             vitals.problem = _away(error)
             stop.wait(1)
-    controller.stop()
-    leases.drop(CONTROLLER, holder)
+    try:
+        controller.stop()
+        leases.drop(CONTROLLER, holder)
+    except DBAPIError as error:  # leaving together; the lease runs out by itself
+        logger.warning("The database went first: %s", error.orig)
 
 
 def launcher_of(config: Config) -> Launcher:

@@ -456,6 +456,15 @@ def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(
     with pytest.raises(LauncherAway):
         remote.step()
     assert runs.run(run_id).launched_at is not None
+    (waiting,) = submit(runs)
+    with pytest.raises(LauncherAway):
+        remote.step()
+    row = runs.run(waiting)
+    assert (row.status, row.reason, row.message) == (Status.PENDING, "ClusterAway", "the API is away.")
+    assert runs.status(waiting).hint
+    monkeypatch.undo()
+    remote.step()
+    assert (runs.run(waiting).reason, cluster.launched) == (None, [run_id, waiting])
 
 
 # the same over real processes

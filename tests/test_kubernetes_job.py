@@ -217,7 +217,7 @@ def test_the_check_leaves_no_job(launcher: KubernetesJobs, cluster: Cluster) -> 
     cluster.refuse = Refused(403, 'User "u" cannot create resource "jobs"')
     assert launcher.check() == 'Jobs cannot be created: User "u" cannot create resource "jobs"'
     cluster.template = Refused(404, "not found")  # type: ignore[assignment]
-    assert "ConfigMap bt-worker-job with the worker's Job is missing" in launcher.check()
+    assert "ConfigMap bt-worker-job with the worker's Job cannot be read" in launcher.check()
 
 
 def test_after_a_reply_that_was_lost_the_job_may_be_there(launcher: KubernetesJobs, cluster: Cluster) -> None:

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     IMAGE_PULL = "ImagePull"
     UNSCHEDULABLE = "Unschedulable"
     JOB_LOST = "JobLost"
+    CLUSTER_AWAY = "ClusterAway"
     CANCELLED_BY_USER = "CancelledByUser"
 
 
@@ -66,6 +67,7 @@ HINTS: Mapping[Reason, str] = {
     ),
     Reason.UNSCHEDULABLE: "No node has room for the worker; an operator adds one or lowers worker.resources.",
     Reason.CANCELLED_BY_USER: "Run it again if it was not meant to end.",
+    Reason.CLUSTER_AWAY: "The controller cannot look at the cluster's Jobs; an operator mends what the message names.",
     Reason.JOB_LOST: "The Job was deleted while it ran; run it again.",
 }
 

@@ -136,7 +136,9 @@ class KubernetesJobs(Launcher):
             try:
                 self._template = template_of(self._namespace.config_map(self._name))
             except Refused as error:
-                raise InvalidTemplate(f"The ConfigMap {self._name} with the worker's Job is missing: {error}") from None
+                raise InvalidTemplate(
+                    f"The ConfigMap {self._name} with the worker's Job cannot be read: {error}"
+                ) from None
         return self._template
 
 
