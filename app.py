@@ -25,8 +25,8 @@ def make_app() -> Flask:
     engine = open_database(config)
     installed_rules(True)  # checked now, so that a bad plug-in shows in the first lines of the log
     stores = RunStore(engine, config.lease_seconds), PriceStore(engine)
-    in_cluster = config.launcher == "kubernetes"
-    runs = Runs(*stores, config.max_pending_runs, LeaseStore(engine), config.prices_command, in_cluster)
+    limits, in_cluster = (config.max_pending_runs, config.rate_limit_per_minute), config.launcher == "kubernetes"
+    runs = Runs(*stores, *limits, LeaseStore(engine), config.prices_command, in_cluster)
     made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
     put_behind(made, config.base_path, config.proxy_hops)
     made.config["TEMPLATES_AUTO_RELOAD"] = config.flask_env == "development"

@@ -44,6 +44,8 @@ class Config:
     prices_dir: str = _setting("data", "CSV files for a worker without a database")
     max_active_runs: int = _setting(2, "runs that compute at the same time")
     max_pending_runs: int = _setting(1000, "runs that may wait; more are refused with 429")
+    rate_limit_per_minute: int = _setting(600, "runs that one client may ask for in a minute; 0 for any", least=0)
+    result_retention_days: float = _setting(0.0, "days after which ended runs are deleted; 0 keeps all", least=0)
     run_timeout_seconds: int = _setting(900, "a run that takes longer is stopped")
     lease_seconds: int = _setting(60, "how long a worker may be silent before it counts as lost")
     controller_poll_seconds: float = _setting(0.25, "pause between two passes of the controller")

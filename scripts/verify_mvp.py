@@ -172,7 +172,8 @@ def _step(name: str, action: Callable[[], str]) -> bool:
 def replay(run_id: str) -> int:
     """Recomputes a stored run from its request and prices; 0 when every reproducible byte is the same."""
     engine = connect(load_config())
-    run, stored = RunStore(engine).get(run_id), RunStore(engine).result(run_id)
+    run = RunStore(engine).get(run_id)
+    stored = None if run is None else RunStore(engine).result(run.result_from)
     if run is None or stored is None:
         print(f"{run_id} is no completed run of this database", file=sys.stderr)
         return 1

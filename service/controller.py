@@ -9,10 +9,10 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from math import ceil
 from types import FrameType
 
 from sqlalchemy.exc import DBAPIError
@@ -23,17 +23,18 @@ from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import parse_request
 from service.contract.status import Reason, Status
-from service.decisions import CANCEL, FORGET, STUCK_SECONDS, WAIT, Decision, decide
+from service.decisions import CANCEL, FORGET, STUCK_SECONDS, WAIT, Decision, decide, next_runs
+from service.expiry import Expiry
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
 from service.launchers.local_process import LocalProcess
-from service.store.lease_store import CONTROLLER, LeaseStore
+from service.leadership import Leadership
+from service.store.lease_store import LeaseStore
 from service.store.migrate import open_database
-from service.store.run_store import Run, RunStore
-from service.vitals import ACTIVE, FAILURES, LAUNCHES, Vitals
+from service.store.run_store import ActiveRun, Run, RunStore
+from service.vitals import ACTIVE, LAUNCHES, PASS_SECONDS, Vitals, observe
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS, REMOTE_LEASE_SECONDS = 8, 20  # one pass over a slow cluster takes longer
 LAUNCHES_A_PASS = 5
 CHECK_SECONDS = 10.0
 
@@ -41,20 +42,32 @@ CHECK_SECONDS = 10.0
 class Controller:
     """Looks at rows and jobs, decides, acts; one `step` is one pass."""
 
-    def __init__(self, store: RunStore, launcher: Launcher, max_active: int, timeout_seconds: float) -> None:
-        self._store, self._launcher, self._max_active = store, launcher, max_active
+    def __init__(
+        self,
+        store: RunStore,
+        launcher: Launcher,
+        max_active: int,
+        timeout_seconds: float,
+        may_act: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._store, self._launcher, self._max_active, self._may_act = store, launcher, max_active, may_act
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
         self._unmarked: dict[tuple[str, int], Decision] = {}  # carried out on the jobs, not in the rows yet
+        self._known: set[str] = set()  # active after the last pass
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
-        expected = [run.run_id for run in self._store.active()]
+        expected = self._store.active_clients()
+        observe(self._store.ended(self._known - expected.keys()))
+        self._known = set(expected)
         if self._launcher.independent and not expected and not self._store.queued(1):
             return  # a cluster is not asked about nothing
-        jobs = self._jobs(expected)  # before the rows: a job that ended has written its row by now
+        jobs = self._jobs(list(expected))  # before the rows: a job that ended has written its row by now
         active = {run.run_id: run for run in self._store.active()}
         now = self._store.now()
         for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
+            if not self._may_act():
+                return
             with run_context(run_id):
                 try:
                     self._reconcile(run_id, active.get(run_id), jobs.get(run_id), now)
@@ -74,7 +87,7 @@ class Controller:
                     self._store.note(run, Reason.CLUSTER_AWAY, f"{error}.")
             raise
 
-    def _reconcile(self, run_id: str, run: Run | None, job: JobState | None, now: datetime) -> None:
+    def _reconcile(self, run_id: str, run: ActiveRun | None, job: JobState | None, now: datetime) -> None:
         if job is not None and _stuck(job):
             self._launcher.remove(run_id, force=True)
         if run is not None and job is not None and job.launch != run.launches:
@@ -94,7 +107,7 @@ class Controller:
             self._mark(run, decision, job)
             self._unmarked.pop((run_id, run.launches), None)
 
-    def _note(self, run: Run, problem: Problem | None) -> None:
+    def _note(self, run: ActiveRun, problem: Problem | None) -> None:
         """What keeps the job from starting stands at the run before its time is up."""
         reason, message = (problem.reason, problem.message) if problem else (None, None)
         if run.reason != reason:
@@ -104,7 +117,7 @@ class Controller:
         """Its logs are read for a while; the cluster removes it in time."""
         return self._launcher.independent and not job.alive and decision.action in ("forget", "fail")
 
-    def _mark(self, run: Run, decision: Decision, job: JobState | None) -> None:
+    def _mark(self, run: ActiveRun, decision: Decision, job: JobState | None) -> None:
         why = {"reason": decision.reason, "message": decision.message} if decision.reason else {}
         if decision.action == "requeue" and self._store.requeue(run, decision.spent, **why):
             logger.warning(
@@ -112,20 +125,31 @@ class Controller:
             )
         if decision.action == "cancel" and job is None and self._store.cancelled(run.run_id):
             logger.info("The run was cancelled")
-        if decision.action == "fail" and decision.reason and self._store.fail(run, decision.reason, decision.message):
-            FAILURES.labels(decision.reason).inc()
-            logger.error("The run failed: %s: %s", decision.reason, decision.message)
+        failed = decision.action == "fail" and decision.reason
+        if failed and self._store.fail(run, failed, decision.message, _evidence(job)):
+            logger.error("The run failed: %s: %s", failed, decision.message)
 
     def _dispatch(self, jobs: Mapping[str, JobState]) -> None:
-        """First in, first out; a run whose last job was still there a moment ago waits for the next pass."""
+        """By turns; a run whose last job was still there a moment ago waits for the next pass."""
         busy = {run_id for run_id, job in jobs.items() if (job.alive or job.leaving is not None) and not _stuck(job)}
-        room = min(self._max_active - len(busy | {run.run_id for run in self._store.active()}), LAUNCHES_A_PASS)
+        active = self._store.active_clients()
+        room = min(self._max_active - len(busy | active.keys()), LAUNCHES_A_PASS)
         if room <= 0:
             return
-        for run in [run for run in self._store.queued(room + len(jobs)) if not self._leaves(run.run_id, jobs)][:room]:
+        at_work = Counter(active.values())
+        for run in next_runs(self._candidates(room, len(at_work), jobs), at_work, room):
             with run_context(run.run_id):
-                if self._store.mark_launched(run.run_id) and not self._launch(replace(run, launches=run.launches + 1)):
+                if not self._may_act() or not self._store.mark_launched(run.run_id):
+                    continue
+                self._known.add(run.run_id)
+                if not self._launch(replace(run, launches=run.launches + 1)):
                     return
+
+    def _candidates(self, room: int, clients_at_work: int, jobs: Mapping[str, JobState]) -> list[Run]:
+        """Those among whom the next `room` runs are, in the order of arrival: the queue may be long."""
+        clients = self._store.waiting_clients(room + clients_at_work)
+        found = [run for client in clients for run in self._store.queued_of(client, room + len(jobs))]
+        return sorted((run for run in found if not self._leaves(run.run_id, jobs)), key=lambda run: run.id)
 
     def _leaves(self, run_id: str, jobs: Mapping[str, JobState]) -> bool:
         """Whether a job of the queued run is still there; it is told to go if nobody has."""
@@ -160,40 +184,48 @@ class Controller:
                 self._store.requeue(run, spent=0)
 
 
+def _evidence(job: JobState | None) -> str | None:
+    """What was seen of the job, for whoever asks later why the run failed."""
+    if job is None:
+        return None
+    return json.dumps({"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried})
+
+
 def _stuck(job: JobState) -> bool:
     """Its slot is given away and its pods are forgotten: a node that is dead says nothing more."""
     return job.leaving is not None and job.leaving > STUCK_SECONDS
 
 
-def main(config: Config) -> None:
-    """Steps until SIGTERM or SIGINT, as the one active controller of its database."""
+def main(config: Config, stop: threading.Event | None = None) -> None:
+    """Steps until SIGTERM or SIGINT, or until `stop` is set, as the one active controller of its database."""
     engine = open_database(config)
-    launcher, vitals, stop = launcher_of(config), Vitals(), threading.Event()
+    launcher, vitals, stop = launcher_of(config), Vitals(), stop or _on_signals()
     store = RunStore(engine, config.lease_seconds)
-    controller = Controller(store, launcher, config.max_active_runs, config.run_timeout_seconds)
-    leases, holder = LeaseStore(engine), f"{platform.node()}:{os.getpid()}"
-    least = REMOTE_LEASE_SECONDS if launcher.independent else LEASE_SECONDS
-    lease_seconds = max(least, ceil(3 * config.controller_poll_seconds))
+    leadership = Leadership(LeaseStore(engine), f"{platform.node()}:{os.getpid()}", lambda: not vitals.health())
+    limits = config.max_active_runs, config.run_timeout_seconds
+    controller = Controller(store, launcher, *limits, may_act=lambda: leadership.held)
+    expiry = Expiry(store, config.result_retention_days)
     installed_rules(True)  # a plug-in that is not fit is named in this log too
-    _on_signals(stop)
     if config.controller_port:
         vitals.serve(config.controller_port)
     logger.info("Controller started: at most %d runs at once", config.max_active_runs)
+    leadership.start()
     checked = Check(launcher)
     while not stop.wait(config.controller_poll_seconds):
         vitals.beat = time.monotonic()
         try:
-            active = leases.take(CONTROLLER, holder, lease_seconds)
-            ACTIVE.set(active)
-            if active:
-                controller.step()
+            ACTIVE.set(leadership.held)
+            if leadership.held:
+                with PASS_SECONDS.time():
+                    controller.step()
+                expiry.step()
             vitals.problem = checked.problem()
         except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
             vitals.problem = _away(error)
             stop.wait(1)
     try:
         controller.stop()
-        leases.drop(CONTROLLER, holder)
+        leadership.stop()
     except DBAPIError as error:  # leaving together; the lease runs out by itself
         logger.warning("The database went first: %s", error.orig)
 
@@ -232,12 +264,15 @@ def _away(error: Exception) -> str:
     return "The database is away." if away else "The last pass failed; its trace is in the log."
 
 
-def _on_signals(stop: threading.Event) -> None:
+def _on_signals() -> threading.Event:
+    stop = threading.Event()
+
     def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    return stop
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.contract.status import ExitCode, Reason, Status
 from service.launchers.launcher import JobState
-from service.store.run_store import Run
+from service.store.run_store import ActiveRun, Run
 
 MAX_LAUNCHES = 3
 STUCK_SECONDS = 120  # a job that was told to end and is not gone: its node may be dead
@@ -36,7 +38,7 @@ class Decision:
 WAIT, FORGET, REQUEUE, CANCEL = Decision("wait"), Decision("forget"), Decision("requeue"), Decision("cancel")
 
 
-def decide(run: Run | None, job: JobState | None, now: datetime, timeout: timedelta | None) -> Decision:
+def decide(run: ActiveRun | None, job: JobState | None, now: datetime, timeout: timedelta | None) -> Decision:
     """One row, its job and the database's clock to one decision.
 
     `run` is None when its row is not active; `timeout` when the jobs are independent and keep their own deadline.
@@ -53,7 +55,7 @@ def decide(run: Run | None, job: JobState | None, now: datetime, timeout: timede
     return _without_job(run, now, independent) if job is None else _with_living_job(run, job, now, independent)
 
 
-def _without_job(run: Run, now: datetime, independent: bool) -> Decision:
+def _without_job(run: ActiveRun, now: datetime, independent: bool) -> Decision:
     """Launched by a controller that is gone; a worker may still be at it, unless its job would have been listed."""
     waited = now - (run.launched_at or now)
     late = waited.total_seconds() > ORPHAN_SECONDS
@@ -65,7 +67,7 @@ def _without_job(run: Run, now: datetime, independent: bool) -> Decision:
     return _retry(run, Reason.WORKER_LOST, "The worker never started.") if late else WAIT
 
 
-def _with_living_job(run: Run, job: JobState, now: datetime, independent: bool) -> Decision:
+def _with_living_job(run: ActiveRun, job: JobState, now: datetime, independent: bool) -> Decision:
     if job.leaving is not None:
         return WAIT
     if job.problem is not None and job.problem.seconds >= BUDGETS[job.problem.reason]:
@@ -77,7 +79,7 @@ def _with_living_job(run: Run, job: JobState, now: datetime, independent: bool) 
     return WAIT
 
 
-def _with_ended_job(run: Run, job: JobState) -> Decision:
+def _with_ended_job(run: ActiveRun, job: JobState) -> Decision:
     if job.problem is not None:
         return Decision("fail", job.problem.reason, job.problem.message)
     match job.exit_code:
@@ -97,12 +99,26 @@ def _with_ended_job(run: Run, job: JobState) -> Decision:
             return _retry(run, Reason.RETRIES_EXHAUSTED, message, MAX_LAUNCHES if over else run.launches)
 
 
-def _killed(run: Run, job: JobState) -> Decision:
+def _killed(run: ActiveRun, job: JobState) -> Decision:
     if run.launches > 1 or job.retried:
         message = "The worker was killed again, probably for want of memory."
         return Decision("fail", Reason.OUT_OF_MEMORY, message)
     return REQUEUE
 
 
-def _retry(run: Run, reason: Reason, message: str, tried: int | None = None) -> Decision:
+def _retry(run: ActiveRun, reason: Reason, message: str, tried: int | None = None) -> Decision:
     return REQUEUE if (tried or run.launches) < MAX_LAUNCHES else Decision("fail", reason, message)
+
+
+def next_runs(waiting: Sequence[Run], at_work: Mapping[str, int], room: int) -> list[Run]:
+    """Whose turn it is: first in, first out for each client, and the client with the fewest runs at work goes first.
+
+    `waiting` is in the order of arrival, `at_work` counts the active runs of each client.
+    """
+    counts, chosen, left = Counter(at_work), list[Run](), list(waiting)
+    while left and len(chosen) < room:
+        run = min(left, key=lambda run: (counts[run.client], run.id))
+        left.remove(run)
+        counts[run.client] += 1
+        chosen.append(run)
+    return chosen

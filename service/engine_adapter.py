@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,6 +14,7 @@ from backtest.engine import ENGINE_VERSION, BacktestEngine
 from backtest.engine import BacktestResult as EngineResult
 from backtest.metrics import drawdowns
 from rules.base_rule import BaseRule
+from service.contract.documents import canonical_json
 from service.contract.errors import NoData
 from service.contract.request import BacktestRequest
 from service.contract.result import RESULT_VERSION, BacktestResult
@@ -49,6 +51,13 @@ def check_window(request: BacktestRequest, rule: BaseRule, bars: int, first: dat
     if bars < rule.warm_up + 1:
         template = "{rule} needs {needed} bars, {ticker} has {bars} from {start} to {end}; choose a longer range."
         raise NoData(template, **values, bars=bars, rule=rule.rule_id, needed=rule.warm_up + 1)
+
+
+def fingerprint_of_work(request: BacktestRequest, prices_fingerprint: str, rules_digest: str) -> str:
+    """SHA-256 of all that decides a result: two runs that share it give the same bytes, whatever their run_id."""
+    asked = {name: value for name, value in request.document().items() if name != "run_id"}
+    work = [asked, prices_fingerprint, rules_digest, ENGINE_VERSION, RESULT_VERSION]
+    return hashlib.sha256(canonical_json(work).encode()).hexdigest()
 
 
 def run_backtest(request: BacktestRequest, series: PriceSeries, rule: BaseRule, rules_digest: str) -> Performed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
@@ -13,15 +13,24 @@ from typing import Any
 from rules.base_rule import BaseRule, InvalidRule
 from rules.plugins import installed_rules, rules_digest
 from rules.registry import BUILT_IN, rule_from_id
-from service.contract.errors import InvalidRequest, NoResult, QueueFull, RunConflict, RunEnded, RunNotFound
+from service.contract.errors import (
+    InvalidRequest,
+    NoResult,
+    QueueFull,
+    RunConflict,
+    RunEnded,
+    RunNotFound,
+    TooManyRequests,
+)
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult, failed_result
-from service.contract.status import HINTS, NO_CONTROLLER, Reason, RunStatus, Status
-from service.engine_adapter import check_window, window
+from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Reason, RunStatus, Status
+from service.engine_adapter import check_window, fingerprint_of_work, window
 from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.price_store import PriceStore, Ticker
 from service.store.run_store import Run, RunStore, StoredResult
 
+RATE_SECONDS = 60
 BY_COMMAND = (
     'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers {ticker}'
     " (Yahoo Finance) or {command} import --ticker {ticker} - < {ticker}.csv."
@@ -53,15 +62,17 @@ class Runs:
     run_store: RunStore
     price_store: PriceStore
     max_pending: int = 1000
+    rate_limit: int = 0  # runs that one client may ask for in a minute; 0 for any number
     leases: LeaseStore | None = None  # to say when no controller is there to start the runs
     prices_command: str = "python scripts/data_loader.py"
     in_cluster: bool = False  # where pods do not reach Yahoo Finance but for the chart's CronJob
 
-    def submit(self, document: object) -> tuple[Run, bool]:
+    def submit(self, document: object, client: str = "", force: bool = False) -> tuple[Run, bool]:
         """Records the run that `document` (contract request v1) asks for; the row and whether it is new.
 
-        The same run_id with the same request gives the same row. Raises InvalidRequest, NoData, RunConflict or
-        QueueFull, and then nothing is stored.
+        The same run_id with the same request gives the same row. The same work under another run_id is answered from
+        the run that did it or does it, unless `force` wants it done anew. `client` is who asks. Raises InvalidRequest,
+        NoData, RunConflict, QueueFull or TooManyRequests, and then nothing is stored.
         """
         if isinstance(document, dict):
             document = {"run_id": str(uuid.uuid4()), **document}
@@ -69,15 +80,18 @@ class Runs:
         known = self.run_store.get(request.run_id)
         if known is not None:
             return self._same(known, request), False
+        row = self._row(request)
+        self._check_rate(client)
+        work = None if force else fingerprint_of_work(request, row["prices_fingerprint"], row["rules_digest"])
+        if work is None or not self.run_store.leads(work):
+            self._check_queue()
+        added = self.run_store.add({**row, "client": client}, work)
+        return (self.run(request.run_id), True) if added else (self._same(self.run(request.run_id), request), False)
+
+    def _row(self, request: BacktestRequest) -> dict[str, Any]:
         rule = rule_of(request.rule_id, request.params, validated=True)
         ticker = self._ticker(request.ticker)
         self._check_window(request, rule, ticker)
-        self._check_queue()
-        row = self._row(request, rule, ticker)
-        added = self.run_store.add(row)
-        return (self.run(request.run_id), True) if added else (self._same(self.run(request.run_id), request), False)
-
-    def _row(self, request: BacktestRequest, rule: BaseRule, ticker: Ticker) -> dict[str, Any]:
         return {
             "run_id": request.run_id,
             "request": request.canonical(),
@@ -111,9 +125,14 @@ class Runs:
         check_window(request, rule, bars, ticker.first_day, ticker.last_day)
 
     def _check_queue(self) -> None:
-        waiting = self.run_store.pending_count()
+        waiting = self.run_store.queued_count(self.max_pending)
         if waiting >= self.max_pending:
             raise QueueFull(waiting)
+
+    def _check_rate(self, client: str) -> None:
+        """Counted in the database, so that all replicas of the web count together."""
+        if self.rate_limit and self.run_store.recent_count(client, RATE_SECONDS, self.rate_limit) >= self.rate_limit:
+            raise TooManyRequests(self.rate_limit)
 
     def run(self, run_id: str) -> Run:
         """The row; raises RunNotFound."""
@@ -136,13 +155,14 @@ class Runs:
     def status(self, run_id: str) -> RunStatus:
         """Status v1 of a run; raises RunNotFound."""
         run = self.run(run_id)
-        waiting = run.status == Status.PENDING and run.launched_at is None
+        waiting = run.status == Status.PENDING and run.launched_at is None and not run.attached
         return RunStatus(
             run_id=run.run_id,
             status=run.status,
             reason=run.reason,
             hint=self._hint(run, waiting),
             attempt=run.attempt,
+            reused_from=run.reused_from,
             queue_position=self.run_store.queue_position(run) if waiting else None,
             created_at=_iso(run.created_at),
             started_at=_iso(run.started_at),
@@ -153,18 +173,21 @@ class Runs:
     def _hint(self, run: Run, waiting: bool) -> str | None:
         if waiting and self.leases is not None and not self.leases.is_held(CONTROLLER):
             return NO_CONTROLLER
+        if run.attached:
+            return ATTACHED
         return HINTS.get(Reason(run.reason)) if run.reason in list(Reason) else None
 
     def result(self, run: Run) -> BacktestResult:
         """Result v1 of a run that has ended, its figure inline."""
-        stored = self.run_store.result(run.run_id) if run.status == Status.COMPLETED else None
+        stored = self.run_store.result(run.result_from) if run.status == Status.COMPLETED else None
         if stored is None:
-            return failed_result(run.run_id, run.reason, run.message)
-        return result_from_store(stored)
+            evidence = {"evidence": json.loads(run.evidence)} if run.evidence else {}
+            return failed_result(run.run_id, run.reason, run.message, evidence)
+        return replace(result_from_store(stored), run_id=run.run_id)
 
     def equity_csv(self, run: Run) -> str:
         """The equity table of a completed run; raises NoResult."""
-        stored = self.run_store.result(run.run_id)
+        stored = self.run_store.result(run.result_from)
         if stored is None:
             raise NoResult(run.run_id, run.status)
         return stored.equity_csv

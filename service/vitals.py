@@ -10,13 +10,33 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import Counter, Gauge, make_wsgi_app
+from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
+
+from service.contract.status import Status
+from service.store.run_store import EndedRun
 
 STUCK_SECONDS = 120
 
 ACTIVE = Gauge("stock_backtest_controller_active", "1 in the controller that starts jobs, 0 in a standby")
 LAUNCHES = Counter("stock_backtest_launches", "Jobs started by this controller")
-FAILURES = Counter("stock_backtest_failures", "Runs that this controller ended as failed", ["reason"])
+ENDED = Counter("stock_backtest_runs_ended", "Runs that ended after this controller had seen them start", ["status"])
+FAILURES = Counter("stock_backtest_failures", "Those that failed", ["reason"])
+_SECONDS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
+WAITED = Histogram("stock_backtest_run_waited_seconds", "From the request to the first worker", buckets=_SECONDS)
+TOOK = Histogram("stock_backtest_run_seconds", "From the first worker to the end", ["status"], buckets=_SECONDS)
+PASS_SECONDS = Histogram("stock_backtest_controller_pass_seconds", "One look at all active runs and the queue")
+
+
+def observe(ended: Iterable[EndedRun]) -> None:
+    """Counts runs that have ended since the last look."""
+    for run in ended:
+        ENDED.labels(run.status).inc()
+        if run.status == Status.FAILED:
+            FAILURES.labels(run.reason).inc()
+        if run.waited is not None:
+            WAITED.observe(run.waited)
+        if run.seconds is not None:
+            TOOK.labels(run.status).observe(run.seconds)
 
 
 @dataclass

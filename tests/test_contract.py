@@ -191,13 +191,6 @@ def test_texts_become_the_types_of_the_schema() -> None:
     assert document_from_text(wrong) == {**wrong, "lot_size": math.inf}
 
 
-def test_the_same_work_under_another_id() -> None:
-    request = parse_request(DOCUMENT)
-    other = parse_request({**DOCUMENT, "run_id": str(uuid.uuid4()), "initial_capital": 100_000})
-    assert request.same_work_as(other)
-    assert not request.same_work_as(parse_request({**DOCUMENT, "lot_size": 1}))
-
-
 def test_canonical_json_is_one_text() -> None:
     assert canonical_json({"b": 1, "a": [1.0, None, "é"]}) == '{"a":[1.0,null,"é"],"b":1}'
     with pytest.raises(ValueError, match="JSON"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -23,6 +24,7 @@ from service.controller import Controller, main
 from service.decisions import FORGET, REQUEUE, WAIT, Decision, decide
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
 from service.launchers.local_process import COMMAND, LocalProcess
+from service.leadership import Leadership
 from service.runs import Runs
 from service.store.database import utc_in
 from service.store.lease_store import LeaseStore
@@ -115,6 +117,19 @@ class ByHand(Launcher):
         self.states.pop(run_id, None)
 
 
+def after(rounds: int) -> threading.Event:
+    """Set once the loop has turned so often."""
+
+    class Stop(threading.Event):
+        turned = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.turned += timeout != 1  # the pause after an error is no turn
+            return self.turned > rounds
+
+    return Stop()
+
+
 def config_of(engine: Engine, **settings: Any) -> Config:
     """The settings of a process on the same database."""
     environment = dict(pair.split("=", 1) for pair in database_environment(engine))
@@ -131,8 +146,8 @@ def controller(runs: Runs, launcher: ByHand) -> Controller:
     return Controller(runs.run_store, launcher, max_active=2, timeout_seconds=900)
 
 
-def submit(runs: Runs, count: int = 1) -> list[str]:
-    return [runs.submit({**REQUEST, "initial_capital": 1000 + i})[0].run_id for i in range(count)]
+def submit(runs: Runs, count: int = 1, client: str = "") -> list[str]:
+    return [runs.submit(dict(REQUEST), client, force=True)[0].run_id for _ in range(count)]
 
 
 def test_dispatch_is_first_in_first_out_and_bounded(runs: Runs, launcher: ByHand, controller: Controller) -> None:
@@ -420,9 +435,7 @@ def test_a_verdict_outlives_a_database_that_is_away(
 def test_a_pass_that_fails_is_not_the_last(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rounds = iter([False, False, False, True])
-    monkeypatch.setattr(module.threading, "Event", lambda: type("Stop", (), {"wait": lambda self, s: next(rounds)})())
-    monkeypatch.setattr(module, "_on_signals", lambda stop: None)
+    monkeypatch.setattr(Leadership, "held", True)
     steps: list[bool] = []
 
     def step(self: Controller) -> None:
@@ -431,9 +444,9 @@ def test_a_pass_that_fails_is_not_the_last(
             raise KeyError("status")
 
     monkeypatch.setattr(Controller, "step", step)
-    main(config_of(engine))
+    main(config_of(engine), after(3))
     assert "The pass failed" in caplog.text
-    assert len(steps) == 2
+    assert len(steps) == 3
 
 
 def test_an_idle_controller_asks_the_cluster_nothing(
@@ -574,7 +587,7 @@ def test_a_stored_request_that_the_contract_refuses_today_fails_alone(
 ) -> None:
     first, second = submit(runs, 2)
     with engine.begin() as connection:
-        old = runs.run(first).request.replace('"initial_capital":1000.0', '"initial_capital":0.001')
+        old = runs.run(first).request.replace('"initial_capital":100000.0', '"initial_capital":0.001')
         connection.execute(update(runs_table).where(runs_table.c.run_id == first).values(request=old))
     controller.step()
     assert (runs.run(first).status, runs.run(first).reason) == (Status.FAILED, Reason.BAD_INPUT)
@@ -620,32 +633,14 @@ def test_launching_a_run_twice_gives_one_job() -> None:
     launcher.remove(request.run_id)
 
 
-def test_main_steps_while_it_holds_the_lease(
-    runs: Runs, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    steps: list[bool] = []
-    config = config_of(engine, controller_poll_seconds=0.01)
-
-    class Stop:
-        """Ends the loop after five rounds."""
-
-        rounds = 0
-
-        def wait(self, seconds: float) -> bool:
-            self.rounds += 1
-            if self.rounds == 3:
-                LeaseStore(engine).drop("controller", "somebody else")
-            return self.rounds > 5
-
-    monkeypatch.setattr(module.threading, "Event", Stop)
-    monkeypatch.setattr(module, "_on_signals", lambda stop: None)
+def test_main_steps_while_it_holds_the_lease(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, steps, checked = iter([False, False, False, False, True, True, True, True]), list[bool](), list[bool]()
+    monkeypatch.setattr(Leadership, "held", property(lambda self: next(held)))
     monkeypatch.setattr(Controller, "step", lambda self: steps.append(True))
-    checked: list[bool] = []
     monkeypatch.setattr(module, "installed_rules", checked.append)
-    LeaseStore(engine).take("controller", "somebody else", 60)
-    main(config)
+    main(config_of(engine), after(4))
     assert checked == [True], "plug-ins are validated when it starts"
-    assert len(steps) == 3, "two rounds as a standby"
+    assert len(steps) == 2, "two rounds as a standby"
     assert not LeaseStore(engine).is_held("controller")
 
 
@@ -654,10 +649,8 @@ def test_the_database_may_go_away(
 ) -> None:
     from sqlalchemy.exc import OperationalError
 
-    rounds = iter([False, False, False, True])
-    monkeypatch.setattr(module.threading, "Event", lambda: type("Stop", (), {"wait": lambda self, s: next(rounds)})())
-    monkeypatch.setattr(module, "_on_signals", lambda stop: None)
-    answers = iter([OperationalError("x", {}, Exception("gone")), None])
+    monkeypatch.setattr(Leadership, "held", True)
+    answers = iter([OperationalError("x", {}, Exception("gone")), None, None])
 
     def step(self: Controller) -> None:
         answer = next(answers)
@@ -665,6 +658,6 @@ def test_the_database_may_go_away(
             raise answer
 
     monkeypatch.setattr(Controller, "step", step)
-    main(config_of(engine))
+    main(config_of(engine), after(3))
     assert "The database is away" in caplog.text
     assert next(answers, "used up") == "used up"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.contract.status import Reason, Status
-from service.decisions import BUDGETS, CANCEL, REQUEUE, WAIT, Decision, decide
+from service.decisions import BUDGETS, CANCEL, REQUEUE, WAIT, Decision, decide, next_runs
 from service.launchers.launcher import JobState, Problem
 from service.store.run_store import Run
 from tests.test_controller import ALIVE, NOW, OLD, PENDING, ROW, TIMEOUT, ended
@@ -73,3 +76,39 @@ def test_each_problem_has_its_budget(reason: Reason) -> None:
 
 def test_local_processes_are_cancelled_too() -> None:
     assert decide(CANCELLING, ALIVE, NOW, TIMEOUT) is CANCEL
+
+
+def waiting(*clients: str) -> list[Run]:
+    return [replace(PENDING, id=number, run_id=f"r{number}", client=client) for number, client in enumerate(clients)]
+
+
+@pytest.mark.parametrize(
+    ("clients", "at_work", "room", "expected"),
+    [
+        ("aaaa", {}, 2, [0, 1]),
+        ("aaaab", {}, 2, [0, 4]),
+        ("aaaab", {"b": 1}, 2, [0, 1]),
+        ("aaabbbc", {}, 6, [0, 3, 6, 1, 4, 2]),
+        ("aab", {"a": 5}, 3, [2, 0, 1]),
+        ("ba", {"c": 9}, 1, [0]),
+        ("ab", {}, 0, []),
+        ("", {"a": 1}, 3, []),
+    ],
+)
+def test_turns_are_fair_between_clients_and_in_order_within(
+    clients: str, at_work: dict[str, int], room: int, expected: list[int]
+) -> None:
+    assert [run.id for run in next_runs(waiting(*clients), at_work, room)] == expected
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(1, 6))
+def test_nobody_waits_for_more_than_one_turn_of_each_other(clients: list[str], room: int) -> None:
+    """However many runs another has queued: each client starts before any other starts a second time more."""
+    chosen = next_runs(waiting(*clients), {}, room)
+    assert len(chosen) == min(room, len(clients))
+    counts = Counter(run.client for run in chosen)
+    for client in set(clients):
+        left = clients.count(client) - counts[client]
+        assert left == 0 or max(counts.values()) - counts[client] <= 1
+        order = [run.id for run in chosen if run.client == client]
+        assert order == [number for number, name in enumerate(clients) if name == client][: len(order)]

@@ -9,14 +9,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
-from service.contract.errors import InvalidRequest, NoData, NoResult, QueueFull, RunConflict, RunNotFound, UserError
+from service.contract.errors import (
+    InvalidRequest,
+    NoData,
+    NoResult,
+    QueueFull,
+    RunConflict,
+    RunNotFound,
+    TooManyRequests,
+    UserError,
+)
 from service.contract.status import NO_CONTROLLER, Status
 from service.runs import Runs
+from service.store.database import utc_in
 from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore, StoredResult
+from service.store.tables import runs as table
 from tests.conftest import REQUEST, RUN_ID
 
 
@@ -101,14 +112,15 @@ def test_without_any_prices_the_sentence_says_how_to_add_some(tmp_path: Any) -> 
 def test_a_full_queue_refuses(engine: Engine) -> None:
     small = Runs(RunStore(engine), PriceStore(engine), max_pending=2)
     small.submit(dict(REQUEST))
-    small.submit(dict(REQUEST))
+    small.submit(dict(REQUEST), force=True)
     with pytest.raises(QueueFull, match="2 runs are waiting"):
-        small.submit(dict(REQUEST))
+        small.submit(dict(REQUEST), force=True)
+    assert small.submit(dict(REQUEST))[0].attached, "what costs nothing need not wait"
 
 
 def test_status_of_a_waiting_and_a_failed_run(runs: Runs) -> None:
     first, _ = runs.submit(dict(REQUEST))
-    run, _ = runs.submit(dict(REQUEST))
+    run, _ = runs.submit(dict(REQUEST), force=True)
     status = runs.status(run.run_id)
     assert (status.status, status.queue_position, status.poll_after_s) == ("pending", 1, 1.0)
     assert status.created_at is not None
@@ -157,3 +169,16 @@ def test_unknown_runs(runs: Runs) -> None:
     run, _ = runs.submit(dict(REQUEST))
     with pytest.raises(NoResult, match="it is pending"):
         runs.equity_csv(run)
+
+
+def test_each_client_has_a_rate_of_its_own(engine: Engine) -> None:
+    limited = Runs(RunStore(engine), PriceStore(engine), rate_limit=2)
+    mine, _ = limited.submit(dict(REQUEST), "me")
+    limited.submit(dict(REQUEST), "me")
+    with pytest.raises(TooManyRequests, match="2 runs a minute"):
+        limited.submit(dict(REQUEST), "me")
+    assert limited.submit({**REQUEST, "run_id": mine.run_id}, "me") == (mine, False), "nothing new is asked for"
+    assert limited.submit(dict(REQUEST), "you")[1]
+    with engine.begin() as connection:
+        connection.execute(update(table).values(created_at=utc_in(-61)))
+    assert limited.submit(dict(REQUEST), "me")[1]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, inspect, select, text, update
+from sqlalchemy import Engine, select, text, update
 
-from scripts.config import ROOT, Config
+from scripts.config import Config
 from service.contract.request import parse_request
 from service.contract.status import Status
 from service.store import database
-from service.store import migrate as migration
 from service.store.database import connect, utc_in
 from service.store.lease_store import LeaseStore
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore, StoredResult
 from service.store.tables import metadata, runs
-from tests.conftest import MYSQL, REQUEST, RUN_ID, database_environment, series
+from tests.conftest import REQUEST, RUN_ID, series
 
 STORED = StoredResult('{"a":1}', "date,equity\n2020-01-01,1.0\n", "data:image/png;base64,AAAA")
 HEADLINE = {"total_return_pct": 1.23456789012345678, "sharpe_ratio": None, "max_drawdown_pct": 0.1, "num_trades": 2}
@@ -135,8 +130,9 @@ def test_launching_is_first_in_first_out(store: RunStore) -> None:
     assert [run.run_id for run in store.active()] == ids[:1]
     last = store.get(ids[3])
     assert last is not None
-    assert store.queue_position(last) == 3
-    assert store.pending_count() == 4
+    assert store.queue_position(last) == 2, "the launched one is no longer in the queue"
+    assert store.queued_count() == 3
+    assert store.queued_count(most=2) == 2
     (active,) = store.active()
     assert store.requeue(active)
     assert store.mark_launched(ids[0])
@@ -223,59 +219,6 @@ def test_a_newer_series_leaves_the_old_one_readable(engine: Engine) -> None:
     assert store.read(old.fingerprint) is not None
 
 
-def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> None:
-    migration.check(engine)
-    fresh = connect(Config(sqlite_path=str(tmp_path / "fresh.sqlite3")))
-    metadata.create_all(fresh)
-    for table in metadata.tables:
-        made = {column["name"] for column in inspect(fresh).get_columns(table)}
-        assert made == {column["name"] for column in inspect(engine).get_columns(table)}
-    fresh.dispose()
-
-
-def test_migrating_again_does_nothing_and_two_at_once_are_safe(tmp_path: Path) -> None:
-    path = tmp_path / "twice.sqlite3"
-    engine = connect(Config(sqlite_path=str(path)))
-    assert not migration.schema_is_current(engine)
-    command = [sys.executable, "-m", "service.store.migrate"]
-    environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(path)}
-    started = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
-    assert [process.wait() for process in started] == [0, 0, 0, 0]
-    migration.migrate(engine)
-    assert migration.schema_is_current(engine)
-    engine.dispose()
-
-
-def test_a_migration_that_was_killed_goes_on(engine: Engine) -> None:
-    """MySQL keeps what was made before; whatever part is there, the rest follows."""
-    with engine.begin() as connection:
-        for statement in ("DROP VIEW backtest_results", "DROP TABLE figures", "DROP TABLE results", "DROP TABLE runs"):
-            connection.execute(text(statement))
-        connection.execute(text("DELETE FROM alembic_version"))
-    migration.migrate(engine)
-    migration.check(engine)
-    with engine.connect() as connection:
-        assert connection.execute(text("SELECT * FROM backtest_results")).all() == []
-
-
-@pytest.mark.parametrize("left", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
-def test_a_migration_killed_at_its_very_end_goes_on_too(engine: Engine, left: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(left))
-    migration.migrate(engine)
-    migration.check(engine)
-
-
-def test_going_back_to_an_earlier_release_works(engine: Engine) -> None:
-    """Later ones only add to the schema."""
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    assert migration.schema_is_current(engine)
-    migration.migrate(engine)
-    with engine.connect() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
-
-
 def test_a_message_of_any_length_is_kept_in_part(store: RunStore) -> None:
     add(store)
     store.mark_launched(RUN_ID)
@@ -299,12 +242,6 @@ def test_a_note_comes_too_late_for_a_run_that_was_claimed(store: RunStore) -> No
     assert (run.status, run.reason, run.message) == (Status.COMPLETED, None, None)
 
 
-def test_a_database_that_does_not_answer_in_time_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    away = connect(Config(db_host="127.0.0.1", db_port=9, db_user="me"))
-    with pytest.raises(migration.DatabaseRefused, match=r"127.0.0.1:9/stock_backtest.* cannot be used: Can't connect"):
-        migration.wait_for(away, 0)
-
-
 def test_tls_as_it_is_asked_for() -> None:
     def given(**settings: str) -> dict[str, object]:
         return database._tls(Config(db_host="db", **settings))  # type: ignore[arg-type]
@@ -313,18 +250,6 @@ def test_tls_as_it_is_asked_for() -> None:
     assert given(db_tls="required") == {"ssl": {"check_hostname": False, "verify_mode": "none"}}
     verified = {"ssl_ca": "/ca.pem", "ssl_verify_cert": True, "ssl_verify_identity": True}
     assert given(db_tls="verify", db_tls_ca="/ca.pem") == verified
-
-
-@pytest.mark.skipif(not MYSQL, reason="MySQL only: SQLite's transaction does it there")
-def test_migrations_wait_for_each_other_on_mysql(engine: Engine) -> None:
-    environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(engine))}
-    with engine.begin() as connection:
-        for table in ("figures", "results", "runs", "leases", "tickers", "price_series", "alembic_version"):
-            connection.execute(text(f"DROP TABLE {table}"))
-    command = [sys.executable, "-m", "service.store.migrate"]
-    started = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
-    assert [process.wait() for process in started] == [0, 0, 0, 0]
-    migration.check(engine)
 
 
 def test_cancelling(store: RunStore) -> None:

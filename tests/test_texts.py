@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from rules.registry import BUILT_IN
 from scripts.config import ROOT
 from service.contract.documents import schema
-from service.contract.status import HINTS, NO_CONTROLLER, Status
+from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
 from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
 from tests.conftest import REQUEST
@@ -53,7 +53,7 @@ def is_sentence(text: str, path: Path) -> bool:
 def in_data() -> Iterator[str]:
     yield from (status.value for status in Status)
     yield from ("long", "short")
-    yield from (*HINTS.values(), NO_CONTROLLER)
+    yield from (*HINTS.values(), NO_CONTROLLER, ATTACHED)
     for metric in METRICS:
         yield from (metric.label, metric.meaning)
     for rule in BUILT_IN.values():

@@ -67,3 +67,13 @@ class QueueFull(UserError):
 
     def __init__(self, waiting: int) -> None:
         super().__init__("{waiting} runs are waiting already; try again in a few seconds.", waiting=waiting)
+
+
+class TooManyRequests(UserError):
+    """The client asked for more runs in a minute than one client may (429)."""
+
+    code = "TooManyRequests"
+    retry_after_s = 10
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("One client may start {limit} runs a minute; try again in a few seconds.", limit=limit)

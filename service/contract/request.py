@@ -45,10 +45,6 @@ class BacktestRequest:
         """The canonical JSON text."""
         return canonical_json(self.document())
 
-    def same_work_as(self, other: BacktestRequest) -> bool:
-        """Whether both ask for the same, whatever their run_id."""
-        return {**self.document(), "run_id": ""} == {**other.document(), "run_id": ""}
-
 
 def parse_request(document: object) -> BacktestRequest:
     """Raises InvalidRequest with one sentence on the first field that is wrong."""

@@ -61,6 +61,8 @@ class BacktestResult:
         return replace(self, chart_base64="data:image/png;base64," + base64.b64encode(png).decode())
 
 
-def failed_result(run_id: str, code: str | None, message: str | None) -> BacktestResult:
+def failed_result(
+    run_id: str, code: str | None, message: str | None, provenance: Mapping[str, Any] | None = None
+) -> BacktestResult:
     """The result of a run that ended without numbers."""
-    return BacktestResult(run_id=run_id, status="failed", error_code=code, error_message=message)
+    return BacktestResult(run_id, "failed", error_code=code, error_message=message, provenance=provenance or {})

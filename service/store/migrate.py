@@ -23,6 +23,10 @@ from service.store.database import connect
 logger = logging.getLogger(__name__)
 
 REFUSED = (1044, 1045, 1049)  # MySQL knows the caller and says no: waiting changes nothing
+NEWER = (
+    "The database is at revision {have}, this program knows {known} and cannot work with it: use the release that"
+    " migrated it, or restore a backup."
+)
 PAUSE_SECONDS = 2.0
 LOCK_WAIT_SECONDS = 10
 
@@ -38,12 +42,18 @@ class DatabaseRefused(SystemExit):
 
 
 def migrate(engine: Engine) -> None:
-    """Upgrades to the newest schema; does nothing when it is there. Two at once wait for each other."""
+    """Upgrades to the newest schema; does nothing when it is there. Any number at once wait for each other.
+
+    Raises DatabaseRefused when a later release left a schema that this one cannot work with.
+    """
     settings = _settings()
     with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, _alone(connection):
         settings.attributes["connection"] = connection
-        if not _is_newer(_revision(connection)):
+        have = _revision(connection)
+        if not _is_newer(have):
             command.upgrade(settings, "head")
+        elif not _only_adds(have):
+            raise DatabaseRefused(NEWER.format(have=have, known=_head()))
         connection.commit()
 
 
@@ -51,10 +61,22 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def _head() -> str:
+    return str(ScriptDirectory.from_config(_settings()).get_current_head())
+
+
 def _is_newer(revision: str | None) -> bool:
-    """A later release was here; its schema only adds to ours, so that going back to this one works."""
+    """Whether a later release was here."""
     known = {script.revision for script in ScriptDirectory.from_config(_settings()).walk_revisions()}
     return revision is not None and revision not in known
+
+
+def _only_adds(revision: str | None) -> bool:
+    """Whether this code works on a later schema: within a thousand, revisions only add to each other.
+
+    So an upgrade can be taken back without its schema; a revision that drops or renames begins the next thousand.
+    """
+    return revision is not None and revision[:-3] == _head()[:-3]
 
 
 @contextmanager
@@ -100,7 +122,7 @@ def schema_is_current(engine: Engine) -> bool:
     """Whether the database is at the newest schema that this code knows, or at one of a later release."""
     with engine.connect() as connection:
         have = _revision(connection)
-    return have == ScriptDirectory.from_config(_settings()).get_current_head() or _is_newer(have)
+    return have == _head() or (_is_newer(have) and _only_adds(have))
 
 
 def check(engine: Engine) -> None:

@@ -21,9 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-metadata = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"}
-)
+metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s"})
 
 Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER only
 Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")  # UTC
@@ -56,7 +54,18 @@ runs = Table(
     Column("sharpe_ratio", Double),
     Column("max_drawdown_pct", Double),
     Column("num_trades", Integer),
-    Index(None, "status", "id"),
+    Column("client", String(100), nullable=False, server_default=""),  # who asked
+    Column("leads", Sha256),  # the work that identical requests are answered with from here
+    Column("reused_from", String(36)),  # the run that leads the work of this one
+    Column("evidence", Text),  # JSON: what was seen of the job of a run that failed
+    Index("ix_runs_status", "status", "id"),
+    Index("ix_runs_ticker", "ticker", "id"),
+    Index("ix_runs_ticker_status", "ticker", "status", "id"),
+    Index("ix_runs_queue", "status", "launched_at", "reused_from", "client", "id"),
+    Index("ix_runs_client", "client", "created_at"),
+    Index("ix_runs_leads", "leads", unique=True),
+    Index("ix_runs_reused_from", "reused_from", "status"),
+    Index("ix_runs_finished_at", "finished_at"),
     mysql_charset="utf8mb4",
 )
 

@@ -1,0 +1,140 @@
+"""Runs as the controller sees them: queued, launched, brought back, ended, expired."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
+
+from service.contract.status import Status
+from service.store.database import utc_in
+from service.store.run_rows import (
+    CANCELLED,
+    QUEUED,
+    UNFINISHED,
+    ActiveRun,
+    Run,
+    RunRows,
+    columns,
+    cut,
+    failed,
+)
+from service.store.tables import runs
+
+FINAL = tuple(status for status in Status if status.final)
+LAUNCHED = or_(
+    runs.c.status.in_((Status.RUNNING, Status.CANCELLING)),
+    and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)),
+)
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """How a run ended and how long it took: `waited` until its first worker, then `seconds`, or None without one."""
+
+    status: str
+    reason: str | None
+    waited: float | None
+    seconds: float | None
+
+
+class DispatchedRuns(RunRows):
+    """What the controller does with runs."""
+
+    def active(self) -> list[ActiveRun]:
+        """Every run that was launched and has not ended, oldest first."""
+        query = select(*columns(ActiveRun)).where(LAUNCHED).order_by(runs.c.id)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query)
+            return [ActiveRun(**{**row._mapping, "status": Status(row.status)}) for row in rows]
+
+    def active_clients(self) -> dict[str, str]:
+        """The clients of those runs, by run_id."""
+        with self._engine.connect() as connection:
+            return {
+                row.run_id: row.client
+                for row in connection.execute(select(runs.c.run_id, runs.c.client).where(LAUNCHED))
+            }
+
+    def queued(self, limit: int) -> list[Run]:
+        """Pending runs not launched yet, oldest first."""
+        return self._select(QUEUED, limit)
+
+    def waiting_clients(self, limit: int) -> list[str]:
+        """The clients with queued runs, the one with the oldest run first."""
+        first = func.min(runs.c.id)
+        query = select(runs.c.client).where(QUEUED).group_by(runs.c.client).order_by(first).limit(limit)
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
+
+    def queued_of(self, client: str, limit: int) -> list[Run]:
+        """As `queued`, of one client."""
+        return self._select(and_(QUEUED, runs.c.client == client), limit)
+
+    def mark_launched(self, run_id: str) -> bool:
+        """Takes a queued run for launching; False when somebody else did."""
+        values = {"launched_at": utc_in(), "launches": runs.c.launches + 1, "claimed_by": None}
+        return self._change(run_id, QUEUED, **values, reason=None, message=None)
+
+    def requeue(self, run: ActiveRun, spent: int = 1, reason: str | None = None, message: str | None = None) -> bool:
+        """Back to the queue, unless it ended or was launched anew since it was seen; `spent` of its launches count."""
+        free = {"status": Status.PENDING, "launched_at": None, "claimed_by": None, "lease_until": None}
+        why = {"reason": reason, "message": cut(message)}
+        return self._change(run.run_id, _same_launch(run), launches=run.launches - 1 + spent, **free, **why)
+
+    def note(self, run: ActiveRun, reason: str | None, message: str | None) -> bool:
+        """What the run waits for, for its user to see; nothing else about it changes."""
+        waits = and_(runs.c.status == Status.PENDING, runs.c.launches == run.launches, runs.c.attempt == run.attempt)
+        return self._change(run.run_id, waits, reason=reason, message=cut(message))
+
+    def cancelled(self, run_id: str) -> bool:
+        """Ends a run that was to be cancelled, once its job is gone."""
+        return self._change(run_id, runs.c.status == Status.CANCELLING, **CANCELLED)
+
+    def fail(self, run: ActiveRun, reason: str, message: str, evidence: str | None = None) -> bool:
+        """Ends the run, unless it ended or was launched anew since it was seen."""
+        return self._end(run.run_id, _same_launch(run), failed(reason, message, evidence))
+
+    def ended(self, run_ids: Collection[str]) -> list[EndedRun]:
+        """How those of the runs ended that have."""
+        names = ("status", "reason", "created_at", "started_at", "finished_at")
+        query = select(*(runs.c[name] for name in names)).where(runs.c.run_id.in_(run_ids), runs.c.status.in_(FINAL))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all() if run_ids else []
+        return [
+            EndedRun(status, reason, _seconds(created, started), _seconds(started, finished))
+            for status, reason, created, started, finished in rows
+        ]
+
+    def expire(self, days: float, limit: int) -> int:
+        """Deletes the runs that ended so long ago, results and all, at most `limit`; how many they were.
+
+        One that others were answered from stays as long as those do.
+        """
+        later = runs.alias()
+        needed = exists().where(later.c.reused_from == runs.c.run_id)
+        old = and_(runs.c.finished_at < utc_in(-int(days * 86_400)), runs.c.status.in_(FINAL), ~needed)
+        oldest = select(runs.c.run_id).where(old).order_by(runs.c.finished_at).limit(limit).with_for_update()
+        with self._writing() as connection:
+            gone = set(connection.scalars(oldest))
+            # One may have been reused before it was locked; MySQL saw it as it was when the statement began.
+            gone -= set(connection.scalars(select(runs.c.reused_from).where(runs.c.reused_from.in_(gone))))
+            return connection.execute(delete(runs).where(runs.c.run_id.in_(gone))).rowcount if gone else 0
+
+    def now(self) -> datetime:
+        """The database's clock, UTC."""
+        with self._engine.connect() as connection:
+            moment = connection.scalar(select(utc_in()))
+        assert isinstance(moment, datetime)
+        return moment
+
+
+def _same_launch(run: ActiveRun) -> ColumnElement[bool]:
+    """Pending or running: a worker that is told to end releases its run on the way."""
+    return and_(UNFINISHED, runs.c.launches == run.launches)
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else (end - start).total_seconds()

@@ -1,0 +1,76 @@
+"""One active controller (on MySQL too): a standby takes over from one that fell silent, which then no longer acts."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from service import leadership as module
+from service.leadership import LEASE_SECONDS, RENEW_SECONDS, Leadership
+from service.store.lease_store import CONTROLLER, LeaseStore
+
+
+@pytest.fixture
+def leases(engine: Engine) -> LeaseStore:
+    return LeaseStore(engine)
+
+
+def test_one_of_two_leads_and_the_other_follows_when_it_leaves(leases: LeaseStore) -> None:
+    first, second = (Leadership(leases, name, lambda: True) for name in ("first", "second"))
+    assert not first.held
+    for each in (first, second, first):
+        each.take()
+    assert (first.held, second.held) == (True, False)
+    first.start()
+    first.stop()
+    second.take()
+    assert (first.held, second.held) == (False, True)
+
+
+def test_a_paused_one_stops_believing_before_the_other_takes_over(
+    leases: LeaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = Leadership(leases, "paused", lambda: True)
+    paused.take()
+    later = time.monotonic() + LEASE_SECONDS
+    monkeypatch.setattr(module.time, "monotonic", lambda: later)
+    assert leases.is_held(CONTROLLER), "by the database's clock it still has a moment"
+    assert not paused.held
+
+
+def test_a_takeover_takes_less_than_ten_seconds() -> None:
+    assert LEASE_SECONDS + RENEW_SECONDS + 1 < 10
+
+
+def test_a_loop_that_stands_still_loses_the_lease(leases: LeaseStore) -> None:
+    stuck = Leadership(leases, "stuck", lambda: False)
+    stuck.take()
+    assert not stuck.held
+    assert not leases.is_held(CONTROLLER)
+
+
+def test_the_thread_outlives_a_database_that_is_away(
+    leases: LeaseStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
+    real, answers = leases.take, iter([OperationalError("x", {}, Exception("gone"))])
+
+    def take(name: str, holder: str, seconds: int) -> bool:
+        error = next(answers, None)
+        if error:
+            raise error
+        return real(name, holder, seconds)
+
+    monkeypatch.setattr(leases, "take", take)
+    leadership = Leadership(leases, "me", lambda: True)
+    leadership.start()
+    deadline = time.monotonic() + 20
+    while not leadership.held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert leadership.held
+    assert "could not be renewed: gone" in caplog.text
+    leadership.stop()
+    assert not leases.is_held(CONTROLLER)

@@ -1,0 +1,208 @@
+"""Migrations (on MySQL too, see conftest): forward only, safe to run from anywhere at any time, no data lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import Engine, func, inspect, select, text
+
+from scripts.config import ROOT, Config
+from service.contract.status import Status
+from service.store import migrate as migration
+from service.store.database import connect
+from service.store.run_store import RunStore
+from service.store.tables import metadata, runs
+from tests.conftest import MYSQL, RUN_ID, database_environment
+
+
+def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> None:
+    migration.check(engine)
+    fresh = connect(Config(sqlite_path=str(tmp_path / "fresh.sqlite3")))
+    metadata.create_all(fresh)
+    for table in metadata.tables:
+        made = {column["name"] for column in inspect(fresh).get_columns(table)}
+        assert made == {column["name"] for column in inspect(engine).get_columns(table)}
+    fresh.dispose()
+
+
+def test_migrating_again_does_nothing_and_two_at_once_are_safe(tmp_path: Path) -> None:
+    path = tmp_path / "twice.sqlite3"
+    engine = connect(Config(sqlite_path=str(path)))
+    assert not migration.schema_is_current(engine)
+    command = [sys.executable, "-m", "service.store.migrate"]
+    environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(path)}
+    started = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
+    assert [process.wait() for process in started] == [0, 0, 0, 0]
+    migration.migrate(engine)
+    assert migration.schema_is_current(engine)
+    engine.dispose()
+
+
+def test_a_migration_that_was_killed_goes_on(engine: Engine) -> None:
+    """MySQL keeps what was made before; whatever part is there, the rest follows."""
+    with engine.begin() as connection:
+        for statement in ("DROP VIEW backtest_results", "DROP TABLE figures", "DROP TABLE results", "DROP TABLE runs"):
+            connection.execute(text(statement))
+        connection.execute(text("DELETE FROM alembic_version"))
+    migration.migrate(engine)
+    migration.check(engine)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT * FROM backtest_results")).all() == []
+
+
+@pytest.mark.parametrize("left", ["DELETE FROM alembic_version", "DROP TABLE alembic_version"])
+def test_a_migration_killed_at_its_very_end_goes_on_too(engine: Engine, left: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(left))
+    migration.migrate(engine)
+    migration.check(engine)
+
+
+def test_going_back_to_an_earlier_release_works(engine: Engine) -> None:
+    """Later ones only add to the schema."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+    assert migration.schema_is_current(engine)
+    migration.migrate(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0999"
+
+
+def test_a_database_that_does_not_answer_in_time_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    away = connect(Config(db_host="127.0.0.1", db_port=9, db_user="me"))
+    with pytest.raises(migration.DatabaseRefused, match=r"127.0.0.1:9/stock_backtest.* cannot be used: Can't connect"):
+        migration.wait_for(away, 0)
+
+
+@pytest.mark.skipif(not MYSQL, reason="MySQL only: SQLite's transaction does it there")
+def test_migrations_wait_for_each_other_on_mysql(engine: Engine) -> None:
+    environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(engine))}
+    with engine.begin() as connection:
+        for table in ("figures", "results", "runs", "leases", "tickers", "price_series", "alembic_version"):
+            connection.execute(text(f"DROP TABLE {table}"))
+    command = [sys.executable, "-m", "service.store.migrate"]
+    started = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
+    assert [process.wait() for process in started] == [0, 0, 0, 0]
+    migration.check(engine)
+
+
+@pytest.fixture
+def old(engine: Engine) -> Engine:
+    """The schema of 0.1.0 with a run in it."""
+    with engine.begin() as connection:
+        connection.execute(text("DROP VIEW backtest_results"))
+        for table in ("figures", "results", "runs"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("DELETE FROM alembic_version"))
+    upgrade(engine, "0001")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status, attempt,"
+                f" launches, created_at, num_trades) VALUES ('{RUN_ID}', '{{}}', 'GOOG', 'RSI', 'f', 'd', 'completed', 1,"
+                " 1, '2026-01-02 03:04:05.678901', 7)"
+            )
+        )
+        connection.execute(text(f"INSERT INTO results VALUES ('{RUN_ID}', '{{\"a\": 1}}', 'zlib')"))
+        connection.execute(text(f"INSERT INTO figures VALUES ('{RUN_ID}', 'data:')"))
+    return engine
+
+
+def upgrade(engine: Engine, revision: str) -> None:
+    settings = migration._settings()
+    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, revision)
+        connection.commit()
+
+
+def test_data_of_the_first_release_is_kept(old: Engine) -> None:
+    assert not migration.schema_is_current(old)
+    migration.migrate(old)
+    migration.check(old)
+    run = RunStore(old).get(RUN_ID)
+    assert run is not None
+    assert (run.status, run.num_trades, run.client, run.reused_from) == (Status.COMPLETED, 7, "", None)
+    with old.connect() as connection:
+        (row,) = connection.execute(
+            text("SELECT run_id, metrics, chart_base64, created_at FROM backtest_results")
+        ).all()
+    assert row[:3] == (RUN_ID, '{"a": 1}', "data:")
+    assert str(row.created_at) == "2026-01-02 03:04:05.678901"
+
+
+@pytest.mark.parametrize("after", range(1, 13))
+def test_an_upgrade_killed_after_any_statement_goes_on(
+    old: Engine, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """MySQL commits each change of a table by itself."""
+    from alembic import op
+
+    left = iter([True] * after)
+
+    def stopping(name: str) -> None:
+        real = getattr(op, name)
+
+        def change(*given: object, **more: object) -> None:
+            if not next(left, False):
+                raise KeyboardInterrupt
+            real(*given, **more)
+
+        patch.setattr(op, name, change)
+
+    with monkeypatch.context() as patch:
+        for name in ("add_column", "create_index", "execute"):
+            stopping(name)
+        with pytest.raises(KeyboardInterrupt):
+            migration.migrate(old)
+    migration.migrate(old)
+    migration.check(old)
+    assert RunStore(old).get(RUN_ID) is not None
+
+
+def test_the_first_release_works_on_the_new_schema(old: Engine) -> None:
+    """Its inserts do not name the new columns: an upgrade can be taken back."""
+    migration.migrate(old)
+    with old.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status, attempt,"
+                " launches, created_at) VALUES ('another', '{}', 'SPY', 'RSI', 'f', 'd', 'pending', 0, 0, '2026-01-02')"
+            )
+        )
+    assert [run.run_id for run in RunStore(old).queued(9)] == ["another"]
+
+
+def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '1001'"))
+    assert not migration.schema_is_current(engine)
+    with pytest.raises(migration.DatabaseRefused, match="at revision 1001, this program knows 0002"):
+        migration.migrate(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "1001"
+
+
+def test_nothing_migrates_backwards(engine: Engine) -> None:
+    settings = migration._settings()
+    for revision in ("0001", "base"):
+        with engine.connect() as connection:
+            settings.attributes["connection"] = connection
+            with pytest.raises(NotImplementedError, match="restore a backup"):
+                command.downgrade(settings, revision)
+    migration.check(engine)
+
+
+def test_ten_at_once_migrate_the_first_release(old: Engine) -> None:
+    environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(old))}
+    command_ = [sys.executable, "-m", "service.store.migrate"]
+    started = [subprocess.Popen(command_, cwd=ROOT, env=environment) for _ in range(10)]
+    assert [process.wait() for process in started] == [0] * 10
+    migration.check(old)
+    with old.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(runs)) == 1
