@@ -30,7 +30,7 @@ test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/c
 	$(BIN)/python -m pytest -m browser -n 0
 
 MYSQL_CONTAINER ?= stock-backtest-test-mysql
-ON_MYSQL := tests/test_store.py tests/test_migrate.py tests/test_leadership.py tests/test_runs.py tests/test_identical_work.py tests/test_perform.py tests/test_controller.py tests/test_web.py
+ON_MYSQL := tests/test_store.py tests/test_migrate.py tests/test_indexes.py tests/test_leadership.py tests/test_runs.py tests/test_identical_work.py tests/test_perform.py tests/test_controller.py tests/test_web.py
 
 .PHONY: test-mysql
 test-mysql: .venv/developer ## Run the tests of stores, controller and web on MySQL 8.0 in a container (needs Docker)

@@ -36,6 +36,7 @@ from service.vitals import ACTIVE, LAUNCHES, PASS_SECONDS, Vitals, observe
 logger = logging.getLogger(__name__)
 
 LAUNCHES_A_PASS = 5
+CLIENTS_A_PASS = 50
 CHECK_SECONDS = 10.0
 
 
@@ -54,6 +55,7 @@ class Controller:
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
         self._unmarked: dict[tuple[str, int], Decision] = {}  # carried out on the jobs, not in the rows yet
         self._known: set[str] = set()  # active after the last pass
+        self._after: str | None = None  # the client that the last pass came to, if it did not come to the end
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
@@ -136,8 +138,9 @@ class Controller:
         room = min(self._max_active - len(busy | active.keys()), LAUNCHES_A_PASS)
         if room <= 0:
             return
-        at_work = Counter(active.values())
-        for run in next_runs(self._candidates(room, len(at_work), jobs), at_work, room):
+        waiting = self._waiting(room + len(busy - active.keys()))
+        able = [run for run in waiting if not self._leaves(run.run_id, jobs)]
+        for run in next_runs(able, Counter(active.values()), room):
             with run_context(run.run_id):
                 if not self._may_act() or not self._store.mark_launched(run.run_id):
                     continue
@@ -145,11 +148,12 @@ class Controller:
                 if not self._launch(replace(run, launches=run.launches + 1)):
                     return
 
-    def _candidates(self, room: int, clients_at_work: int, jobs: Mapping[str, JobState]) -> list[Run]:
-        """Those among whom the next `room` runs are, in the order of arrival: the queue may be long."""
-        clients = self._store.waiting_clients(room + clients_at_work)
-        found = [run for client in clients for run in self._store.queued_of(client, room + len(jobs))]
-        return sorted((run for run in found if not self._leaves(run.run_id, jobs)), key=lambda run: run.id)
+    def _waiting(self, each: int) -> list[Run]:
+        """The first runs of each client, in the order of arrival: the queue may be long, and the clients many."""
+        clients = self._store.waiting_clients(self._after, CLIENTS_A_PASS)
+        self._after = clients[-1] if len(clients) == CLIENTS_A_PASS else None  # the others have their pass next
+        found = (run for client in clients for run in self._store.queued_of(client, each))
+        return sorted(found, key=lambda run: run.id)
 
     def _leaves(self, run_id: str, jobs: Mapping[str, JobState]) -> bool:
         """Whether a job of the queued run is still there; it is told to go if nobody has."""

@@ -150,6 +150,24 @@ def submit(runs: Runs, count: int = 1, client: str = "") -> list[str]:
     return [runs.submit(dict(REQUEST), client, force=True)[0].run_id for _ in range(count)]
 
 
+def test_a_client_with_many_runs_does_not_keep_another_waiting(
+    runs: Runs, launcher: ByHand, controller: Controller
+) -> None:
+    many = submit(runs, 4, "many")
+    (one,) = submit(runs, 1, "one")
+    controller.step()
+    assert launcher.launched == [many[0], one]
+
+
+def test_every_one_of_many_clients_has_its_turn(runs: Runs, launcher: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLIENTS_A_PASS", 3)
+    ids = [submit(runs, 1, f"client{number}")[0] for number in range(8)]
+    controller = Controller(runs.run_store, launcher, 99, 900)
+    for _ in range(4):
+        controller.step()
+    assert sorted(launcher.launched) == sorted(ids)
+
+
 def test_dispatch_is_first_in_first_out_and_bounded(runs: Runs, launcher: ByHand, controller: Controller) -> None:
     ids = submit(runs, 5)
     controller.step()

@@ -136,7 +136,7 @@ def test_data_of_the_first_release_is_kept(old: Engine) -> None:
     assert str(row.created_at) == "2026-01-02 03:04:05.678901"
 
 
-@pytest.mark.parametrize("after", range(1, 13))
+@pytest.mark.parametrize("after", range(1, 14))
 def test_an_upgrade_killed_after_any_statement_goes_on(
     old: Engine, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:

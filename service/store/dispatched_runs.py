@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
 
 from service.contract.status import Status
 from service.store.database import utc_in
@@ -62,12 +62,18 @@ class DispatchedRuns(RunRows):
         """Pending runs not launched yet, oldest first."""
         return self._select(QUEUED, limit)
 
-    def waiting_clients(self, limit: int) -> list[str]:
-        """The clients with queued runs, the one with the oldest run first."""
-        first = func.min(runs.c.id)
-        query = select(runs.c.client).where(QUEUED).group_by(runs.c.client).order_by(first).limit(limit)
+    def waiting_clients(self, after: str | None, limit: int) -> list[str]:
+        """The clients with queued runs, by name; a step of the index for each, however many runs they have."""
+        found: list[str] = []
+        query = select(runs.c.client).where(QUEUED).order_by(runs.c.client).limit(1)
         with self._engine.connect() as connection:
-            return list(connection.scalars(query))
+            while len(found) < limit:
+                following = query if after is None else query.where(runs.c.client > after)
+                after = connection.scalar(following)
+                if after is None:
+                    break
+                found.append(after)
+        return found
 
     def queued_of(self, client: str, limit: int) -> list[Run]:
         """As `queued`, of one client."""

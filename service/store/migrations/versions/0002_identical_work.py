@@ -11,7 +11,8 @@ depends_on = None
 INDEXES = {
     "ix_runs_ticker": ["ticker", "id"],
     "ix_runs_ticker_status": ["ticker", "status", "id"],
-    "ix_runs_queue": ["status", "launched_at", "reused_from", "client", "id"],
+    "ix_runs_queue": ["status", "launched_at", "reused_from", "id"],
+    "ix_runs_queue_client": ["status", "launched_at", "reused_from", "client", "id"],
     "ix_runs_client": ["client", "created_at"],
     "ix_runs_leads": ["leads"],
     "ix_runs_reused_from": ["reused_from", "status"],
