@@ -174,7 +174,7 @@ def questions(engine: Engine) -> Mapping[str, Callable[[], object]]:
         "of a ticker, none cancelled": lambda: store.latest(50, ticker="GOOG", status="cancelled"),
         "of a client, last minute, to 600": lambda: store.recent_count("c1", 60, 600),
         "identical work": lambda: store.leads("f" * 64),
-        "clients that wait": lambda: store.waiting_clients(None, 50),
+        "the next client that waits": lambda: store.waiting_clients("c3", 1),
         "first of a client": lambda: store.queued_of("c3", 5),
         "expired ones": lambda: store.expire(30, 500),
     }

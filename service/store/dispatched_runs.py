@@ -121,13 +121,16 @@ class DispatchedRuns(RunRows):
         """
         later = runs.alias()
         needed = exists().where(later.c.reused_from == runs.c.run_id)
-        old = and_(runs.c.finished_at < utc_in(-int(days * 86_400)), runs.c.status.in_(FINAL), ~needed)
+        old = and_(runs.c.finished_at < utc_in(-int(days * 86_400)), ~needed)
         oldest = select(runs.c.run_id).where(old).order_by(runs.c.finished_at).limit(limit).with_for_update()
         with self._writing() as connection:
             gone = set(connection.scalars(oldest))
+            if not gone:
+                return 0
             # One may have been reused before it was locked; MySQL saw it as it was when the statement began.
             gone -= set(connection.scalars(select(runs.c.reused_from).where(runs.c.reused_from.in_(gone))))
-            return connection.execute(delete(runs).where(runs.c.run_id.in_(gone))).rowcount if gone else 0
+            ended = and_(runs.c.run_id.in_(gone), runs.c.status.in_(FINAL))
+            return connection.execute(delete(runs).where(ended)).rowcount
 
     def now(self) -> datetime:
         """The database's clock, UTC."""
