@@ -1,0 +1,186 @@
+"""After a fault: nothing lost, nothing doubled, nothing left hanging, and the same bytes as on a quiet day."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pymysql
+import requests
+
+from service.contract.request import parse_request
+from service.contract.result import BacktestResult
+from service.contract.status import Status
+from service.perform import Software, perform
+from tests.conftest import RUN_ID, series
+from tests.faults.client import Client
+from tests.faults.mysql_server import MySQLServer
+
+SETTLE_SECONDS = 60  # the issue's promise
+SLOWER = 3.0  # than the quiet rate: the machine is shared
+ROWS = "SELECT run_id, status, reason, attempt, launches, launched_at IS NOT NULL, finished_at FROM runs"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the audit looks at of a run."""
+
+    run_id: str
+    status: str
+    reason: str | None
+    attempt: int
+    launches: int
+    launched: int
+    finished_at: Any
+
+    @property
+    def final(self) -> bool:
+        return Status(self.status).final
+
+    @property
+    def in_flight(self) -> bool:
+        return not self.final and (bool(self.launched) or self.status != Status.PENDING)
+
+    def settled_since(self, before: Row) -> bool:
+        """Ended, or in the queue, or back in flight by way of the queue."""
+        return self.final or not self.in_flight or self.launches > before.launches or self.attempt > before.attempt
+
+
+@dataclass
+class Fault:
+    """When it was, and which runs were in flight."""
+
+    name: str
+    in_flight: dict[str, Row]
+    started: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
+
+    def over(self) -> None:
+        """From now on the promises hold; said by the block itself where it goes on after the fault."""
+        self.ended = self.ended or time.monotonic()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A line of the table at the end of the session."""
+
+    fault: str
+    seconds: float
+    runs: int
+    settled: float
+    drained: float
+    rate: float
+    ends: str
+
+
+@dataclass
+class Audit:
+    """Of one database and one client; `look` at any time, `close` once at the end."""
+
+    server: MySQLServer
+    database: str
+    client: Client
+    quiet_rate: float
+    _seen: dict[str, tuple[Row, str | None]] = field(default_factory=dict)  # the final rows, as first seen
+
+    def rows(self) -> dict[str, Row]:
+        """Every run there is."""
+        found = [Row(*row) for row in self.server.ask(ROWS, database=self.database)]
+        assert len({row.run_id for row in found}) == len(found), "a run is there twice"
+        return {row.run_id: row for row in found}
+
+    def in_flight(self) -> list[Row]:
+        """Launched or claimed, and not at its end."""
+        return [row for row in self.rows().values() if row.in_flight]
+
+    @contextmanager
+    def fault(self, name: str) -> Iterator[Fault]:
+        """Notes what was in flight, and when it was over; only in here may the client meet system errors."""
+        fault = Fault(name, {row.run_id: row for row in self.in_flight()})
+        with self.client.tolerant():
+            yield fault
+        fault.over()
+
+    def look(self) -> dict[str, Row]:
+        """Every run; what has ended since the last look is remembered as it is."""
+        rows = self.rows()
+        for run_id, row in rows.items():
+            if row.final and run_id not in self._seen:
+                self._seen[run_id] = row, self._digest(run_id)
+        return rows
+
+    def close(self, fault: Fault, url: str, may_fail: Collection[str] = ()) -> Figures:
+        """Waits for the last run to end in time, then checks every promise."""
+        settled = self._settle(fault)
+        left = sum(not row.final for row in self.look().values())
+        self._drain(SETTLE_SECONDS + SLOWER * left / self.quiet_rate)
+        seconds = time.monotonic() - fault.ended
+        rows = self.look()
+        self._check_promises(rows)
+        self._check_results(rows, url, may_fail)
+        ends = Counter(row.reason or row.status for row in rows.values())
+        rate = left / max(seconds - settled, 0.1)
+        told = ", ".join(f"{count} {end}" for end, count in ends.most_common())
+        return Figures(fault.name, fault.ended - fault.started, len(rows), settled, seconds, rate / self.quiet_rate, told)
+
+    def _settle(self, fault: Fault) -> float:
+        """Seconds from the end of the fault until those that were in flight had ended or were queued again."""
+        waiting = dict(fault.in_flight)
+        while True:
+            rows = self.look()
+            waiting = {run_id: row for run_id, row in waiting.items() if not rows[run_id].settled_since(row)}
+            seconds = time.monotonic() - fault.ended
+            if not waiting:
+                return seconds
+            assert seconds < SETTLE_SECONDS, f"{seconds:.0f} s after the fault: {[rows[i] for i in waiting]}"
+            time.sleep(0.2)
+
+    def _drain(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while hanging := [row for row in self.look().values() if not row.final]:
+            assert time.monotonic() < deadline, f"hanging after {seconds:.0f} s: {hanging[:5]} of {len(hanging)}"
+            time.sleep(0.2)
+
+    def _check_promises(self, rows: dict[str, Row]) -> None:
+        lost = self.client.accepted.keys() - rows.keys()
+        assert not lost, f"lost: {lost}"
+        unknown = rows.keys() - self.client.accepted.keys() - self.client.unanswered.keys()
+        assert not unknown, f"nobody asked for: {unknown}"
+        for run_id, seen in self._seen.items():
+            assert (rows[run_id], self._digest(run_id)) == seen, f"changed after its end: {run_id}"
+
+    def _check_results(self, rows: dict[str, Row], url: str, may_fail: Collection[str]) -> None:
+        asked = {**self.client.unanswered, **self.client.accepted}
+        for run_id, row in rows.items():
+            if row.status != Status.COMPLETED:
+                assert (row.status, row.reason) in {(Status.FAILED, reason) for reason in may_fail}, row
+                continue
+            answer = requests.get(f"{url}/result/{run_id}", headers={"Accept": "application/json"}, timeout=30)
+            result = BacktestResult(**answer.json())
+            assert result.reproducible() == quiet_result(json.dumps(asked[run_id])), f"other bytes: {run_id}"
+
+    def _digest(self, run_id: str) -> str | None:
+        query = "SELECT SHA2(result, 256) FROM results WHERE run_id = %s"
+        found = self.server.ask(query, run_id, database=self.database)
+        return found[0][0] if found else None
+
+
+def answers(server: MySQLServer) -> bool:
+    """Whether the database does, within seconds."""
+    try:
+        return bool(server.ask("SELECT 1"))
+    except pymysql.MySQLError:
+        return False
+
+
+@cache
+def quiet_result(request: str) -> str:
+    """What the request comes to with nobody near: performed here, from the same prices."""
+    asked = parse_request({**json.loads(request), "run_id": RUN_ID})
+    return perform(asked, series(asked.ticker), Software())[0].reproducible()

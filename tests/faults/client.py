@@ -1,0 +1,96 @@
+"""A client that remembers what it was promised: every run_id answered with 202, and every other answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+SYSTEM_ERRORS = {500: {"InternalError"}, 503: {"DatabaseAway"}}
+SHAPE = {"error", "code", "run_id"}
+REPLY_SECONDS = 90  # a frozen database is given up by the web first
+DIED = 0  # the connection, before there was an answer
+
+
+def variant(number: int) -> dict[str, Any]:
+    """A request that differs from those of every other number."""
+    return {
+        "ticker": "GOOG",
+        "rule_id": ("MA_CROSS_10_30", "RSI_14_30_70", "MA_CROSS_20_50")[number % 3],
+        "start_date": "2013-01-02",
+        "end_date": "2020-02-07",
+        "initial_capital": 10_000.0 + number,
+    }
+
+
+@dataclass
+class Client:
+    """Threads may share it."""
+
+    accepted: dict[str, dict[str, Any]] = field(default_factory=dict)  # by run_id, the request
+    unanswered: dict[str, dict[str, Any]] = field(default_factory=dict)  # whose connection died: recorded or not
+    refused: list[int] = field(default_factory=list)  # the statuses of system errors
+    _tolerant: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def tolerant(self) -> Iterator[None]:
+        """System errors may be answered, and connections die, in here only."""
+        self._tolerant += 1
+        try:
+            yield
+        finally:
+            self._tolerant -= 1
+
+    def submit(self, url: str, request: dict[str, Any], run_id: str | None = None, force: bool = True) -> int:
+        """The status of the answer; `force`: computed even if somebody asked for the same before."""
+        run_id = run_id or str(uuid.uuid4())
+        tolerant = bool(self._tolerant)
+        try:
+            answer = requests.post(
+                f"{url}/backtest",
+                params={"force": "true"} if force else {},
+                json={**request, "run_id": run_id},
+                timeout=REPLY_SECONDS,
+            )
+        except requests.RequestException as error:
+            assert tolerant or self._tolerant, f"without a fault: {error}"
+            with self._lock:
+                self.unanswered[run_id] = request
+            return DIED
+        with self._lock:
+            self._note(answer, run_id, request, tolerant or bool(self._tolerant))
+        return answer.status_code
+
+    def submit_until_accepted(self, urls: Sequence[str], request: dict[str, Any], seconds: float = 180) -> str:
+        """As a careful program does it: the same run_id again, to another replica, until there is a 202."""
+        run_id, started, tries = str(uuid.uuid4()), time.monotonic(), 0
+        while self.submit(urls[tries % len(urls)], request, run_id) != 202:
+            assert time.monotonic() - started < seconds, f"run {run_id} was not accepted in {seconds} s"
+            tries += 1
+            time.sleep(0.5)
+        return run_id
+
+    def _note(self, answer: requests.Response, run_id: str, request: dict[str, Any], tolerant: bool) -> None:
+        if answer.status_code == 202:
+            assert answer.json()["run_id"] == run_id
+            self.accepted[run_id] = request
+            self.unanswered.pop(run_id, None)
+            return
+        document = answer.json()
+        assert set(document) == SHAPE, document
+        assert "Traceback" not in answer.text
+        if answer.status_code == 409:
+            assert document["code"] == "RunConflict"
+            return
+        assert document["code"] in SYSTEM_ERRORS.get(answer.status_code, ()), f"{answer.status_code}: {answer.text}"
+        assert document["run_id"] == run_id, document
+        assert tolerant, f"without a fault: {answer.status_code} {answer.text}"
+        self.refused.append(answer.status_code)
+        self.unanswered[run_id] = request  # a commit whose reply was lost may have happened

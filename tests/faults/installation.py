@@ -1,0 +1,133 @@
+"""The platform as processes: some web replicas, one or two controllers, their workers, on one database."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+
+from scripts.config import ROOT
+from tests.faults.processes import MARK, Program, Worker, end_all, wait_until, workers
+
+AHEAD = {
+    "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "FAKETIME": "+10m",
+    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+}
+PYTHON = sys.executable
+ACTIVE = "stock_backtest_controller_active"
+READY_SECONDS = 60
+
+
+def web_command(port: int) -> list[str]:
+    """As `scripts/run.sh` starts it."""
+    return [
+        str(Path(PYTHON).with_name("gunicorn")), "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4",
+        "--worker-class", "gthread", "--graceful-timeout", "5", "--log-level", "warning", "app:app",
+    ]  # fmt: skip
+
+
+CONTROLLER = [PYTHON, "-m", "service.controller"]
+CONTROLLER_OF_AHEAD_WORKERS = [
+    PYTHON,
+    "-c",
+    "import os, runpy\n"
+    f"os.environ.update({AHEAD})\n"  # for its children only: it has been loaded already
+    "runpy.run_module('service.controller', run_name='__main__', alter_sys=True)",
+]
+
+
+class Installation:
+    """Everything it starts ends with it, whatever happened in between."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        self.mark, self._directory = uuid.uuid4().hex, directory
+        self._environment = {"MAX_ACTIVE_RUNS": "2", "LOG_LEVEL": "INFO", MARK: self.mark, **environment}
+        self.webs: list[Program] = []
+        self.urls: list[str] = []
+        self.controllers: list[Program] = []
+        self._vitals: list[str] = []
+
+    def __enter__(self) -> Installation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end_all(self.mark)
+        for program in (*self.webs, *self.controllers):
+            program.kill()  # its zombie
+
+    def start_webs(self, count: int = 1, **environment: str) -> None:
+        """That many more replicas, ready to serve."""
+        for _ in range(count):
+            port = _free_port()
+            self.webs.append(self._program(f"web-{len(self.webs)}", web_command(port), environment))
+            self.urls.append(f"http://127.0.0.1:{port}")
+            self.webs[-1].start()
+        for url in self.urls[-count:]:
+            wait_until(lambda url=url: is_ready(url), READY_SECONDS, f"{url} is ready")  # type: ignore[misc]
+
+    def start_controllers(self, count: int = 1, workers_ahead: bool = False, **environment: str) -> None:
+        """That many more controllers; at most one is active."""
+        command = CONTROLLER_OF_AHEAD_WORKERS if workers_ahead else CONTROLLER
+        for _ in range(count):
+            port = _free_port()
+            given = {**environment, "CONTROLLER_PORT": str(port)}
+            self.controllers.append(self._program(f"controller-{len(self.controllers)}", command, given))
+            self._vitals.append(f"http://127.0.0.1:{port}")
+            self.controllers[-1].start()
+
+    def is_active(self, controller: Program) -> bool:
+        """What it says of itself."""
+        try:
+            text = requests.get(f"{self._vitals[self.controllers.index(controller)]}/metrics", timeout=2).text
+        except requests.RequestException:
+            return False
+        return f"{ACTIVE} 1.0" in text
+
+    def active_controller(self) -> Program:
+        """The one that is; waits for it."""
+        wait_until(lambda: any(map(self.is_active, self.controllers)), 30, "a controller is active")
+        return next(filter(self.is_active, self.controllers))
+
+    def workers(self) -> list[Worker]:
+        """Those that are alive, orphans too."""
+        return workers(self.mark)
+
+    def logs(self) -> str:
+        """What every process of it logged; workers write to their controller's."""
+        return "\n".join(program.text() for program in (*self.webs, *self.controllers))
+
+    def _program(self, name: str, command: list[str], environment: Mapping[str, str]) -> Program:
+        return Program(command, {**self._environment, **environment}, self._directory / f"{name}.log")
+
+
+def is_ready(url: str) -> bool:
+    """Whether the replica could record a run now."""
+    try:
+        return requests.get(f"{url}/ready", timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def prepare(environment: Mapping[str, str], tickers: tuple[str, ...] = ("GOOG",)) -> None:
+    """Migrates the database and imports prices, as an operator does."""
+    for command in (
+        ["-m", "service.store.migrate"],
+        ["scripts/data_loader.py", "import", *(f"data/{ticker}.csv" for ticker in tickers)],
+    ):
+        subprocess.run(
+            [PYTHON, *command], cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True, timeout=120
+        )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,148 @@
+"""A real MySQL in a container whose first process outlives it: mysqld can be killed, stopped, frozen and starved."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+
+IMAGE, PASSWORD = "mysql:8.0", "test"
+DATA, PID_FILE, STOPPED = "/var/lib/mysql", "/var/run/mysqld/mysqld.pid", "/tmp/stopped"
+OPTIONS = (
+    f"--pid-file={PID_FILE} --skip-log-bin --mysqlx=OFF --performance-schema=OFF"
+    " --innodb-redo-log-capacity=32M --innodb-buffer-pool-size=128M --max-connections=300"
+)  # what 8.0, 8.4 and 9 all take
+FOREVER = f"while :; do while [ -e {STOPPED} ]; do sleep 0.1; done; docker-entrypoint.sh mysqld {OPTIONS}; done"
+START_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class MySQLServer:
+    """One server, its data on a small tmpfs; everything a fault does to it is undone when its block ends."""
+
+    name: str
+    port: int
+
+    @classmethod
+    @contextmanager
+    def run(cls, name: str, megabytes: int = 600) -> Iterator[MySQLServer]:
+        """Starts it on a free port of 127.0.0.1, and removes it; also one that an earlier session left behind."""
+        remove(name)
+        docker(
+            "run", "--detach", "--name", name, "--publish", "127.0.0.1::3306", "--tmpfs", f"{DATA}:size={megabytes}m",
+            "--env", f"MYSQL_ROOT_PASSWORD={PASSWORD}", "--entrypoint", "sh", IMAGE, "-c", FOREVER,
+        )  # fmt: skip
+        try:
+            server = cls(name, int(docker("port", name, "3306").split(":")[-1]))
+            server.wait()
+            yield server
+        finally:
+            remove(name)
+
+    def environment(self, database: str) -> dict[str, str]:
+        """What a process of ours needs to use that database."""
+        given = {"HOST": "127.0.0.1", "PORT": str(self.port), "USER": "root", "PASSWORD": PASSWORD, "NAME": database}
+        return {f"DB_{name}": value for name, value in given.items()}
+
+    def ask(self, statement: str, *values: Any, database: str | None = None) -> list[tuple[Any, ...]]:
+        """One statement on a connection of its own: it answers before and after every fault."""
+        with pymysql.connect(
+            host="127.0.0.1", port=self.port, user="root", password=PASSWORD, database=database,
+            autocommit=True, connect_timeout=5, read_timeout=120,
+        ) as connection, connection.cursor() as cursor:  # fmt: skip
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
+
+    def wait(self) -> None:
+        """Until it answers."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.ask("SELECT 1")
+                return
+            except pymysql.MySQLError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    # faults
+
+    def kill(self) -> None:
+        """SIGKILL; it starts again by itself and recovers."""
+        self._signal("KILL")
+        self.wait()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Shut down in order, and started again at the end."""
+        self._shell(f"touch {STOPPED}")
+        self._signal("TERM")
+        try:
+            yield
+        finally:
+            self._shell(f"rm -f {STOPPED}")
+            self.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections and answers nobody."""
+        self._signal("STOP")
+        try:
+            yield
+        finally:
+            self._signal("CONT")
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """As a replica is, or a primary that was demoted."""
+        self.ask("SET GLOBAL super_read_only = ON")
+        try:
+            yield
+        finally:
+            self.ask("SET GLOBAL super_read_only = OFF")
+            self.ask("SET GLOBAL read_only = OFF")
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Not one block is left."""
+        self._shell(f"cat /dev/zero > {DATA}/filler 2>/dev/null || true")
+        try:
+            yield
+        finally:
+            self._shell(f"rm -f {DATA}/filler")
+            self.wait()  # it may have ended itself
+
+    def kill_connections(self) -> int:
+        """All of them, whoever holds them; how many."""
+        users = [row[0] for row in self.ask("SHOW PROCESSLIST") if row[1] == "root" and row[7] != "SHOW PROCESSLIST"]
+        for number in users:
+            try:
+                self.ask(f"KILL {number}")
+            except pymysql.MySQLError:  # it has gone by itself
+                continue
+        return len(users)
+
+    def _signal(self, name: str) -> None:
+        self._shell(f"kill -{name} $(cat {PID_FILE})")
+
+    def _shell(self, command: str) -> None:
+        docker("exec", "--user", "root", self.name, "sh", "-c", command)
+
+
+def docker(*words: str) -> str:
+    """Its output; raises CalledProcessError."""
+    return _docker(words, check=True).stdout.strip()
+
+
+def remove(name: str) -> None:
+    """The container, whether or not it is there."""
+    _docker(("rm", "--force", "--volumes", name), check=False)
+
+
+def _docker(words: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *words], check=check, capture_output=True, text=True, timeout=300)

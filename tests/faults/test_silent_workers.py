@@ -1,0 +1,90 @@
+"""Workers that stand still past their lease, and wake up when somebody else has their run."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from sqlalchemy import select
+
+from scripts.config import Config
+from service.store.database import connect
+from service.store.tables import runs
+from tests.faults.conftest import Scene
+from tests.faults.processes import Worker, wait_until
+
+pytestmark = pytest.mark.fault
+LEASE = 3
+
+
+def test_a_silent_worker_of_a_living_controller(scene: Scene) -> None:
+    """It is killed before its run is given to another."""
+    scene.start(LEASE_SECONDS=str(LEASE))
+    scene.submit(6)
+    worker = freeze_a_claimed_worker(scene)
+    with scene.audit.fault("a worker frozen past its lease, its controller alive") as fault:
+        wait_until(lambda: attempt(scene, worker) == 2, LEASE + 30, "another attempt")
+        worker.signal(signal.SIGCONT)
+    scene.close(fault)
+    assert worker.pid not in [left.pid for left in scene.installation.workers()]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["while the other computes", "when the other is done"])
+def test_an_orphan_wakes_up(scene: Scene, late: bool) -> None:
+    """Nobody can kill it: its controller is gone. It must not overwrite what the other attempt does."""
+    scene.start(LEASE_SECONDS=str(LEASE))
+    scene.submit(6)
+    worker = freeze_a_claimed_worker(scene)
+    controller = scene.installation.controllers[0]
+    when = "done" if late else "computing"
+    with scene.audit.fault(f"an orphan frozen past its lease, awake with the other {when}") as fault:
+        controller.kill()
+        controller.start()
+        wait_until(lambda: attempt(scene, worker) == 2, LEASE + 30, "another attempt", pause=0.02)
+        if late:
+            wait_until(lambda: scene.audit.look()[worker.run_id].final, 60, "the other attempt is done")
+        assert worker.signal(signal.SIGCONT), "nobody killed it"
+    scene.close(fault)
+    wait_until(lambda: worker.pid not in [left.pid for left in scene.installation.workers()], 30, "the orphan ends")
+    (row,) = [row for row in scene.audit.rows().values() if row.run_id == worker.run_id]
+    assert (row.status, row.attempt) == ("completed", 2)
+
+
+def test_a_row_locked_by_a_process_that_stands_still(scene: Scene) -> None:
+    """Frozen in the middle of a transaction, by the code that opens every connection: the others go on meanwhile."""
+    environment = scene.server.environment(scene.database)
+    given = {name.lower(): value for name, value in environment.items()}
+    engine = connect(Config(**{**given, "db_port": scene.server.port}))  # type: ignore[arg-type]
+    scene.start(LEASE_SECONDS=str(LEASE))
+    scene.submit(10)
+    worker = freeze_a_claimed_worker(scene)
+    with engine.connect() as connection:
+        with scene.audit.fault("a run's row locked for 15 s") as fault:
+            connection.execute(select(runs.c.run_id).where(runs.c.run_id == worker.run_id).with_for_update())
+            time.sleep(15)
+            done = sum(row.final for row in scene.audit.look().values())
+            connection.rollback()
+        worker.signal(signal.SIGCONT)
+    engine.dispose()
+    scene.close(fault)
+    assert done >= 4, "the others go on while one row is locked"
+
+
+def attempt(scene: Scene, worker: Worker) -> int:
+    """Which attempt at the worker's run is the latest."""
+    return scene.audit.look()[worker.run_id].attempt
+
+
+def freeze_a_claimed_worker(scene: Scene) -> Worker:
+    """One that holds its run and has not finished; seen from the row once it stands still."""
+    for _ in range(50):
+        scene.wait_for_work()
+        held = scene.running()
+        for worker in scene.installation.workers():
+            if worker.run_id in held and worker.signal(signal.SIGSTOP):
+                time.sleep(0.1)  # what it had sent is done by now
+                if worker.run_id in scene.running():
+                    return worker
+                worker.signal(signal.SIGCONT)
+    raise AssertionError("no worker could be caught at work")
