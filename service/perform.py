@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from rules.plugins import rules_digest
 from service.contract.errors import InvalidRequest, UserError
@@ -23,11 +24,13 @@ from service.engine_adapter import Performed, run_backtest
 from service.figures import draw_figure
 from service.price_series import PriceSeries
 from service.runs import rule_of
+from service.store.database import AWAY
 from service.store.price_store import PriceStore
 from service.store.run_store import Run, RunStore, StoredResult
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 DATABASE_PATIENCE_SECONDS = 120
 
 
@@ -73,7 +76,7 @@ class Worker:
         """Claims and performs the run, unless it has ended or somebody else holds it to its end."""
         try:
             attempt = self._claim(request.run_id)
-        except OperationalError:
+        except AWAY:
             logger.exception("The database is away")
             return ExitCode.DATABASE_AWAY
         except Stopped:
@@ -87,10 +90,12 @@ class Worker:
         """Waits while another worker holds the run: leaving at once would end the job that the other runs in."""
         name, waited = f"{platform.node()}:{os.getpid()}", False
         while True:
-            attempt = self.run_store.claim(run_id, name)
+            attempt = self._patiently(lambda: self.run_store.claim(run_id, name))
             if attempt is not None:
                 return attempt
-            run = self.run_store.get(run_id)
+            run = self._patiently(lambda: self.run_store.get(run_id))
+            if run is not None and run.status == Status.RUNNING and run.claimed_by == name:
+                return run.attempt  # ours: the connection died before the claim was answered
             if run is None or run.status.final or run.status == Status.CANCELLING:
                 logger.info("Nothing to do: the run is %s", "not recorded" if run is None else run.status)
                 return None
@@ -103,15 +108,14 @@ class Worker:
         try:
             return self._perform(request, attempt)
         except Stopped:
-            self.run_store.release(request.run_id, attempt)
-            logger.warning("Stopped: the run goes back to the queue")
+            self._release(request.run_id, attempt)
             return ExitCode.STOPPED
         except UserError as error:
             logger.warning("Refused: %s", error)
             code, message = error.code, str(error)
             self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, code, message))
             return ExitCode.NO_DATA if code == Reason.NO_DATA else ExitCode.BAD_INPUT
-        except OperationalError:
+        except AWAY:
             logger.exception("The database went away")
             return ExitCode.DATABASE_AWAY
         except Exception:  # of the engine, a rule or a figure: the reason is saved, the trace is in the log
@@ -120,14 +124,24 @@ class Worker:
             self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, Reason.ENGINE_ERROR, message))
             return ExitCode.ENGINE_ERROR
 
+    def _release(self, run_id: str, attempt: int) -> None:
+        """At once or not at all: who says stop does not wait, and the controller sees the job's end anyhow."""
+        try:
+            self.run_store.release(run_id, attempt)
+        except DBAPIError:
+            logger.exception("Stopped, and the run could not be given back")
+        else:
+            logger.warning("Stopped: the run goes back to the queue")
+
     def _perform(self, request: BacktestRequest, attempt: int) -> int:
-        run = self.run_store.get(request.run_id)
+        run = self._patiently(lambda: self.run_store.get(request.run_id))
         assert run is not None  # claimed a moment ago
         if self._rules_differ(run, request):
             message = "The rules of the worker are not those that the run was accepted with."
-            self.run_store.fail_attempt(request.run_id, attempt, Reason.RULES_MISMATCH, message)
+            mismatch = Reason.RULES_MISMATCH
+            self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, mismatch, message))
             return ExitCode.BAD_INPUT
-        series = self.price_store.read(run.prices_fingerprint)
+        series = self._patiently(lambda: self.price_store.read(run.prices_fingerprint))
         assert series is not None  # never deleted
         result, performed = perform(request, series, self.software)
         stored = StoredResult(
@@ -145,16 +159,16 @@ class Worker:
             return True
         return rules_digest(rule) != run.rules_digest
 
-    def _patiently(self, action: Callable[[], bool]) -> bool:
-        """Retries while the database is away, then lets its error through."""
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """Retries while the database is away, then lets its error through; one that it means at once."""
         deadline, pause = time.monotonic() + self.patience, 0.1
         while True:
             try:
                 return action()
-            except DBAPIError:
+            except AWAY as error:
                 if time.monotonic() + pause > deadline:
                     raise
-                logger.warning("The database is away; trying again in %.1f s", pause)
+                logger.warning("The database is away; trying again in %.1f s: %s", pause, error.orig)
                 time.sleep(pause)
                 pause = min(pause * 2, 10)
 

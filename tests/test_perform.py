@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
 
 from scripts.logger_config import current_run_id, run_context
 from service import perform as module
@@ -17,11 +17,14 @@ from service.contract.status import ExitCode, Reason, Status
 from service.perform import Software, Stopped, Worker, perform
 from service.runs import Runs
 from service.store.database import utc_in
+from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.store.tables import runs as runs_table
 from tests.conftest import REQUEST, RUN_ID, series
 
 GONE = OperationalError("select", {}, Exception("gone away"))
+FULL = InternalError("insert", {}, Exception(28, "No space left on device"))  # what PyMySQL makes of it
+CLOSED = InterfaceError("select", {}, Exception(0, ""))
 
 
 @pytest.fixture
@@ -179,9 +182,9 @@ def test_sigterm_gives_the_run_back(
     assert [run.run_id for run in runs.run_store.queued(1)] == [RUN_ID]
 
 
-def failing(method: Any, times: int) -> Any:
+def failing(method: Any, times: int, error: DBAPIError = GONE) -> Any:
     """The method, failing a number of times first."""
-    left = iter([GONE] * times)
+    left = iter([error] * times)
 
     def call(*words: Any) -> Any:
         error = next(left, None)
@@ -192,21 +195,85 @@ def failing(method: Any, times: int) -> Any:
     return call
 
 
-def test_the_database_may_be_away_for_a_while_at_commit(
+@pytest.mark.parametrize("error", [GONE, FULL, CLOSED], ids=["gone", "full", "closed"])
+@pytest.mark.parametrize("method", ["claim", "get", "finish"])
+def test_the_database_may_be_away_for_a_while(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, method: str, error: DBAPIError
+) -> None:  # fmt: skip
+    monkeypatch.setattr(runs.run_store, method, failing(getattr(runs.run_store, method), 1, error))
+    assert worker.work(request_) == ExitCode.DONE
+    assert (runs.run(RUN_ID).status, runs.run(RUN_ID).attempt) == (Status.COMPLETED, 1)
+
+
+@pytest.mark.parametrize("error", [GONE, FULL, CLOSED], ids=["gone", "full", "closed"])
+@pytest.mark.parametrize("method", ["finish", "claim", "get"])
+def test_the_database_stays_away(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, method: str, error: DBAPIError
+) -> None:  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.run_store, method, failing(getattr(runs.run_store, method), 99, error))
+        assert worker.work(request_) == ExitCode.DATABASE_AWAY
+    assert not runs.run(RUN_ID).status.final, "it is tried again"
+
+
+def test_the_prices_may_be_away_for_a_while(
     worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs.run_store, "finish", failing(runs.run_store.finish, 1))
+    real, left = PriceStore.read, iter([GONE])
+
+    def read(self: PriceStore, fingerprint: str) -> Any:
+        error = next(left, None)
+        if error:
+            raise error
+        return real(self, fingerprint)
+
+    monkeypatch.setattr(PriceStore, "read", read)
     assert worker.work(request_) == ExitCode.DONE
     assert runs.run(RUN_ID).status == Status.COMPLETED
 
 
-@pytest.mark.parametrize("method", ["finish", "claim", "get"])
-def test_the_database_stays_away(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, method: str
+def test_what_the_database_means_is_not_tried_again(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = failing(getattr(runs.run_store, method), 99)
-    monkeypatch.setattr(runs.run_store, method, calls)
-    assert worker.work(request_) == ExitCode.DATABASE_AWAY
+    calls: list[str] = []
+
+    def finish(*_: Any) -> bool:
+        calls.append("finish")
+        raise DataError("insert", {}, Exception("too long"))
+
+    monkeypatch.setattr(runs.run_store, "finish", finish)
+    assert worker.work(request_) == ExitCode.ENGINE_ERROR
+    assert calls == ["finish"]
+    assert runs.run(RUN_ID).reason == Reason.ENGINE_ERROR
+
+
+def test_a_claim_whose_answer_was_lost_is_its_own(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for its own lease to run out would take a minute."""
+    real, answers = runs.run_store.claim, iter([GONE])
+
+    def claim(run_id: str, name: str) -> int | None:
+        attempt = real(run_id, name)
+        error = next(answers, None)
+        if error:
+            raise error
+        return attempt
+
+    monkeypatch.setattr(runs.run_store, "claim", claim)
+    assert worker.work(request_) == ExitCode.DONE
+    assert (runs.run(RUN_ID).status, runs.run(RUN_ID).attempt) == (Status.COMPLETED, 1)
+
+
+def test_stopped_while_the_database_is_away(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> Any:
+        raise Stopped
+
+    monkeypatch.setattr(module, "run_backtest", stopped)
+    monkeypatch.setattr(runs.run_store, "release", failing(runs.run_store.release, 1))
+    assert worker.work(request_) == ExitCode.STOPPED
 
 
 def test_the_lease_is_renewed_while_computing(

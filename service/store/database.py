@@ -6,12 +6,15 @@ import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, DateTime, Engine, Integer, create_engine, event, literal, make_url
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from scripts.config import Config
 
 ANSWER_SECONDS = 30
+AWAY = (OperationalError, InterfaceError, InternalError)
+"""What a driver raises when the database cannot do it now; a full disk is PyMySQL's InternalError."""
 
 
 class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled like one
