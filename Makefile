@@ -39,6 +39,12 @@ test-mysql: .venv/developer ## Run the tests of stores, controller and web on My
 	until docker exec -e MYSQL_PWD=test $(MYSQL_CONTAINER) mysql -h 127.0.0.1 -u root -e 'SELECT VERSION()'; do sleep 1; done 2>/dev/null; \
 	TEST_MYSQL=root:test@127.0.0.1:33306 $(BIN)/python -m pytest $(ON_MYSQL)
 
+FAULTS_CONTAINER ?= stock-backtest-faults-mysql
+
+.PHONY: test-faults
+test-faults: .venv/developer ## Kill, freeze and starve every process and a real MySQL (needs Docker and libfaketime; 15 minutes)
+	FAULTS_CONTAINER=$(FAULTS_CONTAINER) $(BIN)/python -m pytest tests/faults -m fault -n 0 -v
+
 .PHONY: test-bench
 test-bench: .venv/developer ## Compare the engine with backtesting.py (installs it, AGPL, into .venv only)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt

@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from rules.registry import BUILT_IN
 from service.contract.documents import checker
@@ -274,9 +275,16 @@ def test_a_crash_shows_no_trace(
     assert "secret detail" in caplog.text
 
 
-def test_the_database_is_away(client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [OperationalError("select", {}, Exception("secret host")), NoConnectionFree("QueuePool limit, secret host")],
+    ids=["gone", "every connection waits for it"],
+)
+def test_the_database_is_away(
+    client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def away(*_: Any) -> Any:
-        raise OperationalError("select", {}, Exception("secret host"))
+        raise error
 
     monkeypatch.setattr(type(runs.run_store), "get", away)
     answer = client.get(f"/status/{RUN_ID}")

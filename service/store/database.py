@@ -15,6 +15,8 @@ from scripts.config import Config
 ANSWER_SECONDS = 30
 AWAY = (OperationalError, InterfaceError, InternalError)
 """What a driver raises when the database cannot do it now; a full disk is PyMySQL's InternalError."""
+IMPATIENT = f", wait_timeout={ANSWER_SECONDS}, innodb_lock_wait_timeout=2"
+"""A process that stands still in a transaction, or whose node died, locks its row: others pass it by, MySQL ends it."""
 
 
 class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled like one
@@ -53,7 +55,7 @@ def connect(config: Config, patient: bool = False) -> Engine:
                 "connect_timeout": 5,
                 "read_timeout": None if patient else ANSWER_SECONDS,  # a server whose node died never answers
                 "write_timeout": None if patient else ANSWER_SECONDS,
-                "init_command": "SET time_zone='+00:00'",
+                "init_command": "SET time_zone='+00:00'" + ("" if patient else IMPATIENT),
                 **_tls(config),
             },
         )

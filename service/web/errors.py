@@ -6,6 +6,7 @@ import logging
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from werkzeug.exceptions import HTTPException
 
 from service.contract.errors import NoResult, QueueFull, RunConflict, RunEnded, RunNotFound, UserError
@@ -34,6 +35,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(UserError, _user_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(DBAPIError, _database_away)
+    app.register_error_handler(NoConnectionFree, _database_away)
     app.register_error_handler(Exception, _crash)
 
 
@@ -50,7 +52,7 @@ def _http_error(error: HTTPException) -> Response:
     return answer(status, code, text(message))
 
 
-def _database_away(error: DBAPIError) -> Response:
+def _database_away(error: DBAPIError | NoConnectionFree) -> Response:
     logger.exception("The database is away")
     return answer(503, "DatabaseAway", text(UNAVAILABLE))
 

@@ -127,7 +127,9 @@ class Audit:
         ends = Counter(row.reason or row.status for row in rows.values())
         rate = left / max(seconds - settled, 0.1)
         told = ", ".join(f"{count} {end}" for end, count in ends.most_common())
-        return Figures(fault.name, fault.ended - fault.started, len(rows), settled, seconds, rate / self.quiet_rate, told)
+        return Figures(
+            fault.name, fault.ended - fault.started, len(rows), settled, seconds, rate / self.quiet_rate, told
+        )
 
     def _settle(self, fault: Fault) -> float:
         """Seconds from the end of the fault until those that were in flight had ended or were queued again."""

@@ -89,9 +89,7 @@ def quiet_rate(server: MySQLServer, tmp_path_factory: pytest.TempPathFactory, re
 
 
 @pytest.fixture
-def scene(
-    server: MySQLServer, quiet_rate: float, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Scene]:
+def scene(server: MySQLServer, quiet_rate: float, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """An installation with nothing started yet."""
     with _scene(server, tmp_path, quiet_rate, request.config) as scene:
         yield scene

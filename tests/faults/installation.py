@@ -122,7 +122,12 @@ def prepare(environment: Mapping[str, str], tickers: tuple[str, ...] = ("GOOG",)
         ["scripts/data_loader.py", "import", *(f"data/{ticker}.csv" for ticker in tickers)],
     ):
         subprocess.run(
-            [PYTHON, *command], cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True, timeout=120
+            [PYTHON, *command],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            check=True,
+            capture_output=True,
+            timeout=120,
         )
 
 
