@@ -79,6 +79,6 @@ def test_connections_killed(scene: Scene) -> None:
 
 
 def test_disk_full(scene: Scene) -> None:
-    fault = disturb(scene, "MySQL's disk full for 30 s", MySQLServer.full_disk, 30, runs=40)
+    fault = disturb(scene, "MySQL's disk full for 30 s", MySQLServer.full_disk, 30, runs=24)
     scene.close(fault)
     assert "is full" in scene.installation.logs(), "the fault was felt"
