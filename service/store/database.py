@@ -55,7 +55,7 @@ def connect(config: Config, patient: bool = False) -> Engine:
                 "connect_timeout": 5,
                 "read_timeout": None if patient else ANSWER_SECONDS,  # a server whose node died never answers
                 "write_timeout": None if patient else ANSWER_SECONDS,
-                "init_command": "SET time_zone='+00:00'" + ("" if patient else IMPATIENT),
+                "init_command": "SET time_zone='+00:00', sql_mode='TRADITIONAL'" + ("" if patient else IMPATIENT),
                 **_tls(config),
             },
         )
