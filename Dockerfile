@@ -38,11 +38,9 @@ FROM runtime AS web-runtime
 ARG WEB
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --quiet --no-index --find-links /wheels $WEB
-# Sizes are the user's to choose, by GUNICORN_CMD_ARGS; what the image depends on is not.
-ENV GUNICORN_CMD_ARGS="--threads 4"
+ENV WEB_BIND=0.0.0.0:5000
 EXPOSE 5000
-CMD ["gunicorn", "--bind=0.0.0.0:5000", "--worker-class=gthread", "--worker-tmp-dir=/dev/shm", "--no-control-socket", \
-     "--graceful-timeout=20", "--log-level=warning", "app:app"]
+CMD ["gunicorn", "--config=python:service.web.gunicorn_conf", "app:app"]
 
 FROM web-runtime AS web
 COPY --from=sources /app ./

@@ -12,6 +12,7 @@ from service.store.lease_store import LeaseStore
 from service.store.migrate import open_database, schema_is_current
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
+from service.store.schema_state import schema_problem
 from service.web.factory import create_app, put_behind
 
 
@@ -28,7 +29,10 @@ def make_app() -> Flask:
     limits, in_cluster = (config.max_pending_runs, config.rate_limit_per_minute), config.launcher == "kubernetes"
     runs = Runs(*stores, *limits, LeaseStore(engine), config.prices_command, in_cluster)
     made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
-    put_behind(made, config.base_path, config.proxy_hops)
+    made.extensions["schema_problem"] = partial(schema_problem, engine)
+    if config.db_host:
+        made.extensions["database"] = f"the database {config.db_name} on {config.db_host}:{config.db_port}"
+    put_behind(made, config.application_root, config.proxy_hops)
     made.config["TEMPLATES_AUTO_RELOAD"] = config.flask_env == "development"
     return made
 

@@ -1,18 +1,23 @@
-"""Logging: to stdout, the run_id in every line, as text or as JSON."""
+"""Logging: to stdout, the run_id in every line, as text or as JSON; warnings and crashes in the same form."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
 from typing import TextIO
 
 _run_id: ContextVar[str] = ContextVar("run_id", default="-")
 
 TEXT = "%(asctime)s %(levelname)s %(name)s [run_id=%(run_id)s] %(message)s"
+WSGI_RUN_ID = "stock_backtest.run_id"  # in a WSGI environment: the run that the request was about, for the access log
+CHATTY = ("alembic", "werkzeug")  # they greet at every look at the schema, at every request
 
 
 @contextmanager
@@ -34,10 +39,13 @@ def set_up_logging(level: str = "INFO", form: str = "text", stream: TextIO | Non
     """Replaces whatever handlers the root logger had; `stream` where stdout is taken by a result."""
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.addFilter(_add_run_id)
-    handler.setFormatter(_JsonFormatter() if form == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter(TEXT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("alembic", "werkzeug"):  # they greet at every look at the schema, at every request
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_crash
+    threading.excepthook = _log_crash_of_thread
 
 
 def _add_run_id(record: logging.LogRecord) -> bool:
@@ -45,7 +53,25 @@ def _add_run_id(record: logging.LogRecord) -> bool:
     return True
 
 
-class _JsonFormatter(logging.Formatter):
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger("crash").critical("Uncaught %s: %s", kind.__name__, error, exc_info=(kind, error, trace))
+
+
+def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:
+    if crash.exc_value is not None and not issubclass(crash.exc_type, SystemExit):
+        _log_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
+
+
+class _TextFormatter(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  logging's name
+        """UTC, ISO 8601, milliseconds."""
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class _JsonFormatter(_TextFormatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": self.formatTime(record),

@@ -20,9 +20,9 @@ from tests.test_web import BROWSER, FORM, completed
 OUTSIDE = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "example.org", "X-Forwarded-For": "203.0.113.7"}
 
 
-def client_below(engine: Engine, runs: Runs, base_path: str, hops: int = 0) -> FlaskClient:
+def client_below(engine: Engine, runs: Runs, application_root: str, hops: int = 0) -> FlaskClient:
     app = create_app(runs, partial(schema_is_current, engine))
-    put_behind(app, base_path, hops)
+    put_behind(app, application_root, hops)
     return app.test_client()
 
 
@@ -31,9 +31,9 @@ def addresses(page: str) -> set[str]:
     return {address for address in found if not address.startswith(("http", "data:"))}
 
 
-@pytest.mark.parametrize("base_path", ["/bt", "/bt/", "/deep/er"])
-def test_every_address_of_every_page_is_below_the_base_path(engine: Engine, runs: Runs, base_path: str) -> None:
-    client, base = client_below(engine, runs, base_path), base_path.rstrip("/")
+@pytest.mark.parametrize("application_root", ["/bt", "/bt/", "/deep/er"])
+def test_every_address_of_every_page_is_below_the_application_root(engine: Engine, runs: Runs, application_root: str) -> None:
+    client, base = client_below(engine, runs, application_root), application_root.rstrip("/")
     posted = client.post(f"{base}/backtest", data=FORM, headers=BROWSER)
     assert posted.headers["Location"].startswith(f"{base}/result/")
     for path in ("/", "/runs", posted.headers["Location"].removeprefix(base), "/result/none"):

@@ -146,7 +146,7 @@ def test_catalogues(client: FlaskClient) -> None:
 
 def test_health_and_ready(client: FlaskClient) -> None:
     assert client.get("/health").json == {"status": "ok"}
-    assert client.get("/ready").json == {"status": "ok", "missing": []}
+    assert client.get("/ready").json == {"status": "ok", "missing": [], "warnings": []}
 
 
 def test_not_ready(runs: Runs) -> None:

@@ -11,7 +11,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from scripts.config import ROOT
-from scripts.logger_config import run_context
+from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
 from service.runs import Runs
 from service.web import api, errors, health, metrics, pages, texts
 
@@ -32,16 +32,16 @@ def create_app(runs: Runs, schema_is_current: Callable[[], bool], max_body_bytes
     for part in (pages, api, health):
         app.register_blueprint(part.bp)
     errors.install(app)
-    metrics.install(app, runs.run_store.counts)
+    metrics.install(app, runs.run_store.counts, getattr(runs.run_store, "queue", None))
     texts.install(app)
     app.after_request(_add_headers)
     _log_with_run_id(app)
     return app
 
 
-def put_behind(app: Flask, base_path: str, proxy_hops: int) -> None:
-    """Serves everything below `base_path` (nothing beside it), and believes that many proxies about the outside."""
-    base = base_path.rstrip("/")
+def put_behind(app: Flask, application_root: str, proxy_hops: int) -> None:
+    """Serves everything below that path (nothing beside it), and believes that many proxies about the outside."""
+    base = application_root.rstrip("/")
     if base:
         app.wsgi_app = DispatcherMiddleware(NotFound(), {base: app.wsgi_app})  # type: ignore[method-assign]
     if proxy_hops:
@@ -65,5 +65,6 @@ def _log_with_run_id(app: Flask) -> None:
 
     @app.teardown_request
     def leave(_: BaseException | None) -> None:
+        request.environ[WSGI_RUN_ID] = g.get("run_id") or current_run_id()  # for the access log
         if "context" in g:
             g.context.close()

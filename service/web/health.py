@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 
 from flask import Blueprint, Response, current_app, jsonify
 from sqlalchemy.exc import DBAPIError
 
+from service.runs import Runs
+from service.store.lease_store import CONTROLLER
+
+logger = logging.getLogger(__name__)
+
 bp = Blueprint("health", __name__)
+
+NO_SCHEMA = "the database schema is not current: python -m service.store.migrate"
 
 
 @bp.get("/health")
@@ -18,15 +25,37 @@ def health() -> Response:
 
 @bp.get("/ready")
 def ready() -> Response:
-    """200, or 503 with what is missing: the database, or its current schema."""
-    missing = _missing(current_app.extensions["schema_is_current"])
-    response = jsonify(status="unavailable" if missing else "ok", missing=missing)
+    """200, or 503 with what is missing: the database, or its current schema. `warnings` keep nobody from asking."""
+    warnings: list[str] = []
+    try:
+        missing = _missing()
+        if not missing:
+            warnings = _warnings(current_app.extensions["runs"])
+    except DBAPIError as error:
+        logger.warning("Not ready: %s", error.orig)
+        missing = [f"{current_app.extensions.get('database', 'the database')} cannot be reached"]
+    response = jsonify(status="unavailable" if missing else "ok", missing=missing, warnings=warnings)
     response.status_code = 503 if missing else 200
     return response
 
 
-def _missing(schema_is_current: Callable[[], bool]) -> list[str]:
-    try:
-        return [] if schema_is_current() else ["the database schema is not current: python -m service.store.migrate"]
-    except DBAPIError:
-        return ["the database cannot be reached"]
+def _missing() -> list[str]:
+    """`schema_problem` names the revisions; where nobody handed it in, there is yes or no."""
+    extensions = current_app.extensions
+    if "schema_problem" in extensions:
+        problem = extensions["schema_problem"]()
+    else:
+        problem = "" if extensions["schema_is_current"]() else NO_SCHEMA
+    return [problem] if problem else []
+
+
+def _warnings(runs: Runs) -> list[str]:
+    """Somebody should look, but the pages work."""
+    warnings = []
+    if runs.leases is not None and not runs.leases.is_held(CONTROLLER):
+        warnings.append("no controller is running: runs wait")
+    if not current_app.extensions.get("has_prices"):  # prices never leave, so they are looked for until there are some
+        current_app.extensions["has_prices"] = bool(runs.price_store.tickers())
+        if not current_app.extensions["has_prices"]:
+            warnings.append(f"there are no prices yet: {runs.prices_command}")
+    return warnings

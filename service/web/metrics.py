@@ -1,37 +1,76 @@
-"""GET /metrics for Prometheus: how many runs are in each state, how many requests of each route took how long."""
+"""GET /metrics for Prometheus: the runs in the database, and how long requests took, counted over all processes."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
 
 from flask import Flask, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import DBAPIError
 
 from service.contract.status import Status
 
+logger = logging.getLogger(__name__)
+
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+KEPT_SECONDS = 15.0  # counting a million runs takes the database a good part of a second
+Counts = Callable[[], Mapping[str, int]]
+Queue = Callable[[], tuple[int, float | None]]
 
 
 class _Runs(Collector):
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        self._counts = counts
+    """Asks the database, at most every KEPT_SECONDS; while it is away there are no such values."""
+
+    def __init__(self, counts: Counts, queue: Queue | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counts, self._queue, self._clock = counts, queue, clock
+        self._kept: list[GaugeMetricFamily] = []
+        self._until = float("-inf")
+        self._lock = Lock()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
+        with self._lock:
+            if self._clock() >= self._until:
+                try:
+                    self._kept = [*self._runs(), *self._waiting()]
+                except DBAPIError:
+                    logger.exception("The database is away: no metrics of the runs")
+                    return []
+                self._until = self._clock() + KEPT_SECONDS
+            return self._kept
+
+    def _runs(self) -> Iterable[GaugeMetricFamily]:
         counts = self._counts()
         family = GaugeMetricFamily("stock_backtest_runs", "Runs in the database by status", labels=["status"])
         for status in Status:
             family.add_metric([status], counts.get(status, 0))
         yield family
 
+    def _waiting(self) -> Iterable[GaugeMetricFamily]:
+        if self._queue is not None:
+            length, age = self._queue()
+            yield GaugeMetricFamily("stock_backtest_queue_length", "Runs that wait for a job", length)
+            yield GaugeMetricFamily("stock_backtest_queue_age_seconds", "How long the first of them waits", age or 0.0)
 
-def install(app: Flask, counts: Callable[[], Mapping[str, int]]) -> None:
-    """Times every request by its route, and answers /metrics; `counts` asks the database, at every scrape."""
-    registry = CollectorRegistry()
+
+def install(app: Flask, counts: Counts, queue: Queue | None = None) -> None:
+    """Times every request by its route, and answers /metrics.
+
+    Where several processes serve (service/web/gunicorn_conf.py), each counts in a file of METRICS_DIR and any of them
+    answers for all; the histogram itself is in no registry then, else its series would be there twice.
+    """
+    together, registry = values.ValueClass is not values.MutexValue, CollectorRegistry()
     names = ("method", "route", "status")
-    seconds = Histogram("stock_backtest_http_request_seconds", "Time to answer", names, registry=registry)
+    own = None if together else registry
+    seconds = Histogram("stock_backtest_http_request_seconds", "Time to answer", names, registry=own)
+    if together:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_Runs(counts, queue))
 
     @app.before_request
     def start() -> None:
@@ -46,7 +85,4 @@ def install(app: Flask, counts: Callable[[], Mapping[str, int]]) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        text = generate_latest(registry)
-        return Response(text, content_type=CONTENT_TYPE_LATEST)
-
-    registry.register(_Runs(counts))
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -102,6 +102,7 @@ def submit() -> AnyResponse:
 
 def _accept(document: object) -> Run:
     run, new = runs().submit(document)
+    g.run_id = run.run_id
     if new:
         with run_context(run.run_id):
             logger.info("Run accepted: ticker=%s, rule=%s", run.ticker, run.rule_id)

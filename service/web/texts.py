@@ -76,5 +76,6 @@ def install(app: Flask) -> None:
 def _keep_choice(response: Response) -> Response:
     response.vary.update(("Accept-Language", "Cookie"))
     if request.args.get(COOKIE) in LANGUAGES:
-        response.set_cookie(COOKIE, request.args[COOKIE], max_age=31_536_000, httponly=True, samesite="Lax")
+        path = request.script_root + "/"  # the host may have other programs
+        response.set_cookie(COOKIE, request.args[COOKIE], max_age=31_536_000, path=path, httponly=True, samesite="Lax")
     return response
