@@ -32,7 +32,9 @@ def addresses(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("application_root", ["/bt", "/bt/", "/deep/er"])
-def test_every_address_of_every_page_is_below_the_application_root(engine: Engine, runs: Runs, application_root: str) -> None:
+def test_every_address_of_every_page_is_below_the_application_root(
+    engine: Engine, runs: Runs, application_root: str
+) -> None:
     client, base = client_below(engine, runs, application_root), application_root.rstrip("/")
     posted = client.post(f"{base}/backtest", data=FORM, headers=BROWSER)
     assert posted.headers["Location"].startswith(f"{base}/result/")

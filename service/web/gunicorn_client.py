@@ -98,13 +98,13 @@ class Client:
     def _chunks_ended(self) -> bool:
         """Extensions and trailers, which nobody sends, are refused: what passes here passes the parser too."""
         while True:
-            if self._chunk > self._most_body * 2 + HEAD_BYTES:
-                raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
             end = self._incoming.find(b"\r\n", self._chunk)
             size = bytes(self._incoming[self._chunk : end if end >= 0 else None])
             if not CHUNK.fullmatch(size) and (end >= 0 or len(size) > 8):
                 raise Refused(HTTPStatus.BAD_REQUEST, "The chunks of the request are malformed.")
             following = end + 2 + (int(size, 16) if end >= 0 else 0)
+            if following > self._most_body * 2 + HEAD_BYTES:
+                raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request is too large.")
             if end < 0 or len(self._incoming) < following + 2:
                 return False
             if self._incoming[following : following + 2] != b"\r\n":

@@ -87,7 +87,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for listener in self.sockets:
             while self.accept(listener):
                 pass
-            listener.close()
+            listener.sock.close()  # not the master's way, which would turn clients away from the other workers too
 
     # one client: reads, is worked for, writes, and from the start again
 
