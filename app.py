@@ -13,6 +13,7 @@ from service.store.migrate import open_database, schema_is_current
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.store.schema_state import schema_problem
+from service.web.auth import login_of
 from service.web.factory import create_app, put_behind
 
 
@@ -28,7 +29,7 @@ def make_app() -> Flask:
     stores = RunStore(engine, config.lease_seconds), PriceStore(engine)
     limits, in_cluster = (config.max_pending_runs, config.rate_limit_per_minute), config.launcher == "kubernetes"
     runs = Runs(*stores, *limits, LeaseStore(engine), config.prices_command, in_cluster)
-    made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes)
+    made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes, login_of(config))
     made.extensions["schema_problem"] = partial(schema_problem, engine)
     if config.db_host:
         made.extensions["database"] = f"the database {config.db_name} on {config.db_host}:{config.db_port}"

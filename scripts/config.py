@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"  # of a user or of a token
+# The only one: a name that nobody has must cost the time of one that is known.
+PASSWORD_METHOD = "scrypt:32768:8:1"  # noqa: S105
+USER_LINE = rf"{NAME}:{PASSWORD_METHOD}\$[A-Za-z0-9]+\$[0-9a-f]{{128}}"
+LEAST_SECRET = 16
+TOKEN_LINE = rf"{NAME}:[0-9a-f]{{64}}"
 
 
 class InvalidConfig(SystemExit):
@@ -17,7 +23,7 @@ class InvalidConfig(SystemExit):
 
 
 def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) -> Any:
-    """`limits`: `choices` or the regular expression `form` of a text, the `least` that a number may be."""
+    """`limits`: `choices`, the regular expression `form` of a text or `line` of its lines, the `least` of a number."""
     return field(default=default, repr=not secret, metadata={"help": help, "secret": secret, **limits})
 
 
@@ -66,6 +72,19 @@ class Config:
     web_timeout_seconds: int = _setting(60, "a process of the web that is silent for so long is replaced")
     access_log: str = _setting("true", "a line for every request", choices=("true", "false"))
     metrics_dir: str = _setting("", "folder in memory where processes of the web count together; empty: one is made")
+    auth_mode: str = _setting("none", "how users log in", choices=("none", "basic", "proxy-header"))
+    auth_users: str = _setting(
+        "", "lines of python -m scripts.make_login NAME, or AUTH_USERS_FILE", secret=True, line=USER_LINE
+    )
+    auth_tokens: str = _setting(
+        "", "lines of python -m scripts.make_login --token NAME, or AUTH_TOKENS_FILE", secret=True, line=TOKEN_LINE
+    )
+    auth_proxy_header: str = _setting(
+        "X-Forwarded-User", "where the proxy says who it is, for AUTH_MODE=proxy-header", form="[A-Za-z][A-Za-z0-9-]*"
+    )
+    auth_proxy_secret: str = _setting(
+        "", "what the proxy sends as X-Auth-Proxy-Secret, or AUTH_PROXY_SECRET_FILE", secret=True
+    )
     prices_command: str = _setting("python scripts/data_loader.py", "how users add prices, for messages")
     code_revision: str = _setting("", "revision of the code, for the provenance")
     image: str = _setting("", "container image, for the provenance")
@@ -82,7 +101,14 @@ def load_config(environment: Mapping[str, str] | None = None) -> Config:
     """The settings of this process; raises InvalidConfig. An empty variable counts as set only for text."""
     given = os.environ if environment is None else environment
     values = {f.name: _read(given, f.name.upper(), f.default, f.metadata) for f in fields(Config)}
-    return Config(**values)
+    config = Config(**values)
+    _check_login(config)
+    return config
+
+
+def name_and_secret(text: str) -> dict[str, str]:
+    """What AUTH_USERS or AUTH_TOKENS say: the hash by name."""
+    return {name: rest for name, _, rest in (line.partition(":") for _, line in _lines(text))}
 
 
 def job_environment() -> dict[str, str]:
@@ -104,9 +130,42 @@ def _read(given: Mapping[str, str], name: str, default: Any, metadata: Mapping[s
 def _text(name: str, text: str, metadata: Mapping[str, Any]) -> str:
     if text not in metadata.get("choices", (text,)):
         raise InvalidConfig(f"{name} must be one of {', '.join(metadata['choices'])}, got {text!r}")
-    if not re.fullmatch(metadata.get("form", ".*"), text, re.ASCII | re.DOTALL):
+    if "line" in metadata:
+        _check_lines(name, text, metadata["line"])
+    elif not re.fullmatch(metadata.get("form", ".*"), text, re.ASCII | re.DOTALL):
         raise InvalidConfig(f"{name} must look like its example in .env.example, got {text!r}")
     return text
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that say something, with their numbers."""
+    for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
+        if line and not line.startswith("#"):
+            yield number, line
+
+
+def _check_lines(name: str, text: str, form: str) -> None:
+    """Names the line, never what stands in it."""
+    seen = set()
+    for number, line in _lines(text):
+        if not re.fullmatch(form, line):
+            raise InvalidConfig(f"{name}: line {number} is none that python -m scripts.make_login prints")
+        if line.partition(":")[0] in seen:
+            raise InvalidConfig(f"{name}: line {number} has the name of an earlier line")
+        seen.add(line.partition(":")[0])
+
+
+def _check_login(config: Config) -> None:
+    """A login that lets nobody in, or that is not asked for, is a mistake."""
+    users, tokens = name_and_secret(config.auth_users), name_and_secret(config.auth_tokens)
+    if config.auth_mode == "none" and (users or tokens):
+        raise InvalidConfig("AUTH_USERS and AUTH_TOKENS count with AUTH_MODE=basic or proxy-header only")
+    if config.auth_mode == "basic" and not users and not tokens:
+        raise InvalidConfig("AUTH_MODE=basic needs AUTH_USERS or AUTH_TOKENS, or a file AUTH_..._FILE")
+    if config.auth_mode == "proxy-header" and users:
+        raise InvalidConfig("AUTH_USERS counts with AUTH_MODE=basic only")
+    if config.auth_mode == "proxy-header" and len(config.auth_proxy_secret) < LEAST_SECRET:
+        raise InvalidConfig(f"AUTH_MODE=proxy-header needs an AUTH_PROXY_SECRET of at least {LEAST_SECRET} characters")
 
 
 def _read_secret(name: str, path: str) -> str:
@@ -114,6 +173,8 @@ def _read_secret(name: str, path: str) -> str:
         return Path(path).read_text().rstrip("\n")
     except OSError as error:
         raise InvalidConfig(f"{name}_FILE cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise InvalidConfig(f"{name}_FILE is no text") from None
 
 
 def _number(name: str, text: str, kind: type, least: float | None) -> Any:

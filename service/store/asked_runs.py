@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, literal, select, update
@@ -94,11 +93,14 @@ class AskedRuns(RunRows):
         """How many runs wait for a job, counted to `most`."""
         return self._count(QUEUED, most)
 
-    def queue_head(self) -> datetime | None:
-        """When the oldest run that waits for a job was recorded."""
-        query = select(runs.c.created_at).where(QUEUED).order_by(runs.c.id).limit(1)
+    def queue(self) -> tuple[int, float | None]:
+        """How many runs wait for a job, and for how many seconds the first of them has."""
+        head = select(runs.c.created_at, utc_in().label("now")).where(QUEUED).order_by(runs.c.id).limit(1)
         with self._engine.connect() as connection:
-            return connection.scalar(query)
+            row = connection.execute(head).one_or_none()
+        if row is None:
+            return 0, None
+        return self.queued_count(most=2**31), (row.now - row.created_at).total_seconds()
 
     def recent_count(self, client: str, seconds: int, most: int) -> int:
         """How many runs a client recorded in the last seconds, counted to `most`."""

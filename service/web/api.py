@@ -6,6 +6,8 @@ from flask import Blueprint, Response, g, jsonify
 
 from rules.base_rule import CompositeRule
 from rules.plugins import installed_rules
+from service.web.conditional import conditional
+from service.web.openapi import answer, cached, describe, json_of
 from service.web.pages import runs
 from service.web.presentation import rule_document
 
@@ -13,6 +15,7 @@ bp = Blueprint("api", __name__)
 
 
 @bp.get("/status/<run_id>")
+@describe({200: answer("Where the run stands, why, and what to do about it.", json_of("Status"))}, errors=(404,))
 def status(run_id: str) -> Response:
     """Status v1: one indexed row, never a look at the jobs."""
     g.run_id = run_id
@@ -20,6 +23,7 @@ def status(run_id: str) -> Response:
 
 
 @bp.get("/rules")
+@describe(cached("Rules, their parameters and limits.", json_of("Rules")), needs_database=False)
 def rules() -> Response:
     """The catalogue of rules with their parameters."""
     combinations = {
@@ -27,10 +31,12 @@ def rules() -> Response:
         "most_rules": CompositeRule.MAX_MEMBERS,
         "example": "ALL(MA_CROSS,RSI)",
     }
-    return jsonify(rules=[rule_document(rule) for rule in installed_rules(True).values()], combinations=combinations)
+    known = [rule_document(rule) for rule in installed_rules(True).values()]
+    return conditional(jsonify(rules=known, combinations=combinations))
 
 
 @bp.get("/tickers")
+@describe(cached("Tickers, their dates and where the prices come from.", json_of("Tickers")))
 def tickers() -> Response:
     """The catalogue of price series."""
     known = [
@@ -44,4 +50,4 @@ def tickers() -> Response:
         }
         for ticker in runs().price_store.tickers()
     ]
-    return jsonify(tickers=known)
+    return conditional(jsonify(tickers=known))

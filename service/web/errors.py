@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from werkzeug.exceptions import HTTPException
 
-from service.contract.errors import NoResult, QueueFull, RunConflict, RunEnded, RunNotFound, UserError
+from service.contract.errors import NoResult, RunConflict, RunEnded, RunNotFound, UserError
 from service.web.texts import sentence, text
 
 logger = logging.getLogger(__name__)
 
-STATUS: dict[type[UserError], int] = {RunNotFound: 404, NoResult: 404, RunConflict: 409, RunEnded: 409, QueueFull: 429}
+STATUS: dict[type[UserError], int] = {RunNotFound: 404, NoResult: 404, RunConflict: 409, RunEnded: 409}
 SENTENCES = {
+    401: ("LoginNeeded", "Log in first: with your name and password, or with a token."),
+    403: ("CrossOrigin", "This was sent by a page of another site; send it from a page of this one."),
     404: ("NotFound", "There is no such page."),
     405: ("MethodNotAllowed", "This address does not take that method."),
     413: ("TooLarge", "The request is too large; a backtest request has a few hundred bytes."),
     415: ("WrongType", "Send the request as application/json or as a form."),
 }
+RETRY_DATABASE_S = 5
 UNAVAILABLE = "The database is away; try again in a moment."
 INTERNAL = "Internal server error; an operator finds the reason in the log by the run_id."
 
@@ -39,22 +43,33 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _crash)
 
 
-def _user_error(error: UserError) -> Response:
-    response = answer(STATUS.get(type(error), 400), error.code, sentence(error))
-    if isinstance(error, QueueFull):
-        response.headers["Retry-After"] = str(error.retry_after_s)
+def status_of(error: UserError) -> int:
+    """The HTTP status; 429 for every error that says when to try again."""
+    return 429 if hasattr(error, "retry_after_s") else STATUS.get(type(error), 400)
+
+
+def retry_after(response: Response, seconds: float | None) -> Response:
+    """The answer with Retry-After, in whole seconds; as it is when there is nothing to wait for."""
+    if seconds is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return response
+
+
+def _user_error(error: UserError) -> Response:
+    return retry_after(answer(status_of(error), error.code, sentence(error)), getattr(error, "retry_after_s", None))
 
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     code, message = SENTENCES.get(status, ("BadInput" if status < 500 else "InternalError", error.name + "."))
-    return answer(status, code, text(message))
+    response = answer(status, code, text(message))
+    response.headers.extend([header for header in error.get_headers() if header[0] != "Content-Type"])  # e.g. Allow
+    return response
 
 
 def _database_away(error: DBAPIError | NoConnectionFree) -> Response:
     logger.exception("The database is away")
-    return answer(503, "DatabaseAway", text(UNAVAILABLE))
+    return retry_after(answer(503, "DatabaseAway", text(UNAVAILABLE)), RETRY_DATABASE_S)
 
 
 def _crash(error: Exception) -> Response:

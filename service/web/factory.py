@@ -13,29 +13,41 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from scripts.config import ROOT
 from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
 from service.runs import Runs
-from service.web import api, errors, health, metrics, pages, texts
+from service.web import api, auth, conditional, docs, errors, files, health, metrics, origin, pages, texts
+from service.web.auth import Login
+from service.web.openapi import cached, describe
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
 
-def create_app(runs: Runs, schema_is_current: Callable[[], bool], max_body_bytes: int = 65_536) -> Flask:
+def create_app(
+    runs: Runs, schema_is_current: Callable[[], bool], max_body_bytes: int = 65_536, login: Login | None = None
+) -> Flask:
     """The application around a service; it keeps nothing on disk and nothing between two requests."""
     app = Flask("service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.config.update(MAX_CONTENT_LENGTH=max_body_bytes, MAX_FORM_MEMORY_SIZE=max_body_bytes)
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions.update(runs=runs, schema_is_current=schema_is_current)
-    for part in (pages, api, health):
+    for part in (pages, api, files, health, docs):
         app.register_blueprint(part.bp)
+    app.view_functions["static"].__doc__ = "A style sheet, script or picture of the pages."
+    describe(cached("The file.", {"*/*": {}}), errors=(404,), needs_database=False)(app.view_functions["static"])
     errors.install(app)
-    metrics.install(app, runs.run_store.counts, getattr(runs.run_store, "queue", None))
+    metrics.install(app, runs.run_store.counts, runs.run_store.queue)  # before whatever refuses: it counts that too
     texts.install(app)
+    conditional.install(app)
     app.after_request(_add_headers)
     _log_with_run_id(app)
+    origin.install(app)
+    auth.install(app, login or Login())
     return app
 
 

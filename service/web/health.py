@@ -11,6 +11,8 @@ from service.runs import Runs
 from service.store.lease_store import CONTROLLER
 
 logger = logging.getLogger(__name__)
+from service.web.errors import RETRY_DATABASE_S, retry_after
+from service.web.openapi import RETRY, answer, describe, json_of
 
 bp = Blueprint("health", __name__)
 
@@ -18,12 +20,14 @@ NO_SCHEMA = "the database schema is not current: python -m service.store.migrate
 
 
 @bp.get("/health")
+@describe({200: answer("It lives.", json_of("Health"))}, needs_database=False)
 def health() -> Response:
     """The process lives; never touches the database."""
     return jsonify(status="ok")
 
 
 @bp.get("/ready")
+@describe({200: answer("It can serve.", json_of("Ready")), 503: answer("What is missing.", json_of("Ready"), RETRY)})
 def ready() -> Response:
     """200, or 503 with what is missing: the database, or its current schema. `warnings` keep nobody from asking."""
     warnings: list[str] = []
@@ -36,7 +40,7 @@ def ready() -> Response:
         missing = [f"{current_app.extensions.get('database', 'the database')} cannot be reached"]
     response = jsonify(status="unavailable" if missing else "ok", missing=missing, warnings=warnings)
     response.status_code = 503 if missing else 200
-    return response
+    return retry_after(response, RETRY_DATABASE_S if missing else None)
 
 
 def _missing() -> list[str]:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import DBAPIError
 
 from service.contract.status import Status
+from service.web.openapi import answer, describe, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -84,5 +85,7 @@ def install(app: Flask, counts: Counts, queue: Queue | None = None) -> None:
         return response
 
     @app.get("/metrics")
+    @describe({200: answer("Prometheus text.", text_of("text/plain"))})
     def metrics() -> Response:
+        """Runs by status and requests by route, for Prometheus."""
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import json
 import logging
 import re
+import uuid
 from typing import Any
 
 from flask import (
@@ -28,14 +28,17 @@ from rules.base_rule import CompositeRule
 from rules.plugins import installed_rules
 from scripts.logger_config import run_context
 from service.contract.documents import parse_json, schema
-from service.contract.errors import InvalidRequest, NoData, NoResult, QueueFull
+from service.contract.errors import InvalidRequest, UserError
 from service.contract.request import SCHEMA, parse_request
-from service.contract.result import TRADE_FIELDS
 from service.contract.status import Status
 from service.runs import Runs, rule_of
 from service.store.run_store import Run
 from service.web import form
-from service.web.errors import STATUS, wants_json
+from service.web.auth import client
+from service.web.conditional import conditional
+from service.web.errors import retry_after, status_of, wants_json
+from service.web.openapi import ETAG, RETRY, answer, describe, json_of, query, text_of
+from service.web.openapi import schema as openapi_schema
 from service.web.presentation import metric_rows, run_document, shown, utc
 from service.web.texts import sentence
 
@@ -43,9 +46,21 @@ logger = logging.getLogger(__name__)
 
 bp = Blueprint("pages", __name__)
 
+IDEMPOTENCY_KEY = "[!-~]{1,200}"
 RUN_ID = schema(SCHEMA)["properties"]["run_id"]["pattern"]
-LATEST, PAGE, MOST = 10, 50, 200
+LATEST, PAGE, MOST, MOST_ID = 10, 50, 200, 2**62
 TRADES_SHOWN = 500
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+PAGE_OR_JSON = query("format", "`json` answers JSON whatever Accept says")
+FORCE = query("force", "compute anew what has been computed", enum=["true", "false"], default="false")
+KEY = {
+    "name": "Idempotency-Key", "in": "header", "description": "the same key gives the same run; in place of a run_id",
+    "schema": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
+}  # fmt: skip
+RESULT = {**json_of("Result"), **text_of("text/html")}
+OF_JSON = {**ETAG["ETag"], "required": False, "description": "of the JSON"}
+LOCATION = {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}}
 
 
 def runs() -> Runs:
@@ -55,10 +70,14 @@ def runs() -> Runs:
 
 
 @bp.get("/")
+@describe(
+    {200: answer("The page.", text_of("text/html"))},
+    query("run", "a run_id whose request fills the form"),
+    errors=(404,),
+)
 def dashboard() -> Response:
     """The form, prefilled from `?run=<run_id>` where given, and the latest runs."""
-    values = _values_of_run(request.args["run"]) if "run" in request.args else {}
-    return _dashboard(values or {**form.first_values(runs().price_store.tickers()), **request.args.to_dict()})
+    return _dashboard(_values_of_run(request.args["run"]) if "run" in request.args else None)
 
 
 def _values_of_run(run_id: str) -> dict[str, str]:
@@ -66,13 +85,16 @@ def _values_of_run(run_id: str) -> dict[str, str]:
     return form.values_of(asked, rule_of(asked.rule_id, asked.params, validated=True))
 
 
-def _dashboard(values: dict[str, str], message: str = "", status: int = 200) -> Response:
+def _dashboard(values: dict[str, str] | None, message: str = "", status: int = 200) -> Response:
+    tickers = runs().price_store.tickers()
+    if values is None:
+        values = {**form.first_values(tickers), **request.args.to_dict()}
     page = render_template(
         "dashboard.html",
         values=values,
         message=message,
         rules=[rule for _, rule in sorted(installed_rules(True).items())],
-        tickers=runs().price_store.tickers(),
+        tickers=tickers,
         latest=runs().run_store.latest(LATEST),
         composite=form.COMPOSITE,
         modes=CompositeRule.MODES,
@@ -84,29 +106,66 @@ def _dashboard(values: dict[str, str], message: str = "", status: int = 200) -> 
 
 
 @bp.post("/backtest")
+@describe(
+    {
+        202: answer("The run is recorded, or known.", json_of("Accepted"), LOCATION),
+        303: answer("A form leads to the result page.", text_of("text/html"), LOCATION),
+    },
+    FORCE,
+    KEY,
+    errors=(400, 409, 413, 415, 429),
+    body={
+        **json_of("Request"),
+        **{kind: {"schema": openapi_schema("Form")} for kind in FORMS},
+    },
+)
 def submit() -> AnyResponse:
-    """A form leads to the result page (or back to the form, as it was typed); JSON is answered with 202."""
+    """Asks for a backtest: JSON is answered with 202, a form leads to the result page (or back, as it was typed)."""
     if request.mimetype == "application/json":
         return _submit_json()
-    is_form = request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data")
-    if not is_form or next(iter(request.form), "").lstrip().startswith("{"):  # JSON that curl calls a form
+    first = next(iter(request.form), "")
+    if request.mimetype not in FORMS or first.lstrip().startswith("{"):  # JSON that curl calls a form
         raise UnsupportedMediaType
     try:
         run = _accept(form.document(request.form))
-    except (InvalidRequest, NoData, QueueFull) as error:
+    except UserError as error:
         if wants_json():
             raise
-        return _dashboard(request.form.to_dict(), sentence(error), STATUS.get(type(error), 400))
+        page = _dashboard(request.form.to_dict(), sentence(error), status_of(error))
+        return retry_after(page, getattr(error, "retry_after_s", None))
     return redirect(url_for("pages.result", run_id=run.run_id), 303)
 
 
 def _accept(document: object) -> Run:
-    run, new = runs().submit(document)
+    """Submits in the name of whoever asks."""
+    force, asker = _force(), client()
+    run, new = runs().submit(_with_key(document, asker), asker, force)
     g.run_id = run.run_id
     if new:
         with run_context(run.run_id):
-            logger.info("Run accepted: ticker=%s, rule=%s", run.ticker, run.rule_id)
+            template = "Run accepted: ticker=%s, rule=%s, client=%s%s"
+            logger.info(template, run.ticker, run.rule_id, asker, ", forced" if force else "")
     return run
+
+
+def _force() -> bool:
+    text = request.args.get("force", request.form.get("force", "false"))
+    if text not in ("true", "false"):
+        raise InvalidRequest("force must be true or false; got {value}.", value=text[:40] or '""')
+    return text == "true"
+
+
+def _with_key(document: object, asker: str) -> object:
+    """The document with a run_id made from Idempotency-Key, where there is one and no run_id of its own."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return document
+    if not re.fullmatch(IDEMPOTENCY_KEY, key):
+        raise InvalidRequest("{field} must be 1 to 200 visible ASCII characters.", field="Idempotency-Key")
+    if not isinstance(document, dict):
+        return document
+    digest = hashlib.sha256(f"{asker}\n{key}".encode()).digest()
+    return {"run_id": str(uuid.UUID(bytes=digest[:16], version=4)), **document}
 
 
 def _submit_json() -> Response:
@@ -118,21 +177,32 @@ def _submit_json() -> Response:
         "status_url": url_for("api.status", run_id=run.run_id),
         "result_url": url_for("pages.result", run_id=run.run_id),
     }
-    response = jsonify(run_id=run.run_id, status=run.status, reused_from=None, **urls)
+    reused_from = getattr(run, "reused_from", None)  # MERGE: run.reused_from
+    response = jsonify(run_id=run.run_id, status=run.status, reused_from=reused_from, **urls)
     response.status_code = 202
     response.headers["Location"] = urls["status_url"]
     return response
 
 
 @bp.get("/result/<run_id>")
+@describe(
+    {
+        200: answer("The result of a run that has ended, or the page of any run.", RESULT, {"ETag": OF_JSON}),
+        202: answer("Where the unfinished run stands.", json_of("Status"), RETRY),
+        304: answer("As If-None-Match has it.", {}, ETAG),
+    },
+    PAGE_OR_JSON,
+    errors=(404,),
+)
 def result(run_id: str) -> Response:
     """The result as a page, or as result v1 in JSON (202 and the status while it is unfinished)."""
     g.run_id = run_id
     run = runs().run(run_id)
     if wants_json():
         if not run.status.final:
-            return make_response(jsonify(runs().status(run_id).document()), 202)
-        return Response(runs().result(run).canonical(), mimetype="application/json")
+            status = runs().status(run_id)
+            return retry_after(make_response(jsonify(status.document()), 202), status.poll_after_s or 1)
+        return conditional(Response(runs().result(run).canonical(), mimetype="application/json"))
     done = runs().result(run) if run.status.final else None
     page = render_template(
         "result.html",
@@ -149,46 +219,37 @@ def result(run_id: str) -> Response:
 
 
 @bp.post("/runs/<run_id>/cancel")
+@describe(
+    {
+        202: answer("It is cancelled, or will be as soon as its job is gone.", json_of("Status")),
+        303: answer("A form leads back to the result page.", text_of("text/html"), LOCATION),
+    },
+    PAGE_OR_JSON,
+    errors=(404, 409),
+)
 def cancel(run_id: str) -> AnyResponse:
-    """202 and the status; a form leads back to the result page. 409 when the run has ended."""
+    """Ends a run that has not ended; doing it twice changes nothing."""
     g.run_id = run_id
     run = runs().cancel(run_id)
-    logger.info("Cancelled by a user: now %s", run.status)
+    logger.info("Cancelled by a user: now %s, client=%s", run.status, client())
     if not wants_json():
         return redirect(url_for("pages.result", run_id=run_id), 303)
     return make_response(jsonify(runs().status(run_id).document()), 202)
 
 
-@bp.get("/result/<run_id>/equity.csv")
-def equity_csv(run_id: str) -> Response:
-    """date, equity, drawdown, position, buy and hold."""
-    g.run_id = run_id
-    return _csv(runs().equity_csv(runs().run(run_id)), f"equity-{run_id}.csv")
-
-
-@bp.get("/result/<run_id>/trades.csv")
-def trades_csv(run_id: str) -> Response:
-    """The trades of the result, a line each."""
-    g.run_id = run_id
-    run = runs().run(run_id)
-    if run.status != Status.COMPLETED:
-        raise NoResult(run_id, run.status)
-    table = io.StringIO()
-    writer = csv.DictWriter(table, TRADE_FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(runs().result(run).trades)
-    return _csv(table.getvalue(), f"trades-{run_id}.csv")
-
-
-def _csv(content: str, name: str) -> Response:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, mimetype="text/csv", headers=headers)
-
-
 @bp.get("/runs")
+@describe(
+    {200: answer("A page of the history.", {**json_of("Runs"), **text_of("text/html")})},
+    query("ticker", "only its runs"),
+    query("status", "only runs in this state", enum=["", *map(str, Status)]),
+    query("limit", "runs on a page", type="integer", minimum=1, maximum=MOST, default=PAGE),
+    query("before", "an id of the page before; `next` has it", type="integer", minimum=1, maximum=MOST_ID),
+    PAGE_OR_JSON,
+    errors=(400,),
+)
 def history() -> Response:
     """The newest runs first; `ticker`, `status`, `limit` (at most 200) and `before`, an id of the page before."""
-    limit, before = _whole("limit", PAGE, MOST), _whole("before", 2**62, 2**62)
+    limit, before = _whole("limit", PAGE, MOST), _whole("before", MOST_ID, MOST_ID)
     filters = {"ticker": request.args.get("ticker", "").upper(), "status": _status()}
     page = runs().run_store.latest(limit + 1, before, **filters)
     older = None

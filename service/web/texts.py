@@ -45,7 +45,7 @@ def language() -> str:
 
 def switch(language: str) -> str:
     """This page's address in another language; the dashboard's where the page answers a form."""
-    path = quote(request.path) if request.method == "GET" else "/"
+    path = "/" + quote(request.path.lstrip("/")) if request.method == "GET" else "/"  # //host/ would be another host
     return f"{quote(request.root_path)}{path}?{urlencode({**request.args, COOKIE: language})}"
 
 
@@ -74,7 +74,7 @@ def install(app: Flask) -> None:
 
 
 def _keep_choice(response: Response) -> Response:
-    response.vary.update(("Accept-Language", "Cookie"))
+    response.vary.update(("Accept", "Accept-Language", "Cookie"))
     if request.args.get(COOKIE) in LANGUAGES:
         path = request.script_root + "/"  # the host may have other programs
         response.set_cookie(COOKIE, request.args[COOKIE], max_age=31_536_000, path=path, httponly=True, samesite="Lax")
