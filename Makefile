@@ -29,6 +29,15 @@ test: .venv/developer ## Run the fast tests: no network, no server
 test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/chromium
 	$(BIN)/python -m pytest -m browser -n 0
 
+.PHONY: test-api
+test-api: .venv/developer ## Try to break what /openapi.json promises with some thousand generated requests
+	$(BIN)/python -m pytest -m api -n 0
+
+BASE ?= http://127.0.0.1:$(PORT)
+.PHONY: demo-api
+demo-api: .venv/installed ## Run the README's Python client against a running dashboard (BASE=http://...)
+	@$(BIN)/python scripts/demo_api.py $(BASE)
+
 MYSQL_CONTAINER ?= stock-backtest-test-mysql
 ON_MYSQL := tests/test_store.py tests/test_migrate.py tests/test_indexes.py tests/test_leadership.py tests/test_runs.py tests/test_identical_work.py tests/test_perform.py tests/test_controller.py tests/test_web.py
 

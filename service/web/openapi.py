@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import cleandoc
 from typing import Any, TypeVar
 
@@ -47,10 +47,11 @@ class Answer:
     description: str
     content: Content
     headers: Mapping[str, Any]
+    links: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The Response Object."""
-        parts = {"headers": dict(self.headers), "content": dict(self.content)}
+        parts = {"headers": dict(self.headers), "content": dict(self.content), "links": dict(self.links)}
         return {"description": self.description, **{name: part for name, part in parts.items() if part}}
 
 
@@ -86,9 +87,10 @@ def schema(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def json_of(name: str) -> Content:
+def json_of(name: str, **examples: Any) -> Content:
     """A JSON body of one of SCHEMAS."""
-    return {"application/json": {"schema": schema(name)}}
+    named = {"examples": {key: {"value": value} for key, value in examples.items()}} if examples else {}
+    return {"application/json": {"schema": schema(name), **named}}
 
 
 def text_of(media_type: str) -> Content:
@@ -96,9 +98,13 @@ def text_of(media_type: str) -> Content:
     return {media_type: {"schema": {"type": "string"}}}
 
 
-def answer(description: str, content: Content, headers: Mapping[str, Any] | None = None) -> Answer:
-    """An answer that is no error."""
-    return Answer(description, content, headers or {})
+def answer(
+    description: str, content: Content, headers: Mapping[str, Any] | None = None, leads_to: Sequence[str] = ()
+) -> Answer:
+    """An answer that is no error; `leads_to`: the endpoints of what can be asked with its run_id."""
+    names = [endpoint.replace(".", "_") for endpoint in leads_to]
+    links = {name: {"operationId": name, "parameters": {"run_id": "$response.body#/run_id"}} for name in names}
+    return Answer(description, content, headers or {}, links)
 
 
 def cached(description: str, content: Content) -> dict[int, Answer]:

@@ -60,6 +60,8 @@ KEY = {
 }  # fmt: skip
 RESULT = {**json_of("Result"), **text_of("text/html")}
 OF_JSON = {**ETAG["ETag"], "required": False, "description": "of the JSON"}
+OF_A_RUN = ("api.status", "pages.result", "pages.cancel")
+EXAMPLE = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
 LOCATION = {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}}
 
 
@@ -108,14 +110,14 @@ def _dashboard(values: dict[str, str] | None, message: str = "", status: int = 2
 @bp.post("/backtest")
 @describe(
     {
-        202: answer("The run is recorded, or known.", json_of("Accepted"), LOCATION),
+        202: answer("The run is recorded, or known.", json_of("Accepted"), LOCATION, OF_A_RUN),
         303: answer("A form leads to the result page.", text_of("text/html"), LOCATION),
     },
     FORCE,
     KEY,
     errors=(400, 409, 413, 415, 429),
     body={
-        **json_of("Request"),
+        **json_of("Request", cross=EXAMPLE),
         **{kind: {"schema": openapi_schema("Form")} for kind in FORMS},
     },
 )

@@ -1,0 +1,74 @@
+"""A client that holds every answer against /openapi.json, and remembers which answers it saw."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator, FormatChecker
+from werkzeug.test import TestResponse
+
+from service.web.auth import Login
+from service.web.openapi import document
+
+Seen = set[tuple[str, str, int]]
+
+
+class CheckedClient(FlaskClient):
+    """Raises AssertionError when an answer is not as described."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: Seen = set()
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        answer = super().open(*args, **kwargs)
+        described = described_by(self.application)
+        operation = operation_of(described, self.application, answer)
+        if operation is not None:
+            path, method = operation
+            self.seen.add((method, path, answer.status_code))
+            check(described, described["paths"][path][method], answer)
+        return answer
+
+
+@cache
+def described_by(app: Flask) -> dict[str, Any]:
+    login: Login = app.extensions["login"]
+    return document(app, login, "")
+
+
+def operation_of(described: dict[str, Any], app: Flask, answer: TestResponse) -> tuple[str, str] | None:
+    """Path and method as the document has them; None for what it does not describe."""
+    method = answer.request.method.lower()
+    for path, operations in described["paths"].items():
+        pattern = re.sub(r"\\{(\w+)\\}", lambda name: ".+" if name[1] == "filename" else "[^/]+", re.escape(path))
+        if re.fullmatch(pattern, answer.request.path) and method in operations:
+            return path, method
+    return None
+
+
+def check(described: dict[str, Any], operation: dict[str, Any], answer: TestResponse) -> None:
+    responses = operation["responses"]
+    assert str(answer.status_code) in responses or answer.status_code == 500, f"undeclared {answer.status_code}"
+    response = responses.get(str(answer.status_code), responses["default"])
+    for name, header in response.get("headers", {}).items():
+        assert name in answer.headers or not header["required"], f"{name} is missing"
+    content = response.get("content", {})
+    if "*/*" in content or answer.mimetype not in content:
+        assert "*/*" in content or (not content and not answer.data), f"undeclared {answer.mimetype}"
+        return
+    if answer.mimetype == "application/json":
+        faults = list(faults_of(described, content["application/json"]["schema"], answer.json))
+        assert not faults, faults
+
+
+def faults_of(described: dict[str, Any], schema: dict[str, Any], body: object) -> Iterator[str]:
+    validator = Draft202012Validator(
+        {**schema, "components": described["components"]}, format_checker=FormatChecker(["date", "date-time"])
+    )
+    yield from (f"{list(error.path)}: {error.message}"[:300] for error in validator.iter_errors(body))

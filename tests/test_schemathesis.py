@@ -1,0 +1,143 @@
+"""Schemathesis reads /openapi.json and tries to break what it promises: thousands of requests, the same ones each time."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from schemathesis import engine
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events
+from schemathesis.engine.recorder import CheckNode
+
+from scripts.config import Config
+from service.runs import Runs
+from service.store.database import connect
+from service.store.migrate import migrate, schema_is_current
+from service.store.price_store import PriceStore
+from service.store.run_store import RunStore
+from service.web.auth import Login
+from service.web.factory import create_app
+from tests.conftest import RUN_ID, series
+from tests.test_auth import BASIC, PASSWORD, basic
+from tests.test_web import completed
+
+pytestmark = pytest.mark.api
+
+# What no JSON Schema can say is refused with 400: a ticker without prices, a rule that does not exist, dates the wrong way
+# round. A form is answered with a redirection.
+ACCEPTED = ["2xx", "303", "304", "404", "409"]
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "200"))  # for each operation and phase
+SEED = 20261124
+
+
+@contextmanager
+def application(path: Path, login: Login) -> Iterator[Flask]:
+    database = connect(Config(sqlite_path=str(path / "api.sqlite3")))
+    migrate(database)
+    for ticker in ("GOOG", "SPY"):
+        PriceStore(database).save(series(ticker))
+    runs = Runs(RunStore(database), PriceStore(database), max_pending=10**9)
+    completed(create_app(runs, lambda: True).test_client(), runs, run_id=RUN_ID)
+    yield create_app(runs, partial(schema_is_current, database), login=login)
+    database.dispose()
+
+
+def settings(headers: dict[str, str], examples: int, accepted: list[str]) -> SchemathesisConfig:
+    checks = {"positive_data_acceptance": {"expected-statuses": accepted}}
+    generation = {"max-examples": examples, "deterministic": True, "database": "none"}
+    document = {
+        "seed": SEED,
+        "continue-on-failure": True,
+        "checks": checks,
+        "generation": generation,
+        "headers": headers,
+    }
+    return SchemathesisConfig.from_dict(document)
+
+
+def findings(described: schemathesis.BaseSchema) -> tuple[Counter[int], set[str]]:
+    """How often each status was answered, and what is wrong with the answers."""
+    statuses: Counter[int] = Counter()
+    found = set()
+    for event in engine.from_schema(described).execute():
+        if isinstance(event, events.NonFatalError | events.FatalError):
+            found.add(f"{event}")
+        if isinstance(event, events.ScenarioFinished):
+            answers = [interaction.response for interaction in event.recorder.interactions.values()]
+            statuses.update(answer.status_code for answer in answers if answer is not None)
+            for checks in event.recorder.checks.values():
+                found |= {text(event, check) for check in checks if check.failure_info is not None}
+    return statuses, found
+
+
+def text(event: events.ScenarioFinished, check: CheckNode) -> str:
+    failure = check.failure_info
+    return f"{event.phase} {event.label} {check.name}: {failure.failure.title} {failure.failure.message}\n{failure.code_sample}"
+
+
+ALICE = basic("alice", PASSWORD)
+LOGINS = pytest.mark.parametrize(("login", "headers"), [(Login(), {}), (BASIC, ALICE)], ids=["none", "basic"])
+
+
+@LOGINS
+def test_nothing_is_found(tmp_path: Path, login: Login, headers: dict[str, str]) -> None:
+    with application(tmp_path, login) as app:
+        config = settings(headers, EXAMPLES, [*ACCEPTED, "400"])
+        described = schemathesis.openapi.from_wsgi("/openapi.json", app, config=config, headers=headers)
+        statuses, found = findings(described)
+    print(sorted(statuses.items()))
+    assert not found, "\n\n".join(sorted(found)[:20])
+    assert statuses.total() > 10 * EXAMPLES
+
+
+@LOGINS
+def test_nothing_is_found_among_requests_that_can_be_performed(
+    tmp_path: Path, login: Login, headers: dict[str, str]
+) -> None:
+    """With what this installation has as the only tickers, rules and runs: all of that must be accepted."""
+    with application(tmp_path, login) as app:
+        document = narrowed(app.test_client().get("/openapi.json", headers=headers).json)
+        described = schemathesis.openapi.from_dict(document, config=settings(headers, EXAMPLES, ACCEPTED))
+        described.app = app
+        statuses, found = findings(described)
+    print(sorted(statuses.items()))
+    assert not found, "\n\n".join(sorted(found)[:20])
+    assert statuses[202] > EXAMPLES / 4
+    assert statuses[409] > 0
+
+
+def narrowed(document: Any) -> dict[str, Any]:
+    request = document["components"]["schemas"]["Request"]["properties"]
+    request["ticker"] = {"enum": ["GOOG", "SPY"]}
+    request["rule_id"] = {"enum": ["MA_CROSS_10_30", "RSI", "ALL(BB_20_2,MACD_12_26_9)"]}
+    request["params"] = {"type": "object", "maxProperties": 0}
+    request["start_date"], request["end_date"] = {"enum": ["2013-01-02"]}, {"enum": ["2020-02-07"]}
+    del document["paths"]["/backtest"]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]
+    del document["paths"]["/backtest"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation["parameters"]:
+                if parameter["name"] == "run_id":
+                    parameter["schema"] = {"enum": [RUN_ID]}
+    kept: dict[str, Any] = document
+    return kept
+
+
+def test_a_lie_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that finding nothing means something."""
+    with application(tmp_path, Login()) as app:
+        told = wraps(app.view_functions["health.health"])(lambda: {"status": "so so"})
+        monkeypatch.setitem(app.view_functions, "health.health", told)
+        config = settings({}, 5, [*ACCEPTED, "400"])
+        _, found = findings(schemathesis.openapi.from_wsgi("/openapi.json", app, config=config))
+    assert any("GET /health response_schema_conformance" in finding for finding in found)
+    assert all("/health" in finding for finding in found)
