@@ -23,6 +23,7 @@ from service.store.migrate import migrate, schema_is_current
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.web.factory import create_app
+from tests.openapi_check import CheckedClient
 
 MYSQL = os.environ.get("TEST_MYSQL", "")
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
@@ -107,4 +108,7 @@ def runs(engine: Engine) -> Runs:
 
 @pytest.fixture
 def client(engine: Engine, runs: Runs) -> FlaskClient:
-    return create_app(runs, partial(schema_is_current, engine)).test_client()
+    """Holds every answer against /openapi.json."""
+    app = create_app(runs, partial(schema_is_current, engine))
+    app.test_client_class = CheckedClient
+    return app.test_client()

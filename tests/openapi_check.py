@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from flask import Flask
@@ -36,10 +35,12 @@ class CheckedClient(FlaskClient):
         return answer
 
 
-@cache
 def described_by(app: Flask) -> dict[str, Any]:
     login: Login = app.extensions["login"]
-    return document(app, login, "")
+    if "described" not in app.extensions:
+        app.extensions["described"] = document(app, login, "")
+    described: dict[str, Any] = app.extensions["described"]
+    return described
 
 
 def operation_of(described: dict[str, Any], app: Flask, answer: TestResponse) -> tuple[str, str] | None:
