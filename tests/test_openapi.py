@@ -96,6 +96,9 @@ def test_every_declared_status_is_really_given(
     everything(client, "nobody")
     everything(client, run_id, FOREIGN)
     everything(client, run_id, {"If-None-Match": "*"})
+    everything(client, run_id, {"If-Match": '"other"'})
+    everything(client, run_id, {"Range": "bytes=0-1"})
+    everything(client, run_id, {"Range": "bytes=999999-"})
 
     def away(*_: Any) -> Any:
         raise OperationalError("select", {}, Exception("gone"))

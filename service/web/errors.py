@@ -6,6 +6,7 @@ import logging
 import math
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request
+from flask.globals import request_ctx
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from werkzeug.exceptions import HTTPException
@@ -80,7 +81,8 @@ def _crash(error: Exception) -> Response:
 def answer(status: int, code: str, message: str) -> Response:
     """The one shape: error, code, run_id; a page for browsers."""
     run_id = g.get("run_id")
-    if wants_json():
+    no_addresses = request_ctx.url_adapter is None  # Host was nonsense: a page could link to nothing
+    if wants_json() or no_addresses:
         response = jsonify(error=message, code=code, run_id=run_id)
     else:
         response = make_response(render_template("error.html", status=status, message=message, run_id=run_id))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from io import BytesIO
+from typing import IO, Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -15,7 +17,7 @@ from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
 from service.runs import Runs
 from service.web import api, auth, conditional, docs, errors, files, health, metrics, origin, pages, texts
 from service.web.auth import Login
-from service.web.openapi import cached, describe
+from service.web.openapi import answer, cached, describe
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -33,13 +35,16 @@ def create_app(
 ) -> Flask:
     """The application around a service; it keeps nothing on disk and nothing between two requests."""
     app = Flask("service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app.request_class = _Request
     app.config.update(MAX_CONTENT_LENGTH=max_body_bytes, MAX_FORM_MEMORY_SIZE=max_body_bytes)
+    app.url_map.merge_slashes = False  # else //a/b is redirected, to whatever Host says
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions.update(runs=runs, schema_is_current=schema_is_current)
     for part in (pages, api, files, health, docs):
         app.register_blueprint(part.bp)
     app.view_functions["static"].__doc__ = "A style sheet, script or picture of the pages."
-    describe(cached("The file.", {"*/*": {}}), errors=(404,), needs_database=False)(app.view_functions["static"])
+    file = {**cached("The file.", {"*/*": {}}), 206: answer("A part of it.", {"*/*": {}})}
+    describe(file, errors=(404, 416), needs_database=False)(app.view_functions["static"])
     errors.install(app)
     metrics.install(app, runs.run_store.counts, runs.run_store.queue)  # before whatever refuses: it counts that too
     texts.install(app)
@@ -49,6 +54,13 @@ def create_app(
     origin.install(app)
     auth.install(app, login or Login())
     return app
+
+
+class _Request(Request):
+    """Keeps a file in a form in memory, where the limit of the body bounds it; Werkzeug may write it to the disk."""
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
+        return BytesIO()
 
 
 def put_behind(app: Flask, application_root: str, proxy_hops: int) -> None:

@@ -23,8 +23,10 @@ ERRORS = {
     403: "The request comes from a page of another site.",
     404: "There is no such thing.",
     409: "It is in another state than that asks for.",
+    412: "It is not as If-Match has it.",
     413: "The body is too large.",
     415: "The body is neither JSON nor a form.",
+    416: "The file has no such range.",
     429: "Too many; Retry-After says when to try again.",
     503: "The database is away; Retry-After says when to try again.",
 }
@@ -108,8 +110,9 @@ def answer(
 
 
 def cached(description: str, content: Content) -> dict[int, Answer]:
-    """200 with an ETag, and 304 for whoever has it already."""
-    return {200: Answer(description, content, ETAG), 304: Answer("As If-None-Match has it.", {}, ETAG)}
+    """200 with an ETag, 304 for whoever has it already, 412 for whoever insists on another."""
+    same = Answer("As If-None-Match has it.", {}, ETAG)
+    return {200: Answer(description, content, ETAG), 304: same, 412: error(412)}
 
 
 def error(status: int) -> Answer:
@@ -149,7 +152,9 @@ def _operation(app: Flask, rule: Rule, method: str, login: Login) -> dict[str, A
         "parameters": [*_path_parameters(rule), *operation.parameters],
         "responses": {str(status): answers[status].document() for status in sorted(answers)},
     }
-    described["responses"]["default"] = Answer("A crash; the log has it.", error(400).content, {}).document()
+    described["responses"]["default"] = Answer(
+        "No HTTP (400), or a crash (500) that the log has.", error(400).content, {}
+    ).document()
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": dict(operation.body)}
     if guarded:

@@ -123,6 +123,8 @@ def _dashboard(values: dict[str, str] | None, message: str = "", status: int = 2
 )
 def submit() -> AnyResponse:
     """Asks for a backtest: JSON is answered with 202, a form leads to the result page (or back, as it was typed)."""
+    request.get_data(parse_form_data=True)
+    request.stream.read(1)  # raises RequestEntityTooLarge; a chunked body would be cut at the limit without a word
     if request.mimetype == "application/json":
         return _submit_json()
     first = next(iter(request.form), "")
@@ -194,7 +196,7 @@ def _submit_json() -> Response:
         304: answer("As If-None-Match has it.", {}, ETAG),
     },
     PAGE_OR_JSON,
-    errors=(404,),
+    errors=(404, 412),
 )
 def result(run_id: str) -> Response:
     """The result as a page, or as result v1 in JSON (202 and the status while it is unfinished)."""
