@@ -30,7 +30,7 @@ test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/c
 	$(BIN)/python -m pytest -m browser -n 0
 
 .PHONY: test-api
-test-api: .venv/developer ## Try to break what /openapi.json promises with some thousand generated requests
+test-api: .venv/developer ## Try to break what /openapi.json promises with 15,000 generated requests (5 minutes)
 	$(BIN)/python -m pytest -m api -n 0
 
 BASE ?= http://127.0.0.1:$(PORT)

@@ -82,3 +82,8 @@ def test_web_and_controller_end_together(tmp_path: Path) -> None:
     assert process.returncode == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_readme_shows_the_client_that_make_demo_api_runs() -> None:
+    shown = (ROOT / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    assert shown == (ROOT / "scripts" / "demo_api.py").read_text()
