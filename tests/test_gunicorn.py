@@ -17,7 +17,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -187,10 +187,8 @@ def test_clients_that_never_read_hold_nobody_up(web: Web) -> None:
         client.settimeout(10)
         client.connect(("127.0.0.1", web.port))
         client.setblocking(False)
-        try:
+        with suppress(BlockingIOError):
             client.send(asked)
-        except BlockingIOError:
-            pass
         clients.append(client)
     for _ in range(20):
         assert status_of(web.get("/health")) == 200
@@ -339,49 +337,63 @@ def test_every_line_is_json_and_carries_the_run(web: Web) -> None:
 
 
 class Load:
-    """Clients that submit and ask without pause until they are refused at the door, and what became of each request."""
+    """Clients that ask without pause until they are refused at the door, and what became of each request.
 
-    def __init__(self, web: Web, new: int = 4, kept: int = 4) -> None:
-        self.web, self.accepted, self.broken, self.answered = web, set[str](), list[str](), 0
-        self.refused = 0
+    A third submits runs over a connection that it keeps, a third with a new one for each, and the last third does
+    nothing but connect, so that there is always somebody at the door.
+    """
+
+    EACH = 4
+
+    def __init__(self, web: Web) -> None:
+        self.web, self.accepted, self.broken = web, set[str](), list[str]()
+        self.answered = self.refused = 0
         self.stopping = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._ask, args=(number, number >= new)) for number in range(new + kept)
-        ]
+        work = [self._submit_kept, self._submit_anew, self._knock] * self.EACH
+        self._threads = [threading.Thread(target=self._repeat, args=(one,)) for one in work]
         for thread in self._threads:
             thread.start()
 
-    def _ask(self, number: int, keep: bool) -> None:
+    def _repeat(self, ask: Callable[[http.client.HTTPConnection], None]) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.web.port, timeout=30)
         while not self.stopping.is_set():
             if connection.sock is None:
                 try:
                     connection.connect()
-                except OSError:
-                    self.refused += 1
+                except OSError as error:
+                    with self._lock:
+                        self.refused += isinstance(error, ConnectionRefusedError)
                     return
-                fresh = True
-            run_id = str(uuid.uuid4())
             try:
-                asked = json.dumps({**REQUEST, "run_id": run_id})
-                headers = {"Content-Type": "application/json"} | ({} if keep else {"Connection": "close"})
-                connection.request("POST", "/backtest", asked, headers)
-                answer = connection.getresponse()
-                body = answer.read()
+                ask(connection)
             except (OSError, http.client.HTTPException) as error:
                 with self._lock:
-                    self.broken.append(f"{'first' if fresh else 'later'} request of a connection: {error!r}")
+                    self.broken.append(f"{ask.__name__}: {error!r}")
                 connection.close()
-                continue
-            fresh = False
-            with self._lock:
-                self.answered += 1
-                if answer.status == 202 and json.loads(body)["run_id"] == run_id:
-                    self.accepted.add(run_id)
-                else:
-                    self.broken.append(f"{answer.status} {body[:200]!r}")
         connection.close()
+
+    def _submit_kept(self, connection: http.client.HTTPConnection, **more: str) -> None:
+        run_id = str(uuid.uuid4())
+        asked = json.dumps({**REQUEST, "run_id": run_id})
+        connection.request("POST", "/backtest", asked, {"Content-Type": "application/json", **more})
+        answer = connection.getresponse()
+        body = answer.read()
+        with self._lock:
+            self.answered += 1
+            if answer.status == 202 and json.loads(body)["run_id"] == run_id:
+                self.accepted.add(run_id)
+            else:
+                self.broken.append(f"{answer.status} {body[:200]!r}")
+
+    def _submit_anew(self, connection: http.client.HTTPConnection) -> None:
+        self._submit_kept(connection, Connection="close")
+
+    def _knock(self, connection: http.client.HTTPConnection) -> None:
+        connection.request("GET", "/health", headers={"Connection": "close"})
+        answer = connection.getresponse()
+        if (answer.status, answer.read()) != (200, b'{"status":"ok"}\n'):
+            self.broken.append(f"/health: {answer.status}")
 
     def join(self) -> None:
         for thread in self._threads:
@@ -397,7 +409,7 @@ def _stop_under_load(folder: Path, seed: int) -> tuple[int, list[str]]:
         load.join()
         lost = load.accepted - web.runs()
         assert lost == set(), "answered with 202 and not in the database"
-        assert load.refused == 8, "everybody is refused at last"
+        assert load.refused == 3 * load.EACH, "everybody is refused at last"
     return load.answered, load.broken
 
 
@@ -450,7 +462,7 @@ def test_no_request_is_lost_at_a_reload(tmp_path: Path) -> None:
 
 @pytest.mark.fault
 def test_a_killed_worker_is_replaced_and_takes_only_its_own_requests_along(tmp_path: Path) -> None:
-    assert len(_under_load(tmp_path, kill).broken) <= 8, "a client each has one request under way"
+    assert len(_under_load(tmp_path, kill).broken) <= 3 * Load.EACH, "a client each has one request under way"
 
 
 def test_an_idle_connection_does_not_delay_the_end_and_nobody_has_to_have_an_access_log(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def config_map() -> dict[str, object]:
         "app.kubernetes.io/component": "worker",
     }  # fmt: skip
     container = {
-        "name": "worker", "image": "stock-backtest-worker:0.1.0", "command": ["python", "-c", PROGRAM],
+        "name": "worker", "image": "stock-backtest-worker:0.2.0", "command": ["python", "-c", PROGRAM],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }  # fmt: skip
     pod = {

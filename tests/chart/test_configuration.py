@@ -37,16 +37,10 @@ def test_every_key_is_a_setting(case: Object) -> None:
 
 
 def test_every_variable_is_a_setting(case: Object) -> None:
-    """Of our own images; MySQL has its own, gunicorn one, and users may add more."""
-    known = (
-        NAMES
-        | {"GUNICORN_CMD_ARGS"}
-        | {
-            entry["name"]
-            for part in ("web", "controller", "worker")
-            for entry in case.get(part, {}).get("extraEnv", [])
-        }
-    )
+    """Of our own images; MySQL has its own, and users may add more."""
+    known = NAMES | {
+        entry["name"] for part in ("web", "controller", "worker") for entry in case.get(part, {}).get("extraEnv", [])
+    }
     for _, pod in pods(objects(case)):
         for each in containers(pod["spec"]):
             if "envFrom" in each:
@@ -59,7 +53,7 @@ def test_the_settings_of_a_plain_release() -> None:
     assert config.db_host == one(found, "Service", "-mysql")["metadata"]["name"]
     assert config.db_port == one(found, "Service", "-mysql")["spec"]["ports"][0]["port"]
     assert (config.sqlite_path, config.launcher, config.log_format) == ("", "kubernetes", "json")
-    assert (config.base_path, config.proxy_hops, config.db_tls, config.db_tls_ca) == ("", 0, "preferred", "")
+    assert (config.application_root, config.proxy_hops, config.db_tls, config.db_tls_ca) == ("", 0, "preferred", "")
     assert config.job_template == one(found, "ConfigMap", "-worker-job")["metadata"]["name"]
     (port,) = one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["containers"][0]["ports"]
     assert config.controller_port == port["containerPort"]
@@ -102,7 +96,7 @@ def test_the_base_path_is_one_everywhere(given: str, base: str) -> None:
     }
     found = objects(laid_over(SECRET, more))
     config = config_of(found)
-    assert (config.base_path, config.proxy_hops) == (base, 1)
+    assert (config.application_root, config.proxy_hops) == (base, 1)
     (web,) = one(found, "Deployment", "-web")["spec"]["template"]["spec"]["containers"]
     probes = [web[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")]
     assert probes == [f"{base}/health", f"{base}/ready", f"{base}/health"]

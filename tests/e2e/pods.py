@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-IMAGE = "stock-backtest-web:0.1.0"
+IMAGE = "stock-backtest-web:0.2.0"
 SLEEP = "import time; time.sleep(3600)"
 
 

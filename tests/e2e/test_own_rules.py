@@ -29,7 +29,7 @@ def images(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> It
     names = {part: f"stock-backtest-{part}-own:e2e" for part in PARTS}
     (folder / "Dockerfile").write_text(documented_dockerfile())
     for part, name in names.items():
-        run("docker", "build", "-q", "--build-arg", f"BASE=stock-backtest-{part}:0.1.0", "-t", name, str(folder))
+        run("docker", "build", "-q", "--build-arg", f"BASE=stock-backtest-{part}:0.2.0", "-t", name, str(folder))
     run("kind", "load", "docker-image", *names.values(), "--name", context.removeprefix("kind-"))
     yield {part: dict(zip(("repository", "tag"), name.split(":"), strict=True)) for part, name in names.items()}
     run("docker", "rmi", *names.values())

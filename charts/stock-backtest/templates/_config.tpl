@@ -20,8 +20,9 @@ RUN_TIMEOUT_SECONDS: {{ .Values.worker.timeoutSeconds | quote }}
 LEASE_SECONDS: {{ .Values.config.leaseSeconds | quote }}
 CONTROLLER_POLL_SECONDS: {{ .Values.controller.pollSeconds | quote }}
 CONTROLLER_PORT: "8000"
+METRICS_DIR: /run/metrics
 MAX_BODY_BYTES: {{ .Values.config.maxBodyBytes | int | quote }}
-BASE_PATH: {{ include "stock-backtest.basePath" . | quote }}
+APPLICATION_ROOT: {{ include "stock-backtest.basePath" . | quote }}
 PROXY_HOPS: {{ or .Values.ingress.enabled .Values.httpRoute.enabled | ternary 1 0 | quote }}
 PRICES_COMMAND: kubectl --namespace {{ .Release.Namespace }} exec -i deploy/{{ include "stock-backtest.fullname" . }}-web -- python scripts/data_loader.py
 {{- end }}
