@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
+from html import unescape
 
 import pytest
 from flask.testing import FlaskClient
@@ -49,6 +50,33 @@ def test_every_address_of_every_page_is_below_the_application_root(
             )
     for path in ("/", "/health", "/runs"):
         assert client.get(path).status_code == 404, "nothing is served beside it"
+
+
+def test_a_crawl_never_leaves_the_application(engine: Engine, runs: Runs) -> None:
+    """From the dashboard over every address that any page or answer names, by GET and by POST where GET is refused."""
+    client = client_below(engine, runs, "/bt")
+    run_ids = [
+        client.post("/bt/backtest", json={**REQUEST, "initial_capital": 1000 + n}).json["run_id"] for n in range(3)
+    ]  # type: ignore[index]
+    todo, seen = {"/bt/", "/bt/runs?limit=1", f"/bt/result/{run_ids[0]}", "/bt/nowhere"}, set[str]()
+    while todo:
+        address = todo.pop()
+        seen.add(address)
+        assert address.startswith("/bt/"), address
+        answer = client.get(address, headers=BROWSER, buffered=True)
+        if answer.status_code == 405:
+            answer = client.post(address, data=FORM, headers=BROWSER)
+        assert answer.status_code in (200, 202, 303, 404, 409), (address, answer.status)
+        found = {answer.headers["Location"]} if "Location" in answer.headers else set()
+        if answer.mimetype == "text/html":
+            found |= {unescape(one) for one in addresses(answer.text) if not one.startswith("?")}
+        todo |= {one.partition("#")[0] for one in found} - seen
+    assert {"/bt/backtest", f"/bt/runs/{run_ids[0]}/cancel"} <= seen
+    assert any("before=" in one for one in seen), "the page of older runs"
+    assert any(one.startswith("/bt/static/") for one in seen)
+    older = client.get("/bt/runs?limit=1").json
+    assert older is not None
+    assert older["next"].startswith("/bt/runs?")
 
 
 def test_json_names_addresses_below_it_too(engine: Engine, runs: Runs) -> None:

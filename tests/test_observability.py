@@ -1,0 +1,177 @@
+"""What operators see: metrics of the runs, /ready, and lines of what nobody caught."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from scripts.config import ROOT
+from service.runs import Runs
+from service.store.lease_store import CONTROLLER, LeaseStore
+from service.store.schema_state import schema_problem
+from service.web.factory import create_app, put_behind
+from service.web.metrics import KEPT_SECONDS, _Runs
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def scraped(collector: _Runs) -> dict[str, float]:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+def test_the_database_is_asked_once_in_a_while() -> None:
+    asked, clock = [], Clock()
+    collector = _Runs(lambda: asked.append(1) or {"pending": len(asked)}, lambda: (7, 12.5), clock)  # type: ignore[func-returns-value]
+    registry = CollectorRegistry()
+    registry.register(collector)
+    for clock.now in (0.0, 5.0, KEPT_SECONDS - 0.1):
+        answer = generate_latest(registry).decode()
+        assert 'stock_backtest_runs{status="pending"} 1.0' in answer
+        assert "stock_backtest_queue_length 7.0" in answer
+        assert "stock_backtest_queue_age_seconds 12.5" in answer
+    assert len(asked) == 1
+    clock.now = KEPT_SECONDS
+    assert 'stock_backtest_runs{status="pending"} 2.0' in generate_latest(registry).decode()
+
+
+def test_an_empty_queue_has_no_age() -> None:
+    assert scraped(_Runs(dict, lambda: (0, None)))["stock_backtest_queue_age_seconds"] == 0
+
+
+def test_requests_are_counted_while_the_database_is_away(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away() -> dict[str, int]:
+        raise OperationalError("select", {}, Exception("gone"))
+
+    assert scraped(_Runs(away, None)) == {}
+    monkeypatch.setattr(type(runs.run_store), "counts", lambda self: away())
+    answer = create_app(runs, lambda: True).test_client()
+    answer.get("/health")
+    found = answer.get("/metrics")
+    assert found.status_code == 200
+    assert 'route="/health"' in found.text
+    assert "stock_backtest_runs{" not in found.text
+
+
+def ready(runs: Runs, **extensions: object) -> tuple[int, dict[str, object]]:
+    app = create_app(runs, lambda: True)
+    app.extensions.update(extensions)
+    answer = app.test_client().get("/ready")
+    assert isinstance(answer.json, dict)
+    return answer.status_code, answer.json
+
+
+def test_what_only_slows_users_down_is_a_warning(engine: Engine, runs: Runs) -> None:
+    leased = replace(runs, leases=LeaseStore(engine))
+    status, told = ready(leased)
+    assert (status, told["missing"]) == (200, [])
+    assert told["warnings"] == ["no controller is running: runs wait"]
+    LeaseStore(engine).take(CONTROLLER, "somebody", 30)
+    assert ready(leased)[1]["warnings"] == []
+
+
+def test_no_prices_yet_until_there_are_some(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(runs, lambda: True)
+    asked: list[int] = []
+
+    def tickers(known: list[str], self: object) -> list[str]:
+        asked.append(1)
+        return known
+
+    for known, warned in (([], True), (["GOOG"], False), (["GOOG"], False)):
+        monkeypatch.setattr(type(runs.price_store), "tickers", lambda self, known=known: tickers(known, self))
+        answer = app.test_client().get("/ready")
+        assert answer.status_code == 200
+        assert bool(answer.json and answer.json["warnings"]) is warned
+    assert len(asked) == 2, "once there are some, nobody asks again"
+
+
+def at_revision(engine: Engine, revision: str | None) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+        if revision:
+            connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+
+
+def test_a_schema_that_is_behind_is_named(engine: Engine, runs: Runs) -> None:
+    with engine.connect() as connection:
+        newest = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    assert schema_problem(engine) == ""
+    at_revision(engine, None)
+    status, told = ready(runs, schema_problem=partial(schema_problem, engine))
+    assert status == 503
+    assert told["missing"] == [
+        f"the database schema is at revision none, this program needs {newest}: python -m service.store.migrate"
+    ]
+    assert told["warnings"] == []
+
+
+def test_the_database_that_is_away_is_named_without_its_password(runs: Runs) -> None:
+    def away() -> str:
+        raise OperationalError("select", {}, Exception("Can't connect as u with s3cret"))
+
+    status, told = ready(runs, schema_problem=away, database="the database stocks on db.example:3306")
+    assert (status, told["missing"]) == (503, ["the database stocks on db.example:3306 cannot be reached"])
+    assert "s3cret" not in json.dumps(told)
+
+
+CRASHES: dict[str, tuple[str, str]] = {
+    "a crash": ("raise KeyError('two\\nlines')", "crash"),
+    "a thread's crash": (
+        "import threading; t = threading.Thread(target=lambda: 1 / 0, name='x'); t.start(); t.join()", "crash",
+    ),
+    "a warning": ("import warnings; warnings.warn('old', UserWarning)", "py.warnings"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "logger"), CRASHES.values(), ids=CRASHES.keys())
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_nobody_caught_is_a_line_like_any_other(code: str, logger: str, form: str) -> None:
+    program = (
+        f"from scripts.logger_config import *; set_up_logging('INFO', {form!r})\nwith run_context('abc'):\n    {code}"
+    )
+    done = subprocess.run([sys.executable, "-W", "always", "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+    if form == "text":
+        first = done.stdout.splitlines()[0]
+        assert f" {logger} [run_id=" in first
+        return
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["logger"], line["time"][-1]) == (logger, "Z")
+    assert ("trace" in line) is (logger == "crash")
+
+
+def test_times_are_utc_whatever_the_machine_says() -> None:
+    program = (
+        "import logging; from scripts.logger_config import *; set_up_logging('INFO', 'text')\n"
+        "record = logging.LogRecord('x', 20, '', 1, 'm', (), None); record.created = 1000000000.0004\n"
+        "logging.getLogger().handle(record)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env={"TZ": "Asia/Seoul"}
+    )
+    assert done.stdout == "2001-09-09T01:46:40.000Z INFO x [run_id=-] m\n"
+
+
+def test_the_language_is_remembered_for_our_pages_only(runs: Runs) -> None:
+    for root, path in (("/bt", "Path=/bt/"), ("", "Path=/")):
+        app = create_app(runs, lambda: True)
+        put_behind(app, root, 0)
+        cookies = app.test_client().get(f"{root}/?lang=ko").headers.getlist("Set-Cookie")
+        assert [path in cookie.split("; ") for cookie in cookies] == [True]
