@@ -9,10 +9,9 @@ from scripts.config import InvalidConfig, load_config
 from scripts.logger_config import set_up_logging
 from service.runs import Runs
 from service.store.lease_store import LeaseStore
-from service.store.migrate import open_database, schema_is_current
+from service.store.migrate import open_database, schema_problem
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
-from service.store.schema_state import schema_problem
 from service.web.auth import login_of
 from service.web.factory import create_app, put_behind
 
@@ -29,8 +28,7 @@ def make_app() -> Flask:
     stores = RunStore(engine, config.lease_seconds), PriceStore(engine)
     limits, in_cluster = (config.max_pending_runs, config.rate_limit_per_minute), config.launcher == "kubernetes"
     runs = Runs(*stores, *limits, LeaseStore(engine), config.prices_command, in_cluster)
-    made = create_app(runs, partial(schema_is_current, engine), config.max_body_bytes, login_of(config))
-    made.extensions["schema_problem"] = partial(schema_problem, engine)
+    made = create_app(runs, partial(schema_problem, engine), config.max_body_bytes, login_of(config))
     if config.db_host:
         made.extensions["database"] = f"the database {config.db_name} on {config.db_host}:{config.db_port}"
     put_behind(made, config.application_root, config.proxy_hops)

@@ -41,7 +41,7 @@ from service.price_checks import check_prices
 from service.price_series import PriceSeries, read_csv
 from service.runs import Runs, result_from_store
 from service.store.database import connect
-from service.store.migrate import migrate, schema_is_current
+from service.store.migrate import migrate, schema_problem
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.web.factory import create_app
@@ -108,7 +108,7 @@ class Walk:
 
     def http(self) -> str:
         runs = Runs(RunStore(self.engine), PriceStore(self.engine))
-        with _served(runs, partial(schema_is_current, self.engine)) as url:
+        with _served(runs, partial(schema_problem, self.engine)) as url:
             for path in ("/health", "/ready", "/rules", "/tickers", "/runs"):
                 _get(url + path)
             document = _get(f"{url}/result/{REQUEST['run_id']}")
@@ -119,7 +119,7 @@ class Walk:
 
 
 @contextmanager
-def _served(runs: Runs, ready: Callable[[], bool]) -> Any:
+def _served(runs: Runs, ready: Callable[[], str]) -> Any:
     server = make_server("127.0.0.1", 0, create_app(runs, ready), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

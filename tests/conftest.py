@@ -19,7 +19,7 @@ from scripts.config import ROOT, Config
 from service.price_series import PriceSeries, read_csv
 from service.runs import Runs
 from service.store.database import connect
-from service.store.migrate import migrate, schema_is_current
+from service.store.migrate import migrate, schema_problem
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.web.factory import create_app
@@ -109,6 +109,6 @@ def runs(engine: Engine) -> Runs:
 @pytest.fixture
 def client(engine: Engine, runs: Runs) -> FlaskClient:
     """Holds every answer against /openapi.json."""
-    app = create_app(runs, partial(schema_is_current, engine))
+    app = create_app(runs, partial(schema_problem, engine))
     app.test_client_class = CheckedClient
     return app.test_client()

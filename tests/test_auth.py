@@ -19,7 +19,7 @@ from werkzeug.security import check_password_hash
 from scripts import make_login
 from scripts.config import ROOT, Config, InvalidConfig, load_config, name_and_secret
 from service.runs import Runs
-from service.store.migrate import schema_is_current
+from service.store.migrate import schema_problem
 from service.web import auth
 from service.web.auth import Login, login_of
 from service.web.factory import create_app
@@ -41,7 +41,7 @@ CLOSED = ("/", "/runs", "/rules", "/tickers", "/metrics", "/openapi.json", "/doc
 
 
 def client_with(engine: Engine, runs: Runs, login: Login) -> FlaskClient:
-    return create_app(runs, partial(schema_is_current, engine), login=login).test_client()
+    return create_app(runs, partial(schema_problem, engine), login=login).test_client()
 
 
 def basic(name: str, password: str) -> dict[str, str]:

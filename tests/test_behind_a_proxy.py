@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from service.contract.errors import InvalidRequest
 from service.runs import Runs
-from service.store.migrate import schema_is_current
+from service.store.migrate import schema_problem
 from service.web.factory import create_app, put_behind
 from tests.conftest import REQUEST
 from tests.test_web import BROWSER, FORM, completed
@@ -22,7 +22,7 @@ OUTSIDE = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "example.org", "X-F
 
 
 def client_below(engine: Engine, runs: Runs, application_root: str, hops: int = 0) -> FlaskClient:
-    app = create_app(runs, partial(schema_is_current, engine))
+    app = create_app(runs, partial(schema_problem, engine))
     put_behind(app, application_root, hops)
     return app.test_client()
 

@@ -217,7 +217,7 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     ),
     "a negative chunk": (b"POST /backtest HTTP/1.1\r\nHost: w\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nab\r\n", 400),
     "a huge chunk": (b"POST /backtest HTTP/1.1\r\nHost: w\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\nab", 413),
-    "a huge body": (b"POST /backtest HTTP/1.1\r\nHost: w\r\nContent-Length: 99999999\r\n\r\nab", 415),
+    "a huge body": (b"POST /backtest HTTP/1.1\r\nHost: w\r\nContent-Length: 99999999\r\n\r\nab", 413),
     "a huge body of JSON": (
         b"POST /backtest HTTP/1.1\r\nHost: w\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{", 413,
     ),

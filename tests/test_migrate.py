@@ -33,13 +33,13 @@ def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> 
 def test_migrating_again_does_nothing_and_two_at_once_are_safe(tmp_path: Path) -> None:
     path = tmp_path / "twice.sqlite3"
     engine = connect(Config(sqlite_path=str(path)))
-    assert not migration.schema_is_current(engine)
+    assert migration.schema_problem(engine)
     command = [sys.executable, "-m", "service.store.migrate"]
     environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(path)}
     started = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(4)]
     assert [process.wait() for process in started] == [0, 0, 0, 0]
     migration.migrate(engine)
-    assert migration.schema_is_current(engine)
+    assert not migration.schema_problem(engine)
     engine.dispose()
 
 
@@ -67,7 +67,7 @@ def test_going_back_to_an_earlier_release_works(engine: Engine) -> None:
     """Later ones only add to the schema."""
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
-    assert migration.schema_is_current(engine)
+    assert not migration.schema_problem(engine)
     migration.migrate(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0999"
@@ -122,7 +122,7 @@ def upgrade(engine: Engine, revision: str) -> None:
 
 
 def test_data_of_the_first_release_is_kept(old: Engine) -> None:
-    assert not migration.schema_is_current(old)
+    assert migration.schema_problem(old)
     migration.migrate(old)
     migration.check(old)
     run = RunStore(old).get(RUN_ID)
@@ -181,7 +181,7 @@ def test_the_first_release_works_on_the_new_schema(old: Engine) -> None:
 def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '1001'"))
-    assert not migration.schema_is_current(engine)
+    assert migration.schema_problem(engine)
     with pytest.raises(migration.DatabaseRefused, match="at revision 1001, this program knows 0002"):
         migration.migrate(engine)
     with engine.connect() as connection:

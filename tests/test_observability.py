@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from scripts.config import ROOT
 from service.runs import Runs
 from service.store.lease_store import CONTROLLER, LeaseStore
-from service.store.schema_state import schema_problem
+from service.store.migrate import schema_problem
 from service.web.factory import create_app, put_behind
 from service.web.metrics import KEPT_SECONDS, _Runs
 
@@ -61,7 +61,7 @@ def test_requests_are_counted_while_the_database_is_away(runs: Runs, monkeypatch
 
     assert scraped(_Runs(away, None)) == {}
     monkeypatch.setattr(type(runs.run_store), "counts", lambda self: away())
-    answer = create_app(runs, lambda: True).test_client()
+    answer = create_app(runs, str).test_client()
     answer.get("/health")
     found = answer.get("/metrics")
     assert found.status_code == 200
@@ -70,7 +70,7 @@ def test_requests_are_counted_while_the_database_is_away(runs: Runs, monkeypatch
 
 
 def ready(runs: Runs, **extensions: object) -> tuple[int, dict[str, object]]:
-    app = create_app(runs, lambda: True)
+    app = create_app(runs, str)
     app.extensions.update(extensions)
     answer = app.test_client().get("/ready")
     assert isinstance(answer.json, dict)
@@ -87,7 +87,7 @@ def test_what_only_slows_users_down_is_a_warning(engine: Engine, runs: Runs) -> 
 
 
 def test_no_prices_yet_until_there_are_some(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = create_app(runs, lambda: True)
+    app = create_app(runs, str)
     asked: list[int] = []
 
     def tickers(known: list[str], self: object) -> list[str]:
@@ -117,7 +117,7 @@ def test_a_schema_that_is_behind_is_named(engine: Engine, runs: Runs) -> None:
     status, told = ready(runs, schema_problem=partial(schema_problem, engine))
     assert status == 503
     assert told["missing"] == [
-        f"the database schema is at revision none, this program needs {newest}: python -m service.store.migrate"
+        f"The database is at revision none, this program needs {newest}: run python -m service.store.migrate."
     ]
     assert told["warnings"] == []
 
@@ -171,7 +171,7 @@ def test_times_are_utc_whatever_the_machine_says() -> None:
 
 def test_the_language_is_remembered_for_our_pages_only(runs: Runs) -> None:
     for root, path in (("/bt", "Path=/bt/"), ("", "Path=/")):
-        app = create_app(runs, lambda: True)
+        app = create_app(runs, str)
         put_behind(app, root, 0)
         cookies = app.test_client().get(f"{root}/?lang=ko").headers.getlist("Set-Cookie")
         assert [path in cookie.split("; ") for cookie in cookies] == [True]

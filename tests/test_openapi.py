@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.contract.documents import schema
 from service.runs import Runs
-from service.store.migrate import schema_is_current
+from service.store.migrate import schema_problem
 from service.web.auth import Login
 from service.web.factory import create_app, put_behind
 from service.web.openapi import ERRORS
@@ -30,7 +30,7 @@ LOGINS = pytest.mark.parametrize("login", [Login(), BASIC, PROXY], ids=lambda lo
 
 
 def client_with(engine: Engine, runs: Runs, login: Login) -> CheckedClient:
-    app = create_app(runs, partial(schema_is_current, engine), login=login)
+    app = create_app(runs, partial(schema_problem, engine), login=login)
     app.test_client_class = CheckedClient
     client = app.test_client()
     assert isinstance(client, CheckedClient)
@@ -59,7 +59,7 @@ def test_every_rule_is_described(engine: Engine, runs: Runs) -> None:
 
 
 def test_a_route_that_nobody_described_is_noticed(engine: Engine, runs: Runs) -> None:
-    app: Flask = create_app(runs, partial(schema_is_current, engine))
+    app: Flask = create_app(runs, partial(schema_problem, engine))
     app.add_url_rule("/secret", view_func=lambda: "x", endpoint="secret")
     with pytest.raises(AttributeError, match="operation"):
         described_by(app)
@@ -156,10 +156,10 @@ def test_logins_are_described_where_there_are_some(engine: Engine, runs: Runs) -
 
 
 def test_below_a_base_path(engine: Engine, runs: Runs) -> None:
-    app = create_app(runs, partial(schema_is_current, engine))
+    app = create_app(runs, partial(schema_problem, engine))
     put_behind(app, "/bt", 0)
     assert app.test_client().get("/bt/openapi.json").json["servers"] == [{"url": "/bt"}]  # type: ignore[index]
-    plain = create_app(runs, partial(schema_is_current, engine)).test_client()
+    plain = create_app(runs, partial(schema_problem, engine)).test_client()
     assert plain.get("/openapi.json").json["servers"] == [{"url": "/"}]  # type: ignore[index]
 
 

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
 from service.runs import Runs
-from service.store.migrate import schema_is_current
+from service.store.migrate import schema_problem
 from service.web.factory import create_app, put_behind
 from tests.conftest import REQUEST, RUN_ID
 from tests.test_behind_a_proxy import OUTSIDE
@@ -50,7 +50,7 @@ def test_pages_of_others_do_not(client: FlaskClient, runs: Runs, headers: dict[s
 
 def test_behind_a_proxy_the_outside_counts(engine: Engine, runs: Runs) -> None:
     for hops, ours in ((1, "https://example.org"), (0, "http://localhost")):
-        app = create_app(runs, partial(schema_is_current, engine))
+        app = create_app(runs, partial(schema_problem, engine))
         put_behind(app, "/bt", hops)
         for origin in ("https://example.org", "http://localhost", "http://example.org"):
             answer = app.test_client().post("/bt/backtest", json=REQUEST, headers={**OUTSIDE, "Origin": origin})

@@ -24,7 +24,7 @@ from werkzeug.serving import make_server
 from scripts.config import Config
 from service.runs import Runs
 from service.store.database import connect
-from service.store.migrate import migrate, schema_is_current
+from service.store.migrate import migrate, schema_problem
 from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.web.auth import Login
@@ -49,8 +49,8 @@ def application(path: Path, login: Login) -> Iterator[Flask]:
     for ticker in ("GOOG", "SPY"):
         PriceStore(database).save(series(ticker))
     runs = Runs(RunStore(database), PriceStore(database), max_pending=10**9)
-    completed(create_app(runs, lambda: True).test_client(), runs, run_id=RUN_ID)
-    yield create_app(runs, partial(schema_is_current, database), login=login)
+    completed(create_app(runs, str).test_client(), runs, run_id=RUN_ID)
+    yield create_app(runs, partial(schema_problem, database), login=login)
     database.dispose()
 
 

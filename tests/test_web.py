@@ -20,7 +20,7 @@ from service.contract.documents import checker
 from service.contract.request import parse_request
 from service.perform import Worker
 from service.runs import Runs
-from service.store.migrate import schema_is_current
+from service.store.migrate import schema_problem
 from service.web.factory import create_app
 from tests.conftest import REQUEST, RUN_ID
 
@@ -153,7 +153,10 @@ def test_not_ready(runs: Runs) -> None:
     def away() -> bool:
         raise OperationalError("select", {}, Exception("gone"))
 
-    for check, missing in ((away, "cannot be reached"), (lambda: False, "service.store.migrate")):
+    for check, missing in (
+        (away, "cannot be reached"),
+        (lambda: "Run python -m service.store.migrate.", "service.store.migrate"),
+    ):
         answer = create_app(runs, check).test_client().get("/ready")
         assert answer.status_code == 503
         assert missing in answer.json["missing"][0]  # type: ignore[index]
@@ -447,7 +450,7 @@ def test_the_dashboard_without_prices(tmp_path: Any) -> None:
 
     empty = connect(Config(sqlite_path=str(tmp_path / "empty.sqlite3")))
     migrate(empty)
-    client = create_app(Runs(RunStore(empty), PriceStore(empty)), partial(schema_is_current, empty)).test_client()
+    client = create_app(Runs(RunStore(empty), PriceStore(empty)), partial(schema_problem, empty)).test_client()
     assert "There are no prices yet" in page(client, "/")
     empty.dispose()
 

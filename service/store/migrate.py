@@ -23,6 +23,7 @@ from service.store.database import connect
 logger = logging.getLogger(__name__)
 
 REFUSED = (1044, 1045, 1049)  # MySQL knows the caller and says no: waiting changes nothing
+BEHIND = "The database is at revision {have}, this program needs {known}: run python -m service.store.migrate."
 NEWER = (
     "The database is at revision {have}, this program knows {known} and cannot work with it: use the release that"
     " migrated it, or restore a backup."
@@ -118,11 +119,13 @@ def open_database(config: Config) -> Engine:
     return engine
 
 
-def schema_is_current(engine: Engine) -> bool:
-    """Whether the database is at the newest schema that this code knows, or at one of a later release."""
+def schema_problem(engine: Engine) -> str:
+    """Why this code cannot work with the database's schema, naming both revisions; empty when it can."""
     with engine.connect() as connection:
         have = _revision(connection)
-    return have == _head() or (_is_newer(have) and _only_adds(have))
+    if _is_newer(have):
+        return "" if _only_adds(have) else NEWER.format(have=have, known=_head())
+    return "" if have == _head() else BEHIND.format(have=have or "none", known=_head())
 
 
 def check(engine: Engine) -> None:

@@ -31,7 +31,7 @@ HEADERS = {
 
 
 def create_app(
-    runs: Runs, schema_is_current: Callable[[], bool], max_body_bytes: int = 65_536, login: Login | None = None
+    runs: Runs, schema_problem: Callable[[], str], max_body_bytes: int = 65_536, login: Login | None = None
 ) -> Flask:
     """The application around a service; it keeps nothing on disk and nothing between two requests."""
     app = Flask("service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
@@ -39,7 +39,7 @@ def create_app(
     app.config.update(MAX_CONTENT_LENGTH=max_body_bytes, MAX_FORM_MEMORY_SIZE=max_body_bytes)
     app.url_map.merge_slashes = False  # else //a/b is redirected, to whatever Host says
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.extensions.update(runs=runs, schema_is_current=schema_is_current)
+    app.extensions.update(runs=runs, schema_problem=schema_problem)
     for part in (pages, api, files, health, docs):
         app.register_blueprint(part.bp)
     app.view_functions["static"].__doc__ = "A style sheet, script or picture of the pages."

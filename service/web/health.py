@@ -9,14 +9,12 @@ from sqlalchemy.exc import DBAPIError
 
 from service.runs import Runs
 from service.store.lease_store import CONTROLLER
-
-logger = logging.getLogger(__name__)
 from service.web.errors import RETRY_DATABASE_S, retry_after
 from service.web.openapi import RETRY, answer, describe, json_of
 
-bp = Blueprint("health", __name__)
+logger = logging.getLogger(__name__)
 
-NO_SCHEMA = "the database schema is not current: python -m service.store.migrate"
+bp = Blueprint("health", __name__)
 
 
 @bp.get("/health")
@@ -30,27 +28,15 @@ def health() -> Response:
 @describe({200: answer("It can serve.", json_of("Ready")), 503: answer("What is missing.", json_of("Ready"), RETRY)})
 def ready() -> Response:
     """200, or 503 with what is missing: the database, or its current schema. `warnings` keep nobody from asking."""
-    warnings: list[str] = []
     try:
-        missing = _missing()
-        if not missing:
-            warnings = _warnings(current_app.extensions["runs"])
+        missing = [problem for problem in [current_app.extensions["schema_problem"]()] if problem]
+        warnings = [] if missing else _warnings(current_app.extensions["runs"])
     except DBAPIError as error:
         logger.warning("Not ready: %s", error.orig)
-        missing = [f"{current_app.extensions.get('database', 'the database')} cannot be reached"]
+        warnings, missing = [], [f"{current_app.extensions.get('database', 'the database')} cannot be reached"]
     response = jsonify(status="unavailable" if missing else "ok", missing=missing, warnings=warnings)
     response.status_code = 503 if missing else 200
     return retry_after(response, RETRY_DATABASE_S if missing else None)
-
-
-def _missing() -> list[str]:
-    """`schema_problem` names the revisions; where nobody handed it in, there is yes or no."""
-    extensions = current_app.extensions
-    if "schema_problem" in extensions:
-        problem = extensions["schema_problem"]()
-    else:
-        problem = "" if extensions["schema_is_current"]() else NO_SCHEMA
-    return [problem] if problem else []
 
 
 def _warnings(runs: Runs) -> list[str]:
