@@ -79,7 +79,10 @@ SCHEMAS: Mapping[str, Any] = {
         )
     ),
     "Health": _object(status={"const": "ok"}),
-    "Ready": _object(status={"enum": ["ok", "unavailable"]}, missing={"type": "array", "items": TEXT}, warnings={"type": "array", "items": TEXT}),
+    "Ready": _object(
+        status={"enum": ["ok", "unavailable"]}, missing={"type": "array", "items": TEXT},
+        warnings={"type": "array", "items": TEXT},
+    ),
     "Error": _object(
         error={**TEXT, "description": "one sentence"}, code={**TEXT, "description": "for programs"},
         run_id=TEXT_OR_NONE,

@@ -181,8 +181,7 @@ def _submit_json() -> Response:
         "status_url": url_for("api.status", run_id=run.run_id),
         "result_url": url_for("pages.result", run_id=run.run_id),
     }
-    reused_from = getattr(run, "reused_from", None)  # MERGE: run.reused_from
-    response = jsonify(run_id=run.run_id, status=run.status, reused_from=reused_from, **urls)
+    response = jsonify(run_id=run.run_id, status=run.status, reused_from=run.reused_from, **urls)
     response.status_code = 202
     response.headers["Location"] = urls["status_url"]
     return response
