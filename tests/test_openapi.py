@@ -129,7 +129,7 @@ def good_and_bad(client: CheckedClient, run_id: str) -> None:
     client.post("/backtest", data="x", content_type="text/plain")
     client.post("/backtest", data="x" * 70_000, content_type="application/json")
     for _ in range(4):
-        client.post("/backtest", json=REQUEST)
+        client.post("/backtest?force=true", json=REQUEST)
     client.get("/runs?limit=none")
     client.get("/?run=nobody")
 

@@ -85,7 +85,7 @@ def install(app: Flask, counts: Counts, queue: Queue | None = None) -> None:
         return response
 
     @app.get("/metrics")
-    @describe({200: answer("Prometheus text.", text_of("text/plain"))})
+    @describe({200: answer("Prometheus text.", text_of("text/plain"))}, needs_database=False)
     def metrics() -> Response:
         """Runs by status and requests by route, for Prometheus."""
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
