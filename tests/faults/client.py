@@ -68,10 +68,12 @@ class Client:
             self._note(answer, run_id, request, tolerant or bool(self._tolerant))
         return answer.status_code
 
-    def submit_until_accepted(self, urls: Sequence[str], request: dict[str, Any], seconds: float = 180) -> str:
+    def submit_until_accepted(
+        self, urls: Sequence[str], request: dict[str, Any], force: bool = True, seconds: float = 180
+    ) -> str:
         """As a careful program does it: the same run_id again, to another replica, until there is a 202."""
         run_id, started, tries = str(uuid.uuid4()), time.monotonic(), 0
-        while self.submit(urls[tries % len(urls)], request, run_id) != 202:
+        while self.submit(urls[tries % len(urls)], request, run_id, force) != 202:
             assert time.monotonic() - started < seconds, f"run {run_id} was not accepted in {seconds} s"
             tries += 1
             time.sleep(0.5)

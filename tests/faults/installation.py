@@ -16,23 +16,18 @@ from scripts.config import ROOT
 from tests.faults.processes import MARK, Program, Worker, end_all, wait_until, workers
 
 AHEAD = {
+    "PYTHONPATH": str(Path(__file__).with_name("ahead")),
     "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
     "FAKETIME": "+10m",
     "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    "NO_FAKE_STAT": "1",  # files keep the times of the disk, as on a machine whose clock is wrong
 }
 PYTHON = sys.executable
 ACTIVE = "stock_backtest_controller_active"
 READY_SECONDS = 60
 
 
-def web_command(port: int) -> list[str]:
-    """As `scripts/run.sh` starts it."""
-    return [
-        str(Path(PYTHON).with_name("gunicorn")), "--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4",
-        "--worker-class", "gthread", "--graceful-timeout", "5", "--log-level", "warning", "app:app",
-    ]  # fmt: skip
-
-
+GUNICORN = [str(Path(PYTHON).with_name("gunicorn")), "--config", "python:service.web.gunicorn_conf", "app:app"]
 CONTROLLER = [PYTHON, "-m", "service.controller"]
 CONTROLLER_OF_AHEAD_WORKERS = [
     PYTHON,
@@ -48,7 +43,8 @@ class Installation:
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self.mark, self._directory = uuid.uuid4().hex, directory
-        self._environment = {"MAX_ACTIVE_RUNS": "2", "LOG_LEVEL": "INFO", MARK: self.mark, **environment}
+        given = {"MAX_ACTIVE_RUNS": "2", "RATE_LIMIT_PER_MINUTE": "0", "LOG_LEVEL": "INFO", MARK: self.mark}
+        self._environment = {**given, **environment}
         self.webs: list[Program] = []
         self.urls: list[str] = []
         self.controllers: list[Program] = []
@@ -66,7 +62,9 @@ class Installation:
         """That many more replicas, ready to serve."""
         for _ in range(count):
             port = _free_port()
-            self.webs.append(self._program(f"web-{len(self.webs)}", web_command(port), environment))
+            self.webs.append(
+                self._program(f"web-{len(self.webs)}", GUNICORN, {"WEB_BIND": f"127.0.0.1:{port}", **environment})
+            )
             self.urls.append(f"http://127.0.0.1:{port}")
             self.webs[-1].start()
         for url in self.urls[-count:]:
@@ -84,11 +82,16 @@ class Installation:
 
     def is_active(self, controller: Program) -> bool:
         """What it says of itself."""
+        return self.metrics(controller).get(ACTIVE) == 1
+
+    def metrics(self, controller: Program) -> dict[str, float]:
+        """Its figures for Prometheus; none while it does not answer."""
         try:
             text = requests.get(f"{self._vitals[self.controllers.index(controller)]}/metrics", timeout=2).text
         except requests.RequestException:
-            return False
-        return f"{ACTIVE} 1.0" in text
+            return {}
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
 
     def active_controller(self) -> Program:
         """The one that is; waits for it."""

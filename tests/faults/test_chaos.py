@@ -21,6 +21,7 @@ pytestmark = pytest.mark.fault
 RUNS = int(os.environ.get("CHAOS_RUNS", "500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "305"))
 CLIENTS, DIFFERENT = 4, 25
+REUSED = 0.1  # of the runs may be answered from an identical one, the others compute
 MAY_FAIL = ("OutOfMemory", "WorkerLost", "RetriesExhausted")  # hit again and again; no other reason is one of chaos
 
 
@@ -68,4 +69,5 @@ def submit_a_share(scene: Scene, client: int) -> None:
     for number in range(share):
         time.sleep(max(0.0, started + 0.8 * SECONDS * number / share - time.monotonic()))
         urls = chance.sample(scene.installation.urls, 3)
-        scene.client.submit_until_accepted(urls, variant(chance.randrange(DIFFERENT)))
+        asked, force = variant(chance.randrange(DIFFERENT)), chance.random() > REUSED
+        scene.client.submit_until_accepted(urls, asked, force)
