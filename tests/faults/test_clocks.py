@@ -44,4 +44,5 @@ def web_clock(url: str) -> datetime:
 def logged_ahead(scene: Scene) -> bool:
     """Whether a worker's line carries the wrong time."""
     lines = [line for line in scene.installation.logs().splitlines() if "Backtest started" in line]
-    return any(datetime.fromisoformat(line[:19]) - datetime.now() > MINUTES for line in lines)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return any(datetime.fromisoformat(line[:19]) - now > MINUTES for line in lines)

@@ -24,7 +24,7 @@ def test_one_of_two_is_active(scene: Scene) -> None:
 def test_the_active_one_is_frozen(scene: Scene, note: list[str]) -> None:
     """It wakes up in the middle of a pass, as the one that it no longer is."""
     scene.start(controllers=2)
-    scene.submit(14)
+    scene.submit(10)
     scene.wait_for_work()
     first, second = active_and_standby(scene)
     with scene.audit.fault("the active of two controllers frozen, then resumed") as fault:
@@ -37,7 +37,7 @@ def test_the_active_one_is_frozen(scene: Scene, note: list[str]) -> None:
 
 def test_the_active_one_is_killed(scene: Scene, note: list[str]) -> None:
     scene.start(controllers=2)
-    scene.submit(14)
+    scene.submit(10)
     scene.wait_for_work()
     first, second = active_and_standby(scene)
     with scene.audit.fault("the active of two controllers killed (-9)") as fault:
