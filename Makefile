@@ -82,10 +82,12 @@ format: .venv/developer ## Format the code
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: .venv/developer ## Measure the engine, the worker and the web (ratios within one run)
+bench: .venv/developer ## Measure engine, worker, web and database (needs wrk; on MySQL with TEST_MYSQL=root:password@host:port)
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.worker
 	$(BIN)/python -m benchmarks.web
+	$(BIN)/python -m benchmarks.status
+	$(BIN)/python -m benchmarks.database
 
 .PHONY: verify
 verify: .venv/installed ## Walk through the whole pipeline and print a table of steps
