@@ -112,8 +112,8 @@ def name_and_secret(text: str) -> dict[str, str]:
 
 
 def job_environment() -> dict[str, str]:
-    """The environment of this process, which a worker is started in or started with."""
-    return dict(os.environ)
+    """The environment of this process, which a worker is started in or started with; logins are no business of its."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AUTH_")}
 
 
 def _read(given: Mapping[str, str], name: str, default: Any, metadata: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.config import ROOT, Config, InvalidConfig, load_config
+from scripts.config import ROOT, Config, InvalidConfig, job_environment, load_config
 
 
 def test_defaults_and_values() -> None:
@@ -68,3 +68,12 @@ def test_the_example_file_lists_every_setting_with_its_default() -> None:
     listed = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, flags=re.MULTILINE))
     assert listed == {field.name.upper(): str(field.default) for field in fields(Config)}
     assert load_config(listed) == Config()
+
+
+def test_a_worker_does_not_get_the_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_USERS", "alice:hash")
+    monkeypatch.setenv("AUTH_TOKENS_FILE", "/run/secrets/tokens")
+    monkeypatch.setenv("TICKER", "GOOG")
+    given = job_environment()
+    assert given["TICKER"] == "GOOG"
+    assert not [name for name in given if name.startswith("AUTH_")]

@@ -546,3 +546,13 @@ def test_the_web_writes_no_files(
     for address in ("/", f"/result/{run_id}", "/runs"):
         assert client.get(address, headers=BROWSER).status_code == 200
     assert client.post("/backtest", data=FORM).status_code == 303
+
+
+def test_a_reused_result_says_whose_it_is(client: FlaskClient, runs: Runs) -> None:
+    first, second = (client.post("/backtest", json=REQUEST).json for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert (first["reused_from"], second["reused_from"]) == (None, first["run_id"])
+    page = client.get(f"/result/{second['run_id']}", headers={"Accept": "text/html"}).text
+    assert f'href="/result/{first["run_id"]}"' in page
+    assert "it is computed once." in page
