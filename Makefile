@@ -31,7 +31,7 @@ test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/c
 
 .PHONY: test-api
 test-api: .venv/developer ## Try to break what /openapi.json promises with 15,000 generated requests (5 minutes)
-	$(BIN)/python -m pytest -m api -n 0
+	$(BIN)/python -m pytest -m api -n 2
 
 BASE ?= http://127.0.0.1:$(PORT)
 .PHONY: demo-api
@@ -52,7 +52,7 @@ FAULTS_CONTAINER ?= stock-backtest-faults-mysql
 
 .PHONY: test-faults
 test-faults: .venv/developer ## Kill, freeze and starve every process and a real MySQL (needs Docker and libfaketime; 15 minutes)
-	FAULTS_CONTAINER=$(FAULTS_CONTAINER) $(BIN)/python -m pytest tests/faults -m fault -n 0 -v
+	FAULTS_CONTAINER=$(FAULTS_CONTAINER) $(BIN)/python -m pytest -m fault -n 0 -v
 
 .PHONY: test-bench
 test-bench: .venv/developer ## Compare the engine with backtesting.py (installs it, AGPL, into .venv only)
