@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.faults.installation import AHEAD, Installation
 from tests.faults.mysql_server import MySQLServer
-from tests.faults.processes import Program
+from tests.faults.processes import Program, Worker
 
 Fault = Callable[[random.Random], None]
 PAUSE_SECONDS = (3.0, 9.0)  # in which work goes on
@@ -50,6 +50,7 @@ class Chaos:
             deck.extend(self._random.sample(kinds, len(kinds)))
         fault = deck.pop()
         self.done[fault.__name__] += 1
+        print(f"{time.strftime('%H:%M:%S')} {fault.__name__}")  # shown where the test fails
         return fault
 
     # to programs
@@ -61,8 +62,12 @@ class Chaos:
         self._kill(chance.choice(self._installation.controllers), chance)
 
     def worker_killed(self, chance: random.Random) -> None:
-        for worker in self._installation.workers()[:1]:
-            worker.signal(signal.SIGKILL)
+        """Several, one after the other: they are many and live for a second."""
+        for _ in range(4):
+            worker = self._some_worker(chance)
+            if worker is not None and worker.signal(signal.SIGKILL):
+                self.done["workers hit"] += 1
+            time.sleep(chance.uniform(0, 1.5))
 
     def web_frozen(self, chance: random.Random) -> None:
         with chance.choice(self._installation.webs).frozen():
@@ -75,10 +80,12 @@ class Chaos:
 
     def worker_frozen(self, chance: random.Random) -> None:
         """Sometimes past its lease."""
-        frozen = [worker for worker in self._installation.workers()[:2] if worker.signal(signal.SIGSTOP)]
+        worker = self._some_worker(chance)
+        if worker is None or not worker.signal(signal.SIGSTOP):
+            return
+        self.done["workers hit"] += 1
         time.sleep(chance.uniform(2, 14))
-        for worker in frozen:
-            worker.signal(signal.SIGCONT)
+        worker.signal(signal.SIGCONT)
 
     def web_ahead(self, chance: random.Random) -> None:
         """A replica is replaced by one whose clock is ten minutes ahead."""
@@ -111,6 +118,15 @@ class Chaos:
         for _ in range(10):
             self._server.kill_connections()
             time.sleep(chance.uniform(0, 0.5))
+
+    def _some_worker(self, chance: random.Random) -> Worker | None:
+        """Waits a little for one to be there: the database may have been away a moment ago."""
+        for _ in range(50):
+            found = self._installation.workers()
+            if found:
+                return chance.choice(found)
+            time.sleep(0.1)
+        return None
 
     def _kill(self, program: Program, chance: random.Random) -> None:
         program.kill()

@@ -52,6 +52,7 @@ def test_chaos(scene: Scene, note: list[str]) -> None:
     ]  # the audit fails where one of the zeros is none
     assert len(scene.client.accepted) == RUNS
     assert completed > 0.9 * RUNS
+    assert max(row.launches for row in scene.audit.rows().values()) > 1, "workers were hit at work"
 
 
 def watch(scene: Scene, over: threading.Event) -> None:
