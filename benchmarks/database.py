@@ -174,8 +174,9 @@ def questions(engine: Engine) -> Mapping[str, Callable[[], object]]:
         "of a client, last minute, to 600": lambda: store.recent_count("c1", 60, 600),
         "identical work": lambda: store.leads("f" * 64),
         "the next client that waits": lambda: store.waiting_clients("c3", 1),
+        "attached to one that ended": lambda: store.astray(100),
         "first of a client": lambda: store.queued_of("c3", 5),
-        "expired ones": lambda: store.expire(30, 500),
+        "expired ones": lambda: store.expire(30, 500, None),
     }
 
 

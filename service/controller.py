@@ -24,19 +24,19 @@ from service.contract.errors import UserError
 from service.contract.request import parse_request
 from service.contract.status import Reason, Status
 from service.decisions import CANCEL, FORGET, STUCK_SECONDS, WAIT, Decision, decide, next_runs
-from service.expiry import Expiry
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
 from service.launchers.local_process import LocalProcess
 from service.leadership import Leadership
 from service.store.lease_store import LeaseStore
 from service.store.migrate import open_database
 from service.store.run_store import ActiveRun, Run, RunStore
-from service.vitals import ACTIVE, LAUNCHES, PASS_SECONDS, Vitals, observe
+from service.upkeep import Upkeep
+from service.vitals import ACTIVE, LAST_PASS, LAUNCHES, PASS_SECONDS, Vitals, observe
 
 logger = logging.getLogger(__name__)
 
 LAUNCHES_A_PASS = 5
-CLIENTS_A_PASS = 50
+CLIENTS_A_PASS, CLIENTS_KNOWN = 50, 10_000
 CHECK_SECONDS = 10.0
 
 
@@ -55,7 +55,8 @@ class Controller:
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
         self._unmarked: dict[tuple[str, int], Decision] = {}  # carried out on the jobs, not in the rows yet
         self._known: set[str] = set()  # active after the last pass
-        self._after: str | None = None  # the client that the last pass came to, if it did not come to the end
+        self._served: dict[str, int] = {}  # the last turn of each client
+        self._turn, self._last = 0, None  # type: int, str | None
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
@@ -140,18 +141,27 @@ class Controller:
             return
         waiting = self._waiting(room + len(busy - active.keys()))
         able = [run for run in waiting if not self._leaves(run.run_id, jobs)]
-        for run in next_runs(able, Counter(active.values()), room):
+        for run in next_runs(able, Counter(active.values()), self._served, room):
             with run_context(run.run_id):
                 if not self._may_act() or not self._store.mark_launched(run.run_id):
                     continue
                 self._known.add(run.run_id)
+                self._serve(run.client)
                 if not self._launch(replace(run, launches=run.launches + 1)):
                     return
 
+    def _serve(self, client: str) -> None:
+        self._turn, self._last = self._turn + 1, client
+        if len(self._served) >= CLIENTS_KNOWN:
+            self._served.clear()
+        self._served[client] = self._turn
+
     def _waiting(self, each: int) -> list[Run]:
-        """The first runs of each client, in the order of arrival: the queue may be long, and the clients many."""
-        clients = self._store.waiting_clients(self._after, CLIENTS_A_PASS)
-        self._after = clients[-1] if len(clients) == CLIENTS_A_PASS else None  # the others have their pass next
+        """The first runs of the clients that come after the last one served, in the order of arrival."""
+        clients = self._store.waiting_clients(self._last, CLIENTS_A_PASS)
+        if self._last is not None and len(clients) < CLIENTS_A_PASS:
+            first = self._store.waiting_clients(None, CLIENTS_A_PASS - len(clients))
+            clients += [client for client in first if client <= self._last]
         found = (run for client in clients for run in self._store.queued_of(client, each))
         return sorted(found, key=lambda run: run.id)
 
@@ -208,7 +218,7 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
     leadership = Leadership(LeaseStore(engine), f"{platform.node()}:{os.getpid()}", lambda: not vitals.health())
     limits = config.max_active_runs, config.run_timeout_seconds
     controller = Controller(store, launcher, *limits, may_act=lambda: leadership.held)
-    expiry = Expiry(store, config.result_retention_days)
+    upkeep = Upkeep(store, config.result_retention_days)
     installed_rules(True)  # a plug-in that is not fit is named in this log too
     if config.controller_port:
         vitals.serve(config.controller_port)
@@ -222,7 +232,8 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
             if leadership.held:
                 with PASS_SECONDS.time():
                     controller.step()
-                expiry.step()
+                LAST_PASS.set_to_current_time()
+                upkeep.step()
             vitals.problem = checked.problem()
         except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
             vitals.problem = _away(error)

@@ -110,15 +110,17 @@ def _retry(run: ActiveRun, reason: Reason, message: str, tried: int | None = Non
     return REQUEUE if (tried or run.launches) < MAX_LAUNCHES else Decision("fail", reason, message)
 
 
-def next_runs(waiting: Sequence[Run], at_work: Mapping[str, int], room: int) -> list[Run]:
-    """Whose turn it is: first in, first out for each client, and the client with the fewest runs at work goes first.
+def next_runs(waiting: Sequence[Run], at_work: Mapping[str, int], served: Mapping[str, int], room: int) -> list[Run]:
+    """Whose turn it is: first in, first out for each client; between clients the one with the fewest runs at work.
 
-    `waiting` is in the order of arrival, `at_work` counts the active runs of each client.
+    Among those the one whose last turn was longest ago, then the one who asked first. `waiting` is in the order of
+    arrival, `at_work` counts the active runs of each client, `served` numbers the last turn of each.
     """
-    counts, chosen, left = Counter(at_work), list[Run](), list(waiting)
+    counts, turns, chosen, left = Counter(at_work), dict(served), list[Run](), list(waiting)
     while left and len(chosen) < room:
-        run = min(left, key=lambda run: (counts[run.client], run.id))
+        run = min(left, key=lambda run: (counts[run.client], turns.get(run.client, -1), run.id))
         left.remove(run)
         counts[run.client] += 1
+        turns[run.client] = max(turns.values(), default=0) + 1
         chosen.append(run)
     return chosen

@@ -7,8 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy.exc import DBAPIError
-
 from service.store.lease_store import CONTROLLER, LeaseStore
 
 logger = logging.getLogger(__name__)
@@ -49,8 +47,8 @@ class Leadership:
         while not self._stop.is_set():
             try:
                 self.take()
-            except DBAPIError as error:
-                logger.warning("The controller's lease could not be renewed: %s", error.orig)
+            except Exception as error:  # noqa: BLE001  whatever it was: without this thread nobody starts runs
+                logger.warning("The controller's lease could not be renewed: %s", getattr(error, "orig", repr(error)))
             self._stop.wait(RENEW_SECONDS)
 
     def stop(self) -> None:

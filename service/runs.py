@@ -187,7 +187,7 @@ class Runs:
 
     def equity_csv(self, run: Run) -> str:
         """The equity table of a completed run; raises NoResult."""
-        stored = self.run_store.result(run.result_from)
+        stored = self.run_store.result(run.result_from) if run.status == Status.COMPLETED else None
         if stored is None:
             raise NoResult(run.run_id, run.status)
         return stored.equity_csv

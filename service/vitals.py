@@ -24,6 +24,7 @@ FAILURES = Counter("stock_backtest_failures", "Those that failed", ["reason"])
 _SECONDS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
 WAITED = Histogram("stock_backtest_run_waited_seconds", "From the request to the first worker", buckets=_SECONDS)
 TOOK = Histogram("stock_backtest_run_seconds", "From the first worker to the end", ["status"], buckets=_SECONDS)
+LAST_PASS = Gauge("stock_backtest_controller_last_pass_seconds", "When the last pass ended, in seconds since 1970")
 PASS_SECONDS = Histogram("stock_backtest_controller_pass_seconds", "One look at all active runs and the queue")
 
 

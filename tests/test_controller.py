@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -166,6 +167,26 @@ def test_every_one_of_many_clients_has_its_turn(runs: Runs, launcher: ByHand, mo
     for _ in range(4):
         controller.step()
     assert sorted(launcher.launched) == sorted(ids)
+
+
+def test_no_client_starves_however_many_there_are(
+    runs: Runs, launcher: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More clients than a pass looks at, each with more runs than it can have, and one slot."""
+    monkeypatch.setattr(module, "CLIENTS_A_PASS", 3)
+    for number in range(5):
+        for _ in range(4):
+            row = runs.run(submit(runs, 1, f"client{number}")[0]) if number < 1 else None
+            if row is None:
+                replace(runs, max_pending=99).submit(dict(REQUEST), f"client{number}", force=True)
+    controller = Controller(runs.run_store, launcher, 1, 900)
+    for _ in range(10):
+        controller.step()
+        run = runs.run(launcher.launched[-1])
+        runs.run_store.fail(run, "Timeout", "Over.")
+        launcher.states.clear()
+    turns = Counter(runs.run(run_id).client for run_id in launcher.launched)
+    assert sorted(turns.values()) == [2] * 5
 
 
 def test_dispatch_is_first_in_first_out_and_bounded(runs: Runs, launcher: ByHand, controller: Controller) -> None:

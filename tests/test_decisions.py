@@ -87,7 +87,8 @@ def waiting(*clients: str) -> list[Run]:
     [
         ("aaaa", {}, 2, [0, 1]),
         ("aaaab", {}, 2, [0, 4]),
-        ("aaaab", {"b": 1}, 2, [0, 1]),
+        ("aaaab", {"b": 1}, 2, [0, 4]),
+        ("aaaab", {"b": 2}, 2, [0, 1]),
         ("aaabbbc", {}, 6, [0, 3, 6, 1, 4, 2]),
         ("aab", {"a": 5}, 3, [2, 0, 1]),
         ("ba", {"c": 9}, 1, [0]),
@@ -98,13 +99,13 @@ def waiting(*clients: str) -> list[Run]:
 def test_turns_are_fair_between_clients_and_in_order_within(
     clients: str, at_work: dict[str, int], room: int, expected: list[int]
 ) -> None:
-    assert [run.id for run in next_runs(waiting(*clients), at_work, room)] == expected
+    assert [run.id for run in next_runs(waiting(*clients), at_work, {}, room)] == expected
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(1, 6))
 def test_nobody_waits_for_more_than_one_turn_of_each_other(clients: list[str], room: int) -> None:
     """However many runs another has queued: each client starts before any other starts a second time more."""
-    chosen = next_runs(waiting(*clients), {}, room)
+    chosen = next_runs(waiting(*clients), {}, {}, room)
     assert len(chosen) == min(room, len(clients))
     counts = Counter(run.client for run in chosen)
     for client in set(clients):
@@ -112,3 +113,14 @@ def test_nobody_waits_for_more_than_one_turn_of_each_other(clients: list[str], r
         assert left == 0 or max(counts.values()) - counts[client] <= 1
         order = [run.id for run in chosen if run.client == client]
         assert order == [number for number, name in enumerate(clients) if name == client][: len(order)]
+
+
+def test_more_clients_than_slots_take_turns() -> None:
+    """One slot, two with a long queue, and one who asks a single thing last."""
+    left, served, order = waiting(*"a" * 50, *"b" * 50, "c"), {}, []  # type: list[Run], dict[str, int], list[str]
+    for turn in range(6):
+        (run,) = next_runs(left, {}, served, 1)
+        left.remove(run)
+        served[run.client] = turn
+        order.append(run.client)
+    assert "".join(order) == "abcaba"

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
+from service.contract.errors import NoResult
 from service.contract.request import parse_request
 from service.contract.result import HEADLINE
 from service.contract.status import ATTACHED, Status
@@ -29,6 +30,11 @@ def submit(runs: Runs, force: bool = False, **changes: object) -> Run:
 
 def perform(runs: Runs, run: Run) -> None:
     request = parse_request({**REQUEST, "run_id": run.run_id})
+    assert Worker(runs.run_store, runs.price_store).work(request) == 0
+
+
+def perform_as(runs: Runs, run: Run, **changes: object) -> None:
+    request = parse_request({**REQUEST, **changes, "run_id": run.run_id})
     assert Worker(runs.run_store, runs.price_store).work(request) == 0
 
 
@@ -216,13 +222,95 @@ def test_expiry_keeps_what_others_were_answered_from(runs: Runs, engine: Engine)
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE runs SET finished_at = '2020-01-01' WHERE run_id = '{first.run_id}'"))
         connection.execute(text("UPDATE runs SET created_at = '2020-01-01'"))
-    assert runs.run_store.expire(30, 99) == 0
+    assert runs.run_store.expire(30, 99, None) == (0, None)
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE runs SET finished_at = '2020-01-02' WHERE run_id = '{again.run_id}'"))
-    assert runs.run_store.expire(30, 99) == 1
+    assert runs.run_store.expire(30, 99, None) == (1, None)
     assert runs.run_store.get(again.run_id) is None
-    assert runs.run_store.expire(30, 99) == 1, "the one they were answered from goes last"
+    assert runs.run_store.expire(30, 99, None) == (1, None), "the one they were answered from goes last"
     assert runs.run_store.result(first.run_id) is None
     assert runs.run(waiting.run_id).status == Status.PENDING, "unfinished ones stay, however old"
     with engine.connect() as connection:
         assert connection.scalar(select(table.c.run_id)) == waiting.run_id
+
+
+def test_cancelling_a_leader_and_its_heir_at_once_leaves_nobody_waiting(runs: Runs) -> None:
+    for _ in range(12):
+        leader, heir, last = (submit(runs) for _ in range(3))
+        start = threading.Barrier(2)
+
+        def cancel(run: Run, start: threading.Barrier = start) -> None:
+            start.wait()
+            runs.cancel(run.run_id)
+
+        threads = [threading.Thread(target=cancel, args=(run,)) for run in (leader, heir)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert states(runs, leader, heir)[0][0] == states(runs, leader, heir)[1][0] == Status.CANCELLED
+        assert queue(runs) == [last.run_id], "its turn has come"
+        assert submit(runs).reused_from == last.run_id
+        for run_id in queue(runs):
+            runs.cancel(run_id)
+        for run_id in queue(runs):
+            runs.cancel(run_id)
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "cancelling", "gone"])
+def test_a_leader_that_another_release_ended_takes_nobody_along(runs: Runs, engine: Engine, end: str) -> None:
+    """0.1.0 knows nothing of attached runs, and works beside this one while an upgrade is under way."""
+    leader, second, third = (submit(runs) for _ in range(3))
+    with engine.begin() as connection:
+        if end == "gone":
+            connection.execute(text(f"DELETE FROM runs WHERE run_id = '{leader.run_id}'"))
+        else:
+            values = f"status = '{end}', num_trades = 7"
+            connection.execute(text(f"UPDATE runs SET {values} WHERE run_id = '{leader.run_id}'"))
+    if end not in ("completed", "gone"):
+        later = submit(runs)
+        assert later.reused_from is None, "nobody attaches to it any more"
+        runs.cancel(later.run_id)
+    assert runs.run_store.astray(99) == 1
+    if end == "completed":
+        assert states(runs, second, third) == [(Status.COMPLETED, leader.run_id)] * 2
+        assert runs.run(third.run_id).num_trades == 7
+    else:
+        assert states(runs, second, third) == [(Status.PENDING, None), (Status.PENDING, second.run_id)]
+        assert queue(runs) == [second.run_id]
+    assert runs.run_store.astray(99) == 0
+
+
+def test_a_cancelled_twin_has_no_result_of_the_other(runs: Runs, engine: Engine) -> None:
+    leader, second = submit(runs), submit(runs)
+    runs.cancel(second.run_id)
+    perform(runs, leader)
+    with pytest.raises(NoResult):
+        runs.equity_csv(runs.run(second.run_id))
+    with Session(engine) as session:
+        rows = dict(session.execute(text("SELECT run_id, metrics FROM backtest_results")).all())
+    assert rows[second.run_id] is None
+    assert rows[leader.run_id] is not None
+
+
+def test_expiry_goes_on_where_it_stopped(runs: Runs, engine: Engine) -> None:
+    """What must stay is passed by, not looked at for ever."""
+    for number in range(3):
+        leader = submit(runs, initial_capital=10 + number)
+        perform_as(runs, leader, initial_capital=10 + number)
+        submit(runs, initial_capital=10 + number)
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE runs SET finished_at = '2020-01-01' WHERE reused_from IS NULL AND status = 'completed'")
+        )
+        connection.execute(text("UPDATE runs SET finished_at = '2020-01-02' WHERE reused_from IS NOT NULL"))
+    gone, after = runs.run_store.expire(30, 3, None)
+    assert gone == 0
+    assert after is not None
+    assert runs.run_store.expire(30, 9, after) == (3, None)
+    assert runs.run_store.expire(30, 9, None) == (3, None)
+
+
+def test_names_that_differ_in_case_are_two_clients(runs: Runs) -> None:
+    runs.submit(dict(REQUEST), "bob")
+    assert runs.run_store.recent_count("Bob", 60, 9) == 0

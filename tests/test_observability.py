@@ -18,8 +18,31 @@ from scripts.config import ROOT
 from service.runs import Runs
 from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.migrate import schema_problem
+from service.store.run_store import RunStore
 from service.web.factory import create_app, put_behind
 from service.web.metrics import KEPT_SECONDS, _Runs
+
+
+class Counted(RunStore):
+    """A store that says what it is told to."""
+
+    def __init__(self, length: int = 0, age: float | None = None) -> None:
+        self.asked, self.length, self.age = 0, length, age
+
+    def counts(self) -> dict[str, int]:
+        self.asked += 1
+        return {"pending": self.asked}
+
+    def failures(self) -> dict[str, int]:
+        return {"Timeout": 3}
+
+    def queue(self) -> tuple[int, float | None]:
+        return self.length, self.age
+
+
+class Away(Counted):
+    def counts(self) -> dict[str, int]:
+        raise OperationalError("select", {}, Exception("gone"))
 
 
 class Clock:
@@ -37,30 +60,28 @@ def scraped(collector: _Runs) -> dict[str, float]:
 
 
 def test_the_database_is_asked_once_in_a_while() -> None:
-    asked, clock = [], Clock()
-    collector = _Runs(lambda: asked.append(1) or {"pending": len(asked)}, lambda: (7, 12.5), clock)  # type: ignore[func-returns-value]
+    store, clock = Counted(7, 12.5), Clock()
+    collector = _Runs(store, clock)
     registry = CollectorRegistry()
     registry.register(collector)
     for clock.now in (0.0, 5.0, KEPT_SECONDS - 0.1):
         answer = generate_latest(registry).decode()
         assert 'stock_backtest_runs{status="pending"} 1.0' in answer
+        assert 'stock_backtest_failed_runs{reason="Timeout"} 3.0' in answer
         assert "stock_backtest_queue_length 7.0" in answer
         assert "stock_backtest_queue_age_seconds 12.5" in answer
-    assert len(asked) == 1
+    assert store.asked == 1
     clock.now = KEPT_SECONDS
     assert 'stock_backtest_runs{status="pending"} 2.0' in generate_latest(registry).decode()
 
 
 def test_an_empty_queue_has_no_age() -> None:
-    assert scraped(_Runs(dict, lambda: (0, None)))["stock_backtest_queue_age_seconds"] == 0
+    assert scraped(_Runs(Counted()))["stock_backtest_queue_age_seconds"] == 0
 
 
 def test_requests_are_counted_while_the_database_is_away(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> dict[str, int]:
-        raise OperationalError("select", {}, Exception("gone"))
-
-    assert scraped(_Runs(away, None)) == {}
-    monkeypatch.setattr(type(runs.run_store), "counts", lambda self: away())
+    assert scraped(_Runs(Away())) == {}
+    monkeypatch.setattr(type(runs.run_store), "counts", Away.counts)
     answer = create_app(runs, str).test_client()
     answer.get("/health")
     found = answer.get("/metrics")

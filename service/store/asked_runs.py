@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.contract.result import HEADLINE
@@ -16,6 +16,7 @@ from service.store.database import utc_in
 from service.store.run_rows import CANCELLED, QUEUED, UNFINISHED, Run, RunRows, columns, run_of
 from service.store.tables import figures, results, runs
 
+LEADING = (Status.PENDING, Status.RUNNING, Status.COMPLETED)
 MOST_COUNTED = 1000  # a longer queue is not counted to its end at every look
 
 
@@ -40,12 +41,16 @@ class AskedRuns(RunRows):
         row = {"status": Status.PENDING, "attempt": 0, "launches": 0, "created_at": utc_in(), **values}
         while True:
             try:
-                with self._writing() as connection:
-                    connection.execute(insert(runs).values({**row, **_twin(connection, work)}))
+                self._write(
+                    lambda connection: connection.execute(insert(runs).values({**row, **_twin(connection, work)}))
+                )
                 return True
             except IntegrityError:
                 if self.get(values["run_id"]) is not None:
-                    return False  # else another run began to lead the same work a moment ago: attach to that one
+                    return False
+                if work is None or not self.leads(work):
+                    raise
+                # Another run began to lead the same work a moment ago: attach to that one.
 
     def leads(self, work: str) -> bool:
         """Whether a run leads this work, so that another one like it costs nothing."""
@@ -68,15 +73,17 @@ class AskedRuns(RunRows):
 
         An identical run attached to it takes its place: its user did not cancel.
         """
+        return self._write(lambda connection: self._cancel(connection, run_id))
+
+    def _cancel(self, connection: Connection, run_id: str) -> bool:
         waiting = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None))
         cancelling = {"status": Status.CANCELLING, "leads": None}
-        with self._writing() as connection:
-            led = connection.scalar(select(runs.c.leads).where(runs.c.run_id == run_id).with_for_update())
-            changed = self._changed(connection, run_id, waiting, {**CANCELLED, "leads": None}) or self._changed(
-                connection, run_id, UNFINISHED, cancelling
-            )
-            if changed and led is not None:
-                _bequeath(connection, run_id, led)
+        led = connection.scalar(select(runs.c.leads).where(runs.c.run_id == run_id).with_for_update())
+        changed = self._changed(connection, run_id, waiting, {**CANCELLED, "leads": None}) or self._changed(
+            connection, run_id, UNFINISHED, cancelling
+        )
+        if changed and led is not None:
+            bequeath(connection, run_id, led)
         return changed
 
     def counts(self) -> dict[str, int]:
@@ -84,6 +91,13 @@ class AskedRuns(RunRows):
         with self._engine.connect() as connection:
             rows = connection.execute(select(runs.c.status, func.count().label("total")).group_by(runs.c.status))
             return {row.status: row.total for row in rows}
+
+    def failures(self) -> dict[str, int]:
+        """How many runs failed, by reason."""
+        failed = runs.c.status == Status.FAILED
+        query = select(runs.c.reason, func.count().label("total")).where(failed).group_by(runs.c.reason)
+        with self._engine.connect() as connection:
+            return {str(row.reason): row.total for row in connection.execute(query)}
 
     def queue_position(self, run: Run) -> int:
         """How many queued runs came before this one, counted to 1,000 at most."""
@@ -128,25 +142,36 @@ class AskedRuns(RunRows):
 def _twin(connection: Connection, work: str | None) -> dict[str, Any]:
     """The columns that tie a new run to the one that leads its work, or make it the leader.
 
-    The shared lock keeps the leader from ending until the new row is there to be ended with it.
+    The lock keeps the leader from ending until the new row is there to be ended with it.
     """
     if work is None:
         return {}
     wanted = [runs.c[name] for name in ("run_id", "status", *HEADLINE)]
-    leader = connection.execute(select(*wanted).where(runs.c.leads == work).with_for_update(read=True)).one_or_none()
+    leader = connection.execute(select(*wanted).where(runs.c.leads == work).with_for_update()).one_or_none()
     if leader is None:
+        return {"leads": work}
+    if leader.status not in LEADING:  # release 0.1.0, which knows nothing of all this, ended it
+        connection.execute(update(runs).where(runs.c.run_id == leader.run_id).values(leads=None))
         return {"leads": work}
     twin = {"reused_from": leader.run_id}
     if leader.status != Status.COMPLETED:
         return twin
-    done = {"status": Status.COMPLETED, "started_at": utc_in(), "finished_at": utc_in()}
-    return {**twin, **done, **{name: getattr(leader, name) for name in HEADLINE}}
+    return {**twin, **answered(leader), "started_at": utc_in(), "finished_at": utc_in()}
 
 
-def _bequeath(connection: Connection, run_id: str, work: str) -> None:
-    """The oldest run attached to a cancelled one leads the work from now on, with its own place in the queue."""
+def answered(leader: Row[Any]) -> dict[str, Any]:
+    """What a run becomes whose leader has completed."""
+    return {"status": Status.COMPLETED, **{name: getattr(leader, name) for name in HEADLINE}}
+
+
+def bequeath(connection: Connection, run_id: str, work: str | None) -> None:
+    """The oldest run attached to one that left leads the work from now on, with its own place in the queue.
+
+    Each change looks again: an attached run may be cancelled at the same moment.
+    """
     attached = and_(runs.c.reused_from == run_id, runs.c.status == Status.PENDING)
-    heir = connection.scalar(select(runs.c.run_id).where(attached).order_by(runs.c.id).limit(1))
-    if heir is not None:
-        connection.execute(update(runs).where(runs.c.run_id == heir).values(reused_from=None, leads=work))
-        connection.execute(update(runs).where(attached).values(reused_from=heir))
+    heir = None
+    for candidate in connection.scalars(select(runs.c.run_id).where(attached).order_by(runs.c.id)).all():
+        values = {"reused_from": heir} if heir else {"reused_from": None, "leads": work}
+        if connection.execute(update(runs).where(runs.c.run_id == candidate, attached).values(values)).rowcount:
+            heir = heir or candidate

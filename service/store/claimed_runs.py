@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_
+from sqlalchemy import Connection, and_, func, insert, or_
 
 from service.contract.status import Status
 from service.store.asked_runs import StoredResult
@@ -50,13 +50,16 @@ class ClaimedRuns(RunRows):
         """Result and status in one transaction; False, and nothing stored, when the run was taken away."""
         table = {"run_id": run_id, "result": stored.result, "equity_csv": zlib.compress(stored.equity_csv.encode(), 6)}
         done = {"status": Status.COMPLETED, "finished_at": utc_in(), "reason": None, "message": None}
-        with self._engine.begin() as connection:
+
+        def write(connection: Connection) -> bool:
             if not self._ended(connection, run_id, held(attempt), {**done, "lease_until": None, **headline}):
                 return False
             connection.execute(insert(results).values(table))
             if stored.chart_base64 is not None:
                 connection.execute(insert(figures).values(run_id=run_id, chart_base64=stored.chart_base64))
-        return True
+            return True
+
+        return self._write(write)
 
     def fail_attempt(self, run_id: str, attempt: int, reason: str, message: str) -> bool:
         """Ends a run that this attempt holds."""

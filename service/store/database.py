@@ -16,7 +16,7 @@ ANSWER_SECONDS = 30
 AWAY = (OperationalError, InterfaceError, InternalError)
 """What a driver raises when the database cannot do it now; a full disk is PyMySQL's InternalError."""
 IMPATIENT = f", wait_timeout={ANSWER_SECONDS}, innodb_lock_wait_timeout=2"
-"""A process that stands still in a transaction, or whose node died, locks its row: others pass it by, MySQL ends it."""
+"""A process that stands still in a transaction, or whose node died, keeps its row: others soon give up, MySQL ends it."""
 
 
 class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled like one
@@ -42,7 +42,7 @@ def _in_mysql(element: utc_in, compiler: Any, **options: Any) -> str:
 def connect(config: Config, patient: bool = False) -> Engine:
     """An engine for the configured database; nothing is opened yet. `patient`: a statement may take its time.
 
-    Every transaction that writes begins with a write: in SQLite one that read first could not wait for another writer.
+    In SQLite a transaction that reads before it writes must say so (`begin`), else it cannot wait for another writer.
     """
     url = make_url(config.database_url)
     if url.get_backend_name() == "mysql":

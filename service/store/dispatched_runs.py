@@ -6,9 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
+from service.contract.result import HEADLINE
 from service.contract.status import Status
+from service.store.asked_runs import LEADING, answered, bequeath
 from service.store.database import utc_in
 from service.store.run_rows import (
     CANCELLED,
@@ -114,23 +116,38 @@ class DispatchedRuns(RunRows):
             for status, reason, created, started, finished in rows
         ]
 
-    def expire(self, days: float, limit: int) -> int:
-        """Deletes the runs that ended so long ago, results and all, at most `limit`; how many they were.
+    def expire(self, days: float, limit: int, after: datetime | None) -> tuple[int, datetime | None]:
+        """Deletes runs that ended so long ago, results and all; how many, and where to go on, None at the end.
 
-        One that others were answered from stays as long as those do.
+        Looks at `limit` of them, from `after` on. One that others were answered from stays as long as those do.
         """
-        later = runs.alias()
-        needed = exists().where(later.c.reused_from == runs.c.run_id)
-        old = and_(runs.c.finished_at < utc_in(-int(days * 86_400)), ~needed)
-        oldest = select(runs.c.run_id).where(old).order_by(runs.c.finished_at).limit(limit).with_for_update()
-        with self._writing() as connection:
-            gone = set(connection.scalars(oldest))
-            if not gone:
-                return 0
-            # One may have been reused before it was locked; MySQL saw it as it was when the statement began.
-            gone -= set(connection.scalars(select(runs.c.reused_from).where(runs.c.reused_from.in_(gone))))
-            ended = and_(runs.c.run_id.in_(gone), runs.c.status.in_(FINAL))
-            return connection.execute(delete(runs).where(ended)).rowcount
+        old = runs.c.finished_at < utc_in(-int(days * 86_400))
+        old = old if after is None else and_(old, runs.c.finished_at >= after)
+        query = select(runs.c.run_id, runs.c.finished_at).where(old).order_by(runs.c.finished_at).limit(limit)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        gone = self._write(lambda connection: _delete(connection, {row.run_id for row in rows}))
+        return gone, rows[-1].finished_at if len(rows) == limit else None
+
+    def astray(self, limit: int) -> int:
+        """Brings runs back that wait for one that has ended; how many.
+
+        A release that knows nothing of attached runs (0.1.0, while an upgrade is under way) ends their leader alone.
+        """
+        leader = runs.alias()
+        attached = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None), runs.c.reused_from.is_not(None))
+        ended = leader.c.status.in_((Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.CANCELLING))
+        query = (
+            select(runs.c.reused_from)
+            .join(leader, leader.c.run_id == runs.c.reused_from, isouter=True)
+            .where(attached, or_(leader.c.run_id.is_(None), ended))
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            leaders = set(connection.scalars(query))
+        for run_id in leaders:
+            self._write(lambda connection, run_id=run_id: _settle(connection, run_id))  # type: ignore[misc]
+        return len(leaders)
 
     def now(self) -> datetime:
         """The database's clock, UTC."""
@@ -147,3 +164,25 @@ def _same_launch(run: ActiveRun) -> ColumnElement[bool]:
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:
     return None if start is None or end is None else (end - start).total_seconds()
+
+
+def _delete(connection: Connection, run_ids: Collection[str]) -> int:
+    """Locks before it looks: from then on nobody is answered from them."""
+    if not run_ids:
+        return 0
+    ours = connection.scalars(select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).with_for_update()).all()
+    needed = connection.scalars(select(runs.c.reused_from).where(runs.c.reused_from.in_(ours))).all()
+    gone = and_(runs.c.run_id.in_(set(ours) - set(needed)), runs.c.status.in_(FINAL))
+    return connection.execute(delete(runs).where(gone)).rowcount
+
+
+def _settle(connection: Connection, leader_id: str) -> None:
+    """Those attached are answered, or one of them leads."""
+    wanted = [runs.c[name] for name in ("status", "leads", *HEADLINE)]
+    leader = connection.execute(select(*wanted).where(runs.c.run_id == leader_id).with_for_update()).one_or_none()
+    attached = and_(runs.c.reused_from == leader_id, runs.c.status == Status.PENDING)
+    if leader is not None and leader.status == Status.COMPLETED:
+        connection.execute(update(runs).where(attached).values(**answered(leader), finished_at=utc_in()))
+    elif leader is None or leader.status not in LEADING:
+        connection.execute(update(runs).where(runs.c.run_id == leader_id).values(leads=None))
+        bequeath(connection, leader_id, None if leader is None else leader.leads)

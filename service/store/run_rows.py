@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, and_, select, update
+from sqlalchemy.exc import OperationalError
 
 from service.contract.status import Reason, Status
 from service.store.database import utc_in
 from service.store.tables import runs
 
+T = TypeVar("T")
 MOST_CHARACTERS = 4000
+DEADLOCK, TRIES = 1213, 5  # MySQL ends one of two transactions that wait for each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,19 +116,27 @@ class RunRows:
             row = connection.execute(select(*columns(Run)).where(runs.c.run_id == run_id)).one_or_none()
         return None if row is None else run_of(row)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction that reads before it writes: in SQLite one that did not say so could not wait for a writer."""
-        with self._engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, connection.begin():
-            yield connection
+    def _write(self, action: Callable[[Connection], T]) -> T:
+        """One transaction, tried again where MySQL ended it for the sake of another one.
+
+        It may read before it writes: in SQLite one that did not say so could not wait for another writer.
+        """
+        for more in reversed(range(TRIES)):
+            try:
+                with self._engine.connect() as given:
+                    connection = given.execution_options(begin="BEGIN IMMEDIATE")
+                    with connection.begin():
+                        return action(connection)
+            except OperationalError as error:
+                if not more or error.orig is None or error.orig.args[0] != DEADLOCK:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def _change(self, run_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
-        with self._engine.begin() as connection:
-            return self._changed(connection, run_id, condition, values)
+        return self._write(lambda connection: self._changed(connection, run_id, condition, values))
 
     def _end(self, run_id: str, condition: ColumnElement[bool], values: Mapping[str, Any]) -> bool:
-        with self._engine.begin() as connection:
-            return self._ended(connection, run_id, condition, values)
+        return self._write(lambda connection: self._ended(connection, run_id, condition, values))
 
     def _ended(
         self, connection: Connection, run_id: str, condition: ColumnElement[bool], values: Mapping[str, Any]

@@ -26,6 +26,7 @@ metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)
 Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER only
 Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")  # UTC
 Sha256 = String(64)
+Name = String(100).with_variant(mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")  # case counts
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
@@ -54,7 +55,7 @@ runs = Table(
     Column("sharpe_ratio", Double),
     Column("max_drawdown_pct", Double),
     Column("num_trades", Integer),
-    Column("client", String(100), nullable=False, server_default=""),  # who asked
+    Column("client", Name, nullable=False, server_default=""),  # who asked
     Column("leads", Sha256),  # the work that identical requests are answered with from here
     Column("reused_from", String(36)),  # the run that leads the work of this one
     Column("evidence", Text),  # JSON: what was seen of the job of a run that failed

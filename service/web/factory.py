@@ -46,7 +46,7 @@ def create_app(
     file = {**cached("The file.", {"*/*": {}}), 206: answer("A part of it.", {"*/*": {}})}
     describe(file, errors=(404, 416), needs_database=False)(app.view_functions["static"])
     errors.install(app)
-    metrics.install(app, runs.run_store.counts, runs.run_store.queue)  # before whatever refuses: it counts that too
+    metrics.install(app, runs.run_store)  # before whatever refuses: it counts that too
     texts.install(app)
     conditional.install(app)
     app.after_request(_add_headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from threading import Lock
 
 from flask import Flask, Response, g, request
@@ -15,21 +15,20 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import DBAPIError
 
 from service.contract.status import Status
+from service.store.run_store import RunStore
 from service.web.openapi import answer, describe, text_of
 
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 KEPT_SECONDS = 15.0  # counting a million runs takes the database a good part of a second
-Counts = Callable[[], Mapping[str, int]]
-Queue = Callable[[], tuple[int, float | None]]
 
 
 class _Runs(Collector):
     """Asks the database, at most every KEPT_SECONDS; while it is away there are no such values."""
 
-    def __init__(self, counts: Counts, queue: Queue | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._counts, self._queue, self._clock = counts, queue, clock
+    def __init__(self, store: RunStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
         self._kept: list[GaugeMetricFamily] = []
         self._until = float("-inf")
         self._lock = Lock()
@@ -46,20 +45,23 @@ class _Runs(Collector):
             return self._kept
 
     def _runs(self) -> Iterable[GaugeMetricFamily]:
-        counts = self._counts()
+        counts = self._store.counts()
         family = GaugeMetricFamily("stock_backtest_runs", "Runs in the database by status", labels=["status"])
         for status in Status:
             family.add_metric([status], counts.get(status, 0))
         yield family
+        family = GaugeMetricFamily("stock_backtest_failed_runs", "Failed ones by reason", labels=["reason"])
+        for reason, count in sorted(self._store.failures().items()):
+            family.add_metric([reason], count)
+        yield family
 
     def _waiting(self) -> Iterable[GaugeMetricFamily]:
-        if self._queue is not None:
-            length, age = self._queue()
-            yield GaugeMetricFamily("stock_backtest_queue_length", "Runs that wait for a job", length)
-            yield GaugeMetricFamily("stock_backtest_queue_age_seconds", "How long the first of them waits", age or 0.0)
+        length, age = self._store.queue()
+        yield GaugeMetricFamily("stock_backtest_queue_length", "Runs that wait for a job", length)
+        yield GaugeMetricFamily("stock_backtest_queue_age_seconds", "How long the first of them waits", age or 0.0)
 
 
-def install(app: Flask, counts: Counts, queue: Queue | None = None) -> None:
+def install(app: Flask, store: RunStore) -> None:
     """Times every request by its route, and answers /metrics.
 
     Where several processes serve (service/web/gunicorn_conf.py), each counts in a file of METRICS_DIR and any of them
@@ -71,7 +73,7 @@ def install(app: Flask, counts: Counts, queue: Queue | None = None) -> None:
     seconds = Histogram("stock_backtest_http_request_seconds", "Time to answer", names, registry=own)
     if together:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(_Runs(counts, queue))
+    registry.register(_Runs(store))
 
     @app.before_request
     def start() -> None:

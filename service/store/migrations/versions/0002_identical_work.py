@@ -2,12 +2,15 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+# Names that differ in case only are two clients, as they are to SQLite and to the login.
+CLIENT = sa.String(100).with_variant(mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
 INDEXES = {
     "ix_runs_ticker": ["ticker", "id"],
     "ix_runs_ticker_status": ["ticker", "status", "id"],
@@ -26,7 +29,7 @@ SELECT runs.run_id, runs.ticker, runs.rule_id, runs.status, runs.total_return_pc
        REPLACE(results.result, results.run_id, runs.run_id) AS metrics, figures.chart_base64,
        runs.reason AS error_code, runs.message AS error_message, runs.created_at
 FROM runs
-LEFT JOIN results ON results.run_id = COALESCE(runs.reused_from, runs.run_id)
+LEFT JOIN results ON results.run_id = COALESCE(runs.reused_from, runs.run_id) AND runs.status = 'completed'
 LEFT JOIN figures ON figures.run_id = results.run_id
 """
 
@@ -48,7 +51,7 @@ def upgrade() -> None:
 
 def _columns() -> tuple[sa.Column, ...]:
     return (
-        sa.Column("client", sa.String(100), nullable=False, server_default=""),
+        sa.Column("client", CLIENT, nullable=False, server_default=""),
         sa.Column("leads", sa.String(64)),
         sa.Column("reused_from", sa.String(36)),
         sa.Column("evidence", sa.Text()),
