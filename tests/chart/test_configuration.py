@@ -44,7 +44,7 @@ def test_every_variable_is_a_setting(case: Object) -> None:
     for _, pod in pods(objects(case)):
         for each in containers(pod["spec"]):
             if "envFrom" in each:
-                assert {variable["name"] for variable in each["env"]} <= known
+                assert {variable["name"].removesuffix("_FILE") for variable in each["env"]} <= known
 
 
 def test_the_settings_of_a_plain_release() -> None:
@@ -74,6 +74,8 @@ SET = {
     "config.leaseSeconds": ("lease_seconds", 30),
     "config.maxBodyBytes": ("max_body_bytes", 16_777_216),
     "config.logLevel": ("log_level", "DEBUG"),
+    "config.resultRetentionDays": ("result_retention_days", 0.5),
+    "web.rateLimitPerMinute": ("rate_limit_per_minute", 1_000_000),
     "controller.pollSeconds": ("controller_poll_seconds", 0.5),
     "mysql.auth.database": ("db_name", "other"),
 }
@@ -83,6 +85,11 @@ SET = {
 def test_a_value_reaches_its_setting(path: str) -> None:
     name, value = SET[path]
     assert getattr(config_of(objects(laid_over(SECRET, at(path, value)))), name) == value
+
+
+@pytest.mark.parametrize(("given", "setting"), [(True, "true"), (False, "false")])
+def test_a_line_for_every_request_or_none(given: bool, setting: str) -> None:
+    assert config_of(objects(laid_over(SECRET, at("config.accessLog", given)))).access_log == setting
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def chosen(specs: list[Object], labels: Object) -> list[Object]:
 @pytest.mark.parametrize("name", CASES)
 def test_what_pods_refer_to_is_made_or_given(name: str) -> None:
     found = objects(CASES[name])
-    given = {"database-auth", "external-auth"}
+    given = {"database-auth", "external-auth", "login"}
     there = {(each["kind"], each["metadata"]["name"]) for each in found}
     for _, pod in pods(found):
         assert ("ServiceAccount", pod["spec"]["serviceAccountName"]) in there

@@ -17,6 +17,13 @@ def job(value: Object) -> Object:
     return on_secret("worker.jobOverrides", value)
 
 
+def login(mode: str = "basic", **auth: object) -> Object:
+    return on_secret("auth", {"mode": mode, "existingSecret": "login", **auth})
+
+
+METERED = {"serviceMonitor": {"enabled": True}}
+NAMED = at("serviceMonitor.tokenSecret.name", "prometheus")
+TOKENLESS = "serviceMonitor.enabled with a login needs a token: its line at the key auth.secretKeys.tokens"
 BOTH = {"ingress": {"enabled": True, "hosts": ["a.org"]}, "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}
 POD = "spec.template.spec"
 BROKEN = "worker.jobOverrides breaks the Job that runs are made from: "
@@ -40,8 +47,24 @@ REFUSED = {
     "nothing to download": (on_secret("prices.refresh.enabled", True), "--set 'prices.tickers={NFLX}'"),
     "too many workers": (
         on_secret("worker.maxActive", 70),
-        "70 workers may need 164 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive",
+        "70 workers may need 164 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive or web.workers",
     ),
+    "too many web processes": (
+        on_secret("web", {"workers": 8, "threads": 8}),
+        "10 workers may need 178 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive or web.workers",
+    ),
+    "a Secret that nobody reads": (on_secret("auth.existingSecret", "login"), "auth.mode is none, so anybody would get in"),
+    "a login without keys": (login(secretKeys={"users": ""}), "auth.mode=basic lets nobody in: name a key of the Secret"),
+    "a proxy that anybody can play": (
+        login(mode="proxy-header", secretKeys={"proxySecret": "", "tokens": "t"}),
+        "auth.mode=proxy-header needs auth.secretKeys.proxySecret",
+    ),
+    "a token without its line": (
+        login(secretKeys={"testToken": "token"}),
+        "auth.secretKeys.testToken needs auth.secretKeys.tokens",
+    ),
+    "metrics without a token": (laid_over(login(secretKeys={"tokens": "t"}), METERED), TOKENLESS),
+    "metrics without a token's line": (laid_over(login(), laid_over(METERED, NAMED)), TOKENLESS),
     "too many web pods": (
         on_secret("web.autoscaling", {"enabled": True, "maxReplicas": 25}),
         "10 workers may need 159 connections",
@@ -99,9 +122,27 @@ def test_without_the_secret_of_an_external_database_too() -> None:
     assert "--set externalDatabase.existingSecret=bt-stock-backtest-auth" in why
 
 
+LOGIN_COMMANDS = {
+    "basic": ("python -m scripts.make_login alice >users", "--from-file=AUTH_USERS=users"),
+    "proxy-header": ('--from-literal=AUTH_PROXY_SECRET="$(openssl rand -hex 16)"',),
+}
+
+
+@pytest.mark.parametrize("mode", LOGIN_COMMANDS)
+def test_without_the_secret_of_a_login_too(mode: str) -> None:
+    why = refusal(on_secret("auth.mode", mode))
+    assert "kubectl create secret generic bt-stock-backtest-login --namespace stocks" in why
+    assert all(command in why for command in LOGIN_COMMANDS[mode])
+    assert "--set auth.existingSecret=bt-stock-backtest-login" in why
+
+
 @pytest.mark.parametrize(
     "values",
     [
+        login(secretKeys={"users": "", "tokens": "t"}),
+        login(mode="proxy-header", secretKeys={"users": ""}),
+        laid_over(login(secretKeys={"tokens": "t"}), laid_over(METERED, NAMED)),
+        laid_over(SECRET, METERED),
         on_secret("worker.maxActive", 63),
         job(at(f"{POD}.containers", [{"name": "worker", "image": "mine:1"}])),
         job(at("spec.ttlSecondsAfterFinished", 600)),

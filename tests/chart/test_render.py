@@ -30,6 +30,8 @@ from tests.chart.restricted import violations
 NOTES = "stock-backtest/templates/NOTES.txt"
 URLS = {
     "minimal": "http://127.0.0.1:5000/",
+    "auth-basic": "http://127.0.0.1:5000/",
+    "auth-proxy": "http://127.0.0.1:5000/",
     "base-path": "http://quant.example.org/research/backtests/",
     "external-database": "http://127.0.0.1:5000/",
     "gateway": "http://backtests.example.org/",

@@ -34,6 +34,12 @@ CANDIDATES: list[Any] = [
 ROUTE = {"httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]}, "web": {"service": {"type": "NodePort"}}}
 VERIFIED = {"externalDatabase": {"tls": {"mode": "verify", "caSecret": "authority"}}}
 BY_VALUE = {"externalDatabase": {"existingSecret": "", "password": "for-tests-only"}}
+METRICS = {"enabled": True, "tokenSecret": {"name": "token"}}
+LOGIN = {
+    "auth": {"existingSecret": "login", "mode": "basic", "secretKeys": {"tokens": "t", "testToken": "token"}},
+    "serviceMonitor": METRICS,
+}
+PROXY = laid_over(LOGIN, at("auth.mode", "proxy-header"))
 GENERATED = {"mysql": {"auth": {"password": "for-tests-only", "rootPassword": "for-tests-only"}}}
 
 
@@ -42,7 +48,8 @@ def bases() -> list[Object]:
     """Between them every part of the chart is on."""
     (production,) = [values_of(path) for path in CI if path.name == "production-values.yaml"]
     external = laid_over(EXTERNAL, VERIFIED)
-    return [SECRET, production, laid_over(SECRET, ROUTE), external, laid_over(external, BY_VALUE), GENERATED]
+    logins = [laid_over(SECRET, LOGIN), laid_over(SECRET, PROXY)]
+    return [SECRET, production, laid_over(SECRET, ROUTE), external, laid_over(external, BY_VALUE), GENERATED, *logins]
 
 
 @pytest.mark.parametrize("chart", CHARTS)

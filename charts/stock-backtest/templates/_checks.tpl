@@ -31,17 +31,18 @@
 {{- if and $v.prices.refresh.enabled (not $v.prices.tickers) -}}
 {{- fail "prices.refresh.enabled needs at least one ticker: --set 'prices.tickers={NFLX}'" -}}
 {{- end -}}
+{{- include "stock-backtest.checkLogin" . -}}
 {{- include "stock-backtest.checkConnections" . -}}
 {{- end }}
 
-{{/* A web pod holds one connection a thread and one for probes, a controller two, a worker two (it renews its lease). */}}
+{{/* A process of the web holds one connection a thread and one for probes, a controller two, a worker two (it renews its lease). */}}
 {{- define "stock-backtest.checkConnections" -}}
 {{- if .Values.mysql.enabled -}}
-{{- $web := mul (include "stock-backtest.webReplicas" . | int) (add1 .Values.web.threads) -}}
+{{- $web := mul (include "stock-backtest.webReplicas" . | int) .Values.web.workers (add1 .Values.web.threads) -}}
 {{- $needed := add $web (mul 2 .Values.controller.replicaCount) (mul 2 .Values.worker.maxActive) 10 -}}
 {{- $most := .Subcharts.mysql.Values.config.maxConnections -}}
 {{- if gt (int $needed) (int $most) -}}
-{{- fail (printf "web, controller and %d workers may need %d connections, mysql.config.maxConnections is %d: raise it, or lower worker.maxActive" (int .Values.worker.maxActive) (int $needed) (int $most)) -}}
+{{- fail (printf "web, controller and %d workers may need %d connections, mysql.config.maxConnections is %d: raise it, or lower worker.maxActive or web.workers" (int .Values.worker.maxActive) (int $needed) (int $most)) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -12,10 +12,13 @@ DB_TLS_CA: /run/secrets/database-ca/ca.crt
 SQLITE_PATH: ""
 LOG_LEVEL: {{ .Values.config.logLevel }}
 LOG_FORMAT: {{ .Values.config.logFormat }}
+ACCESS_LOG: {{ .Values.config.accessLog | quote }}
 LAUNCHER: kubernetes
 JOB_TEMPLATE: {{ include "stock-backtest.jobTemplateName" . }}
 MAX_ACTIVE_RUNS: {{ .Values.worker.maxActive | quote }}
 MAX_PENDING_RUNS: {{ .Values.worker.maxPending | quote }}
+RATE_LIMIT_PER_MINUTE: {{ .Values.web.rateLimitPerMinute | int | quote }}
+RESULT_RETENTION_DAYS: {{ .Values.config.resultRetentionDays | quote }}
 RUN_TIMEOUT_SECONDS: {{ .Values.worker.timeoutSeconds | quote }}
 LEASE_SECONDS: {{ .Values.config.leaseSeconds | quote }}
 CONTROLLER_POLL_SECONDS: {{ .Values.controller.pollSeconds | quote }}

@@ -1,6 +1,6 @@
 {{/* What every pod spec of ours has in common. Takes root, component and values; `tolerations` adds some. */}}
 {{- define "stock-backtest.pod" -}}
-serviceAccountName: {{ include "stock-backtest.serviceAccountName" . }}
+serviceAccountName: {{ include "stock-backtest.serviceAccountName" . | quote }}
 automountServiceAccountToken: {{ eq .component "controller" }}
 enableServiceLinks: false
 {{- with .root.Values.imagePullSecrets }}
