@@ -196,7 +196,12 @@ def test_helm_test_without_a_token_sees_that_it_is_kept_out(tmp_path: Path) -> N
         ({"/tickers": 500}, "basic", "", "FAILED: HTTP Error 500"),
         ({"/ready": 503}, "basic", "", "FAILED: HTTP Error 503"),
         ({"/tickers": 401}, "basic", "wrong", "FAILED: HTTP Error 401"),
-        ({"/result/r": {"total_return_pct": 162.9, "num_trades": 34}}, "none", "", "FAILED: run r has total_return_pct"),
+        (
+            {"/result/r": {"total_return_pct": 162.9, "num_trades": 34}},
+            "none",
+            "",
+            "FAILED: run r has total_return_pct",
+        ),
     ],
 )
 def test_helm_test_fails(answers: dict[str, Any], mode: str, token: str, why: str, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 {{- if .Values.mysql.enabled -}}
 {{- $mysql := .Subcharts.mysql -}}
 {{- $auth := $mysql.Values.auth -}}
-host: {{ include "mysql.fullname" $mysql }}
+host: {{ include "mysql.fullname" $mysql | quote }}
 port: 3306
 name: {{ $auth.database | quote }}
 secret: {{ include "mysql.secretName" $mysql | quote }}

@@ -87,7 +87,7 @@ volumeMounts:
 {{/* Brings the schema up to date; any number of pods at once, they wait for each other in the database. */}}
 {{- define "stock-backtest.migrate" -}}
 - name: migrate
-  image: {{ include "stock-backtest.image" (dict "root" .root "image" .root.Values.web.image) }}
+  image: {{ include "stock-backtest.image" (dict "root" .root "image" .root.Values.web.image) | quote }}
   imagePullPolicy: {{ .root.Values.web.image.pullPolicy }}
   command: [python, -m, service.store.migrate]
   {{- include "stock-backtest.container" . | nindent 2 }}

@@ -76,7 +76,7 @@ spec:
       activeDeadlineSeconds: {{ $w.timeoutSeconds }}
       containers:
         - name: worker
-          image: {{ $image }}
+          image: {{ $image | quote }}
           imagePullPolicy: {{ $w.image.pullPolicy }}
           {{- include "stock-backtest.container" $this | nindent 10 }}
       volumes:

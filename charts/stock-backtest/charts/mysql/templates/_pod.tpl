@@ -1,5 +1,5 @@
 {{- define "mysql.pod" -}}
-serviceAccountName: {{ include "mysql.fullname" . }}
+serviceAccountName: {{ include "mysql.fullname" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: 120
@@ -38,7 +38,7 @@ volumes:
 
 {{- define "mysql.container" -}}
 name: mysql
-image: {{ include "mysql.image" . }}
+image: {{ include "mysql.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 command: [bash, /scripts/start.sh]
 # A refused start shows its reason in `kubectl describe pod`.
@@ -160,13 +160,13 @@ livenessProbe:
 {{ end -}}
 - name: config
   configMap:
-    name: {{ include "mysql.fullname" . }}
+    name: {{ include "mysql.fullname" . | quote }}
     items:
       - key: my.cnf
         path: stock-backtest.cnf
 - name: scripts
   configMap:
-    name: {{ include "mysql.fullname" . }}
+    name: {{ include "mysql.fullname" . | quote }}
     items:
       - key: start.sh
         path: start.sh
