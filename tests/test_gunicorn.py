@@ -225,6 +225,19 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
 }  # fmt: skip
 
 
+def test_a_thousand_who_ask_nothing_keep_nobody_out(tmp_path: Path) -> None:
+    web = Web(tmp_path, WEB_REQUEST_SECONDS="60")
+    silent = [web.connect() for _ in range(1100)]
+    try:
+        asked = b"GET /health HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+        assert status_of(web.send(asked, seconds=20)) == 200
+    finally:
+        for connection in silent:
+            connection.close()
+        web.process.terminate()
+        assert web.process.wait(30) == 0
+
+
 @pytest.mark.parametrize(("sent", "status"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_what_nobody_should_send_is_the_clients_fault(web: Web, sent: bytes, status: int) -> None:
     before = web.workers()

@@ -16,7 +16,7 @@ ANSWER_SECONDS = 30
 AWAY = (OperationalError, InterfaceError, InternalError)
 """What a driver raises when the database cannot do it now; a full disk is PyMySQL's InternalError."""
 IMPATIENT = f", wait_timeout={ANSWER_SECONDS}, innodb_lock_wait_timeout=2"
-"""A process that stands still in a transaction, or whose node died, keeps its row: others soon give up, MySQL ends it."""
+"""A process that stands still in a transaction, or whose node died, keeps its row: others give up, MySQL ends it."""
 
 
 class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled like one

@@ -50,9 +50,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Until SIGTERM, or until the master is gone."""
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
+            if len(self._clients) >= self.worker_connections:
+                self._make_room()
             self.set_accept_enabled(len(self._clients) < self.worker_connections)
             self._turn()
         self._stop()
+
+    def _make_room(self) -> None:
+        """A tenth of those who ask nothing leave, the longest silent first: however many they are, others come in."""
+        idle = [client for client in self._clients if client.idle and not client.busy and not client.closing]
+        for client in sorted(idle, key=lambda client: client.deadline)[: self.worker_connections // 10]:
+            self._drop(client)
 
     def _turn(self) -> None:
         self.notify()

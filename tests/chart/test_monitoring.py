@@ -8,9 +8,13 @@ import pytest
 from flask import Flask
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
 
 import service.vitals  # noqa: F401  registers the controller's metrics
 from service.contract.status import Reason
+from service.store.run_store import RunStore
+from service.store.tables import metadata
 from service.web import metrics
 from tests.chart.rendering import CHART, SECRET, laid_over, objects, one, worker_job
 
@@ -23,7 +27,9 @@ def of_controller() -> set[str]:
 
 def of_web() -> set[str]:
     app = Flask(__name__)
-    metrics.install(app, dict, lambda: (1, 2.0))
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine)
+    metrics.install(app, RunStore(engine))
     client = app.test_client()
     client.get("/metrics")
     names = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}
