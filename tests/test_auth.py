@@ -8,6 +8,7 @@ import io
 import logging
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from scripts.config import ROOT, Config, InvalidConfig, load_config, name_and_se
 from service.runs import Runs
 from service.store.migrate import schema_problem
 from service.web import auth
-from service.web.auth import Login, login_of
+from service.web.auth import HASHED_AT_ONCE, Login, login_of
 from service.web.factory import create_app
 from tests.conftest import REQUEST, RUN_ID
 from tests.test_web import BROWSER, refused
@@ -283,3 +284,17 @@ def test_it_runs_as_the_readme_says() -> None:
     )
     assert done.returncode == 0
     assert load_config({"AUTH_MODE": "basic", "AUTH_USERS": done.stdout})
+
+
+def test_guesses_do_not_keep_everybody_else_waiting(engine: Engine, runs: Runs) -> None:
+    login = Login("basic", USERS, TOKENS)
+    client = client_with(engine, runs, login)
+    assert client.get("/runs", headers=basic("alice", PASSWORD)).status_code == 200
+    with ExitStack() as stack:
+        for _ in range(HASHED_AT_ONCE):  # as many passwords are being verified
+            stack.enter_context(login._hashing)
+        answer = client.get("/runs", headers=basic("alice", "a guess"))
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+        assert client.get("/runs", headers=basic("alice", PASSWORD)).status_code == 200, "known already"
+        assert client.get("/runs", headers=bearer(TOKEN)).status_code == 200
+    assert client.get("/runs", headers=basic("alice", "a guess")).status_code == 401

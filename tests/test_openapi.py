@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from service.contract.documents import schema
 from service.runs import Runs
 from service.store.migrate import schema_problem
-from service.web.auth import Login
+from service.web.auth import HASHED_AT_ONCE, Login
 from service.web.factory import create_app, put_behind
 from service.web.openapi import ERRORS
 from tests.conftest import REQUEST
@@ -83,6 +85,15 @@ def declared(app: Flask) -> Seen:
     }
 
 
+@contextmanager
+def hashing(login: Login) -> Iterator[None]:
+    """As many passwords are being verified as may be."""
+    with ExitStack() as stack:
+        for _ in range(HASHED_AT_ONCE):
+            stack.enter_context(login._hashing)
+        yield
+
+
 @LOGINS
 def test_every_declared_status_is_really_given(
     engine: Engine, runs: Runs, monkeypatch: pytest.MonkeyPatch, login: Login
@@ -92,6 +103,9 @@ def test_every_declared_status_is_really_given(
     if login.mode != "none":
         everything(client, run_id)
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
+    if login.mode == "basic":
+        with hashing(login):
+            everything(client, run_id, {"Authorization": "Basic bm9ib2R5Ong="})
     good_and_bad(client, run_id)
     everything(client, "nobody")
     everything(client, run_id, FOREIGN)

@@ -77,3 +77,13 @@ class TooManyRequests(UserError):
 
     def __init__(self, limit: int) -> None:
         super().__init__("One client may start {limit} runs a minute; try again in a few seconds.", limit=limit)
+
+
+class TooManyLogins(UserError):
+    """Other passwords are being verified, which takes long on purpose (429)."""
+
+    code = "TooManyRequests"
+    retry_after_s = 1
+
+    def __init__(self, busy: int) -> None:
+        super().__init__("{busy} passwords are being verified already; try again in a second.", busy=busy)

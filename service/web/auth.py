@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 
 from flask import Flask, Request, g, request
 from werkzeug.datastructures import WWWAuthenticate
@@ -16,6 +17,7 @@ from werkzeug.exceptions import Unauthorized
 from werkzeug.security import check_password_hash
 
 from scripts.config import NAME, PASSWORD_METHOD, Config, name_and_secret
+from service.contract.errors import TooManyLogins
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,7 @@ REALM = "Stock backtests"
 SECRET_HEADER = "X-Auth-Proxy-Secret"  # noqa: S105
 NOBODY = f"{PASSWORD_METHOD}$nobody$" + "0" * 128  # verified for names that nobody has: they take as long as others
 MOST_VERIFIED = 1024
+HASHED_AT_ONCE = 2  # more would let guesses keep all threads busy
 MOST_CLIENT = 64
 
 
@@ -38,9 +41,10 @@ class Login:
     proxy_secret: str = field(default="", repr=False)
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     _verified: set[bytes] = field(default_factory=set, repr=False)
+    _hashing: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(HASHED_AT_ONCE), repr=False)
 
     def name(self, asked: Request) -> str | None:
-        """The user's or the token's name; None for somebody unknown."""
+        """The user's or the token's name; None for somebody unknown. Raises TooManyLogins."""
         given = asked.authorization
         if given is not None and given.type == "bearer":
             return self._of_token(given.token or "")
@@ -72,13 +76,21 @@ class Login:
         seen = hmac.digest(self._key, f"{name}:{password}".encode(), "sha256")
         if seen in self._verified:
             return name
-        right = check_password_hash(self.users.get(name, NOBODY), password)
+        right = self._is_right(self.users.get(name, NOBODY), password)
         if not right or name not in self.users:
             return None
         if len(self._verified) >= MOST_VERIFIED:
             self._verified.clear()
         self._verified.add(seen)
         return name
+
+    def _is_right(self, known: str, password: str) -> bool:
+        if not self._hashing.acquire(blocking=False):
+            raise TooManyLogins(HASHED_AT_ONCE)
+        try:
+            return check_password_hash(known, password)
+        finally:
+            self._hashing.release()
 
 
 def login_of(config: Config) -> Login:

@@ -74,7 +74,7 @@ def describe(
     body: Content | None = None,
     needs_database: bool = True,
 ) -> Callable[[View], View]:
-    """Decorates a view; its docstring is the text. 401, 403 and 503 are added where they can happen."""
+    """Decorates a view; its docstring is the text. 401, 403, 429 and 503 are added where they can happen."""
 
     def keep(view: View) -> View:
         known = {**answers, **{status: error(status) for status in errors}}
@@ -144,7 +144,8 @@ def _operation(app: Flask, rule: Rule, method: str, login: Login) -> dict[str, A
     view: Any = app.view_functions[rule.endpoint]
     operation: Operation = view.operation
     guarded = login.mode != "none" and rule.endpoint not in OPEN
-    more = {401: guarded, 403: method == "POST", 503: operation.needs_database and 503 not in operation.answers}
+    more = {401: guarded, 403: method == "POST", 429: guarded and login.mode == "basic"}
+    more[503] = operation.needs_database and 503 not in operation.answers
     answers = {**operation.answers, **{status: error(status) for status, wanted in more.items() if wanted}}
     described: dict[str, Any] = {
         "operationId": rule.endpoint.replace(".", "_"),
