@@ -269,3 +269,13 @@ def test_any_form(client: FlaskClient, changes: dict[str, str], kept: set[str], 
     assert answer.status_code in (303, 400, 409, 415, 429)
     harmless(answer)
     harmless(client.get("/", query_string=form, headers=BROWSER))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_part_of_a_form_without_a_name(client: FlaskClient, runs: Runs, first: bool) -> None:
+    """Werkzeug has None for it."""
+    parts = ["\r\n\r\n", '; name="ticker"\r\n\r\nGOOG']
+    body = "".join(f"--b\r\nContent-Disposition: form-data{part}\r\n" for part in (parts if first else parts[::-1]))
+    answer = client.post("/backtest", data=f"{body}--b--\r\n".encode(), content_type="multipart/form-data; boundary=b")
+    assert answer.status_code == 400
+    assert runs.run_store.latest(1) == []

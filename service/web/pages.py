@@ -21,7 +21,7 @@ from flask import (
     request,
     url_for,
 )
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.wrappers import Response as AnyResponse
 
 from rules.base_rule import CompositeRule
@@ -127,6 +127,8 @@ def submit() -> AnyResponse:
     request.stream.read(1)  # raises RequestEntityTooLarge; a chunked body would be cut at the limit without a word
     if request.mimetype == "application/json":
         return _submit_json()
+    if None in request.form:  # a part without a name
+        raise BadRequest
     first = next(iter(request.form), "")
     if request.mimetype not in FORMS or first.lstrip().startswith("{"):  # JSON that curl calls a form
         raise UnsupportedMediaType
