@@ -37,8 +37,8 @@ class Web:
                 return json.load(error)
 
     def submit(self, **changes: object) -> str:
-        """A run of the standard request with some fields changed; its run_id."""
-        return str(self.ask("/backtest", {**REQUEST, **changes})["run_id"])
+        """A run of the standard request with some fields changed, with a Job of its own; its run_id."""
+        return str(self.ask("/backtest?force=true", {**REQUEST, **changes})["run_id"])
 
     def status(self, run_id: str) -> dict[str, Any]:
         status: dict[str, Any] = self.ask(f"/status/{run_id}")
