@@ -89,7 +89,7 @@ class Client:
         assert set(document) == SHAPE, document
         assert "Traceback" not in answer.text
         if answer.status_code == 409:
-            assert document["code"] == "RunConflict"
+            assert document["code"] == "Conflict"
             return
         assert document["code"] in SYSTEM_ERRORS.get(answer.status_code, ()), f"{answer.status_code}: {answer.text}"
         assert document["run_id"] == run_id, document
