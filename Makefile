@@ -30,7 +30,7 @@ test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/c
 	$(BIN)/python -m pytest -m browser -n 0
 
 .PHONY: test-api
-test-api: .venv/developer ## Try to break what /openapi.json promises with 15,000 generated requests (5 minutes)
+test-api: .venv/developer ## Try to break what /openapi.json promises with 15,000 generated requests (2 minutes)
 	$(BIN)/python -m pytest -m api -n 2
 
 BASE ?= http://127.0.0.1:$(PORT)
@@ -51,7 +51,7 @@ test-mysql: .venv/developer ## Run the tests of stores, controller and web on My
 FAULTS_CONTAINER ?= stock-backtest-faults-mysql
 
 .PHONY: test-faults
-test-faults: .venv/developer ## Kill, freeze and starve every process and a real MySQL (needs Docker and libfaketime; 15 minutes)
+test-faults: .venv/developer ## Kill, freeze and starve every process and a real MySQL (needs Docker and libfaketime; 20 minutes)
 	FAULTS_CONTAINER=$(FAULTS_CONTAINER) $(BIN)/python -m pytest -m fault -n 0 -v
 
 .PHONY: test-bench
