@@ -118,7 +118,7 @@ def flood(url: str, engine: Engine) -> None:
     start = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as pool:
         statuses = sum(pool.map(submit, [url] * CLIENTS, range(CLIENTS)), Counter[int]())
-    taken, queued = time.perf_counter() - start, RunStore(engine).queued_count(2**31)
+    taken, queued = time.perf_counter() - start, RunStore(engine).queued_count(None)
     print(
         f"{CLIENTS} clients, {CLIENTS * RUNS_EACH} runs: {taken:.1f} s, answers {dict(statuses)}, {queued} in the queue"
     )

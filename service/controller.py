@@ -55,8 +55,7 @@ class Controller:
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
         self._unmarked: dict[tuple[str, int], Decision] = {}  # carried out on the jobs, not in the rows yet
         self._known: set[str] = set()  # active after the last pass
-        self._served: dict[str, int] = {}  # the last turn of each client
-        self._turn, self._last = 0, None  # type: int, str | None
+        self._served: dict[str, None] = {}  # clients in the order of their last turns
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
@@ -141,7 +140,8 @@ class Controller:
             return
         waiting = self._waiting(room + len(busy - active.keys()))
         able = [run for run in waiting if not self._leaves(run.run_id, jobs)]
-        for run in next_runs(able, Counter(active.values()), self._served, room):
+        turns = {client: number for number, client in enumerate(self._served)}
+        for run in next_runs(able, Counter(active.values()), turns, room):
             with run_context(run.run_id):
                 if not self._may_act() or not self._store.mark_launched(run.run_id):
                     continue
@@ -151,17 +151,18 @@ class Controller:
                     return
 
     def _serve(self, client: str) -> None:
-        self._turn, self._last = self._turn + 1, client
-        if len(self._served) >= CLIENTS_KNOWN:
-            self._served.clear()
-        self._served[client] = self._turn
+        self._served.pop(client, None)
+        self._served[client] = None
+        if len(self._served) > CLIENTS_KNOWN:
+            del self._served[next(iter(self._served))]
 
     def _waiting(self, each: int) -> list[Run]:
         """The first runs of the clients that come after the last one served, in the order of arrival."""
-        clients = self._store.waiting_clients(self._last, CLIENTS_A_PASS)
-        if self._last is not None and len(clients) < CLIENTS_A_PASS:
+        last = next(reversed(self._served), None)
+        clients = self._store.waiting_clients(last, CLIENTS_A_PASS)
+        if last is not None and len(clients) < CLIENTS_A_PASS:
             first = self._store.waiting_clients(None, CLIENTS_A_PASS - len(clients))
-            clients += [client for client in first if client <= self._last]
+            clients += [client for client in first if client <= last]
         found = (run for client in clients for run in self._store.queued_of(client, each))
         return sorted(found, key=lambda run: run.id)
 

@@ -152,9 +152,8 @@ class Runs:
             raise RunEnded(run_id, run.status)
         return run
 
-    def status(self, run_id: str) -> RunStatus:
-        """Status v1 of a run; raises RunNotFound."""
-        run = self.run(run_id)
+    def status(self, run: Run) -> RunStatus:
+        """Status v1 of a run."""
         waiting = run.status == Status.PENDING and run.launched_at is None and not run.attached
         return RunStatus(
             run_id=run.run_id,
@@ -179,7 +178,7 @@ class Runs:
 
     def result(self, run: Run) -> BacktestResult:
         """Result v1 of a run that has ended, its figure inline."""
-        stored = self.run_store.result(run.result_from) if run.status == Status.COMPLETED else None
+        stored = self._stored(run)
         if stored is None:
             evidence = {"evidence": json.loads(run.evidence)} if run.evidence else {}
             return failed_result(run.run_id, run.reason, run.message, evidence)
@@ -187,10 +186,14 @@ class Runs:
 
     def equity_csv(self, run: Run) -> str:
         """The equity table of a completed run; raises NoResult."""
-        stored = self.run_store.result(run.result_from) if run.status == Status.COMPLETED else None
+        stored = self._stored(run)
         if stored is None:
             raise NoResult(run.run_id, run.status)
         return stored.equity_csv
+
+    def _stored(self, run: Run) -> StoredResult | None:
+        """A cancelled twin of a completed run has none."""
+        return self.run_store.result(run.result_from) if run.status == Status.COMPLETED else None
 
 
 def result_from_store(stored: StoredResult) -> BacktestResult:

@@ -351,7 +351,7 @@ def test_a_quota_holds_the_queue_and_spends_no_launch(runs: Runs, cluster: OnACl
     row = runs.run(first)
     assert (row.status, row.reason, row.launches, row.launched_at) == (Status.PENDING, "QuotaExceeded", 0, None)
     assert runs.run(second).reason is None, "nothing else was tried"
-    assert "quota" in str(runs.status(first).hint)
+    assert "quota" in str(runs.status(runs.run(first)).hint)
     cluster.delay = None
     remote.step()
     assert cluster.launched == [first, second]
@@ -400,7 +400,7 @@ def test_what_keeps_a_job_from_starting_stands_at_the_run(runs: Runs, cluster: O
     remote.step()
     row = runs.run(run_id)
     assert (row.status, row.reason, row.message) == (Status.PENDING, "Unschedulable", problem.message)
-    assert "No node has room" in str(runs.status(run_id).hint)
+    assert "No node has room" in str(runs.status(runs.run(run_id)).hint)
     cluster.states[run_id] = replace(cluster.states[run_id], problem=None)
     remote.step()
     assert runs.run(run_id).reason is None
@@ -513,7 +513,7 @@ def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(
         remote.step()
     row = runs.run(waiting)
     assert (row.status, row.reason, row.message) == (Status.PENDING, "ClusterAway", "the API is away.")
-    assert runs.status(waiting).hint
+    assert runs.status(runs.run(waiting)).hint
     monkeypatch.undo()
     remote.step()
     assert (runs.run(waiting).reason, cluster.launched) == (None, [run_id, waiting])

@@ -58,7 +58,7 @@ def test_a_finished_twin_answers_at_once(runs: Runs) -> None:
     assert reused.reproducible() == done.reproducible()
     assert runs.equity_csv(again) == runs.equity_csv(runs.run(first.run_id))
     assert {name: getattr(again, name) for name in HEADLINE} == done.headline()
-    assert runs.status(again.run_id).reused_from == first.run_id
+    assert runs.status(runs.run(again.run_id)).reused_from == first.run_id
     assert again.finished_at is not None
     third = submit(runs)
     assert third.reused_from == first.run_id, "of the one that has the result, not of another twin"
@@ -68,7 +68,7 @@ def test_a_running_twin_is_shared_to_its_end(runs: Runs) -> None:
     first, second, third = (submit(runs) for _ in range(3))
     assert states(runs, second, third) == [(Status.PENDING, first.run_id)] * 2
     assert queue(runs) == [first.run_id], "one job for all of them"
-    status = runs.status(second.run_id)
+    status = runs.status(runs.run(second.run_id))
     assert (status.status, status.queue_position, status.hint, status.reused_from) == (
         "pending", None, ATTACHED, first.run_id,
     )  # fmt: skip

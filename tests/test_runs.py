@@ -121,12 +121,12 @@ def test_a_full_queue_refuses(engine: Engine) -> None:
 def test_status_of_a_waiting_and_a_failed_run(runs: Runs) -> None:
     first, _ = runs.submit(dict(REQUEST))
     run, _ = runs.submit(dict(REQUEST), force=True)
-    status = runs.status(run.run_id)
+    status = runs.status(runs.run(run.run_id))
     assert (status.status, status.queue_position, status.poll_after_s) == ("pending", 1, 1.0)
     assert status.created_at is not None
     assert status.created_at.endswith("+00:00")
     runs.run_store.fail(run, "Timeout", "Too long.")
-    failed = runs.status(run.run_id)
+    failed = runs.status(runs.run(run.run_id))
     assert (failed.status, failed.reason, failed.queue_position, failed.poll_after_s) == (
         "failed",
         "Timeout",
@@ -136,19 +136,19 @@ def test_status_of_a_waiting_and_a_failed_run(runs: Runs) -> None:
     assert failed.hint is not None
     assert "RUN_TIMEOUT_SECONDS" in failed.hint
     assert runs.result(runs.run(run.run_id)).error_message == "Too long."
-    assert runs.status(first.run_id).hint is None
+    assert runs.status(runs.run(first.run_id)).hint is None
 
 
 def test_a_waiting_run_says_when_nobody_starts_runs(runs: Runs, engine: Engine) -> None:
     leases = LeaseStore(engine)
     watched = replace(runs, leases=leases)
     run, _ = watched.submit(dict(REQUEST))
-    assert watched.status(run.run_id).hint == NO_CONTROLLER
+    assert watched.status(watched.run(run.run_id)).hint == NO_CONTROLLER
     leases.take(CONTROLLER, "somebody", 60)
-    assert watched.status(run.run_id).hint is None
+    assert watched.status(watched.run(run.run_id)).hint is None
     leases.drop(CONTROLLER, "somebody")
     runs.run_store.mark_launched(run.run_id)
-    assert watched.status(run.run_id).hint is None, "somebody did"
+    assert watched.status(watched.run(run.run_id)).hint is None, "somebody did"
 
 
 def test_results_come_back_as_they_were_stored(runs: Runs) -> None:
@@ -163,7 +163,7 @@ def test_results_come_back_as_they_were_stored(runs: Runs) -> None:
 
 
 def test_unknown_runs(runs: Runs) -> None:
-    for ask in (runs.run, runs.status):
+    for ask in (runs.run, runs.cancel):
         with pytest.raises(RunNotFound, match="There is no run nobody"):
             ask("nobody")
     run, _ = runs.submit(dict(REQUEST))

@@ -270,7 +270,7 @@ def test_a_crash_shows_no_trace(
     def crash(*_: Any) -> Any:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(type(runs), "status", crash)
+    monkeypatch.setattr(type(runs), "run", crash)
     answer = client.get(f"/status/{RUN_ID}")
     refused(answer, 500, "InternalError", "Internal server error")
     assert answer.json["run_id"] == RUN_ID  # type: ignore[index]
@@ -516,8 +516,8 @@ def test_lines_of_a_request_carry_its_run_id(client: FlaskClient, runs: Runs, mo
     from scripts.logger_config import current_run_id
 
     seen: list[str] = []
-    real = Runs.status
-    monkeypatch.setattr(Runs, "status", lambda self, run_id: seen.append(current_run_id()) or real(self, run_id))
+    real = Runs.run
+    monkeypatch.setattr(Runs, "run", lambda self, run_id: seen.append(current_run_id()) or real(self, run_id))
     client.get(f"/status/{RUN_ID}")
     client.get("/health")
     assert seen == [RUN_ID]

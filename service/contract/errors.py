@@ -7,6 +7,7 @@ class UserError(Exception):
     """The user can mend it. `template` is a sentence with {names} that `values` fill, so that it can be translated."""
 
     code = "BadInput"
+    retry_after_s: int | None = None  # when to try again, where that is all it takes
 
     def __init__(self, template: str, **values: object) -> None:
         self.template, self.values = template, values

@@ -103,8 +103,8 @@ class AskedRuns(RunRows):
         """How many queued runs came before this one, counted to 1,000 at most."""
         return self._count(and_(QUEUED, runs.c.id < run.id), MOST_COUNTED)
 
-    def queued_count(self, most: int = MOST_COUNTED) -> int:
-        """How many runs wait for a job, counted to `most`."""
+    def queued_count(self, most: int | None = MOST_COUNTED) -> int:
+        """How many runs wait for a job, counted to `most` or to the end."""
         return self._count(QUEUED, most)
 
     def queue(self) -> tuple[int, float | None]:
@@ -114,13 +114,13 @@ class AskedRuns(RunRows):
             row = connection.execute(head).one_or_none()
         if row is None:
             return 0, None
-        return self.queued_count(most=2**31), (row.now - row.created_at).total_seconds()
+        return self.queued_count(most=None), (row.now - row.created_at).total_seconds()
 
     def recent_count(self, client: str, seconds: int, most: int) -> int:
         """How many runs a client recorded in the last seconds, counted to `most`."""
         return self._count(and_(runs.c.client == client, runs.c.created_at > utc_in(-seconds)), most)
 
-    def _count(self, condition: ColumnElement[bool], most: int) -> int:
+    def _count(self, condition: ColumnElement[bool], most: int | None) -> int:
         some = select(literal(1)).select_from(runs).where(condition).limit(most).subquery()
         with self._engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(some)) or 0

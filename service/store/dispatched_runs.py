@@ -136,7 +136,7 @@ class DispatchedRuns(RunRows):
         """
         leader = runs.alias()
         attached = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None), runs.c.reused_from.is_not(None))
-        ended = leader.c.status.in_((Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.CANCELLING))
+        ended = leader.c.status.not_in((Status.PENDING, Status.RUNNING))
         query = (
             select(runs.c.reused_from)
             .join(leader, leader.c.run_id == runs.c.reused_from, isouter=True)

@@ -19,7 +19,7 @@ bp = Blueprint("api", __name__)
 def status(run_id: str) -> Response:
     """Status v1: one indexed row, never a look at the jobs."""
     g.run_id = run_id
-    return jsonify(runs().status(run_id).document())
+    return jsonify(runs().status(runs().run(run_id)).document())
 
 
 @bp.get("/rules")

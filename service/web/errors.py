@@ -46,7 +46,7 @@ def install(app: Flask) -> None:
 
 def status_of(error: UserError) -> int:
     """The HTTP status; 429 for every error that says when to try again."""
-    return 429 if hasattr(error, "retry_after_s") else STATUS.get(type(error), 400)
+    return 429 if error.retry_after_s is not None else STATUS.get(type(error), 400)
 
 
 def retry_after(response: Response, seconds: float | None) -> Response:
@@ -57,7 +57,7 @@ def retry_after(response: Response, seconds: float | None) -> Response:
 
 
 def _user_error(error: UserError) -> Response:
-    return retry_after(answer(status_of(error), error.code, sentence(error)), getattr(error, "retry_after_s", None))
+    return retry_after(answer(status_of(error), error.code, sentence(error)), error.retry_after_s)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -138,7 +138,7 @@ def submit() -> AnyResponse:
         if wants_json():
             raise
         page = _dashboard(request.form.to_dict(), sentence(error), status_of(error))
-        return retry_after(page, getattr(error, "retry_after_s", None))
+        return retry_after(page, error.retry_after_s)
     return redirect(url_for("pages.result", run_id=run.run_id), 303)
 
 
@@ -205,14 +205,14 @@ def result(run_id: str) -> Response:
     run = runs().run(run_id)
     if wants_json():
         if not run.status.final:
-            status = runs().status(run_id)
+            status = runs().status(run)
             return retry_after(make_response(jsonify(status.document()), 202), status.poll_after_s or 1)
         return conditional(Response(runs().result(run).canonical(), mimetype="application/json"))
     done = runs().result(run) if run.status.final else None
     page = render_template(
         "result.html",
         run=run,
-        status=runs().status(run_id),
+        status=runs().status(run),
         result=done,
         metrics=list(metric_rows(done)) if done and run.status == Status.COMPLETED else [],
         asked=json.loads(run.request),
@@ -239,7 +239,7 @@ def cancel(run_id: str) -> AnyResponse:
     logger.info("Cancelled by a user: now %s, client=%s", run.status, client())
     if not wants_json():
         return redirect(url_for("pages.result", run_id=run_id), 303)
-    return make_response(jsonify(runs().status(run_id).document()), 202)
+    return make_response(jsonify(runs().status(run).document()), 202)
 
 
 @bp.get("/runs")

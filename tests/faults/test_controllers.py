@@ -23,10 +23,7 @@ def test_one_of_two_is_active(scene: Scene) -> None:
 
 def test_the_active_one_is_frozen(scene: Scene, note: list[str]) -> None:
     """It wakes up in the middle of a pass, as the one that it no longer is."""
-    scene.start(controllers=2)
-    scene.submit(10)
-    scene.wait_for_work()
-    first, second = active_and_standby(scene)
+    first, second = two_at_work(scene)
     with scene.audit.fault("the active of two controllers frozen, then resumed") as fault:
         with first.frozen():
             seconds = takeover(scene, second)
@@ -36,18 +33,18 @@ def test_the_active_one_is_frozen(scene: Scene, note: list[str]) -> None:
 
 
 def test_the_active_one_is_killed(scene: Scene, note: list[str]) -> None:
-    scene.start(controllers=2)
-    scene.submit(10)
-    scene.wait_for_work()
-    first, second = active_and_standby(scene)
+    first, second = two_at_work(scene)
     with scene.audit.fault("the active of two controllers killed (-9)") as fault:
         first.kill()
         note.append(f"takeover from a killed controller: {takeover(scene, second):.1f} s")
     scene.close(fault)
 
 
-def active_and_standby(scene: Scene) -> tuple[Program, Program]:
-    """The two, in that order."""
+def two_at_work(scene: Scene) -> tuple[Program, Program]:
+    """The active one and the standby, with runs under way."""
+    scene.start(controllers=2)
+    scene.submit(10)
+    scene.wait_for_work()
     active = scene.active()
     (standby,) = [controller for controller in scene.installation.controllers if controller is not active]
     return active, standby
