@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # The platform on a kind cluster of its own: scripts/kind.sh up | demo | load | test | down; `make help` explains them.
-# Settings: CLUSTER, PORT, NODE_IMAGE. The cluster has a kubeconfig of its own; yours is never touched.
+# Settings: CLUSTER, PORT, NODE_IMAGE, and WORKER_NODES beside the first one, which takes work too. The cluster has a
+# kubeconfig of its own; yours is never touched.
 set -euo pipefail
 
 CLUSTER=${CLUSTER:-stock-backtest}
 PORT=${PORT:-8080}
 NODE_IMAGE=${NODE_IMAGE:-kindest/node:v1.34.4}
+WORKER_NODES=${WORKER_NODES:-0}
 RELEASE=bt
 export KUBECONFIG=$PWD/.kubeconfig-$CLUSTER
 CHART=charts/stock-backtest
@@ -52,7 +54,9 @@ apiVersion: kind.x-k8s.io/v1alpha4
 nodes:
   - role: control-plane
     extraPortMappings: [{containerPort: 30500, hostPort: $PORT, listenAddress: 127.0.0.1}]
+$(for _ in $(seq "$WORKER_NODES"); do echo '  - role: worker'; done)
 EOF
+    [ "$WORKER_NODES" = 0 ] || kubectl taint nodes --all node-role.kubernetes.io/control-plane-
 }
 
 images() { echo stock-backtest-web stock-backtest-worker stock-backtest-prices; }
