@@ -56,7 +56,7 @@ nodes:
     extraPortMappings: [{containerPort: 30500, hostPort: $PORT, listenAddress: 127.0.0.1}]
 $(for _ in $(seq "$WORKER_NODES"); do echo '  - role: worker'; done)
 EOF
-    [ "$WORKER_NODES" = 0 ] || kubectl taint nodes --all node-role.kubernetes.io/control-plane-
+    [ "$WORKER_NODES" = 0 ] || kubectl taint node "$CLUSTER-control-plane" node-role.kubernetes.io/control-plane-
 }
 
 images() { echo stock-backtest-web stock-backtest-worker stock-backtest-prices; }
