@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import FrameType
 
@@ -20,24 +19,25 @@ from sqlalchemy.exc import DBAPIError
 from rules.plugins import installed_rules
 from scripts.config import Config, load_config
 from scripts.logger_config import run_context, set_up_logging
-from service.contract.errors import UserError
-from service.contract.request import parse_request
 from service.contract.status import Reason, Status
-from service.decisions import CANCEL, FORGET, STUCK_SECONDS, WAIT, Decision, decide, next_runs
-from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
+from service.decisions import CANCEL, FORGET, PATIENCE, WAIT, Decision, Patience, decide, is_stuck
+from service.dispatcher import LAUNCHES_A_PASS, Dispatcher
+from service.launchers.launcher import JobState, Launcher, LauncherAway
 from service.launchers.local_process import LocalProcess
 from service.leadership import Leadership
 from service.store.lease_store import LeaseStore
 from service.store.migrate import open_database
-from service.store.run_store import ActiveRun, Run, RunStore
+from service.store.run_store import ActiveRun, RunStore
 from service.upkeep import Upkeep
-from service.vitals import ACTIVE, LAST_PASS, LAUNCHES, PASS_SECONDS, Vitals, observe
+from service.vitals import ACTIVE, LAST_PASS, PASS_SECONDS, Vitals, observe
 
 logger = logging.getLogger(__name__)
 
-LAUNCHES_A_PASS = 5
-CLIENTS_A_PASS, CLIENTS_KNOWN = 50, 10_000
 CHECK_SECONDS = 10.0
+LOOK_SECONDS = 5.0  # between two looks at a cluster where nothing waits: its Jobs look after themselves
+IDLE_LOOKS = 60  # times as seldom where there is nothing to expect at all
+EXPLAIN_SECONDS = 60.0  # in which a Job ends after its worker has said why
+KEPT_FAILED, REMOVED_A_PASS = 500, 20  # failed Jobs that stay to be looked at: each is listed with every look
 
 
 class Controller:
@@ -50,21 +50,26 @@ class Controller:
         max_active: int,
         timeout_seconds: float,
         may_act: Callable[[], bool] = lambda: True,
+        patience: Patience = PATIENCE,
+        look_seconds: float = 0.0,
     ) -> None:
-        self._store, self._launcher, self._max_active, self._may_act = store, launcher, max_active, may_act
+        self._store, self._launcher, self._may_act, self._patience = store, launcher, may_act, patience
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
+        self.dispatcher = Dispatcher(store, launcher, max_active, may_act, patience.quota)
+        self._look_seconds, self._looked = look_seconds, -math.inf
         self._unmarked: dict[tuple[str, int], Decision] = {}  # carried out on the jobs, not in the rows yet
         self._known: set[str] = set()  # active after the last pass
-        self._served: dict[str, None] = {}  # clients in the order of their last turns
+        self._unexplained: dict[str, float] = {}  # failed by their workers; until when their Jobs are waited for
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
         expected = self._store.active_clients()
-        observe(self._store.ended(self._known - expected.keys()))
+        self._note_ends(self._known - expected.keys())
         self._known = set(expected)
-        if self._launcher.independent and not expected and not self._store.queued(1):
-            return  # a cluster is not asked about nothing
+        if not self._time_to_look():
+            return
         jobs = self._jobs(list(expected))  # before the rows: a job that ended has written its row by now
+        self._looked = time.monotonic()
         active = {run.run_id: run for run in self._store.active()}
         now = self._store.now()
         for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
@@ -77,7 +82,26 @@ class Controller:
                     raise
                 except Exception:  # one bad row stops nobody else
                     logger.exception("The run could not be reconciled")
-        self._dispatch(jobs)
+        self._explain(jobs)
+        self._tidy({run_id: job for run_id, job in jobs.items() if run_id not in active})
+        self._known |= self.dispatcher.step(jobs, now)
+
+    def _note_ends(self, gone: Collection[str]) -> None:
+        ends = self._store.ended(gone)
+        observe(ends)
+        if self._launcher.independent:
+            until = time.monotonic() + EXPLAIN_SECONDS
+            unexplained = [end for end in ends if end.status == Status.FAILED and not end.explained]
+            self._unexplained |= {end.run_id: until for end in unexplained}
+
+    def _time_to_look(self) -> bool:
+        """A cluster is asked seldom where nobody waits for the answer."""
+        if not self._launcher.independent:
+            return True
+        if self.dispatcher.has_work(len(self._known)) or self._store.cancelling():
+            return True
+        pause = self._look_seconds * (1 if self._known or self._unexplained else IDLE_LOOKS)
+        return time.monotonic() - self._looked >= pause
 
     def _jobs(self, expected: Sequence[str]) -> Mapping[str, JobState]:
         """While nothing is known of them nothing is done, and the first runs of the queue say why."""
@@ -85,33 +109,32 @@ class Controller:
             return self._launcher.jobs(expected)
         except LauncherAway as error:
             for run in self._store.queued(LAUNCHES_A_PASS):
-                if run.reason != Reason.CLUSTER_AWAY:
-                    self._store.note(run, Reason.CLUSTER_AWAY, f"{error}.")
+                self._note(run, Reason.CLUSTER_AWAY, f"{error}.")
             raise
 
     def _reconcile(self, run_id: str, run: ActiveRun | None, job: JobState | None, now: datetime) -> None:
-        if job is not None and _stuck(job):
+        if job is not None and is_stuck(job):
             self._launcher.remove(run_id, force=True)
         if run is not None and job is not None and job.launch != run.launches:
             self._launcher.remove(run_id)  # another controller has launched the run since
             job = None
         decision = self._unmarked.pop((run_id, run.launches if run else 0), None)
-        decision = decision or decide(run, job, now, self._timeout)
+        decision = decision or decide(run, job, now, self._timeout, self._patience)
         if decision is WAIT and run is not None and run.status == Status.PENDING:
-            self._note(run, job.problem if job else None)
+            self._note(run, *((job.problem.reason, job.problem.message) if job and job.problem else (None, None)))
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
             return
         if run is not None and decision is not CANCEL:
             self._unmarked[run_id, run.launches] = decision  # should the database be away in a moment
+        evidence = self._evidence(run_id, job) if decision.action == "fail" else None  # while there is some
         if job is None or not self._left_to_look_at(job, decision):
             self._launcher.remove(run_id)  # kill before you mark
         if run is not None:
-            self._mark(run, decision, job)
+            self._mark(run, decision, job, evidence)
             self._unmarked.pop((run_id, run.launches), None)
 
-    def _note(self, run: ActiveRun, problem: Problem | None) -> None:
+    def _note(self, run: ActiveRun, reason: Reason | None, message: str | None) -> None:
         """What keeps the job from starting stands at the run before its time is up."""
-        reason, message = (problem.reason, problem.message) if problem else (None, None)
         if run.reason != reason:
             self._store.note(run, reason, message)
 
@@ -119,7 +142,7 @@ class Controller:
         """Its logs are read for a while; the cluster removes it in time."""
         return self._launcher.independent and not job.alive and decision.action in ("forget", "fail")
 
-    def _mark(self, run: ActiveRun, decision: Decision, job: JobState | None) -> None:
+    def _mark(self, run: ActiveRun, decision: Decision, job: JobState | None, evidence: str | None) -> None:
         why = {"reason": decision.reason, "message": decision.message} if decision.reason else {}
         if decision.action == "requeue" and self._store.requeue(run, decision.spent, **why):
             logger.warning(
@@ -128,66 +151,30 @@ class Controller:
         if decision.action == "cancel" and job is None and self._store.cancelled(run.run_id):
             logger.info("The run was cancelled")
         failed = decision.action == "fail" and decision.reason
-        if failed and self._store.fail(run, failed, decision.message, _evidence(job)):
+        if failed and self._store.fail(run, failed, decision.message, evidence):
             logger.error("The run failed: %s: %s", failed, decision.message)
 
-    def _dispatch(self, jobs: Mapping[str, JobState]) -> None:
-        """By turns; a run whose last job was still there a moment ago waits for the next pass."""
-        busy = {run_id for run_id, job in jobs.items() if (job.alive or job.leaving is not None) and not _stuck(job)}
-        active = self._store.active_clients()
-        room = min(self._max_active - len(busy | active.keys()), LAUNCHES_A_PASS)
-        if room <= 0:
-            return
-        waiting = self._waiting(room + len(busy - active.keys()))
-        able = [run for run in waiting if not self._leaves(run.run_id, jobs)]
-        turns = {client: number for number, client in enumerate(self._served)}
-        for run in next_runs(able, Counter(active.values()), turns, room):
-            with run_context(run.run_id):
-                if not self._may_act() or not self._store.mark_launched(run.run_id):
-                    continue
-                self._known.add(run.run_id)
-                self._serve(run.client)
-                if not self._launch(replace(run, launches=run.launches + 1)):
-                    return
+    def _evidence(self, run_id: str, job: JobState | None) -> str | None:
+        """What was seen of the job, for whoever asks later why the run failed."""
+        seen = {} if job is None else {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}
+        found = {**seen, **self._launcher.evidence(run_id)}
+        return json.dumps(found, ensure_ascii=False) if found else None
 
-    def _serve(self, client: str) -> None:
-        self._served.pop(client, None)
-        self._served[client] = None
-        if len(self._served) > CLIENTS_KNOWN:
-            del self._served[next(iter(self._served))]
+    def _explain(self, jobs: Mapping[str, JobState]) -> None:
+        """What the worker wrote stands at a run that the worker itself ended, too."""
+        for run_id, until in list(self._unexplained.items()):
+            job = jobs.get(run_id)
+            if job is not None and not job.alive:
+                self._store.explain(run_id, self._evidence(run_id, job))
+            if (job is not None and not job.alive) or time.monotonic() > until:
+                del self._unexplained[run_id]
 
-    def _waiting(self, each: int) -> list[Run]:
-        """The first runs of the clients that come after the last one served, in the order of arrival."""
-        last = next(reversed(self._served), None)
-        clients = self._store.waiting_clients(last, CLIENTS_A_PASS)
-        if last is not None and len(clients) < CLIENTS_A_PASS:
-            first = self._store.waiting_clients(None, CLIENTS_A_PASS - len(clients))
-            clients += [client for client in first if client <= last]
-        found = (run for client in clients for run in self._store.queued_of(client, each))
-        return sorted(found, key=lambda run: run.id)
-
-    def _leaves(self, run_id: str, jobs: Mapping[str, JobState]) -> bool:
-        """Whether a job of the queued run is still there; it is told to go if nobody has."""
-        job = jobs.get(run_id)
-        if job is not None and job.leaving is None:
+    def _tidy(self, jobs: Mapping[str, JobState]) -> None:
+        """The oldest failed Jobs go before their time where there are very many."""
+        over = [run_id for run_id, job in jobs.items() if not job.alive and job.leaving is None]
+        over.sort(key=lambda run_id: jobs[run_id].age)
+        for run_id in over[KEPT_FAILED:][-REMOVED_A_PASS:]:
             self._launcher.remove(run_id)
-        return job is not None
-
-    def _launch(self, run: Run) -> bool:
-        """False when nothing can be launched for now."""
-        try:
-            self._launcher.launch(parse_request(json.loads(run.request)), run.launches)
-            LAUNCHES.inc()
-        except UserError as error:  # accepted by an older contract
-            self._store.fail(run, Reason.BAD_INPUT, str(error))
-        except LaunchFailed as error:
-            logger.error("The job could not be started: %s", error)
-            self._store.fail(run, error.reason, str(error))
-        except LaunchDelayed as error:
-            logger.warning("The job cannot be started yet: %s", error)
-            self._store.requeue(run, spent=0, reason=error.reason, message=str(error) if error.reason else None)
-            return False
-        return True
 
     def stop(self) -> None:
         """Ends every job that depends on this controller; their runs go back as if they had not been launched."""
@@ -199,18 +186,6 @@ class Controller:
                 self._store.requeue(run, spent=0)
 
 
-def _evidence(job: JobState | None) -> str | None:
-    """What was seen of the job, for whoever asks later why the run failed."""
-    if job is None:
-        return None
-    return json.dumps({"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried})
-
-
-def _stuck(job: JobState) -> bool:
-    """Its slot is given away and its pods are forgotten: a node that is dead says nothing more."""
-    return job.leaving is not None and job.leaving > STUCK_SECONDS
-
-
 def main(config: Config, stop: threading.Event | None = None) -> None:
     """Steps until SIGTERM or SIGINT, or until `stop` is set, as the one active controller of its database."""
     engine = open_database(config)
@@ -218,7 +193,9 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
     store = RunStore(engine, config.lease_seconds)
     leadership = Leadership(LeaseStore(engine), f"{platform.node()}:{os.getpid()}", lambda: not vitals.health())
     limits = config.max_active_runs, config.run_timeout_seconds
-    controller = Controller(store, launcher, *limits, may_act=lambda: leadership.held)
+    controller = Controller(
+        store, launcher, *limits, lambda: leadership.held, patience_of(config), look_seconds=LOOK_SECONDS
+    )
     upkeep = Upkeep(store, config.result_retention_days)
     installed_rules(True)  # a plug-in that is not fit is named in this log too
     if config.controller_port:
@@ -244,6 +221,11 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
         leadership.stop()
     except DBAPIError as error:  # leaving together; the lease runs out by itself
         logger.warning("The database went first: %s", error.orig)
+
+
+def patience_of(config: Config) -> Patience:
+    """As configured."""
+    return Patience(config.image_pull_seconds, config.unschedulable_seconds, config.quota_seconds)
 
 
 def launcher_of(config: Config) -> Launcher:

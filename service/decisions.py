@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,32 @@ MAX_LAUNCHES = 3
 STUCK_SECONDS = 120  # a job that was told to end and is not gone: its node may be dead
 ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and nobody claimed
 SECOND_POD_SECONDS = 60  # a lease that ran out while the job lives: its second pod is about to claim the run
-BUDGETS = {
-    Reason.TIMEOUT: 0,
-    Reason.QUOTA_EXCEEDED: 60,
-    Reason.ADMISSION_DENIED: 60,
-    Reason.CONFIG_ERROR: 60,
-    Reason.IMAGE_PULL: 180,
-    Reason.UNSCHEDULABLE: 900,
-}  # seconds that a job may have such a problem
+NO_ROW_SECONDS = 600  # a job that nobody waits for any more and that does not end
+QUOTA_SECONDS = 86_400.0
+FIXED = {
+    Reason.TIMEOUT: 0.0,
+    Reason.QUOTA_EXCEEDED: 60.0,
+    Reason.ADMISSION_DENIED: 60.0,
+    Reason.CONFIG_ERROR: 60.0,
+    Reason.DISRUPTED: math.inf,  # the Job makes another pod
+}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds that a run may wait for what the cluster does not give; `quota` counts from the request."""
+
+    image_pull: float = 180.0
+    unschedulable: float = 900.0
+    quota: float = QUOTA_SECONDS
+
+    def with_problem(self, reason: Reason) -> float:
+        """How long a job may have it."""
+        own = {Reason.IMAGE_PULL: self.image_pull, Reason.UNSCHEDULABLE: self.unschedulable}
+        return own[reason] if reason in own else FIXED[reason]
+
+
+PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
@@ -36,15 +55,22 @@ class Decision:
 
 
 WAIT, FORGET, REQUEUE, CANCEL = Decision("wait"), Decision("forget"), Decision("requeue"), Decision("cancel")
+REMOVE = Decision("remove")
 
 
-def decide(run: ActiveRun | None, job: JobState | None, now: datetime, timeout: timedelta | None) -> Decision:
+def decide(
+    run: ActiveRun | None,
+    job: JobState | None,
+    now: datetime,
+    timeout: timedelta | None,
+    patience: Patience = PATIENCE,
+) -> Decision:
     """One row, its job and the database's clock to one decision.
 
     `run` is None when its row is not active; `timeout` when the jobs are independent and keep their own deadline.
     """
     if run is None:
-        return FORGET
+        return REMOVE if job is not None and job.alive and (job.lost or job.age > NO_ROW_SECONDS) else FORGET
     if run.status == Status.CANCELLING:
         return CANCEL
     if job is not None and not job.alive:
@@ -52,7 +78,9 @@ def decide(run: ActiveRun | None, job: JobState | None, now: datetime, timeout: 
     if timeout is not None and now - (run.launched_at or now) > timeout:
         return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
     independent = timeout is None
-    return _without_job(run, now, independent) if job is None else _with_living_job(run, job, now, independent)
+    if job is None:
+        return _without_job(run, now, independent)
+    return _with_living_job(run, job, now, independent, patience)
 
 
 def _without_job(run: ActiveRun, now: datetime, independent: bool) -> Decision:
@@ -67,12 +95,15 @@ def _without_job(run: ActiveRun, now: datetime, independent: bool) -> Decision:
     return _retry(run, Reason.WORKER_LOST, "The worker never started.") if late else WAIT
 
 
-def _with_living_job(run: ActiveRun, job: JobState, now: datetime, independent: bool) -> Decision:
+def _with_living_job(run: ActiveRun, job: JobState, now: datetime, independent: bool, patience: Patience) -> Decision:
     if job.leaving is not None:
         return WAIT
-    if job.problem is not None and job.problem.seconds >= BUDGETS[job.problem.reason]:
-        action = "requeue" if job.problem.reason == Reason.QUOTA_EXCEEDED else "fail"
-        return Decision(action, job.problem.reason, job.problem.message, spent=0)
+    if job.lost:
+        message = "The worker's node does not answer any more; the run starts again."
+        return Decision("requeue", Reason.DISRUPTED, message, spent=0)
+    if job.problem is not None and job.problem.seconds >= patience.with_problem(job.problem.reason):
+        waits = job.problem.reason == Reason.QUOTA_EXCEEDED and not waited_enough(run, now, patience.quota)
+        return Decision("requeue" if waits else "fail", job.problem.reason, job.problem.message, spent=0)
     grace = timedelta(seconds=SECOND_POD_SECONDS if independent else 0)
     if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until + grace < now:
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")
@@ -108,6 +139,16 @@ def _killed(run: ActiveRun, job: JobState) -> Decision:
 
 def _retry(run: ActiveRun, reason: Reason, message: str, tried: int | None = None) -> Decision:
     return REQUEUE if (tried or run.launches) < MAX_LAUNCHES else Decision("fail", reason, message)
+
+
+def waited_enough(run: ActiveRun, now: datetime, seconds: float) -> bool:
+    """Whether the run was asked for so long ago."""
+    return (now - run.created_at).total_seconds() > seconds
+
+
+def is_stuck(job: JobState) -> bool:
+    """Its slot is given away and its pods are forgotten: a node that is dead says nothing more."""
+    return job.leaving is not None and (job.lost or job.leaving > STUCK_SECONDS)
 
 
 def next_runs(waiting: Sequence[Run], at_work: Mapping[str, int], served: Mapping[str, int], room: int) -> list[Run]:

@@ -19,10 +19,11 @@ from sqlalchemy import Engine, update
 
 from scripts.config import Config, load_config
 from service import controller as module
+from service import dispatcher
 from service.contract.request import BacktestRequest
 from service.contract.status import Reason, Status
 from service.controller import Controller, main
-from service.decisions import FORGET, REQUEUE, WAIT, Decision, decide
+from service.decisions import FORGET, REQUEUE, WAIT, Decision, Patience, decide
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
 from service.launchers.local_process import COMMAND, LocalProcess
 from service.leadership import Leadership
@@ -161,7 +162,7 @@ def test_a_client_with_many_runs_does_not_keep_another_waiting(
 
 
 def test_every_one_of_many_clients_has_its_turn(runs: Runs, launcher: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLIENTS_A_PASS", 3)
+    monkeypatch.setattr(dispatcher, "CLIENTS_A_PASS", 3)
     ids = [submit(runs, 1, f"client{number}")[0] for number in range(8)]
     controller = Controller(runs.run_store, launcher, 99, 900)
     for _ in range(4):
@@ -173,7 +174,7 @@ def test_no_client_starves_however_many_there_are(
     runs: Runs, launcher: ByHand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More clients than a pass looks at, each with more runs than it can have, and one slot."""
-    monkeypatch.setattr(module, "CLIENTS_A_PASS", 3)
+    monkeypatch.setattr(dispatcher, "CLIENTS_A_PASS", 3)
     for number in range(5):
         for _ in range(4):
             row = runs.run(submit(runs, 1, f"client{number}")[0]) if number < 1 else None
@@ -318,7 +319,7 @@ def remote(runs: Runs, cluster: OnACluster) -> Controller:
 
 def test_a_run_is_cancelled_once_its_job_is_gone(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
     launched, waiting = submit(runs, 2)
-    remote._max_active = 1
+    remote.dispatcher.max_active = 1
     remote.step()
     assert runs.cancel(waiting).status == Status.CANCELLED, "it never had a job"
     assert runs.cancel(launched).status == Status.CANCELLING
@@ -344,7 +345,17 @@ def test_a_worker_cannot_finish_a_run_that_is_being_cancelled(
     assert runs.run_store.claim(run_id, "another") is None
 
 
-def test_a_quota_holds_the_queue_and_spends_no_launch(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock of controller and dispatcher, in the hand of the test."""
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_quota_holds_the_queue_and_spends_no_launch(
+    clock: list[float], runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
     first, second = submit(runs, 2)
     cluster.delay = LaunchDelayed("exceeded quota: small", Reason.QUOTA_EXCEEDED)
     remote.step()
@@ -354,8 +365,136 @@ def test_a_quota_holds_the_queue_and_spends_no_launch(runs: Runs, cluster: OnACl
     assert "quota" in str(runs.status(runs.run(first)).hint)
     cluster.delay = None
     remote.step()
+    assert cluster.launched == [], "the cluster is left alone for a second"
+    clock[0] += 1.1
+    remote.step()
     assert cluster.launched == [first, second]
     assert runs.run(first).reason is None
+
+
+def test_who_refuses_again_and_again_is_asked_more_and_more_seldom(
+    clock: list[float], runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(runs)
+    asked: list[float] = []
+
+    def refuse(request: BacktestRequest, number: int) -> None:
+        asked.append(clock[0] - 1000)
+        raise LaunchDelayed("busy")
+
+    monkeypatch.setattr(cluster, "launch", refuse)
+    for _ in range(1000):
+        remote.step()
+        clock[0] += 0.1
+    assert [round(second) for second in asked] == [0, 1, 3, 7, 15, 31, 61, 91]
+
+
+def test_a_run_does_not_wait_for_a_quota_for_ever(runs: Runs, cluster: OnACluster) -> None:
+    (run_id,) = submit(runs)
+    cluster.delay = LaunchDelayed("exceeded quota: small", Reason.QUOTA_EXCEEDED)
+    Controller(runs.run_store, cluster, 2, 900, patience=Patience(quota=0)).step()
+    row = runs.run(run_id)
+    assert (row.status, row.reason, row.message) == (Status.FAILED, "QuotaExceeded", "exceeded quota: small")
+
+
+def test_jobs_are_made_five_a_second(clock: list[float], runs: Runs, cluster: OnACluster) -> None:
+    submit(replace(runs, max_pending=999), 40)
+    controller = Controller(runs.run_store, cluster, 99, 900)
+    made = []
+    for _ in range(30):
+        controller.step()
+        made.append(len(cluster.launched))
+        clock[0] += 0.1
+    assert made[0] == 5, "at once"
+    assert made[-1] == 5 + 14, "and then by the clock"
+
+
+def test_a_quiet_cluster_is_looked_at_every_five_seconds(
+    clock: list[float], runs: Runs, cluster: OnACluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = Controller(runs.run_store, cluster, 2, 900, look_seconds=5)
+    looks: list[float] = []
+    real = cluster.jobs
+    monkeypatch.setattr(cluster, "jobs", lambda expected: looks.append(clock[0] - 1000) or real(expected))
+    _, second, third = submit(runs, 3)
+    for _ in range(11):
+        controller.step()
+        clock[0] += 1
+    assert looks == [0, 5, 10], "no slot is free for the third"
+    runs.cancel(second)
+    controller.step()
+    assert looks[3:] == [11], "somebody waits"
+    del cluster.states[second]
+    controller.step()
+    assert runs.run(second).status == Status.CANCELLED
+    controller.step()
+    assert third in cluster.launched, "a slot is free"
+
+
+def test_what_the_worker_wrote_stands_at_the_run_that_it_failed(
+    clock: list[float], runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "evidence", lambda run_id: {"log": ["why"], "events": []})
+    first, second = submit(runs, 2)
+    remote.step()
+    for run_id in (first, second):
+        runs.run_store.claim(run_id, "w")
+        runs.run_store.fail_attempt(run_id, 1, "EngineError", "x")
+    remote.step()
+    assert runs.run(first).evidence is None, "its Job has not ended"
+    cluster.states[first] = ended(70)
+    remote.step()
+    seen = {"exit_code": 70, "launch": 1, "retried": False, "log": ["why"], "events": []}
+    assert runs.result(runs.run(first)).provenance == {"evidence": seen}
+    clock[0] += 61
+    remote.step()
+    assert remote._unexplained == {}, "it is not waited for ever"
+    cluster.states[second] = ended(70)
+    remote.step()
+    assert runs.run(second).evidence is None
+
+
+def test_the_evidence_is_taken_before_the_job_goes(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    monkeypatch.setattr(cluster, "evidence", lambda run_id: {"removed": list(cluster.removed)})
+    problem = Problem(Reason.IMAGE_PULL, "No image.", 999)
+    cluster.states[run_id] = replace(cluster.states[run_id], problem=problem)
+    remote.step()
+    assert cluster.removed == [run_id]
+    assert runs.result(runs.run(run_id)).provenance["evidence"]["removed"] == []
+
+
+def test_very_many_failed_jobs_do_not_stay(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_FAILED", 3)
+    monkeypatch.setattr(module, "REMOVED_A_PASS", 2)
+    cluster.states = {f"r{age}": replace(ended(70), age=float(age)) for age in range(7)}
+    submit(runs)
+    remote.step()
+    assert set(cluster.removed) == {"r5", "r6"}
+    remote.step()
+    assert set(cluster.removed) == {"r3", "r4", "r5", "r6"}
+
+
+def test_a_job_on_a_dead_node_is_forced_out_and_its_run_starts_again(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    runs.run_store.claim(run_id, "w")
+    cluster.states[run_id] = replace(cluster.states[run_id], lost=True)
+    remote.step()
+    row = runs.run(run_id)
+    assert (row.status, row.reason, row.launches) == (Status.PENDING, "Disrupted", 0)
+    remote.step()
+    assert cluster.forced == [run_id]
+    del cluster.states[run_id]
+    remote.step()
+    assert cluster.launched == [run_id] * 2
 
 
 def test_a_run_is_not_launched_again_while_its_last_job_leaves(
@@ -437,7 +576,7 @@ def test_a_dead_node_gives_its_slots_back(runs: Runs, cluster: OnACluster, remot
     assert cluster.launched == ids[:2], "they may still be at work"
     for run_id in ids[:2]:
         cluster.states[run_id] = replace(cluster.states[run_id], leaving=121.0)
-    remote._max_active = 4
+    remote.dispatcher.max_active = 4
     remote.step()
     assert set(cluster.forced) == set(ids[:2])
     assert cluster.launched == ids
@@ -488,11 +627,18 @@ def test_a_pass_that_fails_is_not_the_last(
     assert len(steps) == 3
 
 
-def test_an_idle_controller_asks_the_cluster_nothing(
-    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+def test_an_idle_controller_looks_for_forgotten_jobs_every_five_minutes(
+    clock: list[float], runs: Runs, cluster: OnACluster
 ) -> None:
-    monkeypatch.setattr(cluster, "jobs", lambda expected: pytest.fail("asked"))
-    remote.step()
+    controller = Controller(runs.run_store, cluster, 2, 900, look_seconds=5)
+    controller.step()
+    cluster.states["nobody's"] = JobState(alive=True, age=601)
+    clock[0] += 299
+    controller.step()
+    assert cluster.removed == []
+    clock[0] += 1
+    controller.step()
+    assert cluster.removed == ["nobody's"]
 
 
 def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.status import Reason, Status
-from service.decisions import BUDGETS, CANCEL, REQUEUE, WAIT, Decision, decide, next_runs
+from service.decisions import CANCEL, FORGET, REMOVE, REQUEUE, WAIT, Decision, Patience, decide, is_stuck, next_runs
 from service.launchers.launcher import JobState, Problem
 from service.store.run_store import Run
 from tests.test_controller import ALIVE, NOW, OLD, PENDING, ROW, TIMEOUT, ended
@@ -66,12 +66,68 @@ def test_decisions(run: Run, job: JobState | None, expected: Decision | Reason) 
         assert decision is expected
 
 
+BUDGETS = {
+    Reason.TIMEOUT: 0, Reason.QUOTA_EXCEEDED: 60, Reason.ADMISSION_DENIED: 60, Reason.CONFIG_ERROR: 60,
+    Reason.IMAGE_PULL: 180, Reason.UNSCHEDULABLE: 900,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("reason", BUDGETS)
 def test_each_problem_has_its_budget(reason: Reason) -> None:
     assert decide(PENDING, with_problem(reason, BUDGETS[reason] - 0.1), NOW, None) is WAIT
     decision = decide(PENDING, with_problem(reason, BUDGETS[reason]), NOW, None)
     action = "requeue" if reason == Reason.QUOTA_EXCEEDED else "fail"
     assert (decision.action, decision.reason, decision.message, decision.spent) == (action, reason, "Why.", 0)
+
+
+def test_budgets_can_be_set() -> None:
+    patience = Patience(image_pull=20, unschedulable=30, quota=40)
+    for reason, seconds in ((Reason.IMAGE_PULL, 20), (Reason.UNSCHEDULABLE, 30)):
+        assert decide(PENDING, with_problem(reason, seconds - 1), NOW, None, patience) is WAIT
+        assert decide(PENDING, with_problem(reason, seconds), NOW, None, patience).reason == reason
+    asked = replace(PENDING, created_at=NOW - timedelta(seconds=39))
+    assert decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action == "requeue"
+    asked = replace(PENDING, created_at=NOW - timedelta(seconds=41))
+    assert decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action == "fail"
+
+
+def test_a_disrupted_run_waits_for_the_next_pod_however_long() -> None:
+    assert decide(PENDING, with_problem(Reason.DISRUPTED, 9e9), NOW, None) is WAIT
+
+
+def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
+    for run in (PENDING, ROW, replace(ROW, launches=3)):
+        decision = decide(run, JobState(alive=True, lost=True), NOW, None)
+        assert (decision.action, decision.reason, decision.spent) == ("requeue", Reason.DISRUPTED, 0)
+    assert decide(CANCELLING, JobState(alive=True, lost=True), NOW, None) is CANCEL
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        (JobState(alive=True, age=599), FORGET),
+        (JobState(alive=True, age=601), REMOVE),
+        (JobState(alive=True, lost=True), REMOVE),
+        (JobState(alive=False, age=9999), FORGET),  # its time to live ends it
+        (None, FORGET),
+    ],
+)
+def test_a_job_that_nobody_waits_for(job: JobState | None, expected: Decision) -> None:
+    assert decide(None, job, NOW, None) is expected
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        (JobState(alive=True), False),
+        (JobState(alive=True, lost=True), False),
+        (JobState(alive=True, leaving=1.0), False),
+        (JobState(alive=True, leaving=1.0, lost=True), True),
+        (JobState(alive=True, leaving=121.0), True),
+    ],
+)
+def test_when_a_job_is_stuck(job: JobState, expected: bool) -> None:
+    assert is_stuck(job) == expected
 
 
 def test_local_processes_are_cancelled_too() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.contract.status import Reason
-from service.launchers.job_states import state_of
+from service.launchers.job_states import lacks_pods, state_of
 from service.launchers.launcher import JobState
 
 NOW = datetime(2026, 1, 1, 12, 10, tzinfo=UTC)
@@ -40,19 +40,23 @@ def over(code: int, reason: str = "Error", **more: Any) -> dict[str, Any]:
     return pod({"terminated": {"exitCode": code, "reason": reason}}, **more)
 
 
+def seen(alive: bool, exit_code: int | None = None, **more: Any) -> JobState:
+    return JobState(alive, exit_code, age=600.0, **more)
+
+
 def state(job: dict[str, Any], *pods: dict[str, Any], events: list[dict[str, Any]] | None = None) -> JobState:
     return state_of(job, pods, events or [], NOW, 1)
 
 
 def test_a_running_job_is_alive_without_a_problem() -> None:
-    assert state(job(), pod({"running": {}})) == JobState(alive=True)
-    assert state(job()) == JobState(alive=True), "its pod is about to be made"
+    assert state(job(), pod({"running": {}})) == seen(alive=True)
+    assert state(job()) == seen(alive=True), "its pod is about to be made"
 
 
 def test_since_1_31_a_finished_job_has_two_conditions_and_only_the_last_is_the_end() -> None:
     assert state(job(("SuccessCriteriaMet", "CompletionsReached")), pod({"running": {}})).alive
     done = state(job(("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")), over(0))
-    assert done == JobState(alive=False, exit_code=0)
+    assert done == seen(alive=False, exit_code=0)
     assert state(job(("FailureTarget", "PodFailurePolicy")), over(64)).alive
 
 
@@ -159,3 +163,35 @@ def test_deadlines_of_the_job_and_of_a_pod() -> None:
 def test_a_job_that_is_being_deleted_is_leaving() -> None:
     assert state(job(deletionTimestamp=CREATED), over(0)).leaving == 600
     assert state(job(), over(0)).leaving is None
+
+
+def test_a_pod_that_should_be_gone_is_on_a_node_that_does_nothing() -> None:
+    for moment, lost in (
+        ("2026-01-01T12:09:50Z", False),
+        ("2026-01-01T12:09:40Z", True),
+        ("2026-01-01T12:10:20Z", False),
+    ):
+        terminating = pod({"running": {}})
+        terminating["metadata"]["deletionTimestamp"] = moment
+        assert state(job(), terminating).lost == lost
+
+
+def test_a_drained_worker_says_so_until_the_next_one_comes() -> None:
+    condition = {
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastTransitionTime": "2026-01-01T12:09:00Z",
+    }  # fmt: skip
+    problem = state(job(), over(143, conditions=[condition])).problem
+    assert problem is not None
+    assert (problem.reason, problem.message) == (
+        Reason.DISRUPTED, "The worker has to leave its node: Eviction API: evicting",
+    )  # fmt: skip
+    following = pod({"running": {}}, created="2026-01-01T12:09:30Z")
+    assert state(job(), over(143, conditions=[condition]), following).problem is None
+
+
+def test_nobody_asks_why_a_new_job_has_no_pod_yet() -> None:
+    assert lacks_pods(job(), [], NOW)
+    assert not lacks_pods(job(), [pod()], NOW)
+    assert not lacks_pods(job(creationTimestamp="2026-01-01T12:09:56Z"), [], NOW)
+    assert not lacks_pods(job(("Failed", "BackoffLimitExceeded")), [], NOW)

@@ -13,7 +13,7 @@ from service.contract.request import BacktestRequest, request_from_text
 from service.contract.status import Reason
 from service.launchers.kubernetes_api import Away, Busy, Object, Refused
 from service.launchers.kubernetes_job import InvalidTemplate, KubernetesJobs, filled_in, template_of
-from service.launchers.launcher import JobState, LaunchDelayed, LauncherAway, LaunchFailed
+from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed
 from tests.conftest import RUN_ID
 
 REQUEST = BacktestRequest(RUN_ID, "^GSPC", "ALL(RSI,MA_CROSS)", date(2020, 1, 1), date(2021, 1, 1), {"period": 7})
@@ -49,6 +49,8 @@ class Cluster:
         self.completed: list[str] = []
         self.made: list[Object] = []
         self.asked: list[str] = []
+        self.happened: list[Object] = []
+        self.logs: dict[str, str] = {}
 
     def create_job(self, job: Object, dry_run: bool = False) -> None:
         if self.refuse:
@@ -58,6 +60,7 @@ class Cluster:
             raise Refused(409, f'jobs.batch "{name}" already exists')
         if not dry_run:
             self.created[name] = copy.deepcopy(job)
+            self.created[name]["metadata"]["creationTimestamp"] = "2026-01-01T12:00:00Z"
 
     def job(self, name: str) -> Object:
         if name not in self.created:
@@ -73,9 +76,22 @@ class Cluster:
     def unfinished_pods(self, labels: dict[str, str]) -> list[Object]:
         return [pod for pod in self.made if labels.items() <= pod["metadata"]["labels"].items()]
 
+    def pods(self, labels: dict[str, str]) -> list[Object]:
+        if self.refuse:
+            raise self.refuse
+        return self.unfinished_pods(labels)
+
     def warnings(self, reason: str) -> list[Object]:
         self.asked.append(reason)
         return []
+
+    def events(self, name: str) -> list[Object]:
+        return [event for event in self.happened if event["involvedObject"]["name"] == name]
+
+    def log(self, pod: str, container: str, lines: int) -> str:
+        if pod not in self.logs:
+            raise Refused(400, "container is waiting to start")
+        return self.logs[pod]
 
     def delete_pod(self, name: str) -> None:
         self.deleted.append(name)
@@ -232,7 +248,8 @@ def test_completed_jobs_are_left_out_of_the_list_and_found_by_name(launcher: Kub
     cluster.completed.append(f"bt-{RUN_ID}")
     cluster.created[f"bt-{RUN_ID}"]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
     assert launcher.jobs() == {}
-    assert launcher.jobs([RUN_ID, "11111111-1111-4111-8111-222222222222"]) == {RUN_ID: JobState(False, 0)}
+    found = launcher.jobs([RUN_ID, "11111111-1111-4111-8111-222222222222"])
+    assert {run_id: (job.alive, job.exit_code) for run_id, job in found.items()} == {RUN_ID: (False, 0)}
 
 
 def test_a_job_that_will_not_go_loses_its_pods(launcher: KubernetesJobs, cluster: Cluster) -> None:
@@ -251,7 +268,8 @@ def test_events_are_asked_for_only_where_something_is_missing(launcher: Kubernet
     assert cluster.asked == ["FailedCreate"]
     labels = cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]
     waiting = {"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}
-    cluster.made = [{"metadata": {"name": "pod", "labels": labels}, "status": {"containerStatuses": [waiting]}}]
+    status = {"containerStatuses": [waiting], "startTime": "2026-01-01T12:00:00Z"}
+    cluster.made = [{"metadata": {"name": "pod", "labels": labels}, "status": status}]
     launcher.jobs()
     assert cluster.asked == ["FailedCreate", "FailedMount"]
     cluster.made[0]["status"] = {}
@@ -265,3 +283,39 @@ def test_a_template_made_anew_owns_the_next_job(launcher: KubernetesJobs, cluste
     launcher.launch(REQUEST, 1)
     (owner,) = cluster.created[f"bt-{RUN_ID}"]["metadata"]["ownerReferences"]
     assert owner["uid"] == "another"
+
+
+def pod_of(launcher: KubernetesJobs, cluster: Cluster, name: str, minute: int = 0) -> None:
+    labels = cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]
+    created = f"2026-01-01T12:{minute:02}:00Z"
+    cluster.made.insert(0, {"metadata": {"name": name, "labels": labels, "creationTimestamp": created}})
+
+
+def event(name: str, kind: str = "Job", moment: str = "2026-01-01T12:00:01Z", **more: object) -> Object:
+    about = {"involvedObject": {"kind": kind, "name": name}, "lastTimestamp": moment}
+    return {"reason": "Killing", "message": "Stopping", **about, **more}
+
+
+def test_the_evidence_is_the_log_of_the_last_pod_and_what_happened(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    pod_of(launcher, cluster, "first", 0)
+    pod_of(launcher, cluster, "second", 1)
+    cluster.logs = {"first": "one\n", "second": "two\nthree\n"}
+    cluster.happened = [event("second", "Pod", "2026-01-01T12:02:00Z", count=3), event(f"bt-{RUN_ID}"), event("other")]
+    assert launcher.evidence(RUN_ID) == {
+        "events": [
+            f"2026-01-01T12:00:01Z Job bt-{RUN_ID}: Killing: Stopping",
+            "2026-01-01T12:02:00Z Pod second: Killing: Stopping (3 times)",
+        ],
+        "log": ["two", "three"],
+    }
+
+
+def test_evidence_that_cannot_be_had_stops_nothing(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    launcher.launch(REQUEST, 1)
+    assert launcher.evidence(RUN_ID) == {"events": [], "log": []}
+    pod_of(launcher, cluster, "pod")
+    assert launcher.evidence(RUN_ID)["log"] == ["It could not be read: container is waiting to start"]
+    for answer in (Refused(403, "no right"), Away("away")):
+        cluster.refuse = answer
+        assert launcher.evidence(RUN_ID) == {"events": [f"They could not be read: {answer}"]}

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     JOB_LOST = "JobLost"
     CLUSTER_AWAY = "ClusterAway"
+    DISRUPTED = "Disrupted"
     CANCELLED_BY_USER = "CancelledByUser"
 
 
@@ -68,6 +69,7 @@ HINTS: Mapping[Reason, str] = {
     Reason.UNSCHEDULABLE: "No node has room for the worker; an operator adds one or lowers worker.resources.",
     Reason.CANCELLED_BY_USER: "Run it again if it was not meant to end.",
     Reason.CLUSTER_AWAY: "The controller cannot look at the cluster's Jobs; an operator mends what the message names.",
+    Reason.DISRUPTED: "The cluster took the worker's node away; the run starts again by itself.",
     Reason.JOB_LOST: "The Job was deleted while it ran; run it again.",
 }
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from service.contract.status import Reason
+from service.launchers.evidence import moment_of
 from service.launchers.launcher import JobState, Problem
 
 Object = Mapping[str, Any]
@@ -22,13 +23,15 @@ WAITING = {
     "CreateContainerError": Reason.CONFIG_ERROR,
 }
 STALE_SECONDS = 600
+OVERDUE_SECONDS = 15  # after a pod should have been gone: its node does nothing any more
+SOON_SECONDS = 5  # in which pods and volumes come by themselves
 AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")  # no waiting mends them
 
 
 def state_of(job: Object, pods: Sequence[Object], events: Sequence[Object], now: datetime, launch: int) -> JobState:
     """The state of one Job; its conditions alone decide whether it has ended, never its counts."""
     ended = _ended(job)
-    pods = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+    pods = in_order(pods)
     problem = _timeout(ended, pods)
     if ended is None and problem is None:
         problem = _problem(pods[-1], events, now) if pods else _childless(job, events, now)
@@ -39,7 +42,19 @@ def state_of(job: Object, pods: Sequence[Object], events: Sequence[Object], now:
         leaving=_since(job["metadata"]["deletionTimestamp"], now) if "deletionTimestamp" in job["metadata"] else None,
         retried=job.get("status", {}).get("failed", 0) > 1,
         problem=problem,
+        lost=any(_since(pod["metadata"].get("deletionTimestamp"), now) > OVERDUE_SECONDS for pod in pods),
+        age=_since(job["metadata"].get("creationTimestamp"), now),
     )
+
+
+def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
+    """Whether it is worth asking why: not right after the Job was made, and not when it has ended."""
+    return not pods and _ended(job) is None and _since(job["metadata"].get("creationTimestamp"), now) > SOON_SECONDS
+
+
+def in_order(pods: Sequence[Object]) -> list[Object]:
+    """The newest last."""
+    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
 
 
 def _ended(job: Object) -> Object | None:
@@ -55,8 +70,10 @@ def _timeout(ended: Object | None, pods: Sequence[Object]) -> Problem | None:
     return None
 
 
-def waits_for_volumes(pod: Object) -> bool:
-    """Scheduled, and no container of it has started."""
+def waits_for_volumes(pod: Object, now: datetime) -> bool:
+    """Scheduled a while ago, and no container of it has started."""
+    if _since(pod.get("status", {}).get("startTime"), now) <= SOON_SECONDS:
+        return False
     waiting = [container.get("state", {}).get("waiting") or {} for container in _containers(pod)]
     return any(it.get("reason") in ("ContainerCreating", "PodInitializing") for it in waiting)
 
@@ -64,6 +81,9 @@ def waits_for_volumes(pod: Object) -> bool:
 def _problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | None:
     status = pod.get("status", {})
     for condition in status.get("conditions") or []:
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            message = f"The worker has to leave its node: {condition.get('message') or condition.get('reason')}"
+            return Problem(Reason.DISRUPTED, message, _since(condition.get("lastTransitionTime"), now))
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             message = f"No node takes the worker: {condition.get('message', '')}"
             return Problem(Reason.UNSCHEDULABLE, message, _since(condition.get("lastTransitionTime"), now))
@@ -74,7 +94,7 @@ def _problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | 
             seconds = math.inf if waiting["reason"] in AT_ONCE else _since(status.get("startTime"), now)
             message = f"{container.get('image')}: {waiting['reason']}: {waiting.get('message', '')}"
             return Problem(reason, message, seconds)
-    said = _said(pod, events, now, "FailedMount") if waits_for_volumes(pod) else None
+    said = _said(pod, events, now, "FailedMount") if waits_for_volumes(pod, now) else None
     return None if said is None else Problem(Reason.CONFIG_ERROR, said, _since(status.get("startTime"), now))
 
 
@@ -95,13 +115,9 @@ def _said(about: Object, events: Sequence[Object], now: datetime, reason: str) -
     """The newest event of that reason, unless it is so old that it may be about something mended since."""
     uid = about["metadata"].get("uid")
     found = [it for it in events if it.get("reason") == reason and it["involvedObject"].get("uid") == uid]
-    newest = max(found, key=_moment, default=None)
-    stale = newest is None or _since(_moment(newest) or None, now) > STALE_SECONDS
+    newest = max(found, key=moment_of, default=None)
+    stale = newest is None or _since(moment_of(newest) or None, now) > STALE_SECONDS
     return None if stale or newest is None else str(newest.get("message"))
-
-
-def _moment(event: Object) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _exit_code(pods: Sequence[Object]) -> int | None:

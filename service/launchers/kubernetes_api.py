@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import urllib3
 from kubernetes import client, config
+from prometheus_client import Histogram
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = (3, 10)  # to connect, to answer
 DELETE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+
+PAGE = 500  # objects of one answer: 4 MB, of which little is kept
+KEPT = ("name", "uid", "labels", "creationTimestamp", "deletionTimestamp")
+SECONDS = Histogram(
+    "stock_backtest_kubernetes_request_seconds",
+    "Calls to the Kubernetes API; code 0 where there was no answer",
+    ["verb", "resource", "code"],
+    buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+)
 
 Object = dict[str, Any]
 
@@ -80,9 +91,23 @@ class Namespace:
         query = {"labelSelector": _selector(labels), "fieldSelector": "status.phase!=Succeeded"}
         return self._list(self._path("v1", "pods"), query)
 
+    def pods(self, labels: Mapping[str, str]) -> list[Object]:
+        """Those with all of the labels."""
+        return self._list(self._path("v1", "pods"), {"labelSelector": _selector(labels)})
+
     def warnings(self, reason: str) -> list[Object]:
         """Events that say why something is not there: FailedCreate of a Job's pods, FailedMount of a pod's volumes."""
-        return self._list(self._path("v1", "events"), {"fieldSelector": f"reason={reason}"})
+        return self._list(self._path("v1", "events"), {"fieldSelector": f"reason={reason}"}, _as_it_is)
+
+    def events(self, name: str) -> list[Object]:
+        """What happened to the object of that name."""
+        return self._list(self._path("v1", "events"), {"fieldSelector": f"involvedObject.name={name}"}, _as_it_is)
+
+    def log(self, pod: str, container: str, lines: int) -> str:
+        """The end of what the container wrote; raises Refused when it has not started."""
+        query = {"container": container, "tailLines": str(lines)}
+        _, text = self._ask("GET", self._path("v1", f"pods/{pod}/log"), query, seconds=(3, 3))
+        return text.decode(errors="replace")
 
     def _delete(self, path: str, how: Object) -> None:
         try:
@@ -94,28 +119,86 @@ class Namespace:
     def _path(self, group: str, rest: str) -> str:
         return f"/{'api' if group == 'v1' else 'apis'}/{group}/namespaces/{self.name}/{rest}"
 
-    def _list(self, path: str, query: Mapping[str, str]) -> list[Object]:
-        items: list[Object] = self._call("GET", path, query).get("items") or []
-        return items
+    def _list(
+        self, path: str, query: Mapping[str, str], kept: Callable[[Object], Object] | None = None
+    ) -> list[Object]:
+        """Page by page, and of each object only what is looked at: there may be thousands of 10 kB."""
+        found: list[Object] = []
+        page = {**query, "limit": str(PAGE)}
+        while True:
+            answer = self._call("GET", path, page)
+            found += map(kept or _pruned, answer.get("items") or [])
+            following = answer["metadata"].get("continue")
+            if not following:
+                return found
+            page["continue"] = following
 
     def _call(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None) -> Any:
-        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
+        status, answer = self._ask(method, path, query, body)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise Away(f"the Kubernetes API answers {status} with nonsense: {error}") from error
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        seconds: tuple[float, float] = TIMEOUT_SECONDS,
+    ) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json, */*", **({"Content-Type": "application/json"} if body else {})}
         asked = self._api.param_serialize(
             method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
             auth_settings=["BearerToken"],
         )  # fmt: skip
+        started, status = time.monotonic(), 0
         try:
-            answer = self._api.call_api(*asked, _request_timeout=TIMEOUT_SECONDS)
-            content = json.loads(answer.read())  # type: ignore[no-untyped-call]
-        except (urllib3.exceptions.HTTPError, client.ApiException, OSError, ValueError) as error:
+            answer = self._api.call_api(*asked, _request_timeout=seconds)
+            content = answer.read()  # type: ignore[no-untyped-call]
+            status = answer.status
+        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
             raise Away(f"the Kubernetes API does not answer: {error}") from error
-        if answer.status in (429, 503):
-            raise Busy(f"the Kubernetes API is busy: {content.get('message', answer.status)}")
-        if answer.status >= 500:
-            raise Away(f"the Kubernetes API failed: {content.get('message', answer.status)}")
-        if answer.status >= 400:
-            raise Refused(answer.status, str(content.get("message", answer.reason)))
-        return content
+        finally:
+            SECONDS.labels(*_kind(method, path), status).observe(time.monotonic() - started)
+        _refuse(status, content)
+        return status, content
+
+
+def _refuse(status: int, content: bytes) -> None:
+    """Raises what the status means; 401 is about us, not about what was asked, and may be over in a moment."""
+    if status < 400:
+        return
+    try:
+        message = str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = f"status {status}"
+    if status in (429, 503):
+        raise Busy(f"the Kubernetes API is busy: {message}")
+    if status == 401 or status >= 500:
+        raise Away(f"the Kubernetes API fails with {status}: {message}")
+    raise Refused(status, message)
+
+
+def _kind(method: str, path: str) -> tuple[str, str]:
+    """Verb and resource, as the API server counts them."""
+    resource, _, rest = path.partition("/namespaces/")[2].partition("/")[2].partition("/")
+    resource = f"{resource}/log" if rest.endswith("/log") else resource
+    return {"GET": "get" if rest else "list", "POST": "create"}.get(method, method.lower()), resource
+
+
+def _pruned(found: Object) -> Object:
+    """Of a Job or a pod what is looked at, a tenth of it."""
+    metadata = found["metadata"]
+    return {
+        "metadata": {name: metadata[name] for name in KEPT if name in metadata},
+        "status": found.get("status") or {},
+    }
+
+
+def _as_it_is(found: Object) -> Object:
+    return found
 
 
 def _selector(labels: Mapping[str, str]) -> str:

@@ -12,11 +12,12 @@ import yaml
 
 from service.contract.request import BacktestRequest, text_from_request
 from service.contract.status import Reason
-from service.launchers.job_states import state_of, waits_for_volumes
+from service.launchers.evidence import LINES, event_lines, log_lines
+from service.launchers.job_states import in_order, lacks_pods, state_of, waits_for_volumes
 from service.launchers.kubernetes_api import Away, Busy, Namespace, Object, Refused
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
 
-TEMPLATE_KEY = "job.yaml"
+TEMPLATE_KEY, WORKER = "job.yaml", "worker"
 RUN_LABEL, LAUNCH_LABEL = "stock-backtest/run-id", "stock-backtest/launch"
 OURS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance", "app.kubernetes.io/component")
 SAMPLE = BacktestRequest(
@@ -79,10 +80,10 @@ class KubernetesJobs(Launcher):
             pods = defaultdict(list)
             for pod in self._namespace.unfinished_pods(labels):
                 pods[_run_id(pod)].append(pod)
-            events = self._events(jobs, pods)
+            now = datetime.now(UTC)
+            events = self._events(jobs, pods, now)
         except (Refused, Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
-        now = datetime.now(UTC)
         return {
             run_id: state_of(job, pods[run_id], events, now, _launch(job)) for run_id, job in jobs.items() if run_id
         }
@@ -97,11 +98,28 @@ class KubernetesJobs(Launcher):
             return None
         return job if _run_id(job) == run_id else None
 
-    def _events(self, jobs: Mapping[str, Object], pods: Mapping[str, list[Object]]) -> list[Object]:
-        """Asked for only where something has no pod, or a pod no volumes."""
-        found = self._namespace.warnings("FailedCreate") if jobs.keys() - pods.keys() else []
-        late = any(waits_for_volumes(pod) for some in pods.values() for pod in some)
+    def _events(self, jobs: Mapping[str, Object], pods: Mapping[str, list[Object]], now: datetime) -> list[Object]:
+        """Asked for only where something still has no pod, or a pod no volumes."""
+        childless = any(lacks_pods(job, pods.get(run_id, []), now) for run_id, job in jobs.items())
+        late = any(waits_for_volumes(pod, now) for some in pods.values() for pod in some)
+        found = self._namespace.warnings("FailedCreate") if childless else []
         return found + (self._namespace.warnings("FailedMount") if late else [])
+
+    def evidence(self, run_id: str) -> Mapping[str, Any]:
+        try:
+            job = self._job_name(run_id)
+            pods = self._namespace.pods({**self._ours(), RUN_LABEL: run_id})
+            named = [pod["metadata"]["name"] for pod in in_order(pods)]
+            events = [event for name in (job, *named[-1:]) for event in self._namespace.events(name)]
+        except (Refused, Away, InvalidTemplate) as error:
+            return {"events": [f"They could not be read: {error}"]}
+        return {"events": event_lines(events), "log": self._log(named[-1]) if named else []}
+
+    def _log(self, pod: str) -> list[str]:
+        try:
+            return log_lines(self._namespace.log(pod, WORKER, LINES))
+        except (Refused, Away) as error:
+            return [f"It could not be read: {error}"]
 
     def remove(self, run_id: str, force: bool = False) -> None:
         try:
@@ -154,7 +172,7 @@ def template_of(config_map: Object) -> Object:
         raise InvalidTemplate(f"{where} is no Job: {type(error).__name__} {error}") from None
     if job.get("kind") != "Job" or missing:
         raise InvalidTemplate(f"{where} is no Job of ours: kind {job.get('kind')}, labels missing: {missing}")
-    if "worker" not in containers:
+    if WORKER not in containers:
         raise InvalidTemplate(f'{where} has no container "worker", only {", ".join(containers)}')
     try:
         filled_in(job, SAMPLE, 1)
@@ -175,7 +193,7 @@ def filled_in(template: Object, request: BacktestRequest, number: int) -> Object
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
         named = {"stock-backtest/ticker": request.ticker, "stock-backtest/rule": request.rule_id}
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **named}
-    worker = next(container for container in pod["spec"]["containers"] if container["name"] == "worker")
+    worker = next(container for container in pod["spec"]["containers"] if container["name"] == WORKER)
     asked = text_from_request(request)
     kept = [variable for variable in worker.get("env") or [] if variable["name"] not in asked]
     worker["env"] = kept + [{"name": name, "value": value} for name, value in asked.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from service.contract.request import BacktestRequest
 from service.contract.status import Reason
@@ -45,7 +46,7 @@ class JobState:
 
     `launch` says which launch of its run it is; a run launched anew since then has nothing to do with it any more.
     `leaving`: told to end, not gone yet, for so many seconds. `retried`: it was tried a second time without the
-    controller.
+    controller. `lost`: its node should have ended it long ago and does nothing. `age`: seconds since it was made.
     """
 
     alive: bool
@@ -54,6 +55,8 @@ class JobState:
     leaving: float | None = None
     retried: bool = False
     problem: Problem | None = None
+    lost: bool = False
+    age: float = 0.0
 
 
 class Launcher(ABC):
@@ -85,6 +88,10 @@ class Launcher(ABC):
 
         It may be `leaving` for a while; `force` does not wait for a node that may be dead.
         """
+
+    def evidence(self, run_id: str) -> Mapping[str, Any]:
+        """What is still to be seen of the run's job: the last lines of its log, what happened to it. Never raises."""
+        return {}
 
     def check(self) -> str:
         """What would keep every job from being launched, in a sentence; empty when nothing does."""

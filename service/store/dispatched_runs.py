@@ -34,10 +34,15 @@ LAUNCHED = or_(
 
 @dataclass(frozen=True)
 class EndedRun:
-    """How a run ended and how long it took: `waited` until its first worker, then `seconds`, or None without one."""
+    """How a run ended and how long it took: `waited` until its first worker, then `seconds`, or None without one.
 
+    `explained`: what was seen of its job stands at it.
+    """
+
+    run_id: str
     status: str
     reason: str | None
+    explained: bool
     waited: float | None
     seconds: float | None
 
@@ -97,6 +102,17 @@ class DispatchedRuns(RunRows):
         waits = and_(runs.c.status == Status.PENDING, runs.c.launches == run.launches, runs.c.attempt == run.attempt)
         return self._change(run.run_id, waits, reason=reason, message=cut(message))
 
+    def cancelling(self) -> bool:
+        """Whether somebody waits for a run to be cancelled."""
+        query = select(runs.c.id).where(runs.c.status == Status.CANCELLING).limit(1)
+        with self._engine.connect() as connection:
+            return connection.scalar(query) is not None
+
+    def explain(self, run_id: str, evidence: str | None) -> bool:
+        """What was seen of the job of a run that its worker has ended."""
+        unexplained = and_(runs.c.status == Status.FAILED, runs.c.evidence.is_(None))
+        return self._change(run_id, unexplained, evidence=evidence)
+
     def cancelled(self, run_id: str) -> bool:
         """Ends a run that was to be cancelled, once its job is gone."""
         return self._change(run_id, runs.c.status == Status.CANCELLING, **CANCELLED)
@@ -107,13 +123,14 @@ class DispatchedRuns(RunRows):
 
     def ended(self, run_ids: Collection[str]) -> list[EndedRun]:
         """How those of the runs ended that have."""
-        names = ("status", "reason", "created_at", "started_at", "finished_at")
-        query = select(*(runs.c[name] for name in names)).where(runs.c.run_id.in_(run_ids), runs.c.status.in_(FINAL))
+        names = ("run_id", "status", "reason", "created_at", "started_at", "finished_at")
+        wanted = [*(runs.c[name] for name in names), runs.c.evidence.is_not(None).label("explained")]
+        query = select(*wanted).where(runs.c.run_id.in_(run_ids), runs.c.status.in_(FINAL))
         with self._engine.connect() as connection:
             rows = connection.execute(query).all() if run_ids else []
         return [
-            EndedRun(status, reason, _seconds(created, started), _seconds(started, finished))
-            for status, reason, created, started, finished in rows
+            EndedRun(run_id, status, reason, explained, _seconds(created, started), _seconds(started, finished))
+            for run_id, status, reason, created, started, finished, explained in rows
         ]
 
     def expire(self, days: float, limit: int, after: datetime | None) -> tuple[int, datetime | None]:

@@ -32,6 +32,7 @@ class ActiveRun:
     launches: int
     claimed_by: str | None
     lease_until: datetime | None
+    created_at: datetime
     launched_at: datetime | None
 
 
@@ -47,7 +48,6 @@ class Run(ActiveRun):
     message: str | None
     reused_from: str | None = None
     evidence: str | None = None
-    created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     total_return_pct: float | None

@@ -20,6 +20,9 @@ MAX_PENDING_RUNS: {{ .Values.worker.maxPending | quote }}
 RATE_LIMIT_PER_MINUTE: {{ .Values.web.rateLimitPerMinute | int | quote }}
 RESULT_RETENTION_DAYS: {{ .Values.config.resultRetentionDays | quote }}
 RUN_TIMEOUT_SECONDS: {{ .Values.worker.timeoutSeconds | quote }}
+IMAGE_PULL_SECONDS: {{ .Values.worker.imagePullSeconds | int | quote }}
+UNSCHEDULABLE_SECONDS: {{ .Values.worker.unschedulableSeconds | int | quote }}
+QUOTA_SECONDS: {{ .Values.worker.quotaSeconds | int | quote }}
 LEASE_SECONDS: {{ .Values.config.leaseSeconds | quote }}
 CONTROLLER_POLL_SECONDS: {{ .Values.controller.pollSeconds | quote }}
 CONTROLLER_PORT: "8000"

@@ -27,7 +27,7 @@
 {{- if lt $deadline (add 60 $tries | int) }}{{ fail (printf "%sactiveDeadlineSeconds %d leaves no time for every try of a pod" $why $deadline) }}{{ end -}}
 {{- end }}
 
-{{/* Job deadline: a place to run (900 s), an image (180 s), every try, and some to end in. */}}
+{{/* Job deadline: a place to run, an image, every try, and some time to end in. */}}
 {{- define "stock-backtest.plainJob" -}}
 {{- $w := .Values.worker -}}
 {{- $image := include "stock-backtest.image" (dict "root" . "image" $w.image) -}}
@@ -47,7 +47,7 @@ metadata:
 spec:
   backoffLimit: {{ $w.backoffLimit }}
   ttlSecondsAfterFinished: {{ $w.ttlSecondsAfterFinished }}
-  activeDeadlineSeconds: {{ add 900 180 60 (mul (add1 $w.backoffLimit) $w.timeoutSeconds) }}
+  activeDeadlineSeconds: {{ add $w.unschedulableSeconds $w.imagePullSeconds 60 (mul (add1 $w.backoffLimit) $w.timeoutSeconds) }}
   podFailurePolicy:
     rules:
       # Drained, evicted, preempted: nobody's fault, another pod.
