@@ -137,7 +137,8 @@ run_tests() {
     local python=$1 images=(mysql:8.0)
     for image in $(images); do images+=("$image:$VERSION"); done
     step "load the images" kind load docker-image --name "$CLUSTER" "${images[@]}"
-    CLUSTER=$CLUSTER "$python" -m pytest tests -m cluster -n 0 --kubeconfig "$KUBECONFIG"
+    "$python" -m pytest tests -m "cluster and not nodes" -n 2 --dist loadfile --kubeconfig "$KUBECONFIG"
+    "$python" -m pytest tests -m nodes -n 0 --kubeconfig "$KUBECONFIG"
 }
 
 case ${1:-} in

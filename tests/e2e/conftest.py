@@ -22,19 +22,20 @@ IN_USE: dict[str, Namespace] = {}
 @pytest.fixture(scope="module")
 def new_namespace(kube_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., Namespace]]:
     """Makes namespaces that enforce Pod Security restricted. By the end of the module no container may have been
-    restarted in them. They are deleted without waiting, as namespace_factory would for half a minute each."""
-    made = []
+    restarted in them, unless they were made for that. They are deleted without waiting, as namespace_factory would for half a minute each."""
+    made, may_restart = [], set()
 
-    def make(suffix: str = "", name: str = "") -> Namespace:
+    def make(suffix: str = "", name: str = "", restarts: bool = False) -> Namespace:
         module = request.module.__name__.rpartition("test_")[2].replace("_", "-")
         namespace = Namespace(name or f"e2e-{module}{suffix}", str(kube_cluster.kube_config_path))
         namespace.create()
         made.append(namespace)
+        may_restart.update({namespace.name} if restarts else ())
         IN_USE[namespace.name] = namespace
         return namespace
 
     yield make
-    restarts = {namespace.name: namespace.restarts() for namespace in made}
+    restarts = {namespace.name: namespace.restarts() for namespace in made if namespace.name not in may_restart}
     for namespace in made:
         del IN_USE[namespace.name]
         namespace.delete()
@@ -75,3 +76,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         for name, namespace in IN_USE.items():
             report.sections.append((f"namespace {name}", namespace.dump()))  # type: ignore[attr-defined]
     return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What became of the runs, and after how long, as tests recorded it."""
+    reports = [
+        report for found in terminalreporter.stats.values() for report in found if hasattr(report, "user_properties")
+    ]
+    lines = sorted(str(value) for report in reports for name, value in report.user_properties if name == "fault")
+    if lines:
+        terminalreporter.section("faults on the cluster")
+        for line in dict.fromkeys(lines):
+            terminalreporter.write_line(line)

@@ -36,6 +36,12 @@ class Web:
             with error:
                 return json.load(error)
 
+    def page(self, path: str) -> str:
+        """As a browser gets it."""
+        request = urllib.request.Request(self.url + path, headers={"Accept": "text/html"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return str(answer.read().decode())
+
     def submit(self, **changes: object) -> str:
         """A run of the standard request with some fields changed, with a Job of its own; its run_id."""
         return str(self.ask("/backtest?force=true", {**REQUEST, **changes})["run_id"])

@@ -1,0 +1,63 @@
+"""The nodes of the kind cluster, which are containers of this machine: paused, stopped, and brought back."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.e2e.cluster import Namespace, run
+
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+
+
+def nodes_of(namespace: Namespace) -> tuple[str, list[str]]:
+    """The node with the API server, and the others."""
+    found = {it["metadata"]["name"]: it["metadata"]["labels"] for it in namespace.objects("nodes")}
+    (first,) = [name for name, labels in found.items() if CONTROL_PLANE in labels]
+    return first, sorted(found.keys() - {first})
+
+
+def addresses(namespace: Namespace) -> list[str]:
+    """Of every node, as this machine reaches them."""
+    listed = [it["status"]["addresses"] for it in namespace.objects("nodes")]
+    return [next(str(it["address"]) for it in one if it["type"] == "InternalIP") for one in listed]
+
+
+@contextmanager
+def paused(node: str) -> Iterator[None]:
+    """Every process of the node stands still."""
+    run("docker", "pause", node)
+    try:
+        yield
+    finally:
+        run("docker", "unpause", node)
+
+
+@contextmanager
+def api_server_frozen(node: str) -> Iterator[None]:
+    """It takes connections and answers nobody."""
+    run("docker", "exec", node, "pkill", "-STOP", "kube-apiserver")
+    try:
+        yield
+    finally:
+        run("docker", "exec", node, "pkill", "-CONT", "kube-apiserver")
+
+
+@contextmanager
+def dead(node: str) -> Iterator[None]:
+    """Without a word to anybody, as when its power goes; it starts again at the end."""
+    run("docker", "kill", node)
+    try:
+        yield
+    finally:
+        run("docker", "start", node)
+
+
+def ready(namespace: Namespace, node: str) -> bool:
+    """Whether the node says so; False also while nobody answers."""
+    path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+    try:
+        return namespace.kubectl("get", "node", node, "-o", path) == "True"
+    except (AssertionError, subprocess.TimeoutExpired):
+        return False

@@ -1,0 +1,71 @@
+"""The Job that runs are made from, changed behind the chart's back, and programs that take the worker's place in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+from tests.e2e.cluster import Release
+
+Job = dict[str, Any]
+Change = Callable[[Job], None]
+
+
+def worker_of(job: Job) -> dict[str, Any]:
+    """Its container."""
+    container: dict[str, Any] = pod_of(job)["containers"][0]
+    return container
+
+
+def pod_of(job: Job) -> dict[str, Any]:
+    """The spec of its pods."""
+    spec: dict[str, Any] = job["spec"]["template"]["spec"]
+    return spec
+
+
+def program(text: str) -> Change:
+    """Python instead of the worker."""
+    return lambda job: worker_of(job).update(command=["python", "-c", text])
+
+
+def ends(code: int) -> Change:
+    """A worker that says a word and ends with that code."""
+    return program(f"print('the worker says {code}', flush=True); raise SystemExit({code})")
+
+
+def performs(instead: str) -> Change:
+    """The worker as it is, but for what happens when it has claimed its run and is about to compute."""
+    return program(f"""
+import os, signal, sys, time
+import service.perform, worker
+perform = service.perform.perform
+def instead(*asked, **options):
+    {instead}
+    return perform(*asked, **options)
+service.perform.perform = instead
+sys.exit(worker.main())
+""")
+
+
+@contextmanager
+def changed(release: Release, change: Change) -> Iterator[None]:
+    """Every Job that is made inside the block is different; the controller reads the ConfigMap for each."""
+    name = release.name_of("configmap", "worker")
+    text = release.namespace.object("configmap", name)["data"]["job.yaml"]
+    job = yaml.safe_load(text)
+    change(job)
+    write(release, name, yaml.safe_dump(job))
+    try:
+        yield
+    finally:
+        write(release, name, text)
+
+
+def write(release: Release, name: str, text: str) -> None:
+    """Keeps the ConfigMap's uid: Jobs are owned by it."""
+    patch = json.dumps({"data": {"job.yaml": text}})
+    release.namespace.kubectl("patch", "configmap", name, "--type=merge", "--patch", patch)

@@ -1,0 +1,163 @@
+"""Random faults of a cluster while runs are asked for: nothing lost, nothing doubled, nothing left hanging, and the bytes
+of a quiet day. Two minutes here; `CHAOS_SECONDS=600 CHAOS_RUNS=300 CHAOS_SEED=...` for the long form."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from service.contract.result import BacktestResult
+from tests.e2e.chaos import Chaos
+from tests.e2e.cluster import Namespace, Release
+from tests.e2e.conftest import TINY
+from tests.e2e.nodes import addresses, nodes_of
+from tests.e2e.web import FINAL
+from tests.faults.audit import quiet_result
+from tests.faults.client import Client, variant
+
+pytestmark = [pytest.mark.cluster, pytest.mark.nodes]
+
+SEED = int(os.environ.get("CHAOS_SEED", "20261125"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
+RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
+CLIENTS, DIFFERENT, CANCELLED, REUSED = 2, 25, 0.05, 0.1
+MAY_FAIL = ("JobLost", "OutOfMemory", "WorkerLost", "RetriesExhausted")  # hit again and again, or deleted by hand
+DRAIN_SECONDS = 240.0  # for what the last faults delayed, and then so much for every run
+SECONDS_A_RUN = 6.0
+ROWS = """
+import json
+from sqlalchemy import text
+from scripts.config import load_config
+from service.store.database import connect
+query = "SELECT runs.run_id, status, launches, attempt, results.run_id IS NOT NULL FROM runs LEFT JOIN results USING (run_id)"
+with connect(load_config()).connect() as connection:
+    print(json.dumps([list(row) for row in connection.execute(text(query))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def release(new_namespace: Callable[..., Namespace]) -> Release:
+    """The database stands on the node that is never paused; containers may be restarted here."""
+    namespace = new_namespace(restarts=True)
+    first, others = nodes_of(namespace)
+    if not others:
+        pytest.skip("the cluster has one node: make kind-up WORKER_NODES=1")
+    release = Release("bt", namespace, {
+        **TINY, "web": {**TINY["web"], "service": {"type": "NodePort"}}, "worker": {**TINY["worker"], "maxActive": 4},
+        "mysql": {**TINY["mysql"], "nodeSelector": {"kubernetes.io/hostname": first}},
+    })  # fmt: skip
+    release.install()
+    return release
+
+
+class Observer:
+    """Asks for every run from time to time, and remembers each end as it was first seen."""
+
+    def __init__(self, urls: list[str], client: Client) -> None:
+        self._urls, self._client = urls, client
+        self.ends: dict[str, dict[str, Any]] = {}
+
+    def look(self) -> set[str]:
+        """Those that have not ended; a status that nobody answers with says nothing."""
+        for run_id in self._client.accepted.keys() - self.ends.keys():
+            status = self.ask(f"/status/{run_id}")
+            if status and status["status"] in FINAL:
+                self.ends[run_id] = status
+        return self._client.accepted.keys() - self.ends.keys()
+
+    def ask(self, path: str, post: bool = False) -> dict[str, Any]:
+        """Of whichever node answers; empty where none does."""
+        for url in self._urls:
+            try:
+                answer = requests.request("POST" if post else "GET", url + path, json={} if post else None, timeout=10)
+            except requests.RequestException:
+                continue
+            if answer.ok:
+                return dict(answer.json())
+            assert answer.status_code in (409, 500, 503), f"{path}: {answer.status_code} {answer.text}"
+        return {}
+
+
+def submit_a_share(client: Client, urls: list[str], number: int, observer: Observer) -> None:
+    """Over most of the time of the faults; a few are cancelled a moment later."""
+    chance, share, started = random.Random(SEED + number), len(range(number, RUNS, CLIENTS)), time.monotonic()
+    for turn in range(share):
+        time.sleep(max(0.0, started + 0.8 * SECONDS * turn / share - time.monotonic()))
+        asked, force = variant(chance.randrange(DIFFERENT)), chance.random() > REUSED
+        run_id = client.submit_until_accepted(chance.sample(urls, len(urls)), asked, force)
+        if chance.random() < CANCELLED:
+            time.sleep(chance.uniform(0, 3))
+            observer.ask(f"/runs/{run_id}/cancel", post=True)
+
+
+def watch(observer: Observer, over: threading.Event) -> None:
+    while not over.wait(3):
+        observer.look()
+
+
+def drain(observer: Observer) -> float:
+    """Seconds until the last run had ended."""
+    started = time.monotonic()
+    while hanging := observer.look():
+        seconds = time.monotonic() - started
+        assert seconds < DRAIN_SECONDS + SECONDS_A_RUN * len(hanging), (
+            f"hanging: {sorted(hanging)[:5]} of {len(hanging)}"
+        )
+        time.sleep(2)
+    return time.monotonic() - started
+
+
+def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
+    print(f"CHAOS_SEED={SEED}")
+    port = release.namespace.object("service", release.name_of("service", "web"))["spec"]["ports"][0]["nodePort"]
+    urls = [f"http://{address}:{port}" for address in addresses(release.namespace)]
+    client, chaos, over = Client(), Chaos(release, SEED), threading.Event()
+    observer = Observer(urls, client)
+    with client.tolerant(), ThreadPoolExecutor(CLIENTS + 1) as pool:
+        threads = [pool.submit(submit_a_share, client, urls, number, observer) for number in range(CLIENTS)]
+        threads.append(pool.submit(watch, observer, over))
+        try:
+            chaos.run(SECONDS)
+        finally:
+            over.set()
+        for thread in threads:
+            thread.result()
+    seconds = drain(observer)
+    ends = Counter(status["reason"] or status["status"] for status in observer.ends.values())
+    told = (
+        f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, drained in {seconds:.0f} s"
+    )
+    record_property("fault", f"{told}, faults {dict(chaos.done)}")
+    check(release, observer, client)
+    assert len(client.accepted) == RUNS
+    assert ends["completed"] > 0.7 * RUNS
+
+
+def check(release: Release, observer: Observer, client: Client) -> None:
+    """Nothing lost, nothing doubled, every end as it was first seen, and the bytes of a quiet day."""
+    pod = next(iter(release.pods("web")))
+    rows = {row[0]: row[1:] for row in json.loads(release.namespace.python(pod, ROWS))}
+    lost, unknown = (
+        client.accepted.keys() - rows.keys(),
+        rows.keys() - client.accepted.keys() - client.unanswered.keys(),
+    )
+    assert (lost, unknown) == (set(), set())
+    for run_id, seen in observer.ends.items():
+        assert observer.ask(f"/status/{run_id}") == seen, "changed after its end"
+        status, reason = seen["status"], seen["reason"]
+        assert rows[run_id][3] == (status == "completed" and seen["reused_from"] is None), (seen, rows[run_id])
+        if status == "completed":
+            result = BacktestResult(**observer.ask(f"/result/{run_id}"))
+            assert result.reproducible() == quiet_result(json.dumps(client.accepted[run_id])), f"other bytes: {run_id}"
+        else:
+            assert reason in (*MAY_FAIL, "CancelledByUser"), seen

@@ -1,0 +1,117 @@
+"""Nodes that are drained, vanish, or take the API server along: no run is lost, and none waits for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.cluster import Namespace, Release
+from tests.e2e.conftest import ONE_EACH, TINY
+from tests.e2e.nodes import addresses, api_server_frozen, dead, nodes_of, ready
+from tests.e2e.template import changed, performs, pod_of
+from tests.e2e.waiters import wait_until
+from tests.e2e.web import Web
+
+pytestmark = [pytest.mark.cluster, pytest.mark.nodes]
+VANISHED_SECONDS = 240.0  # 50 until the cluster knows, 30 of toleration, 30 of grace, 15 until nobody believes in it
+HOST = "kubernetes.io/hostname"
+
+
+@pytest.fixture(scope="module")
+def nodes(new_namespace: Callable[..., Namespace]) -> tuple[Namespace, str, str]:
+    """The namespace, the node that stays and the one that goes."""
+    namespace = new_namespace(restarts=True)
+    first, others = nodes_of(namespace)
+    if not others:
+        pytest.skip("the cluster has one node: make kind-up WORKER_NODES=1")
+    return namespace, first, others[0]
+
+
+@pytest.fixture(scope="module")
+def release(nodes: tuple[Namespace, str, str]) -> Release:
+    """Everything but the workers stands on the node that stays."""
+    namespace, first, _ = nodes
+    stays = {"nodeSelector": {HOST: first}}
+    parts = {part: {**TINY[part], **ONE_EACH.get(part, {}), **stays} for part in ("web", "controller", "mysql")}
+    parts["web"]["service"] = {"type": "NodePort"}
+    release = Release("bt", namespace, {**parts, "worker": TINY["worker"], "config": {"leaseSeconds": 30}})
+    release.install()
+    return release
+
+
+@pytest.fixture(scope="module")
+def web(release: Release) -> Web:
+    """Through the node's port: the API server may be away."""
+    port = release.namespace.object("service", release.name_of("service", "web"))["spec"]["ports"][0]["nodePort"]
+    return Web(f"http://{addresses(release.namespace)[0]}:{port}")
+
+
+def start_on(release: Release, web: Web, node: str, seconds: int, rule_id: str) -> str:
+    """A run at work on that node, which it prefers; its run_id."""
+    prefers = {"preference": {"matchExpressions": [{"key": HOST, "operator": "In", "values": [node]}]}, "weight": 100}
+
+    def change(job: dict[str, object]) -> None:
+        performs(f"time.sleep({seconds})")(job)
+        affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [prefers]}}
+        pod_of(job)["affinity"] = affinity
+
+    with changed(release, change):
+        run_id = web.submit(rule_id=rule_id)
+        web.wait(run_id, "running")
+    assert where(release, run_id) == node
+    return run_id
+
+
+def where(release: Release, run_id: str) -> str:
+    """The node of the run's newest pod."""
+    words = ("get", "pods", "-l", f"stock-backtest/run-id={run_id}", "--sort-by=.metadata.creationTimestamp")
+    return release.namespace.kubectl(*words, "-o", "jsonpath={.items[*].spec.nodeName}").split()[-1]
+
+
+def test_a_drained_node_costs_no_retry(
+    release: Release, web: Web, nodes: tuple[Namespace, str, str], record_property: Callable[..., None]
+) -> None:
+    _, first, other = nodes
+    run_id = start_on(release, web, other, 10, "MA_CROSS_5_30")
+    started = time.monotonic()
+    release.namespace.kubectl(
+        "drain", other, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=90s"
+    )
+    status = web.wait(run_id, seconds=90)
+    release.namespace.kubectl("uncordon", other)
+    record_property("fault", f"node drained: {status['status']} after {time.monotonic() - started:.0f} s")
+    assert (status["status"], status["attempt"]) == ("completed", 2)
+    assert where(release, run_id) == first
+    assert release.namespace.object("job", f"bt-{run_id}")["status"].get("failed", 0) == 0
+
+
+def test_the_api_server_is_away_for_half_a_minute(
+    release: Release, web: Web, nodes: tuple[Namespace, str, str], record_property: Callable[..., None]
+) -> None:
+    """Who runs goes on; who waits says why; then all is as it was."""
+    _, first, other = nodes
+    running = start_on(release, web, other, 5, "MA_CROSS_6_30")
+    with api_server_frozen(first):
+        waiting = web.submit(rule_id="MA_CROSS_7_30")
+        assert web.wait(running, seconds=30)["status"] == "completed", "it needs nobody"
+        said = wait_until(lambda: web.status(waiting), lambda status: status["reason"], 60, "it says why it waits")
+        assert (said["status"], said["reason"]) == ("pending", "ClusterAway")
+    started = time.monotonic()
+    assert web.wait(waiting, seconds=120)["status"] == "completed"
+    record_property("fault", f"API server away: ClusterAway, completed {time.monotonic() - started:.0f} s after it")
+
+
+def test_a_node_vanishes_with_its_worker(
+    release: Release, web: Web, nodes: tuple[Namespace, str, str], record_property: Callable[..., None]
+) -> None:
+    namespace, first, other = nodes
+    run_id = start_on(release, web, other, 60, "MA_CROSS_8_30")
+    started = time.monotonic()
+    with dead(other):
+        status = web.wait(run_id, seconds=VANISHED_SECONDS)
+        record_property("fault", f"node vanished: {status['status']} after {time.monotonic() - started:.0f} s")
+        assert where(release, run_id) == first
+    assert status["status"] == "completed"
+    wait_until(lambda: ready(namespace, other), bool, 120, "the node is back")
