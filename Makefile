@@ -105,6 +105,23 @@ chart-docs: ## Write the tables of the charts' READMEs (needs helm-docs)
 static-checks: ## Check chart, images and workflows with checkov, yamllint and actionlint (needs helm)
 	bash .ci/static-checks
 
+VERSION := $(shell sed -n 's/^appVersion: "\(.*\)"/\1/p' charts/stock-backtest/Chart.yaml)
+
+.PHONY: sbom
+sbom: .venv/developer ## Write what the images web and worker are made of, as CycloneDX, to sbom/ (needs Docker and the images)
+	@mkdir -p sbom
+	@for image in web worker; do \
+	    $(BIN)/python -m scripts.sbom stock-backtest-$$image:$(VERSION) >sbom/$$image.cdx.json || exit 1; done
+
+.venv/audit/installed: Makefile
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
+
+.PHONY: audit
+audit: .venv/audit/installed ## Ask PyPI's advisories about requirements.txt; fails where they cannot be reached
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt
+
 .PHONY: kind-up kind-demo kind-load kind-down
 kind-up: ## Install the platform on a kind cluster of its own: http://127.0.0.1:8080 (KIND_PORT=...)
 kind-demo: ## Run a backtest on it and show its Job

@@ -1,0 +1,30 @@
+"""The images that `make kind-up` built are made of the pinned packages: `make sbom` reads it from the images themselves."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from tests.e2e.cluster import run
+from tests.e2e.pods import IMAGE
+from tests.test_images import listed, with_dependencies
+from tests.test_supply_chain import PINS
+
+pytestmark = pytest.mark.cluster
+
+OF_THE_BASE = {"pip", "setuptools", "wheel"}  # python:3.11-slim brings them, later ones without the last
+
+
+@pytest.mark.parametrize("stage", ["web", "worker"])
+def test_an_image_has_the_pinned_packages_and_no_others(stage: str) -> None:
+    written, _ = run(sys.executable, "-m", "scripts.sbom", IMAGE.replace("web", stage))
+    found = {kind: {} for kind in ("pkg:pypi", "pkg:deb", "pkg:generic")}  # type: dict[str, dict[str, str]]
+    for it in json.loads(written)["components"]:
+        if "purl" in it:
+            found[it["purl"].partition("/")[0]][it["name"]] = it["version"]
+    packages = {name: version for name, version in found["pkg:pypi"].items() if name not in OF_THE_BASE}
+    assert packages == {name: PINS[name] for name in with_dependencies(listed(stage))}
+    assert found["pkg:generic"]["python"].startswith("3.11.")
+    assert {"libc6", "libssl3", "dpkg"} <= set(found["pkg:deb"])
