@@ -8,14 +8,14 @@ from typing import Any
 
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
 
 from scripts.config import ROOT
 from scripts.sbom import document
-from tests.test_images import PROGRAMS, canonical, lines, listed, with_dependencies
+from tests.test_images import PROGRAMS, lines, listed, with_dependencies
 
-PINS = {
-    canonical(name): version for name, version in lines(r"([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text())
-}
+PINNED = [line.split("==") for line in lines(r"[\w.-]+==\S+", (ROOT / "requirements.txt").read_text())]
+PINS = {str(canonicalize_name(name)): version for name, version in PINNED}
 DEBIAN = [
     ["libssl3:amd64", "3.0.17-1~deb12u2", "amd64", "openssl", "3.0.17-1~deb12u2"],
     ["zlib1g:amd64", "1:1.2.13.dfsg-1", "amd64", "zlib", "1:1.2.13.dfsg-1"],

@@ -20,7 +20,7 @@ OF_THE_BASE = {"pip", "setuptools", "wheel"}  # python:3.11-slim brings them, la
 @pytest.mark.parametrize("stage", ["web", "worker"])
 def test_an_image_has_the_pinned_packages_and_no_others(stage: str) -> None:
     written, _ = run(sys.executable, "-m", "scripts.sbom", IMAGE.replace("web", stage))
-    found = {kind: {} for kind in ("pkg:pypi", "pkg:deb", "pkg:generic")}  # type: dict[str, dict[str, str]]
+    found: dict[str, dict[str, str]] = {kind: {} for kind in ("pkg:pypi", "pkg:deb", "pkg:generic")}
     for it in json.loads(written)["components"]:
         if "purl" in it:
             found[it["purl"].partition("/")[0]][it["name"]] = it["version"]
