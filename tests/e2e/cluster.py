@@ -179,10 +179,10 @@ class Release:
         }
 
     @contextmanager
-    def web(self, path: str = "") -> Iterator[Web]:
+    def web(self, path: str = "", token: str = "") -> Iterator[Web]:
         """The dashboard through a port-forward of its Service."""
         with self.namespace.forwarded(f"service/{self.name_of('service', 'web')}") as address:
-            yield Web(address + path)
+            yield Web(address + path, token)
 
 
 def merged(below: Object, above: Object) -> dict[str, Any]:

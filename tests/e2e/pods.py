@@ -1,9 +1,14 @@
-"""Pods that the tests start themselves, fit for Pod Security restricted."""
+"""Pods that the tests start themselves, fit for Pod Security restricted, and what a process sees of its confinement."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
+
+from tests.e2e.cluster import Namespace
+from tests.e2e.waiters import wait_until
 
 IMAGE = "stock-backtest-web:0.2.0"
 SLEEP = "import time; time.sleep(3600)"
@@ -33,3 +38,56 @@ def python_pod(
         "terminationGracePeriodSeconds": 1,
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": dict(labels or {})}, "spec": spec}
+
+
+# Prints what holds for the container's first process.
+LOOK = """
+while read -r name value _; do
+  case $name in Uid:|CapEff:|CapBnd:|NoNewPrivs:|Seccomp:) echo "$name $value" ;; esac
+done </proc/1/status
+echo "root: $(touch /look 2>&1 | sed 's/.*: //')"
+if [ -e /var/run/secrets/kubernetes.io/serviceaccount/token ]; then echo "token: yes"; else echo "token: no"; fi
+"""
+
+
+def seen(said: str) -> dict[str, str]:
+    """What LOOK printed, by name."""
+    return {name: value for name, _, value in (line.partition(": ") for line in said.strip().splitlines())}
+
+
+def containers(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All of a pod's, init containers first."""
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def pod_ended(pod: Mapping[str, Any]) -> bool:
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def copy_of(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The pod with LOOK in each of its containers, init containers too, and all else the same.
+
+    It has no labels, so that neither its Job nor a policy takes it for its own.
+    """
+    spec = {**copy.deepcopy(pod["spec"]), "restartPolicy": "Never"}
+    spec.pop("nodeName", None)
+    for container in containers(spec):
+        container.update(command=["sh", "-c", LOOK], args=[])
+        for name in ("startupProbe", "readinessProbe", "livenessProbe", "lifecycle"):
+            container.pop(name, None)
+    name = f"copy-of-{pod['metadata']['name']}"[:63]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def looks_of(namespace: Namespace, pods: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    """What the containers of the pods would see, by their names."""
+    copies = [copy_of(pod) for pod in pods]
+    namespace.apply(*copies)
+    found: dict[str, list[dict[str, str]]] = {}
+    for made in copies:
+        name = made["metadata"]["name"]
+        wait_until(partial(namespace.object, "pod", name), pod_ended, 60, f"{name} ended")
+        for each in containers(made["spec"]):
+            said = namespace.kubectl("logs", name, "--container", each["name"])
+            found.setdefault(each["name"], []).append(seen(said))
+    return found

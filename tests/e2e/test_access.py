@@ -1,45 +1,166 @@
-"""Who may do what, and who reaches whom: the rights of each account, and the network policies as they are enforced."""
+"""A release with a login: who gets in, who may do what and reaches whom, how pods are confined, where secrets show."""
 
 from __future__ import annotations
 
-import json
+import re
+from base64 import b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import pytest
 import yaml
 
-from tests.e2e.cluster import Release
-from tests.e2e.pods import python_pod
+from tests.e2e.cluster import CommandFailed, Namespace, Release
+from tests.e2e.conftest import ONE_EACH
+from tests.e2e.leaks import answers, refusals, said_by, shown, state
+from tests.e2e.login import PASSWORD, Login, answer, basic, new_login, secret
+from tests.e2e.network import CLOSED, LISTEN, outside, reached, reached_by_bash, targets_of
+from tests.e2e.pods import IMAGE, LOOK, looks_of, python_pod, seen
 from tests.e2e.waiters import Object
 
 pytestmark = pytest.mark.cluster
 
-# Tries to connect to each host:port at once, after the second in which a new pod's policies come into force.
-CONNECT = """
-import json, socket, sys, time
-from concurrent.futures import ThreadPoolExecutor
-def answer(target):
-    host, port = target.split(":")
-    try:
-        address = socket.getaddrinfo(host, int(port), socket.AF_INET)[0][4]
-    except OSError as error:
-        return f"no name: {error}"
-    try:
-        socket.create_connection(address, timeout=4).close()
-    except OSError as error:
-        return type(error).__name__
-    return "open"
-time.sleep(2)
-with ThreadPoolExecutor() as pool:
-    print(json.dumps(dict(zip(sys.argv[1:], pool.map(answer, sys.argv[1:])))))
+METADATA = "169.254.169.254:80"  # of clouds: whoever reaches it has the rights of the node
+# Both have characters that URLs and base64 write differently.
+DATABASE = {
+    "DB_USER": "stock_backtest",
+    "DB_PASSWORD": "of the/user:p@ss+w%rd~0a?>=",
+    "MYSQL_ROOT_PASSWORD": "root~has/an+other:p@ss w%rd",
+}
+# A run that no request can ask for: its worker finds other rules than those that it was accepted with.
+OF_OTHER_RULES = """
+import json, sys, uuid
+from scripts.config import load_config
+from service.store.database import connect
+from service.store.run_store import RunStore
+store = RunStore(connect(load_config()))
+known, run_id = store.get(sys.argv[1]), str(uuid.uuid4())
+request = json.dumps({**json.loads(known.request), "run_id": run_id})
+same = {name: getattr(known, name) for name in ("ticker", "rule_id", "prices_fingerprint")}
+assert store.add({**same, "run_id": run_id, "request": request, "rules_digest": "0" * 64})
+print(run_id)
 """
-API = "kubernetes.default.svc:443"
-CLOSED = "TimeoutError"
 
 
 @pytest.fixture(scope="module")
-def release(helm_release: Callable[..., Release]) -> Release:
-    return helm_release()
+def login() -> Login:
+    return new_login()
+
+
+@pytest.fixture(scope="module")
+def release(namespace: Namespace, helm_release: Callable[..., Release], login: Login) -> Release:
+    namespace.apply(secret("login", login.keys), secret("database", DATABASE))
+    keys = {"tokens": "AUTH_TOKENS", "testToken": "token"}
+    auth = {"mode": "basic", "existingSecret": "login", "secretKeys": keys}
+    database = {"auth": {"existingSecret": "database"}}
+    return helm_release(auth=auth, mysql=database, config={"logLevel": "DEBUG"}, **ONE_EACH)
+
+
+@pytest.fixture(scope="module")
+def runs(release: Release, login: Login) -> list[str]:
+    """One that completed and one that failed."""
+    with release.web(token=login.token) as web:
+        completed = str(web.completed()["run_id"])
+        failed = release.namespace.python(next(iter(release.pods("web"))), OF_OTHER_RULES, completed).strip()
+        assert web.wait(failed)["reason"] == "RulesMismatch"
+    return [completed, failed]
+
+
+@pytest.fixture(scope="module")
+def free(release: Release, new_namespace: Callable[..., Namespace]) -> Namespace:
+    """Another namespace, where a pod may be anything."""
+    made = new_namespace("-free")
+    made.kubectl("label", "namespace", made.name, "pod-security.kubernetes.io/enforce-")
+    return made
+
+
+def test_who_logs_in_gets_in_and_nobody_else(release: Release, login: Login) -> None:
+    closed, right = ("/", "/runs", "/metrics", "/openapi.json"), [basic("alice", PASSWORD), f"Bearer {login.token}"]
+    wrong = [basic("alice", PASSWORD[:-1]), basic("bob", PASSWORD), f"Bearer {login.token[:-1]}", f"Bearer {PASSWORD}"]
+    with release.web() as web:
+        assert [answer(web, path)[0] for path in ("/health", "/ready")] == [200, 200]
+        assert [answer(web, path)[0] for path in closed] == [401] * 4
+        assert [answer(web, path, given)[0] for path in closed for given in right] == [200] * 8
+        assert [answer(web, "/runs", given)[0] for given in wrong] == [401] * 4
+
+
+@pytest.fixture(scope="module")
+def tested(release: Release) -> str:
+    """What `helm test` says, the log of its pod with it; the pod is gone then."""
+    return release.helm("test", release.name, "--logs")[0]
+
+
+def test_helm_test_logs_in_and_performs_a_backtest(tested: str) -> None:
+    assert "completed with the numbers of the release" in tested
+
+
+def test_no_secret_shows_but_in_its_secret(release: Release, login: Login, runs: list[str], tested: str) -> None:
+    said = {**said_by(release), **answers(release, login, runs), **refusals(release), "helm test": tested}
+    texts = {**state(release.namespace), **said}
+    seen_at = {place for run_id in runs for place in shown(texts, run_id)}
+    for kind in ("Job/", "Pod/", "Event/", "kubectl describe", "log of bt-", "/runs", "/result/", "/status/"):
+        assert any(place.startswith(kind) for place in seen_at), f"not even the runs are found in {kind}"
+    assert re.search(r"Access denied for user 'somebody'.*using password: YES", texts["DB_USER=somebody"])
+    assert "\nNOTES:\n" in texts["helm get all"]
+    assert "--execute=SELECT SLEEP(2)" in texts["processes of bt-mysql-0"], "a client was at work"
+    database = {name: shown(texts, DATABASE[name]) for name in ("DB_PASSWORD", "MYSQL_ROOT_PASSWORD")}
+    assert database == {key: {"Secret/database"} for key in database}
+    logins = {name: shown(texts, text) for name, text in login.secrets.items()}
+    assert logins == {**{key: {"Secret/login"} for key in logins}, "her password": set()}
+
+
+def test_a_secret_that_shows_is_found(release: Release) -> None:
+    """So the test above can fail."""
+    password = DATABASE["DB_PASSWORD"]
+    planted = {
+        "plain": f"password={password}",
+        "in-a-url": f"mysql+pymysql://user:{quote(password, safe='')}@host/database",
+        "in-base64": b64encode(f"user:{password}\n".encode()).decode(),
+    }
+    for name, text in planted.items():
+        found = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"text": text}}
+        release.namespace.apply(found)
+    assert shown(state(release.namespace), password) == {
+        "Secret/database", "kubectl describe", *(f"ConfigMap/{name}" for name in planted)
+    }  # fmt: skip
+    release.namespace.kubectl("delete", "configmap", *planted)
+
+
+def one_pod(release: Release, part: str) -> Object:
+    return release.namespace.objects("pods", **release.labels(part))[0]
+
+
+def confined(user: int = 10001, token: str = "no") -> dict[str, str]:
+    """What LOOK says in a container that can do nothing."""
+    none = "0" * 16
+    return {
+        "Uid": str(user), "CapEff": none, "CapBnd": none, "NoNewPrivs": "1", "Seccomp": "2",
+        "root": "Read-only file system", "token": token,
+    }  # fmt: skip
+
+
+def test_the_first_process_of_each_part_is_confined(release: Release, runs: list[str]) -> None:
+    expected = {"web": confined(), "controller": confined(token="yes"), "mysql": confined(user=999)}
+    for part, good in expected.items():
+        for pod in release.pods(part):
+            assert seen(release.namespace.kubectl("exec", pod, "--", "sh", "-c", LOOK)) == good, pod
+
+
+def test_containers_that_end_are_confined(release: Release, runs: list[str]) -> None:
+    hooks = yaml.safe_load_all(release.helm("get", "hooks", release.name)[0])
+    (test,) = (hook for hook in hooks if hook and hook["kind"] == "Pod")
+    looks = looks_of(release.namespace, [test, one_pod(release, "worker"), one_pod(release, "web")])
+    assert looks == {name: [confined()] for name in ("test", "worker", "migrate", "samples", "web")}
+
+
+def test_a_pod_without_confinement_is_refused_and_elsewhere_seen(release: Release, free: Namespace) -> None:
+    container = {"name": "root", "image": IMAGE, "command": ["sleep", "3600"], "securityContext": {"runAsUser": 0}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root"}, "spec": {"containers": [container]}}
+    with pytest.raises(CommandFailed, match='violates PodSecurity "restricted'):
+        release.namespace.apply(pod)
+    look = seen(free.kubectl("exec", free.start(pod), "--", "sh", "-c", LOOK))
+    assert {name for name, value in confined().items() if look[name] != value} == set(confined())
 
 
 def rights(release: Release, account: str) -> set[tuple[str, ...]]:
@@ -68,39 +189,6 @@ def test_each_account_may_do_exactly_what_its_program_calls(release: Release) ->
     }
 
 
-def test_only_the_controller_has_a_token(release: Release) -> None:
-    with release.web() as web:
-        web.completed()
-    holders = set()
-    for pod in release.namespace.objects("pods"):
-        mounts = [mount["mountPath"] for it in pod["spec"]["containers"] for mount in it.get("volumeMounts", [])]
-        sources = [
-            source for volume in pod["spec"]["volumes"] for source in volume.get("projected", {}).get("sources", [])
-        ]
-        if any("serviceaccount" in path for path in mounts) or any("serviceAccountToken" in it for it in sources):
-            holders.add(pod["metadata"]["labels"]["app.kubernetes.io/component"])
-    assert holders == {"controller"}
-    parts = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in release.namespace.objects("pods")}
-    assert parts == {"web", "controller", "worker", "mysql"}
-
-
-@pytest.fixture(scope="module")
-def targets(release: Release) -> dict[str, str]:
-    """What there is to reach, by part."""
-    addresses = {part: release.name_of("service", part) for part in ("web", "controller")}
-    ports = {"web": 5000, "controller": 8000}
-    (mysql,) = (
-        name for name in release.namespace.names("service", **release.labels("mysql")) if "headless" not in name
-    )
-    return {"mysql": f"{mysql}:3306", "api": API, **{part: f"{addresses[part]}:{ports[part]}" for part in ports}}
-
-
-def reached(release: Release, pod: str, targets: dict[str, str], itself: str = "") -> dict[str, str]:
-    """How each other part answers the pod; a part may always reach itself."""
-    answers = json.loads(release.namespace.python(pod, CONNECT, *targets.values()))
-    return {part: answers[target] for part, target in targets.items() if part != itself}
-
-
 def worker_labels(release: Release) -> Object:
     """Of the pods of runs, without a run."""
     template = release.namespace.object("configmap", release.name_of("configmap", "worker"))
@@ -108,29 +196,38 @@ def worker_labels(release: Release) -> Object:
     return labels
 
 
-def test_a_stranger_reaches_the_web_and_never_the_database(release: Release, targets: dict[str, str]) -> None:
-    """That all else is open to it shows that policies close the rest, and not the network itself."""
-    pod = release.namespace.start(python_pod("stranger"))
-    assert reached(release, pod, targets) == {"mysql": CLOSED, "api": "open", "web": "open", "controller": "open"}
+@pytest.fixture(scope="module")
+def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
+    """How each target answers each part, a stranger, and one elsewhere with a worker's labels; all at once."""
+    namespace, like_a_worker = release.namespace, python_pod("like-a-worker", LISTEN, labels=worker_labels(release))
+    parts = {part: next(iter(release.pods(part))) for part in ("web", "controller", "mysql")}
+    own = {**parts, "worker": namespace.start(like_a_worker), "stranger": namespace.start(python_pod("stranger"))}
+    askers = {"elsewhere": (free, free.start(like_a_worker)), **{part: (namespace, pod) for part, pod in own.items()}}
+    with outside(namespace) as listener, ThreadPoolExecutor() as pool:
+        targets = {**targets_of(release, own["worker"]), "outside": listener, "metadata": METADATA}
+        asked = {
+            part: pool.submit(reached_by_bash if part == "mysql" else reached, *asker, targets)
+            for part, asker in askers.items()
+        }
+        asked["bash elsewhere"] = pool.submit(reached_by_bash, *askers["elsewhere"], targets)
+        return {part: each.result() for part, each in asked.items()}
 
 
-def test_a_worker_reaches_the_database_and_nothing_else(release: Release, targets: dict[str, str]) -> None:
-    pod = release.namespace.start(python_pod("like-a-worker", labels=worker_labels(release)))
-    assert reached(release, pod, targets) == {"mysql": "open", "api": CLOSED, "web": CLOSED, "controller": CLOSED}
+STRANGERS_REACH = {"web", "controller", "api", "outside"}
 
 
-def test_the_web_reaches_the_database_and_nothing_else(release: Release, targets: dict[str, str]) -> None:
-    pod = next(iter(release.pods("web")))
-    assert reached(release, pod, targets, "web") == {"mysql": "open", "api": CLOSED, "controller": CLOSED}
+@pytest.mark.parametrize(
+    ("part", "open_to"),
+    {
+        "worker": {"mysql"}, "web": {"mysql"}, "controller": {"mysql", "api"}, "mysql": set(),
+        "stranger": STRANGERS_REACH, "elsewhere": STRANGERS_REACH, "bash elsewhere": STRANGERS_REACH,
+    }.items(),
+)  # fmt: skip
+def test_who_reaches_whom(answered: dict[str, dict[str, str]], part: str, open_to: set[str]) -> None:
+    """That all but database and workers is open to strangers shows that policies close it to others, not the network.
 
-
-def test_the_controller_reaches_the_database_and_the_api(release: Release, targets: dict[str, str]) -> None:
-    pod = next(iter(release.pods("controller")))
-    assert reached(release, pod, targets, "controller") == {"mysql": "open", "api": "open", "web": CLOSED}
-
-
-def test_the_database_reaches_nothing(release: Release, targets: dict[str, str]) -> None:
-    (pod,) = release.pods("mysql")
-    address = release.namespace.object("service", release.name_of("service", "web"))["spec"]["clusterIP"]
-    program = f"timeout 4 bash -c '</dev/tcp/{address}/5000' 2>&1; echo ended with $?"
-    assert release.namespace.kubectl("exec", pod, "--", "bash", "-c", program).split("\n")[-2] == "ended with 124"
+    Each part reaches itself. Not every network has something at the clouds' address, so a stranger may reach it or not.
+    """
+    uncertain = {part} | ({"metadata"} if open_to is STRANGERS_REACH else set())
+    found = {target: answer for target, answer in answered[part].items() if target not in uncertain}
+    assert found == {target: "open" if target in open_to else CLOSED for target in found}

@@ -21,14 +21,16 @@ FINAL = ("completed", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Web:
-    """One address."""
+    """One address, and a token where users log in."""
 
     url: str
+    token: str = ""
 
     def ask(self, path: str, body: object = None) -> Any:
         """The JSON that the path answers with, also when it refuses."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        login = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **login})
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return json.load(answer)
