@@ -57,7 +57,7 @@ def said_by(release: Release) -> dict[str, str]:
     """The logs of every container, those before a restart too, command lines, and what helm keeps of the release."""
     namespace = release.namespace
     pods = namespace.objects("pods")
-    living = [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] == "Running"]
+    living = [name for part in ("web", "controller", "mysql") for name in release.pods(part)]
     commands = {
         **{f"log of {' '.join(words)}": ("logs", *words) for pod in pods for words in _logs(pod)},
         **{f"processes of {name}": ("exec", name, "--", "sh", "-c", PROCESSES) for name in living},
