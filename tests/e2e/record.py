@@ -1,0 +1,66 @@
+"""Records what a real API server lists of four runs, byte for byte: `python -m tests.e2e.record <kubeconfig>`.
+
+One completed, one was killed twice for want of memory, one fits on no node, one is at work. tests/fake_cluster.py makes
+thousands of copies of them; record anew when the Job's template changes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from scripts.config import ROOT
+from tests.e2e.cluster import Namespace, Release
+from tests.e2e.conftest import ONE_EACH, TINY
+from tests.e2e.waiters import Object, job_ended, wait_until
+
+RECORDED = ROOT / "tests" / "recorded"
+WORKERS = "labelSelector=app.kubernetes.io/component%3Dworker"
+ENOUGH = {"requests": {"memory": "64Mi"}, "limits": {"memory": "768Mi"}}
+TIGHT = {"requests": {"memory": "32Mi"}, "limits": {"memory": "40Mi"}}
+HUGE = {"requests": {"cpu": "1k"}, "limits": {"cpu": "1k"}}
+SLOW = {"requests": {"cpu": "10m"}, "limits": {"cpu": "50m"}}
+
+
+def at_work(job: Object) -> bool:
+    return bool(job["status"].get("ready"))
+
+
+def unschedulable(pod: Object) -> bool:
+    return any(it.get("reason") == "Unschedulable" for it in pod["status"].get("conditions") or [])
+
+
+def run(release: Release, resources: Object, number: int) -> str:
+    """The name of the Job of a new run with such resources."""
+    with release.upgrade(worker={"resources": resources}).web() as web:
+        name = f"bt-{web.submit(rule_id=f'MA_CROSS_{10 + number}_30')}"
+    wait_until(lambda: release.namespace.names("jobs"), lambda names: name in names, 60, f"{name} is there")
+    return name
+
+
+def waited(release: Release, kind: str, good: Callable[[Object], object], job: str) -> None:
+    """Until a Job, or a pod of it, is as wanted."""
+    found = lambda: [it for it in release.namespace.objects(kind) if it["metadata"]["name"].startswith(job)]  # noqa: E731
+    wait_until(found, lambda some: any(good(it) for it in some), 240, f"{kind} of {job}: {good.__name__}")
+
+
+def main(kubeconfig: str) -> None:
+    """Makes a namespace of its own and deletes it."""
+    namespace = Namespace("e2e-scale", kubeconfig)
+    namespace.create()
+    try:
+        release = Release("bt", namespace, {**TINY, **ONE_EACH})
+        release.install()
+        waited(release, "jobs", job_ended, run(release, ENOUGH, 0))
+        waited(release, "jobs", job_ended, run(release, TIGHT, 1))
+        waited(release, "pods", unschedulable, run(release, HUGE, 2))
+        waited(release, "jobs", at_work, run(release, SLOW, 3))
+        for kind, path in (("jobs", "apis/batch/v1"), ("pods", "api/v1")):
+            asked = f"/{path}/namespaces/{namespace.name}/{kind}?{WORKERS}"
+            (RECORDED / f"{kind}.json").write_text(namespace.kubectl("get", "--raw", asked))
+    finally:
+        namespace.delete()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
