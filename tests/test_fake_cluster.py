@@ -1,0 +1,191 @@
+"""The controller, its launcher and the Kubernetes client over HTTP, against hundreds of recorded Jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from kubernetes import client
+from sqlalchemy import Engine
+
+from service.contract.request import parse_request
+from service.contract.status import Reason, Status
+from service.controller import Controller
+from service.launchers.kubernetes_api import Namespace
+from service.launchers.kubernetes_job import KubernetesJobs
+from service.launchers.launcher import LauncherAway
+from service.runs import Runs
+from service.store.run_store import RunStore
+from tests.conftest import REQUEST
+from tests.fake_answers import KINDS, Denied, fielded, labelled
+from tests.fake_cluster import NAMESPACE, TEMPLATE, FakeCluster, kubeconfig, of_states
+from tests.fake_rows import fill, rows
+from tests.recorded import recorded
+
+MANY = {"completed": 20, "failed": 10, "pending": 260, "running": 260}  # more than a page, of Jobs and of pods
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeCluster]]:
+    """Makes a cluster with so many runs of each state, and points the Kubernetes client at it."""
+    path = tmp_path / "kubeconfig"
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    with ExitStack() as stack:
+
+        def make(**numbers: int) -> FakeCluster:
+            cluster = FakeCluster()
+            for run_id, state in of_states(**numbers).items():
+                cluster.add(run_id, state)
+            path.write_text(kubeconfig(stack.enter_context(cluster.served())))
+            return cluster
+
+        yield make
+
+
+def controller(engine: Engine, max_active: int = 0) -> Controller:
+    return Controller(RunStore(engine), KubernetesJobs(TEMPLATE, Namespace()), max_active, 900)
+
+
+def seen() -> dict[str, Reason | None]:
+    """The living Jobs, and what keeps them from starting."""
+    found = KubernetesJobs(TEMPLATE, Namespace()).jobs()
+    return {run_id: it.problem.reason if it.problem else None for run_id, it in found.items() if it.alive}
+
+
+def whole() -> dict[str, Reason | None]:
+    """What is there to be seen of MANY."""
+    reasons = {"pending": Reason.UNSCHEDULABLE, "running": None}
+    return {run_id: reasons[state] for run_id, state in of_states(**MANY).items() if state in reasons}
+
+
+def jobs() -> client.BatchV1Api:
+    """The Kubernetes client's own idea of the API: it takes every answer apart."""
+    return client.BatchV1Api(Namespace()._api)
+
+
+def test_there_is_a_recording_of_each_state() -> None:
+    phases = {state: [it.found["status"].get("phase") for it in patterns] for state, patterns in recorded().items()}
+    assert phases == {
+        "completed": [None, "Succeeded"], "failed": [None, "Failed", "Failed"], "pending": [None, "Pending"],
+        "running": [None, "Running"],
+    }  # fmt: skip
+
+
+def test_where_all_is_well_no_run_changes(engine: Engine, serve: Callable[..., FakeCluster]) -> None:
+    cluster, states = serve(**MANY), of_states(**MANY)
+    fill(engine, states)
+    before = rows(engine)
+    controller(engine).step()
+    assert rows(engine) == before
+    noted = {run.run_id: run.reason for run in RunStore(engine).active() if run.reason}
+    assert noted == {run_id: Reason.UNSCHEDULABLE for run_id, state in states.items() if state == "pending"}
+    assert {f"bt-{run_id}" for run_id, state in states.items() if state != "failed"} <= cluster.kinds["jobs"].keys()
+    assert cluster.requests["GET jobs/{name}"] == 0, "of those at work every one is listed"
+
+
+def test_a_pass_takes_no_more_when_more_runs_have_completed(engine: Engine, serve: Callable[..., FakeCluster]) -> None:
+    cluster = serve(completed=5, running=5)
+    fill(engine, of_states(completed=5, running=5))
+    passes, sent = controller(engine), []
+    for _ in range(3):
+        before = cluster.sent
+        passes.step()
+        sent.append(cluster.sent - before)
+        for number in range(100):
+            cluster.add(f"00000000-0000-4000-8000-{len(sent):06}{number:06}", "completed")
+    assert abs(sent[2] - sent[1]) < 100, sent
+
+
+def test_every_page_comes(serve: Callable[..., FakeCluster]) -> None:
+    serve(**MANY)
+    assert seen() == whole()
+
+
+def test_a_list_that_expires_midway_proves_nothing(engine: Engine, serve: Callable[..., FakeCluster]) -> None:
+    """Jobs and pods of the pages that did not come are not gone."""
+    cluster = serve(**MANY)
+    fill(engine, of_states(**MANY))
+    before, there = rows(engine), set(cluster.kinds["jobs"])
+    cluster.expired = True
+    with suppress(LauncherAway):
+        assert seen() == whole()
+    with suppress(LauncherAway):
+        controller(engine).step()
+    assert rows(engine) == before
+    assert set(cluster.kinds["jobs"]) == there
+    assert cluster.requests["GET jobs/{name}"] == 0, "nothing was taken for missing"
+
+
+def test_a_run_is_launched_and_cancelled(engine: Engine, runs: Runs, serve: Callable[..., FakeCluster]) -> None:
+    cluster = serve(completed=1)
+    run, _ = runs.submit(REQUEST)
+    passes = controller(engine, max_active=1)
+    passes.step()
+    (job,) = [it for name, it in cluster.kinds["jobs"].items() if name == f"bt-{run.run_id}"]
+    assert job.labels["stock-backtest/launch"] == "1"
+    KubernetesJobs(TEMPLATE, Namespace()).launch(parse_request(json.loads(run.request)), 1)  # whose answer was lost
+    assert cluster.requests["POST jobs"] == 2
+    runs.cancel(run.run_id)
+    passes.step()
+    passes.step()
+    assert f"bt-{run.run_id}" not in cluster.kinds["jobs"]
+    assert runs.run(run.run_id).status == Status.CANCELLED
+
+
+def test_pages_are_of_one_moment(serve: Callable[..., FakeCluster]) -> None:
+    cluster, api = serve(running=10), jobs()
+    first = api.list_namespaced_job(NAMESPACE, limit=4)
+    assert first.metadata.remaining_item_count == 6
+    api.delete_namespaced_job(max(cluster.kinds["jobs"]), NAMESPACE, propagation_policy="Foreground")
+    assert len(cluster.kinds["pods"]) == 9, "its pod went with it"
+    again = api.list_namespaced_job(NAMESPACE, limit=4, _continue=first.metadata._continue)
+    last = api.list_namespaced_job(NAMESPACE, limit=4, _continue=again.metadata._continue)
+    assert [len(page.items) for page in (first, again, last)] == [4, 4, 2]
+    assert last.metadata._continue is None
+    assert len(api.list_namespaced_job(NAMESPACE).items) == 9
+
+
+def test_an_expired_page_says_how_to_go_on(serve: Callable[..., FakeCluster]) -> None:
+    cluster, api = serve(running=10), jobs()
+    selected = {"label_selector": "app.kubernetes.io/component=worker", "limit": 4}
+    first = api.list_namespaced_job(NAMESPACE, **selected)
+    assert first.metadata.remaining_item_count is None, "unknown where something is selected"
+    cluster.expired = True
+    with pytest.raises(client.ApiException) as caught:
+        api.list_namespaced_job(NAMESPACE, _continue=first.metadata._continue, **selected)
+    said = json.loads(caught.value.body)
+    assert (caught.value.status, said["reason"]) == (410, "Expired")
+    rest = api.list_namespaced_job(
+        NAMESPACE, _continue=said["metadata"]["continue"], field_selector="status.successful=0"
+    )
+    assert len(first.items) + len(rest.items) == 10
+
+
+@pytest.mark.parametrize(
+    ("selector", "chosen"),
+    [
+        ("a", ["a1", "a2"]), ("!a", ["none"]), ("a=1", ["a1"]), ("a==1", ["a1"]), ("a!=1", ["a2", "none"]),
+        ("a in (1, 3)", ["a1"]), ("a in (1,2)", ["a1", "a2"]), ("a notin (1,3)", ["a2", "none"]),
+    ],
+)  # fmt: skip
+def test_selectors(selector: str, chosen: list[str]) -> None:
+    known: dict[str, dict[str, str]] = {"a1": {"a": "1"}, "a2": {"a": "2", "b": "1"}, "none": {"b": "1"}}
+    assert [name for name, labels in known.items() if labelled(selector)(labels)] == chosen
+
+
+def test_lists_of_selectors_and_fields(serve: Callable[..., FakeCluster]) -> None:
+    serve(completed=1, failed=1, pending=1, running=1)
+    pods = client.CoreV1Api(Namespace()._api)
+    asked = {
+        "field_selector": "status.phase!=Succeeded,status.phase!=Failed",
+        "label_selector": "a notin (b,c),job-name",
+    }
+    assert {pod.status.phase for pod in pods.list_namespaced_pod(NAMESPACE, **asked).items} == {"Pending", "Running"}
+    assert pods.list_namespaced_event(NAMESPACE, field_selector="reason=FailedCreate").items == []
+    for wrong in ("status.foo=1", "status.phase"):
+        with pytest.raises(Denied, match="not supported|invalid selector"):
+            fielded(wrong, KINDS["pods"])
