@@ -28,7 +28,7 @@ from tests.conftest import database_environment
 from tests.fake_cluster import TEMPLATE, kubeconfig, of_states
 from tests.fake_rows import fill, rows
 
-SIZES = [(2_000, 200, 200), (20_000, 2_000, 2_000), (200_000, 20_000, 2_000)]  # finished, failed of them, active
+SIZES = [(2_000, 200, 200), (20_000, 2_000, 2_000), (200_000, 2_000, 2_000)]  # finished, failed of them, active
 PASSES = 5
 MOST_SECONDS, MOST_MEGABYTES = 2, 200
 

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 
 from tests.recorded import Stored
 
@@ -115,11 +116,18 @@ class Snapshot:
         return json.dumps(head).encode()[:-1] + b',"items":[' + b",".join(it.body for it in chosen[:limit]) + b"]}"
 
     def _selected(self, kind: Kind, query: Query, first: int) -> Iterator[Stored]:
-        labels = [labelled(text) for text in _requirements(query.get("labelSelector", ""))]
-        fields = [fielded(text, kind) for text in _requirements(query.get("fieldSelector", ""))]
-        for it in islice(self.objects, first, None):
-            if all(meets(it.fields) for meets in fields) and all(meets(it.labels) for meets in labels):
-                yield it
+        found: Iterator[Stored] = islice(self.objects, first, None)
+        for meets in [fielded(text, kind) for text in _requirements(query.get("fieldSelector", ""))]:
+            found = _meeting(found, meets, attrgetter("fields"))
+        for meets in [labelled(text) for text in _requirements(query.get("labelSelector", ""))]:
+            found = _meeting(found, meets, attrgetter("labels"))
+        return found
+
+
+def _meeting(
+    found: Iterator[Stored], meets: Requirement, part: Callable[[Stored], Mapping[str, str]]
+) -> Iterator[Stored]:
+    return (it for it in found if meets(part(it)))
 
 
 def _requirements(selector: str) -> list[str]:
