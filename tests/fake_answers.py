@@ -16,7 +16,7 @@ from tests.recorded import Stored
 Query = Mapping[str, str]
 Requirement = Callable[[Mapping[str, str]], bool]
 
-PLACE = re.compile(r"/(api/v1|apis/batch/v1)/namespaces/([^/]+)/([a-z]+)(?:/([^/]+))?")
+PLACE = re.compile(r"/(api/v1|apis/batch/v1)/namespaces/([^/]+)/([a-z]+)(?:/([^/]+)(/log)?)?")
 COMMA = re.compile(r",(?![^(]*\))")  # not one of those between brackets
 EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -57,15 +57,16 @@ KINDS = {
     "jobs": Kind("apis/batch/v1", "Job", "jobs.batch", NAMED | {"status.successful"}),
     "pods": Kind("api/v1", "Pod", "pods", NAMED | {"status.phase", "spec.nodeName"}),
     "configmaps": Kind("api/v1", "ConfigMap", "configmaps", NAMED),
-    "events": Kind("api/v1", "Event", "events", NAMED | {"reason", "type"}),
+    "events": Kind("api/v1", "Event", "events", NAMED | {"reason", "type", "involvedObject.name"}),
 }
 
 
-def place(path: str, namespace: str) -> tuple[str, str]:
-    """Kind and name of a path; a list has no name."""
+def place(path: str, namespace: str) -> tuple[str, str, bool]:
+    """Kind and name of a path, a list has no name, and whether it is a pod's log."""
     found = PLACE.fullmatch(path)
-    if found and found[2] == namespace and found[3] in KINDS and KINDS[found[3]].group == found[1]:
-        return found[3], found[4] or ""
+    known = found and found[2] == namespace and found[3] in KINDS and KINDS[found[3]].group == found[1]
+    if found and known and (not found[5] or found[3] == "pods"):
+        return found[3], found[4] or "", bool(found[5])
     raise Denied(404, "NotFound", "the server could not find the requested resource")
 
 

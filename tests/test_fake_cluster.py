@@ -1,4 +1,4 @@
-"""The controller, its launcher and the Kubernetes client over HTTP, against hundreds of recorded Jobs."""
+"""The controller, its launcher and the Kubernetes client over HTTP, against copies of recorded Jobs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from service.runs import Runs
 from service.store.run_store import RunStore
 from tests.conftest import REQUEST
 from tests.fake_answers import KINDS, Denied, fielded, labelled
-from tests.fake_cluster import NAMESPACE, TEMPLATE, FakeCluster, kubeconfig, of_states
+from tests.fake_cluster import LOG, NAMESPACE, TEMPLATE, FakeCluster, kubeconfig, of_states
 from tests.fake_rows import fill, rows
 from tests.recorded import recorded
 
-MANY = {"completed": 20, "failed": 10, "pending": 260, "running": 260}  # more than a page, of Jobs and of pods
+MANY = {"completed": 20, "failed": 10, "pending": 40, "running": 60}
+PAGE = 30  # fewer than there are Jobs and pods
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """Makes a cluster with so many runs of each state, and points the Kubernetes client at it."""
     path = tmp_path / "kubeconfig"
     monkeypatch.setenv("KUBECONFIG", str(path))
+    monkeypatch.setattr("service.launchers.kubernetes_api.PAGE", PAGE)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
     with ExitStack() as stack:
 
@@ -101,8 +103,9 @@ def test_a_pass_takes_no_more_when_more_runs_have_completed(engine: Engine, serv
 
 
 def test_every_page_comes(serve: Callable[..., FakeCluster]) -> None:
-    serve(**MANY)
+    cluster = serve(**MANY)
     assert seen() == whole()
+    assert cluster.requests["GET jobs"] == 4, "30, 30, 30 and 20"
 
 
 def test_a_list_that_expires_midway_proves_nothing(engine: Engine, serve: Callable[..., FakeCluster]) -> None:
@@ -118,6 +121,12 @@ def test_a_list_that_expires_midway_proves_nothing(engine: Engine, serve: Callab
     assert rows(engine) == before
     assert set(cluster.kinds["jobs"]) == there
     assert cluster.requests["GET jobs/{name}"] == 0, "nothing was taken for missing"
+
+
+def test_what_a_failed_job_left_is_read(serve: Callable[..., FakeCluster]) -> None:
+    serve(failed=1)
+    (run_id,) = of_states(failed=1)
+    assert KubernetesJobs(TEMPLATE, Namespace()).evidence(run_id) == {"events": [], "log": [LOG.strip()]}
 
 
 def test_a_run_is_launched_and_cancelled(engine: Engine, runs: Runs, serve: Callable[..., FakeCluster]) -> None:
@@ -185,7 +194,8 @@ def test_lists_of_selectors_and_fields(serve: Callable[..., FakeCluster]) -> Non
         "label_selector": "a notin (b,c),job-name",
     }
     assert {pod.status.phase for pod in pods.list_namespaced_pod(NAMESPACE, **asked).items} == {"Pending", "Running"}
-    assert pods.list_namespaced_event(NAMESPACE, field_selector="reason=FailedCreate").items == []
+    for asked_for in ("reason=FailedCreate", "involvedObject.name=pod,reason!=Killing"):
+        assert pods.list_namespaced_event(NAMESPACE, field_selector=asked_for).items == []
     for wrong in ("status.foo=1", "status.phase"):
         with pytest.raises(Denied, match="not supported|invalid selector"):
             fielded(wrong, KINDS["pods"])

@@ -50,7 +50,10 @@ def fields(kind: str, found: Object) -> dict[str, str]:
         return {**named, "status.successful": str(status.get("succeeded", 0))}
     if kind == "pods":
         return {**named, "status.phase": status["phase"], "spec.nodeName": found["spec"].get("nodeName", "")}
-    return {**named, "reason": found["reason"], "type": found.get("type", "")} if kind == "events" else named
+    if kind == "events":
+        about = {"involvedObject.name": found["involvedObject"]["name"]}
+        return {**named, **about, "reason": found["reason"], "type": found.get("type", "")}
+    return named
 
 
 @dataclass(frozen=True)
