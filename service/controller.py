@@ -37,7 +37,7 @@ CHECK_SECONDS = 10.0
 LOOK_SECONDS = 5.0  # between two looks at a cluster where nothing waits: its Jobs look after themselves
 IDLE_LOOKS = 60  # times as seldom where there is nothing to expect at all
 EXPLAIN_SECONDS = 60.0  # in which a Job ends after its worker has said why
-KEPT_FAILED, REMOVED_A_PASS = 500, 20  # failed Jobs that stay to be looked at: each is listed with every look
+KEPT_FAILED, REMOVED_A_PASS = 500, 30  # failed Jobs that stay to be looked at: each is listed with every look
 
 
 class Controller:
@@ -68,7 +68,9 @@ class Controller:
         self._known = set(expected)
         if not self._time_to_look():
             return
-        jobs = self._jobs(list(expected))  # before the rows: a job that ended has written its row by now
+        jobs = self._jobs(
+            [*expected, *self._unexplained]
+        )  # before the rows: a job that ended has written its row by now
         self._looked = time.monotonic()
         active = {run.run_id: run for run in self._store.active()}
         now = self._store.now()

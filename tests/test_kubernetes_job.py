@@ -73,13 +73,13 @@ class Cluster:
         ours = [job for job in self.created.values() if labels.items() <= job["metadata"]["labels"].items()]
         return [job for job in ours if job["metadata"]["name"] not in self.completed]
 
-    def unfinished_pods(self, labels: dict[str, str]) -> list[Object]:
-        return [pod for pod in self.made if labels.items() <= pod["metadata"]["labels"].items()]
+    def living_pods(self, labels: dict[str, str]) -> list[Object]:
+        return [pod for pod in self.pods(labels) if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
 
     def pods(self, labels: dict[str, str]) -> list[Object]:
         if self.refuse:
             raise self.refuse
-        return self.unfinished_pods(labels)
+        return [pod for pod in self.made if labels.items() <= pod["metadata"]["labels"].items()]
 
     def warnings(self, reason: str) -> list[Object]:
         self.asked.append(reason)
@@ -319,3 +319,16 @@ def test_evidence_that_cannot_be_had_stops_nothing(launcher: KubernetesJobs, clu
     for answer in (Refused(403, "no right"), Away("away")):
         cluster.refuse = answer
         assert launcher.evidence(RUN_ID) == {"events": [f"They could not be read: {answer}"]}
+
+
+def test_the_exit_code_of_a_failed_pod_is_looked_up_where_somebody_waits(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
+    """The list of pods has the living ones only: thousands of failed ones may be kept."""
+    launcher.launch(REQUEST, 1)
+    pod_of(launcher, cluster, "pod")
+    ended = {"name": "worker", "state": {"terminated": {"exitCode": 70}}}
+    cluster.made[0]["status"] = {"phase": "Failed", "containerStatuses": [ended]}
+    cluster.created[f"bt-{RUN_ID}"]["status"] = {"failed": 1, "conditions": [{"type": "Failed", "status": "True"}]}
+    assert launcher.jobs()[RUN_ID].exit_code is None
+    assert launcher.jobs([RUN_ID])[RUN_ID].exit_code == 70

@@ -47,6 +47,11 @@ def state_of(job: Object, pods: Sequence[Object], events: Sequence[Object], now:
     )
 
 
+def has_failed_pods(job: Object) -> bool:
+    """Whether a pod of it has failed; one that was only disrupted is not counted."""
+    return bool(job.get("status", {}).get("failed"))
+
+
 def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
     """Whether it is worth asking why: not right after the Job was made, and not when it has ended."""
     return not pods and _ended(job) is None and _since(job["metadata"].get("creationTimestamp"), now) > SOON_SECONDS

@@ -16,7 +16,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = (3, 10)  # to connect, to answer
 DELETE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
 
-PAGE = 500  # objects of one answer: 4 MB, of which little is kept
+PAGE = 250  # objects of one answer: 2 MB, of which little is kept
 KEPT = ("name", "uid", "labels", "creationTimestamp", "deletionTimestamp")
 SECONDS = Histogram(
     "stock_backtest_kubernetes_request_seconds",
@@ -86,9 +86,9 @@ class Namespace:
         query = {"labelSelector": _selector(labels), "fieldSelector": "status.successful=0"}
         return self._list(self._path("batch/v1", "jobs"), query)
 
-    def unfinished_pods(self, labels: Mapping[str, str]) -> list[Object]:
-        """Those with all of the labels that did not succeed."""
-        query = {"labelSelector": _selector(labels), "fieldSelector": "status.phase!=Succeeded"}
+    def living_pods(self, labels: Mapping[str, str]) -> list[Object]:
+        """Those with all of the labels that have not ended."""
+        query = {"labelSelector": _selector(labels), "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
         return self._list(self._path("v1", "pods"), query)
 
     def pods(self, labels: Mapping[str, str]) -> list[Object]:

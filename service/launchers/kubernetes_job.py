@@ -13,7 +13,7 @@ import yaml
 from service.contract.request import BacktestRequest, text_from_request
 from service.contract.status import Reason
 from service.launchers.evidence import LINES, event_lines, log_lines
-from service.launchers.job_states import in_order, lacks_pods, state_of, waits_for_volumes
+from service.launchers.job_states import has_failed_pods, in_order, lacks_pods, state_of, waits_for_volumes
 from service.launchers.kubernetes_api import Away, Busy, Namespace, Object, Refused
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
 
@@ -77,16 +77,28 @@ class KubernetesJobs(Launcher):
             for run_id in expected:
                 if run_id not in jobs and (job := self._by_name(run_id)) is not None:
                     jobs[run_id] = job
-            pods = defaultdict(list)
-            for pod in self._namespace.unfinished_pods(labels):
-                pods[_run_id(pod)].append(pod)
+            pods = self._pods(jobs, labels, expected)
             now = datetime.now(UTC)
             events = self._events(jobs, pods, now)
         except (Refused, Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
         return {
-            run_id: state_of(job, pods[run_id], events, now, _launch(job)) for run_id, job in jobs.items() if run_id
+            run_id: state_of(job, pods.get(run_id, []), events, now, _launch(job))
+            for run_id, job in jobs.items()
+            if run_id
         }
+
+    def _pods(
+        self, jobs: Mapping[str, Object], labels: Mapping[str, str], expected: Collection[str]
+    ) -> dict[str, list[Object]]:
+        """By run_id: the living ones, and all of a Job that somebody waits for and whose pods have failed."""
+        pods = defaultdict(list)
+        for pod in self._namespace.living_pods(labels):
+            pods[_run_id(pod)].append(pod)
+        for run_id in expected:
+            if run_id in jobs and has_failed_pods(jobs[run_id]):
+                pods[run_id] = self._namespace.pods({**labels, RUN_LABEL: run_id})
+        return dict(pods)
 
     def _by_name(self, run_id: str) -> Object | None:
         """A Job that the list lacks: it completed, or it is really gone."""
@@ -124,7 +136,7 @@ class KubernetesJobs(Launcher):
     def remove(self, run_id: str, force: bool = False) -> None:
         try:
             self._namespace.delete_job(self._job_name(run_id))
-            for pod in self._namespace.unfinished_pods({**self._ours(), RUN_LABEL: run_id}) if force else []:
+            for pod in self._namespace.living_pods({**self._ours(), RUN_LABEL: run_id}) if force else []:
                 self._namespace.delete_pod(pod["metadata"]["name"])
         except (Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
