@@ -16,7 +16,8 @@ from tests.chart.rendering import SECRET, Object, laid_over, objects
 
 GOLDEN = Path(__file__).parent / "golden"
 EVERYTHING = laid_over(
-    SECRET, {"prices": {"tickers": ["NFLX"]}, "mysql": {"persistence": {"size": "7Gi", "storageClass": "fast"}}}
+    laid_over(SECRET, {"mysql": {"backup": {"enabled": True}}}),
+    {"prices": {"tickers": ["NFLX"]}, "mysql": {"persistence": {"size": "7Gi", "storageClass": "fast"}}},
 )
 OF_SELECTORS = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
 STATEFUL = ("serviceName", "podManagementPolicy", "volumeClaimTemplates")

@@ -22,7 +22,10 @@ RELEASES = {
     "53, the chart's own": "quantitative-team-stock-backtest-in-eu-west-1-testing",
 }
 OVERRIDES = ["", "q", "the-backtests-of-the-quantitative-team-a"]
-VALUES = laid_over(SECRET, {"prices": {"tickers": ["NFLX"]}, "ingress": {"enabled": True, "hosts": ["a.example.org"]}})
+VALUES = laid_over(
+    laid_over(SECRET, at("mysql.backup.enabled", True)),
+    {"prices": {"tickers": ["NFLX"]}, "ingress": {"enabled": True, "hosts": ["a.example.org"]}},
+)
 DNS_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 # Pods of a StatefulSet and Jobs of a CronJob get a label with the name and 11 characters more.
 LONGEST = {"StatefulSet": 52, "CronJob": 52, "Service": 63, "Deployment": 52}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 
 import pytest
@@ -11,12 +12,15 @@ from tests.chart.conftest import CASES
 from tests.chart.rendering import SECRET, Object, containers, laid_over, objects, one, pods, worker_job
 from tests.chart.restricted import untidy, violations
 
-TICKERS = laid_over(SECRET, {"prices": {"tickers": ["NFLX"]}})
-KINDS = {"Deployment -web", "Deployment -controller", "StatefulSet -mysql", "CronJob -prices", "Pod -test", "Job bt-"}
+TICKERS = laid_over(SECRET, {"prices": {"tickers": ["NFLX"]}, "mysql": {"backup": {"enabled": True}}})
+KINDS = {
+    "Deployment -web", "Deployment -controller", "StatefulSet -mysql", "CronJob -prices", "CronJob -backup", "Pod -test",
+    "Job -mysql-backup", "Job bt-",
+}  # fmt: skip
 
 
 def test_the_audit_sees_every_pod() -> None:
-    names = [name for name, _ in pods(objects(TICKERS))]
+    names = [re.sub("-[0-9a-f]{8}$", "", name) for name, _ in pods(objects(TICKERS))]
     assert {
         kind for kind in KINDS for name in names if name.startswith(kind.split()[0]) and name.endswith(kind.split()[1])
     } == KINDS
@@ -26,7 +30,9 @@ def test_the_audit_sees_every_pod() -> None:
         for each in objects(TICKERS)
         if "template" in str(each.get("spec")) and "containers" in str(each.get("spec"))
     }
-    assert other <= {"Deployment", "StatefulSet", "CronJob", "Pod"}, "a new kind of pod that `pods` does not know"
+    assert other <= {"Deployment", "StatefulSet", "CronJob", "Job", "Pod"}, (
+        "a new kind of pod that `pods` does not know"
+    )
 
 
 def test_pods_are_restricted(case: Object) -> None:

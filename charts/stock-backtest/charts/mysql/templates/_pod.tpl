@@ -1,8 +1,8 @@
-{{- define "mysql.pod" -}}
+{{/* What the server's pod and that of a backup have in common. */}}
+{{- define "mysql.podCommons" -}}
 serviceAccountName: {{ include "mysql.fullname" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-terminationGracePeriodSeconds: 120
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -30,6 +30,11 @@ securityContext:
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile:
     type: RuntimeDefault
+{{- end }}
+
+{{- define "mysql.pod" -}}
+{{ include "mysql.podCommons" . }}
+terminationGracePeriodSeconds: 120
 containers:
   - {{ include "mysql.container" . | nindent 4 | trim }}
 volumes:
@@ -79,20 +84,25 @@ volumeMounts:
     mountPath: /tmp
 {{- end }}
 
-{{- define "mysql.env" -}}
-{{- $keys := .Values.auth.secretKeys -}}
-{{- $pod := printf "pod %s-0" (include "mysql.fullname" .) -}}
-{{- $claim := include "mysql.claim" . -}}
-{{- $delete := printf "kubectl --namespace %s delete" .Release.Namespace -}}
+{{/* What a client needs to log in as the application's user. */}}
+{{- define "mysql.clientEnv" -}}
 - name: MYSQL_DATABASE
   value: {{ .Values.auth.database | quote }}
 - name: MYSQL_USER
   valueFrom:
     secretKeyRef:
       name: {{ include "mysql.secretName" . | quote }}
-      key: {{ $keys.user | quote }}
+      key: {{ .Values.auth.secretKeys.user | quote }}
 - name: MYSQL_PASSWORD_FILE
-  value: /run/secrets/mysql/{{ $keys.password }}
+  value: /run/secrets/mysql/{{ .Values.auth.secretKeys.password }}
+{{- end }}
+
+{{- define "mysql.env" -}}
+{{- $keys := .Values.auth.secretKeys -}}
+{{- $pod := printf "pod %s-0" (include "mysql.fullname" .) -}}
+{{- $claim := include "mysql.claim" . -}}
+{{- $delete := printf "kubectl --namespace %s delete" .Release.Namespace -}}
+{{ include "mysql.clientEnv" . }}
 - name: MYSQL_ROOT_PASSWORD_FILE
   value: /run/secrets/mysql/{{ $keys.rootPassword }}
 - name: MYSQL_ROOT_HOST
