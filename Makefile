@@ -122,6 +122,13 @@ sbom: .venv/developer ## Write what the images web and worker are made of, as Cy
 audit: .venv/audit/installed ## Ask PyPI's advisories about requirements.txt; fails where they cannot be reached
 	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt
 
+.PHONY: backup backup-fetch restore
+backup: ## Dump the database of a release into a file: RELEASE=bt NAMESPACE=bt (FILE=...)
+backup-fetch: ## Copy the newest dump of its CronJob into a file (DUMP= another one)
+restore: ## Put a dump into a release: FILE=... (FORCE=1 when it has runs)
+backup backup-fetch restore:
+	@bash scripts/backup.sh $(@:backup-%=%)
+
 .PHONY: kind-up kind-demo kind-load kind-down
 kind-up: ## Install the platform on a kind cluster of its own: http://127.0.0.1:8080 (KIND_PORT=...)
 kind-demo: ## Run a backtest on it and show its Job
