@@ -1,0 +1,142 @@
+"""A release's history in a dump, by its CronJob or by `make backup`, and back in another release, byte for byte."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import urllib.request
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.config import ROOT
+from tests.e2e.cluster import CommandFailed, Namespace, Release, run
+from tests.e2e.conftest import ONE_EACH
+from tests.e2e.waiters import job_ended, wait_until
+from tests.e2e.web import FINAL, Web
+
+pytestmark = pytest.mark.cluster
+
+BACKUP = {**ONE_EACH, "mysql": {"backup": {"enabled": True, "keep": 2, "schedule": "0 0 1 1 *"}}}
+MOVING = re.compile(rb"^(-- |INSERT INTO `leases`)")
+ACTIVE = re.compile(rb"^INSERT INTO `runs` .*'(pending|running)'", re.MULTILINE)
+HALF = """SELECT COUNT(*) FROM runs LEFT JOIN results USING (run_id) LEFT JOIN figures USING (run_id)
+ WHERE (status = 'completed') + (result IS NOT NULL) + (chart_base64 IS NOT NULL) NOT IN (0, 3)"""
+
+
+@pytest.fixture(scope="module")
+def releases(helm_release: Callable[..., Release], new_namespace: Callable[..., Namespace]) -> tuple[Release, Release]:
+    """One with backups, and a fresh one in another namespace."""
+    fresh = new_namespace("-fresh")
+    with ThreadPoolExecutor() as pool:
+        one, two = pool.submit(helm_release, **BACKUP), pool.submit(helm_release, "other", into=fresh, **ONE_EACH)
+        return one.result(), two.result()
+
+
+@pytest.fixture(scope="module")
+def history(releases: tuple[Release, Release]) -> dict[str, Any]:
+    """Of completed, failed and cancelled runs of the first release; from here on it stands."""
+    original = releases[0]
+    with original.web() as web:
+        taken = str(uuid.uuid4())
+        original.namespace.kubectl("create", "job", f"bt-{taken}", "--image=mysql:8.0", "--", "true")
+        cancelled, *others = [web.submit(rule_id=f"MA_CROSS_{fast}_40") for fast in (5, 6, 7)]
+        web.ask(f"/runs/{cancelled}/cancel", {})
+        web.submit(run_id=taken)
+        ends = [web.wait(run_id)["status"] for run_id in (cancelled, *others, taken)]
+        assert ends == ["cancelled", "completed", "completed", "failed"]
+        return all_of(web)
+
+
+def read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return bytes(answer.read())
+
+
+def all_of(web: Web) -> dict[str, Any]:
+    """Everything that a user can ask for: JSON as objects, files as bytes."""
+    found = {path: web.ask(path) for path in ("/runs", "/tickers")}
+    for entry in found["/runs"]["runs"]:
+        address = f"/result/{entry['run_id']}"
+        found[address], found[f"status {address}"] = web.ask(address), web.status(entry["run_id"])
+        if entry["status"] == "completed":
+            found |= {name: read(web.url + name) for name in (f"{address}/equity.csv", f"{address}/figure.png")}
+    return found
+
+
+def script(release: Release, what: str, folder: Path = ROOT, **settings: object) -> str:
+    """What scripts/backup.sh says about the release; `folder` gets the files that it names itself."""
+    given = {"RELEASE": release.name, "NAMESPACE": release.namespace.name, **settings}
+    words = ["env", f"--chdir={folder}", *(f"{name}={value}" for name, value in given.items())]
+    return run(*words, "bash", str(ROOT / "scripts/backup.sh"), what, kubeconfig=release.namespace.kubeconfig)[0]
+
+
+def sql(release: Release, statement: str) -> str:
+    client = 'bash /scripts/client.sh mysql --skip-column-names --database="$MYSQL_DATABASE" --execute="$1"'
+    return release.namespace.kubectl(
+        "exec", f"{release.name}-mysql-0", "--", "bash", "-c", client, "-", statement
+    ).strip()
+
+
+def standing(dump: Path) -> list[bytes]:
+    """The lines of a dump without its comments and who leads at the moment."""
+    return [line for line in gzip.decompress(dump.read_bytes()).splitlines() if not MOVING.match(line)]
+
+
+@pytest.fixture(scope="module")
+def dump(releases: tuple[Release, Release], history: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a Job of the CronJob left on the volume, fetched from there."""
+    namespace, file = releases[0].namespace, tmp_path_factory.mktemp("dumps") / "fetched.sql.gz"
+    namespace.kubectl("create", "job", "now", "--from=cronjob/bt-mysql-backup")
+    ended = wait_until(lambda: namespace.object("job", "now"), job_ended, 60, "the backup has ended")
+    assert job_ended(ended) == "Complete"
+    assert re.fullmatch(r"\S+Z\.sql\.gz has \d+ bytes; 2 dumps are here\n", namespace.kubectl("logs", "job/now"))
+    assert len(re.findall(r"Z\.sql\.gz$", script(releases[0], "fetch", FILE=file), re.MULTILINE)) == 2
+    return file
+
+
+def test_the_first_backup_is_taken_at_once(releases: tuple[Release, Release]) -> None:
+    (job,) = releases[0].namespace.objects("jobs", **releases[0].labels("backup"))
+    assert job_ended(job) == "Complete"
+
+
+def test_a_fresh_release_with_the_dump_has_the_same_history(
+    releases: tuple[Release, Release], history: dict[str, Any], dump: Path
+) -> None:
+    fresh = releases[1]
+    assert "4 runs are there now" in script(fresh, "restore", FILE=dump)
+    with fresh.web() as web:
+        assert all_of(web) == history
+        assert sql(fresh, "SELECT COUNT(*), SUM(status = 'completed') FROM backtest_results") == "4\t2"
+        web.completed()
+    with pytest.raises(CommandFailed, match="the database of other has 5 runs: FORCE=1 replaces them"):
+        script(fresh, "restore", FILE=dump)
+
+
+def test_make_backup_writes_the_same_dump(releases: tuple[Release, Release], dump: Path, tmp_path: Path) -> None:
+    script(releases[0], "backup", FILE=tmp_path / "by-hand.sql.gz")
+    assert standing(tmp_path / "by-hand.sql.gz") == standing(dump) != []
+
+
+def test_a_dump_among_running_runs_is_of_one_moment(releases: tuple[Release, Release], tmp_path: Path) -> None:
+    original, fresh = releases
+    with original.web() as web:
+        for fast in range(10, 18):
+            web.submit(rule_id=f"MA_CROSS_{fast}_50")
+        wait_until(
+            lambda: web.ask("/runs?status=completed&limit=100")["runs"], lambda it: len(it) > 3, 60, "some are done"
+        )
+        script(original, "backup", FILE=tmp_path / "moving.sql.gz")
+    assert ACTIVE.search(gzip.decompress((tmp_path / "moving.sql.gz").read_bytes()))
+    said = script(fresh, "restore", tmp_path, FILE=tmp_path / "moving.sql.gz", FORCE=1)
+    assert "12 runs are there now" in said
+    (before,) = tmp_path.glob("other-before-restore-*.sql.gz")
+    assert before.name in said
+    assert sql(fresh, HALF) == "0"
+    with fresh.web() as web:
+        ends = {web.wait(entry["run_id"], *FINAL)["status"] for entry in web.ask("/runs?limit=100")["runs"]}
+        assert ends == {"completed", "failed", "cancelled"}
