@@ -8,6 +8,8 @@ refuse() {
   exit 1
 }
 
+dump() { bash /scripts/dump.sh >"$part"; }
+
 rm -f ./*.part # of a backup that was killed
 new=$(date -u +%Y%m%dT%H%M%SZ).sql.gz
 part=$new.$HOSTNAME.part
@@ -15,7 +17,8 @@ trap 'rm -f "$part"' EXIT
 
 mysqladmin --protocol=tcp --host="$DB_HOST" --connect-timeout=3 --wait=60 ping &>/dev/null ||
   refuse "The database does not answer"
-bash /scripts/dump.sh >"$part" || refuse "The dump failed"
+# A migration at the same moment, as at the first start, fails a dump rather than tear it.
+dump || { sleep 20 && dump; } || refuse "The dump failed twice"
 end=$(gzip -dc "$part" | tail -n 1) || refuse "The dump cannot be unpacked"
 [[ $end == '-- Dump completed'* ]] || refuse "The dump has no end"
 sync "$part"

@@ -8,8 +8,7 @@
 
 {{/* What a backup's Job is, at night and at once. */}}
 {{- define "mysql.backupJob" -}}
-# A migration at the same moment fails a dump, rather than tear it: the next try comes after it.
-backoffLimit: 3
+backoffLimit: 2
 activeDeadlineSeconds: {{ .Values.backup.timeoutSeconds }}
 template:
   metadata:
