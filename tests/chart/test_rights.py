@@ -16,7 +16,10 @@ ASKED: dict[str, tuple[Any, ...]] = {
     "delete_job": ("bt-x",),
     "config_map": ("bt-stock-backtest-worker-job",),
     "unfinished_jobs": ({"app.kubernetes.io/instance": "bt"},),
-    "unfinished_pods": ({"app.kubernetes.io/instance": "bt"},),
+    "living_pods": ({"app.kubernetes.io/instance": "bt"},),
+    "pods": ({"app.kubernetes.io/instance": "bt"},),
+    "log": ("bt-x-abcde", "worker", 200),
+    "events": ("bt-x",),
     "delete_pod": ("bt-x-abcde",),
     "warnings": ("FailedCreate",),
 }
@@ -30,13 +33,13 @@ class Recorded(Namespace):
         self.name = "stocks"
         self.rights: set[Right] = set()
 
-    def _call(self, method: str, path: str, query: Any = None, body: Any = None) -> Any:
+    def _ask(self, method: str, path: str, *given: Any, **more: Any) -> tuple[int, bytes]:
         prefix, _, rest = path.partition("/namespaces/stocks/")
         group = "" if prefix == "/api/v1" else prefix.removeprefix("/apis/").partition("/")[0]
         resource, _, name = rest.partition("/")
         verb = {"POST": "create", "DELETE": "delete", "GET": "get" if name else "list"}[method]
-        self.rights.add((group, resource, verb))
-        return {"items": []}
+        self.rights.add((group, f"{resource}/log" if name.endswith("/log") else resource, verb))
+        return 200, b'{"metadata": {}, "items": []}'
 
 
 def called() -> set[Right]:

@@ -43,6 +43,7 @@ def secret_in_environment(job: Job) -> None:
 
 def secret_in_volume(job: Job) -> None:
     pod_of(job)["volumes"].append({"name": "x", "secret": {"secretName": "nowhere"}})
+    worker_of(job)["volumeMounts"].append({"name": "x", "mountPath": "/x"})
 
 
 def deadline(job: Job) -> None:
