@@ -173,7 +173,7 @@ def replay(run_id: str) -> int:
     """Recomputes a stored run from its request and prices; 0 when every reproducible byte is the same."""
     engine = connect(load_config())
     run = RunStore(engine).get(run_id)
-    stored = None if run is None else RunStore(engine).result(run.result_from)
+    stored = None if run is None else RunStore(engine).result_of(run)
     if run is None or stored is None:
         print(f"{run_id} is no completed run of this database", file=sys.stderr)
         return 1

@@ -193,7 +193,7 @@ class Runs:
 
     def _stored(self, run: Run) -> StoredResult | None:
         """A cancelled twin of a completed run has none."""
-        return self.run_store.result(run.result_from) if run.status == Status.COMPLETED else None
+        return self.run_store.result_of(run) if run.status == Status.COMPLETED else None
 
 
 def result_from_store(stored: StoredResult) -> BacktestResult:

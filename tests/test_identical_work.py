@@ -314,3 +314,21 @@ def test_expiry_goes_on_where_it_stopped(runs: Runs, engine: Engine) -> None:
 def test_names_that_differ_in_case_are_two_clients(runs: Runs) -> None:
     runs.submit(dict(REQUEST), "bob")
     assert runs.run_store.recent_count("Bob", 60, 9) == 0
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_an_attached_run_that_another_release_performed_has_its_own_result(
+    runs: Runs, engine: Engine, end: str
+) -> None:
+    """0.1.0 starts attached runs as any other, whatever became of the one that they are attached to."""
+    leader, second = submit(runs), submit(runs)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE runs SET status = '{end}' WHERE run_id = '{leader.run_id}'"))
+    perform(runs, second)
+    done = runs.run(second.run_id)
+    assert done.status == Status.COMPLETED
+    assert runs.result(done).num_trades == done.num_trades
+    assert runs.equity_csv(done)
+    with Session(engine) as session:
+        found = session.execute(text(f"SELECT metrics FROM backtest_results WHERE run_id = '{second.run_id}'"))
+        assert found.scalar_one() is not None

@@ -125,8 +125,16 @@ class AskedRuns(RunRows):
         with self._engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(some)) or 0
 
+    def result_of(self, run: Run) -> StoredResult | None:
+        """Its own result, or else that of the run it was answered from.
+
+        Release 0.1.0, which knows nothing of attached runs, performs them as any other.
+        """
+        own = self.result(run.run_id)
+        return own if own is not None or run.reused_from is None else self.result(run.reused_from)
+
     def result(self, run_id: str) -> StoredResult | None:
-        """What the completed run left, figure and all."""
+        """What this run left itself, figure and all."""
         query = (
             select(results.c.result, results.c.equity_csv, figures.c.chart_base64)
             .join(figures, figures.c.run_id == results.c.run_id, isouter=True)

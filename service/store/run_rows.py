@@ -60,11 +60,6 @@ class Run(ActiveRun):
         """Whether it waits for the end of an identical run instead of a job of its own."""
         return self.status == Status.PENDING and self.reused_from is not None
 
-    @property
-    def result_from(self) -> str:
-        """The run whose result is this one's."""
-        return self.reused_from or self.run_id
-
 
 # Pending, no job yet and none wanted but its own: the order of the columns is that of the index of the queue.
 QUEUED = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None), runs.c.reused_from.is_(None))
