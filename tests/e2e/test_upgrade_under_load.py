@@ -1,0 +1,206 @@
+"""From the release before to this one, back, and again, while somebody asks for runs: none is lost or done twice."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import Any
+
+import pytest
+from pytest_helm_charts.clusters import Cluster
+
+from tests.conftest import REQUEST
+from tests.e2e import earlier_release
+from tests.e2e.cluster import CHART, Namespace, Release, merged
+from tests.e2e.conftest import ONE_EACH, TINY
+from tests.e2e.load import Accepted, submitting
+from tests.e2e.pods import IMAGE
+from tests.e2e.waiters import Object, pod_ready, wait_until
+from tests.e2e.web import Web, performed_here, reproducible
+
+pytestmark = pytest.mark.cluster
+
+RULES = ("MA_CROSS_10_30", "RSI_14_30_70", "BB_20_2", "MACD_12_26_9")
+SHARED, LEFT = "MA_CROSS_11_40", "MA_CROSS_12_40"
+OLD_WEB = earlier_release.IMAGES[0]
+REVISION = """
+from scripts.config import load_config
+from service.store.database import connect
+with connect(load_config()).connect() as connection:
+    print(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
+"""
+
+
+@cache
+def expected(rule_id: str) -> str:
+    """What the result must be, by this machine."""
+    return reproducible(performed_here(rule_id=rule_id))
+
+
+@dataclass
+class Story:
+    """The one release of the module, and what was asked of it so far."""
+
+    release: Release
+    accepted: list[Accepted] = field(default_factory=list)
+    kept: dict[str, Any] = field(default_factory=dict)  # results of its first days, as they were then
+    heirs: list[Accepted] = field(default_factory=list)  # performed by the earlier release though attached to another
+
+    def check(self, *accepted: Accepted) -> None:
+        """These and all of before are there once and have completed at their first attempt, with the right results."""
+        self.accepted += accepted
+        with self.release.web() as web:
+            for run in self.accepted:
+                status = web.wait(run.run_id, seconds=120)
+                assert (status["status"], status["attempt"]) == ("completed", 1), status
+                assert reproducible(web.result(run.run_id)) == expected(run.rule_id), run
+            assert {run_id: web.result(run_id) for run_id in self.kept} == self.kept
+            rows = Counter(run["run_id"] for run in web.ask("/runs?limit=200")["runs"])
+        assert {run.run_id for run in self.accepted} <= rows.keys()
+        assert set(rows.values()) == {1}
+
+    def images(self) -> set[str]:
+        """Of web and controller, those that are on their way out aside."""
+        parts = (self.release.labels(part) for part in ("web", "controller"))
+        pods = [pod for labels in parts for pod in self.release.namespace.objects("pods", **labels) if pod_ready(pod)]
+        return {container["image"] for pod in pods for container in pod["spec"]["containers"]}
+
+    def upgrade(self) -> None:
+        """To this release's chart, with the same values."""
+        self.release = replace(self.release, chart=str(CHART)).upgrade()
+
+    def roll_back(self) -> None:
+        """To the first revision."""
+        self.release.helm("rollback", self.release.name, "1", "--wait", "--timeout", "5m")
+        self.release = replace(self.release, chart=str(earlier_release.PACKAGE))
+
+
+@pytest.fixture(scope="module")
+def story(kube_cluster: Cluster, namespace: Namespace) -> Story:
+    """The release before, just installed, with its own chart and images."""
+    earlier_release.require()
+    earlier_release.put_into(os.environ.get("CLUSTER", "stock-backtest"))
+    values = merged(TINY, merged(ONE_EACH, {"worker": {"maxActive": 4}}))
+    release = Release("bt", namespace, values, chart=str(earlier_release.PACKAGE))
+    release.install()
+    return Story(release)
+
+
+def revision(release: Release) -> str:
+    """Of the database's schema."""
+    return release.namespace.python(next(iter(release.pods("web"))), REVISION).strip()
+
+
+def migration(release: Release) -> Object:
+    """A pod that migrates as the controller's does before it starts, but with this release's image."""
+    deployment = release.namespace.object("deployment", release.name_of("deployment", "controller"))
+    template = deployment["spec"]["template"]
+    (migrate,) = template["spec"].pop("initContainers")
+    labels = {name: value for name, value in template["metadata"]["labels"].items() if not name.endswith("/component")}
+    spec = {**template["spec"], "containers": [{**migrate, "image": IMAGE}], "restartPolicy": "Never"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "migration", "labels": labels}, "spec": spec}
+
+
+def wait_for_a_queue(release: Release) -> None:
+    """Until some runs compute and others wait."""
+    with release.web() as web:
+        for status in ("running", "pending"):
+            wait_until(lambda status=status: web.ask(f"/runs?status={status}")["runs"], bool, 60, f"runs are {status}")
+
+
+@contextmanager
+def no_more_jobs(namespace: Namespace) -> Iterator[None]:
+    """Those that are there go on; whatever else is asked for stays in the queue."""
+    quota = {"metadata": {"name": "full"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+    namespace.apply({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
+    counted = wait_until(
+        lambda: namespace.object("quota", "full"), lambda it: it["status"].get("hard"), 30, "it counts"
+    )
+    assert counted["status"]["used"] != {"count/jobs.batch": "0"}
+    yield
+    namespace.kubectl("delete", "quota", "full")
+
+
+def shared(web: Web, rule_id: str) -> Accepted:
+    """A run that may share the work of another one."""
+    answer = web.ask("/backtest", {**REQUEST, "rule_id": rule_id})
+    return Accepted(answer["run_id"], rule_id, newer=True)
+
+
+def test_the_images_are_made_of_what_was_released() -> None:
+    earlier_release.require()
+    packaged, committed = earlier_release.packaged(), earlier_release.committed()
+    assert earlier_release.version_of(packaged) == earlier_release.version_of(committed) == earlier_release.VERSION
+    changed = {name for name, content in packaged.items() if committed.get(name) != content}
+    assert {name.rpartition("/")[2] for name in changed} == {"Chart.yaml"}, "helm writes it anew"
+
+
+def test_the_schema_may_go_ahead_of_the_pods(story: Story) -> None:
+    release = story.release
+    with release.web() as web:
+        first = web.completed(rule_id=RULES[0])
+        assert revision(release) == "0001"
+        release.namespace.apply(migration(release))
+        ended = partial(release.namespace.object, "pod", "migration")
+        wait_until(ended, lambda pod: pod["status"]["phase"] == "Succeeded", 60, "the migration")
+        assert revision(release) == "0002"
+        second = web.completed(rule_id=RULES[1])
+    assert story.images() == {OLD_WEB}
+    assert reproducible(second) == expected(RULES[1])
+    story.kept = {result["run_id"]: result for result in (first, second)}
+
+
+def test_an_upgrade_under_load(story: Story) -> None:
+    with submitting(story.release, *RULES) as accepted:
+        wait_for_a_queue(story.release)
+        story.upgrade()
+    assert story.images() == {IMAGE}
+    assert {run.newer for run in accepted} == {False, True}, "both releases were asked"
+    story.check(*accepted)
+
+
+def test_a_rollback_under_load(story: Story) -> None:
+    """The earlier release performs attached runs, of which it knows nothing, as any other."""
+    with story.release.web() as web:
+        asked_first = shared(web, RULES[0])
+        web.wait(asked_first.run_id)
+        answered = shared(web, RULES[0])
+        assert web.status(answered.run_id)["reused_from"] == asked_first.run_id
+    with submitting(story.release, *RULES) as accepted:
+        wait_for_a_queue(story.release)
+        with no_more_jobs(story.release.namespace):
+            with story.release.web() as web:
+                attached = [shared(web, SHARED) for _ in range(3)]
+                leader, heir = (shared(web, LEFT) for _ in range(2))
+                assert web.status(heir.run_id)["reused_from"] == leader.run_id
+                assert {web.status(run.run_id)["status"] for run in (*attached, heir)} == {"pending"}
+            story.roll_back()
+            with story.release.web() as web:
+                assert web.ask(f"/runs/{leader.run_id}/cancel", {})["status"] == "cancelled"
+    assert story.images() == {OLD_WEB}
+    assert revision(story.release) == "0002"
+    assert {run.newer for run in accepted} == {False, True}, "both releases were asked"
+    story.check(*accepted, *attached, heir, asked_first)
+    with story.release.web() as web:
+        assert web.status(answered.run_id)["status"] == "completed"
+        assert web.result(answered.run_id)["metrics"] == {}, "it does not find what is another run's"
+    story.accepted = [run for run in story.accepted if run != heir] + [answered]
+    story.heirs.append(heir)
+
+
+def test_an_upgrade_after_the_rollback(story: Story) -> None:
+    with submitting(story.release, *RULES) as accepted:
+        wait_for_a_queue(story.release)
+        story.upgrade()
+    assert story.images() == {IMAGE}
+    story.check(*accepted)
+
+
+def test_what_was_performed_in_spite_of_its_leader_keeps_its_result(story: Story) -> None:
+    """The run that it was attached to was cancelled and has none."""
+    assert story.heirs
+    story.check(*story.heirs)
