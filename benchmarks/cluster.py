@@ -1,5 +1,5 @@
-"""Many backtests at once on a cluster: where their time goes, how many Jobs live at a time, and whether each byte is
-that of a local worker.
+"""Many backtests at once on a cluster: where their time goes, how many Jobs live at a time, in which order they start,
+what the controller asks of the API server, and whether each byte is that of a local worker.
 
     KUBECONFIG=... python -m benchmarks.cluster --url http://127.0.0.1:8080 --namespace bt --release bt --runs 50
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import threading
 import time
 import urllib.request
+from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -34,6 +36,9 @@ query = "SELECT run_id, created_at, launched_at, started_at, finished_at FROM ru
 with connect(load_config()).connect() as connection:
     print(json.dumps([dict(row._mapping) for row in connection.execute(text(query))], default=str))
 """
+METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+CALLS = re.compile(r'kubernetes_request_seconds_count{code="\d+",resource="(\S+)",verb="(\S+)"} (\S+)')
+SAMPLE = 100  # whose logs are read for the phases
 PHASES = ("queued", "pod start", "compute", "commit")
 
 
@@ -80,6 +85,35 @@ def computed_at(namespace: str, run_id: str) -> datetime:
     return datetime.fromisoformat(done["time"].replace(",", "."))
 
 
+class Controllers:
+    """What both of them have asked and used until now."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        label = f"app.kubernetes.io/component=controller,app.kubernetes.io/instance={given.release}"
+        pods = kubectl(given.namespace, "get", "pods", "-l", label, "-o", "name").split()
+        texts = [kubectl(given.namespace, "exec", pod, "--", "python", "-c", METRICS) for pod in pods]
+        self.calls: Counter[str] = Counter()
+        for resource, verb, count in (found for text in texts for found in CALLS.findall(text)):
+            self.calls[f"{verb} {resource}"] += int(float(count))
+        self.cpu = sum(of(text, "process_cpu_seconds_total") for text in texts)
+        self.memory = max(of(text, "process_resident_memory_bytes") for text in texts)
+
+    def report(self, before: Controllers, runs: int, seconds: float) -> None:
+        """What the runs have cost, LISTs divided by them."""
+        calls = self.calls - before.calls
+        for name, count in calls.most_common():
+            print(f"{name:20}{count:7}{count / runs:8.2f} a run")
+        print(f"{'in all':20}{calls.total():7}{calls.total() / runs:8.2f} a run")
+        cpu = self.cpu - before.cpu
+        print(f"controllers: {cpu:.1f} s of CPU in {seconds:.0f} s, {self.memory / 2**20:.0f} MiB at most resident")
+
+
+def of(text: str, metric: str) -> float:
+    found = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
+    assert found, metric
+    return float(found[1])
+
+
 def split(namespace: str, row: dict[str, str]) -> dict[str, float]:
     moments = [datetime.fromisoformat(row[name]) for name in ("created_at", "launched_at", "started_at")]
     moments += [computed_at(namespace, row["run_id"]), datetime.fromisoformat(row["finished_at"])]
@@ -103,6 +137,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=50)
     given = parser.parse_args()
     set_up_logging("ERROR")
+    before = Controllers(given)
     watch, start = Watch(given.namespace), time.monotonic()
     watch.start()
     documents = {ask(f"{given.url}/backtest", request_of(i))["run_id"]: request_of(i) for i in range(given.runs)}
@@ -113,6 +148,7 @@ def main() -> None:
         waiting = {it for it in waiting if ask(f"{given.url}/status/{it}")["status"] not in ("completed", "failed")}
     print(f"all ended after {time.monotonic() - start:.1f} s; at most {watch.most} Jobs at a time")
     watch.done.set()
+    Controllers(given).report(before, given.runs, time.monotonic() - start)
     ends = [ask(f"{given.url}/status/{run_id}")["status"] for run_id in documents]
     print(f"completed: {ends.count('completed')} of {given.runs}")
     equal = sum(same_bytes(given.url, run_id, document) for run_id, document in documents.items())
@@ -123,7 +159,10 @@ def main() -> None:
 def report(given: argparse.Namespace, ids: set[str]) -> None:
     web = f"deploy/{given.release}-stock-backtest-web"
     rows = json.loads(kubectl(given.namespace, "exec", web, "-c", "web", "--", "python", "-c", ROWS))
-    splits = [split(given.namespace, row) for row in rows if row["run_id"] in ids]
+    ours = sorted((row for row in rows if row["run_id"] in ids), key=lambda row: row["created_at"])
+    late = sum(a["launched_at"] > b["launched_at"] for a, b in pairwise(ours))
+    print(f"started in the order of arrival: all but {late} of {len(ours)}")
+    splits = [split(given.namespace, row) for row in ours[-SAMPLE:]]
     print(f"{'seconds':12}{'median':>8}{'95 %':>8}")
     for name in (*PHASES, "in all"):
         values = sorted(one[name] for one in splits)
