@@ -60,6 +60,10 @@ def gone_in_a_moment(job: Job) -> None:
     job["spec"]["ttlSecondsAfterFinished"] = 0
 
 
+# A C function that never gives Python's lock back: no other thread goes on, the one that renews the lease neither.
+FREEZE = "__import__('ctypes').PyDLL(None).sleep(600)"
+
+
 def dies_and_is_gone(job: Job) -> None:
     gone_in_a_moment(job)
     job["spec"]["backoffLimit"] = 0
@@ -86,20 +90,21 @@ CASES = {
     "Pod Security refuses": Case(in_pod(hostNetwork=True), "AdmissionDenied", "violates PodSecurity", 60 + LOOKS, "FailedCreate"),
     "the API server refuses": Case(in_pod(restartPolicy="Always"), "AdmissionDenied", "The cluster refuses the worker's Job: .*restartPolicy", LOOKS),
     "no node fits": Case(in_pod(nodeSelector={"nowhere": "true"}), "Unschedulable", "No node takes the worker: 0/", WAITS + LOOKS, "FailedScheduling"),
-    "deadline of the pod": Case(deadline, "Timeout", "The worker's deadline passed", 8 + LOOKS),
+    "deadline of the pod": Case(deadline, "Timeout", "The worker's deadline passed", 8 + 30 + LOOKS),
     "out of memory": Case(little_memory, "OutOfMemory", "want of memory", 60 + LOOKS, '"exit_code": 137'),
     "exit 64": Case(ends(64), "BadInput", "The worker refused the request", LOOKS, "the worker says 64"),
     "exit 65": Case(ends(65), "NoData", "found no prices", LOOKS, "the worker says 65"),
     "exit 70": Case(ends(70), "EngineError", "The engine failed", LOOKS, "the worker says 70"),
     "exit 1, twice": Case(ends(1), "RetriesExhausted", "the last time with exit code 1", 60 + LOOKS, "the worker says 1"),
-    "exit 75, database away": Case(ends(75), "", "", 120),
-    "exit 143, stopped": Case(ends(143), "", "", 120),
     "complete without a result": Case(ends(0), "NoResultWritten", "ended without a result", 30 + LOOKS),
     "engine fails": Case(performs("raise RuntimeError('boom')"), "EngineError", "failed inside the engine", LOOKS, "The engine failed"),
     "result there, Job failed": Case(program("import sys, worker; worker.main(); sys.exit(70)"), "", "", 60),
-    "worker frozen past its lease": Case(performs("os.kill(os.getpid(), signal.SIGSTOP)"), "", "", 240),
     "TTL of 0 s": Case(gone_in_a_moment, "", "", 60),
     "killed and gone by its TTL": Case(dies_and_is_gone, "JobLost|RetriesExhausted", "", 60 + LOOKS),
+    # the last ones: the Jobs of their second launch are as the chart makes them
+    "exit 75, database away": Case(ends(75), "", "", 120),
+    "exit 143, stopped": Case(ends(143), "", "", 120),
+    "worker frozen past its lease": Case(performs(FREEZE), "", "", 240),
 }  # fmt: skip
 
 

@@ -56,7 +56,8 @@ class Story:
         with self.release.web() as web:
             for run in self.accepted:
                 status = web.wait(run.run_id, seconds=120)
-                assert (status["status"], status["attempt"]) == ("completed", 1), status
+                assert status["status"] == "completed", status
+                assert status["attempt"] == 1 or status["reused_from"], status
                 assert reproducible(web.result(run.run_id)) == expected(run.rule_id), run
             assert {run_id: web.result(run_id) for run_id in self.kept} == self.kept
             rows = Counter(run["run_id"] for run in web.ask("/runs?limit=200")["runs"])
