@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Required, TypedDict, TypeVar
 
+import msgspec
 import urllib3
 from kubernetes import client, config
 from prometheus_client import Histogram
@@ -17,7 +17,6 @@ TIMEOUT_SECONDS = (3, 10)  # to connect, to answer
 DELETE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
 
 PAGE = 250  # objects of one answer: 2 MB, of which little is kept
-KEPT = ("name", "uid", "labels", "creationTimestamp", "deletionTimestamp")
 SECONDS = Histogram(
     "stock_backtest_kubernetes_request_seconds",
     "Calls to the Kubernetes API; code 0 where there was no answer",
@@ -26,6 +25,33 @@ SECONDS = Histogram(
 )
 
 Object = dict[str, Any]
+
+
+class Metadata(TypedDict, total=False):
+    """What is looked at of any object."""
+
+    name: str
+    uid: str
+    labels: dict[str, str]
+    creationTimestamp: str
+    deletionTimestamp: str
+
+
+class Found(TypedDict, total=False):
+    """What is looked at of a listed Job or pod; the rest, nine tenths of it, is passed over unread."""
+
+    metadata: Required[Metadata]
+    status: Object
+
+
+Item = TypeVar("Item")
+
+
+class Page(msgspec.Struct, Generic[Item]):
+    """An answer to a LIST; `metadata` says how to `continue`."""
+
+    items: list[Item] | None
+    metadata: Object
 
 
 class Refused(Exception):
@@ -97,11 +123,11 @@ class Namespace:
 
     def warnings(self, reason: str) -> list[Object]:
         """Events that say why something is not there: FailedCreate of a Job's pods, FailedMount of a pod's volumes."""
-        return self._list(self._path("v1", "events"), {"fieldSelector": f"reason={reason}"}, _as_it_is)
+        return self._list(self._path("v1", "events"), {"fieldSelector": f"reason={reason}"}, Object)
 
     def events(self, name: str) -> list[Object]:
         """What happened to the object of that name."""
-        return self._list(self._path("v1", "events"), {"fieldSelector": f"involvedObject.name={name}"}, _as_it_is)
+        return self._list(self._path("v1", "events"), {"fieldSelector": f"involvedObject.name={name}"}, Object)
 
     def log(self, pod: str, container: str, lines: int) -> str:
         """The end of what the container wrote; raises Refused when it has not started."""
@@ -119,25 +145,29 @@ class Namespace:
     def _path(self, group: str, rest: str) -> str:
         return f"/{'api' if group == 'v1' else 'apis'}/{group}/namespaces/{self.name}/{rest}"
 
-    def _list(
-        self, path: str, query: Mapping[str, str], kept: Callable[[Object], Object] | None = None
-    ) -> list[Object]:
-        """Page by page, and of each object only what is looked at: there may be thousands of 10 kB."""
+    def _list(self, path: str, query: Mapping[str, str], kind: Any = Found) -> list[Object]:
+        """Page by page, since there may be thousands of 10 kB; raises Refused (410) when it took too long."""
         found: list[Object] = []
         page = {**query, "limit": str(PAGE)}
         while True:
-            answer = self._call("GET", path, page)
-            found += map(kept or _pruned, answer.get("items") or [])
-            following = answer["metadata"].get("continue")
-            if not following:
+            answer = self._call("GET", path, page, kind=Page[kind])
+            found += answer.items or []
+            if not answer.metadata.get("continue"):
                 return found
-            page["continue"] = following
+            page["continue"] = answer.metadata["continue"]
 
-    def _call(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Object | None = None) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        kind: Any = Object,
+    ) -> Any:
         status, answer = self._ask(method, path, query, body)
         try:
-            return json.loads(answer)
-        except ValueError as error:
+            return msgspec.json.decode(answer, type=kind)
+        except msgspec.DecodeError as error:
             raise Away(f"the Kubernetes API answers {status} with nonsense: {error}") from error
 
     def _ask(
@@ -171,8 +201,8 @@ def _refuse(status: int, content: bytes) -> None:
     if status < 400:
         return
     try:
-        message = str(json.loads(content)["message"])
-    except (ValueError, KeyError, TypeError):
+        message = str(msgspec.json.decode(content)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
         message = f"status {status}"
     if status in (429, 503):
         raise Busy(f"the Kubernetes API is busy: {message}")
@@ -186,19 +216,6 @@ def _kind(method: str, path: str) -> tuple[str, str]:
     resource, _, rest = path.partition("/namespaces/")[2].partition("/")[2].partition("/")
     resource = f"{resource}/log" if rest.endswith("/log") else resource
     return {"GET": "get" if rest else "list", "POST": "create"}.get(method, method.lower()), resource
-
-
-def _pruned(found: Object) -> Object:
-    """Of a Job or a pod what is looked at, a tenth of it."""
-    metadata = found["metadata"]
-    return {
-        "metadata": {name: metadata[name] for name in KEPT if name in metadata},
-        "status": found.get("status") or {},
-    }
-
-
-def _as_it_is(found: Object) -> Object:
-    return found
 
 
 def _selector(labels: Mapping[str, str]) -> str:
