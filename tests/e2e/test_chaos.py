@@ -48,7 +48,7 @@ with connect(load_config()).connect() as connection:
 @pytest.fixture(scope="module")
 def release(new_namespace: Callable[..., Namespace]) -> Release:
     """The database stands on the node that is never paused; containers may be restarted here."""
-    namespace = new_namespace(restarts=True)
+    namespace = new_namespace(f"-{SEED}", restarts=True)
     first, others = nodes_of(namespace)
     if not others:
         pytest.skip("the cluster has one node: make kind-up WORKER_NODES=1")
