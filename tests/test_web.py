@@ -115,6 +115,20 @@ def test_a_failed_run(client: FlaskClient, runs: Runs) -> None:
     assert "an operator finds the trace" in text
 
 
+def test_what_was_seen_of_a_worker_stands_at_its_run(client: FlaskClient, runs: Runs) -> None:
+    run = runs.submit(dict(REQUEST))[0]
+    seen = {"exit_code": 0, "events": ["Job bt-1: BackoffLimitExceeded"], "log": ["one", "<script>alert(1)</script>"]}
+    runs.run_store.fail(run, "OutOfMemory", "Killed.", json.dumps(seen))
+    page = client.get(f"/result/{run.run_id}", headers={"Accept": "text/html"}).text
+    assert "Exit code: <code>0</code>" in page
+    assert "Job bt-1: BackoffLimitExceeded" in page
+    assert "one\n&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    document = client.get(f"/result/{run.run_id}").get_json()
+    assert document["provenance"]["evidence"] == seen
+    runs.run_store.fail(other := runs.submit(dict(REQUEST), force=True)[0], "NoData", "None.", None)
+    assert "What was seen" not in client.get(f"/result/{other.run_id}", headers={"Accept": "text/html"}).text
+
+
 def test_history(client: FlaskClient) -> None:
     for i in range(5):
         client.post("/backtest", json={**REQUEST, "initial_capital": 1000 + i})
