@@ -14,38 +14,10 @@ from tests.e2e.waiters import Object, pod_ready, wait_until
 
 pytestmark = pytest.mark.cluster
 
-MISSING = {"repository": "stock-backtest-worker", "tag": "0.0.0-missing"}
-
 
 @pytest.fixture(scope="module")
 def release(helm_release: Callable[..., Release]) -> Release:
     return helm_release(**ONE_EACH)
-
-
-@pytest.fixture(scope="module")
-def in_vain(release: Release) -> str:
-    """A run whose image is asked for minutes; other tests pass the time."""
-    with release.upgrade(worker={"image": MISSING}).web() as web:
-        run_id = web.submit(rule_id="MA_CROSS_11_30")
-        wait_until(lambda: release.namespace.names("jobs"), lambda jobs: f"bt-{run_id}" in jobs, 30, "it has a Job")
-    return run_id
-
-
-def test_an_image_that_nobody_has_is_named_at_once(release: Release, in_vain: str) -> None:
-    with release.upgrade(worker={"image": {**MISSING, "pullPolicy": "Never"}}).web() as web:
-        reason, message = web.failed()
-    assert reason == "ImagePull"
-    assert message.startswith("stock-backtest-worker:0.0.0-missing: ErrImageNeverPull")
-
-
-def test_too_little_memory_for_the_worker(release: Release) -> None:
-    tight = {"requests": {"memory": "32Mi"}, "limits": {"memory": "40Mi"}}
-    with release.upgrade(worker={"resources": tight}).web() as web:
-        run_id = web.submit()
-        status = web.wait(run_id, seconds=180)
-        assert (status["status"], status["reason"]) == ("failed", "OutOfMemory")
-        assert "want of memory" in web.result(run_id)["error_message"]
-        assert "give it more" in status["hint"]
 
 
 def quota(pods: int) -> Object:
@@ -120,11 +92,3 @@ def test_no_storage_for_the_database(release: Release) -> None:
     assert pod["status"]["phase"] == "Pending"
     assert "PersistentVolumeClaim" in json.dumps(pod["status"]["conditions"])
     lost.helm("uninstall", "lost")
-
-
-def test_an_image_that_is_not_there_is_named_in_the_end(release: Release, in_vain: str) -> None:
-    with release.web() as web:
-        status = web.wait(in_vain, seconds=240)
-        assert (status["status"], status["reason"]) == ("failed", "ImagePull")
-        assert "stock-backtest-worker:0.0.0-missing" in web.result(in_vain)["error_message"]
-        assert "worker.image" in status["hint"]

@@ -33,6 +33,10 @@ def image(name: str) -> Change:
     return lambda job: worker_of(job).update(image=name)
 
 
+def never_pulled(job: Job) -> None:
+    worker_of(job).update(image="stock-backtest-worker:0.0.0-missing", imagePullPolicy="Never")
+
+
 def in_pod(**fields: Any) -> Change:
     return lambda job: pod_of(job).update(fields)
 
@@ -83,6 +87,7 @@ class Case:
 
 CASES = {
     "image that nobody has": Case(image("stock-backtest-worker:0.0.0-missing"), "ImagePull", "0.0.0-missing", WAITS + LOOKS, "Failed to pull"),
+    "image that may not be pulled": Case(never_pulled, "ImagePull", "0.0.0-missing: ErrImageNeverPull", LOOKS),
     "invalid image name": Case(image("NO IMAGE"), "ImagePull", "NO IMAGE: InvalidImageName", LOOKS),
     "Secret of the environment missing": Case(secret_in_environment, "ConfigError", 'secret "nowhere" not found', 60 + LOOKS),
     "Secret of a volume missing": Case(secret_in_volume, "ConfigError", 'secret "nowhere" not found', 60 + LOOKS),
