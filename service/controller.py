@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -10,7 +9,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import FrameType
 
@@ -21,7 +20,8 @@ from scripts.config import Config, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.status import Reason, Status
 from service.decisions import CANCEL, FORGET, PATIENCE, WAIT, Decision, Patience, decide, is_stuck
-from service.dispatcher import LAUNCHES_A_PASS, Dispatcher
+from service.dispatcher import LAUNCHES_A_PASS, Dispatcher, removed
+from service.explainer import Explainer
 from service.launchers.launcher import JobState, Launcher, LauncherAway
 from service.launchers.local_process import LocalProcess
 from service.leadership import Leadership
@@ -36,8 +36,15 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS = 10.0
 LOOK_SECONDS = 5.0  # between two looks at a cluster where nothing waits: its Jobs look after themselves
 IDLE_LOOKS = 60  # times as seldom where there is nothing to expect at all
-EXPLAIN_SECONDS = 60.0  # in which a Job ends after its worker has said why
+MOST_SILENCE = 3  # calls without an answer in one pass: then nobody is there
 KEPT_FAILED, REMOVED_A_PASS = 500, 30  # failed Jobs that stay to be looked at: each is listed with every look
+
+Launch = tuple[str, int, datetime | None]
+
+
+def launch_of(run: ActiveRun) -> Launch:
+    """One launch of one run: a number comes again where a launch did not count."""
+    return run.run_id, run.launches, run.launched_at
 
 
 class Controller:
@@ -57,44 +64,52 @@ class Controller:
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
         self.dispatcher = Dispatcher(store, launcher, max_active, may_act, patience.quota)
         self._look_seconds, self._looked = look_seconds, -math.inf
-        self._unmarked: dict[tuple[str, int], Decision] = {}  # carried out on the jobs, not in the rows yet
+        self._unmarked: dict[Launch, Decision] = {}  # carried out on the jobs, not in the rows yet
+        self._unwanted: dict[str, float] = {}  # jobs at work that no active row has, and since when
         self._known: set[str] = set()  # active after the last pass
-        self._unexplained: dict[str, float] = {}  # failed by their workers; until when their Jobs are waited for
+        self.explainer = Explainer(store, launcher)
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
         expected = self._store.active_clients()
-        self._note_ends(self._known - expected.keys())
+        ends = self._store.ended(self._known - expected.keys())
+        observe(ends)
+        self.explainer.expect(ends)
         self._known = set(expected)
         if not self._time_to_look():
             return
-        jobs = self._jobs(
-            [*expected, *self._unexplained]
-        )  # before the rows: a job that ended has written its row by now
+        # before the rows: a job that ended has written its row by now
+        jobs = self._jobs([*expected, *self.explainer.waiting])
         self._looked = time.monotonic()
         active = {run.run_id: run for run in self._store.active()}
+        self._unmarked = {launch: kept for launch, kept in self._unmarked.items() if launch[0] in active}
+        unwanted = [run_id for run_id, job in jobs.items() if job.alive and run_id not in active]
+        self._unwanted = {run_id: self._unwanted.get(run_id, self._looked) for run_id in unwanted}
         now = self._store.now()
-        for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
-            if not self._may_act():
-                return
-            with run_context(run_id):
-                try:
-                    self._reconcile(run_id, active.get(run_id), jobs.get(run_id), now)
-                except LauncherAway:
-                    raise
-                except Exception:  # one bad row stops nobody else
-                    logger.exception("The run could not be reconciled")
-        self._explain(jobs)
+        if not self._reconcile_all(active, jobs, now):
+            return
+        self.explainer.step(jobs)
         self._tidy({run_id: job for run_id, job in jobs.items() if run_id not in active})
         self._known |= self.dispatcher.step(jobs, now)
 
-    def _note_ends(self, gone: Collection[str]) -> None:
-        ends = self._store.ended(gone)
-        observe(ends)
-        if self._launcher.independent:
-            until = time.monotonic() + EXPLAIN_SECONDS
-            unexplained = [end for end in ends if end.status == Status.FAILED and not end.explained]
-            self._unexplained |= {end.run_id: until for end in unexplained}
+    def _reconcile_all(self, active: Mapping[str, ActiveRun], jobs: Mapping[str, JobState], now: datetime) -> bool:
+        """One by one: what is wrong with one stops nobody else. False once another controller is the active one."""
+        silent = 0
+        for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
+            if not self._may_act():
+                self._unmarked.clear()
+                return False
+            with run_context(run_id):
+                try:
+                    self._reconcile(run_id, active.get(run_id), jobs.get(run_id), now)
+                except LauncherAway as error:
+                    logger.warning("The run could not be reconciled: %s", error)
+                    silent += 1
+                    if silent == MOST_SILENCE:
+                        raise
+                except Exception:
+                    logger.exception("The run could not be reconciled")
+        return True
 
     def _time_to_look(self) -> bool:
         """A cluster is asked seldom where nobody waits for the answer."""
@@ -102,7 +117,7 @@ class Controller:
             return True
         if self.dispatcher.has_work(len(self._known)) or self._store.cancelling():
             return True
-        pause = self._look_seconds * (1 if self._known or self._unexplained else IDLE_LOOKS)
+        pause = self._look_seconds * (1 if self._known or self.explainer.waiting else IDLE_LOOKS)
         return time.monotonic() - self._looked >= pause
 
     def _jobs(self, expected: Sequence[str]) -> Mapping[str, JobState]:
@@ -120,20 +135,23 @@ class Controller:
         if run is not None and job is not None and job.launch != run.launches:
             self._launcher.remove(run_id)  # another controller has launched the run since
             job = None
-        decision = self._unmarked.pop((run_id, run.launches if run else 0), None)
-        decision = decision or decide(run, job, now, self._timeout, self._patience)
+        decision = self._unmarked.pop(launch_of(run), None) if run and run.status != Status.CANCELLING else None
+        unwanted = time.monotonic() - self._unwanted.get(run_id, math.inf)
+        decision = decision or decide(run, job, now, self._timeout, self._patience, unwanted)
         if decision is WAIT and run is not None and run.status == Status.PENDING:
             self._note(run, *((job.problem.reason, job.problem.message) if job and job.problem else (None, None)))
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
             return
         if run is not None and decision is not CANCEL:
-            self._unmarked[run_id, run.launches] = decision  # should the database be away in a moment
-        evidence = self._evidence(run_id, job) if decision.action == "fail" else None  # while there is some
+            self._unmarked[launch_of(run)] = decision  # should the database be away in a moment
+        evidence = self.explainer.evidence(run_id, job) if decision.action == "fail" else None  # while there is some
+        if not self._may_act():
+            return  # that took a while; another controller may see it otherwise by now
         if job is None or not self._left_to_look_at(job, decision):
             self._launcher.remove(run_id)  # kill before you mark
         if run is not None:
             self._mark(run, decision, job, evidence)
-            self._unmarked.pop((run_id, run.launches), None)
+            self._unmarked.pop(launch_of(run), None)
 
     def _note(self, run: ActiveRun, reason: Reason | None, message: str | None) -> None:
         """What keeps the job from starting stands at the run before its time is up."""
@@ -156,27 +174,12 @@ class Controller:
         if failed and self._store.fail(run, failed, decision.message, evidence):
             logger.error("The run failed: %s: %s", failed, decision.message)
 
-    def _evidence(self, run_id: str, job: JobState | None) -> str | None:
-        """What was seen of the job, for whoever asks later why the run failed."""
-        seen = {} if job is None else {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}
-        found = {**seen, **self._launcher.evidence(run_id)}
-        return json.dumps(found, ensure_ascii=False) if found else None
-
-    def _explain(self, jobs: Mapping[str, JobState]) -> None:
-        """What the worker wrote stands at a run that the worker itself ended, too."""
-        for run_id, until in list(self._unexplained.items()):
-            job = jobs.get(run_id)
-            if job is not None and not job.alive:
-                self._store.explain(run_id, self._evidence(run_id, job))
-            if (job is not None and not job.alive) or time.monotonic() > until:
-                del self._unexplained[run_id]
-
     def _tidy(self, jobs: Mapping[str, JobState]) -> None:
         """The oldest failed Jobs go before their time where there are very many."""
         over = [run_id for run_id, job in jobs.items() if not job.alive and job.leaving is None]
         over.sort(key=lambda run_id: jobs[run_id].age)
         for run_id in over[KEPT_FAILED:][-REMOVED_A_PASS:]:
-            self._launcher.remove(run_id)
+            removed(self._launcher, run_id)
 
     def stop(self) -> None:
         """Ends every job that depends on this controller; their runs go back as if they had not been launched."""

@@ -64,13 +64,15 @@ def decide(
     now: datetime,
     timeout: timedelta | None,
     patience: Patience = PATIENCE,
+    unwanted: float = 0.0,
 ) -> Decision:
     """One row, its job and the database's clock to one decision.
 
-    `run` is None when its row is not active; `timeout` when the jobs are independent and keep their own deadline.
+    `run` is None when its row is not active, for `unwanted` seconds by now; `timeout` when the jobs are independent and
+    keep their own deadline.
     """
     if run is None:
-        return REMOVE if job is not None and job.alive and (job.lost or job.age > NO_ROW_SECONDS) else FORGET
+        return REMOVE if job is not None and job.alive and (job.lost or unwanted > NO_ROW_SECONDS) else FORGET
     if run.status == Status.CANCELLING:
         return CANCEL
     if job is not None and not job.alive:

@@ -15,7 +15,7 @@ from service.contract.errors import UserError
 from service.contract.request import parse_request
 from service.contract.status import Reason
 from service.decisions import QUOTA_SECONDS, is_stuck, next_runs, waited_enough
-from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LaunchFailed
+from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
 from service.store.run_store import Run, RunStore
 from service.vitals import LAUNCHES
 
@@ -55,7 +55,8 @@ class Dispatcher:
         room = min(self.max_active - len(busy | active.keys()), self._allowed())
         if room <= 0 or self._pausing():
             return set()
-        waiting = self._waiting(room + len(busy - active.keys()))
+        there = sum(job.alive or job.leaving is not None for run_id, job in jobs.items() if run_id not in active)
+        waiting = self._waiting(room + there)
         able = [run for run in waiting if not self._leaves(run.run_id, jobs)]
         turns = {client: number for number, client in enumerate(self._served)}
         launched = set[str]()
@@ -101,7 +102,7 @@ class Dispatcher:
         """Whether a job of the queued run is still there; it is told to go if nobody has."""
         job = jobs.get(run_id)
         if job is not None and job.leaving is None:
-            self._launcher.remove(run_id)
+            removed(self._launcher, run_id)
         return job is not None
 
     def _launch(self, run: Run, now: datetime) -> bool:
@@ -115,7 +116,7 @@ class Dispatcher:
             self._store.fail(run, error.reason, str(error))
         except LaunchDelayed as error:
             self._delay(run, error, now)
-            return False
+            return not error.everybody
         else:
             LAUNCHES.inc()
             self._tokens -= 1
@@ -129,6 +130,16 @@ class Dispatcher:
             self._store.fail(run, error.reason, str(error))
             return
         self._store.requeue(run, spent=0, reason=error.reason, message=str(error) if error.reason else None)
-        if self._launcher.independent:
+        if self._launcher.independent and error.everybody:
             self._pause = min(max(1.0, 2 * self._pause), LONGEST_PAUSE)
             self._paused_until = time.monotonic() + self._pause
+
+
+def removed(launcher: Launcher, run_id: str) -> None:
+    """Tells the job to go; one that may not be removed stops nobody else. Raises LauncherAway."""
+    try:
+        launcher.remove(run_id)
+    except LauncherAway:
+        raise
+    except Exception:
+        logger.exception("A job could not be removed: %s", run_id)

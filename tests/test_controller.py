@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -448,7 +449,7 @@ def test_what_the_worker_wrote_stands_at_the_run_that_it_failed(
     assert runs.result(runs.run(first)).provenance == {"evidence": seen}
     clock[0] += 61
     remote.step()
-    assert remote._unexplained == {}, "it is not waited for ever"
+    assert remote.explainer.waiting == {}, "it is not waited for ever"
     cluster.states[second] = ended(70)
     remote.step()
     assert runs.run(second).evidence is None
@@ -465,6 +466,87 @@ def test_the_evidence_is_taken_before_the_job_goes(
     remote.step()
     assert cluster.removed == [run_id]
     assert runs.result(runs.run(run_id)).provenance["evidence"]["removed"] == []
+
+
+def test_evidence_that_cannot_be_had_keeps_no_run_from_ending(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "evidence", lambda run_id: 1 / 0)
+    first, second = submit(runs, 2)
+    remote.step()
+    runs.run_store.claim(first, "w")
+    runs.run_store.fail_attempt(first, 1, "EngineError", "x")
+    cluster.states[first], cluster.states[second] = ended(70), ended(65)
+    (third,) = submit(runs)
+    remote.step()
+    assert runs.run(second).reason == Reason.NO_DATA
+    assert json.loads(str(runs.run(second).evidence)) == {"exit_code": 65, "launch": 1, "retried": False}
+    assert cluster.launched[-1] == third
+
+
+def test_a_job_that_may_not_be_removed_stops_nobody_else(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_FAILED", 0)
+    in_the_way, other = submit(runs, 2)
+    cluster.states = {in_the_way: JobState(alive=True, launch=7), "old": ended(70)}
+    monkeypatch.setattr(cluster, "remove", lambda run_id, force=False: 1 / 0)
+    remote.step()
+    assert cluster.launched == [other]
+
+
+def test_one_call_without_an_answer_stops_nobody_else(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = submit(runs, 2)
+    remote.step()
+    for run_id in ids:
+        runs.cancel(run_id)
+    real = cluster.remove
+
+    def remove(run_id: str, force: bool = False) -> None:
+        if run_id == ids[0]:
+            raise LauncherAway("a webhook is down")
+        real(run_id, force)
+
+    monkeypatch.setattr(cluster, "remove", remove)
+    (waiting,) = submit(runs)
+    remote.dispatcher.max_active = 3
+    remote.step()
+    assert cluster.removed == [ids[1]]
+    assert cluster.launched[-1] == waiting
+
+
+def test_one_run_that_must_wait_keeps_nobody_else_waiting(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = submit(runs, 2)
+    real = cluster.launch
+
+    def launch(request: BacktestRequest, number: int) -> None:
+        if request.run_id == first:
+            raise LaunchDelayed("its last Job is not gone", everybody=False)
+        real(request, number)
+
+    monkeypatch.setattr(cluster, "launch", launch)
+    remote.step()
+    assert cluster.launched == [second]
+    assert runs.run(first).launched_at is None
+
+
+def test_a_cancelled_run_is_cancelled_whatever_was_decided_before(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    cluster.states[run_id] = ended(70)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.run_store, "fail", lambda *given, **more: 1 / 0)
+        remote.step()
+    runs.cancel(run_id)
+    del cluster.states[run_id]
+    remote.step()
+    assert runs.run(run_id).status == Status.CANCELLED
 
 
 def test_very_many_failed_jobs_do_not_stay(
@@ -631,14 +713,15 @@ def test_an_idle_controller_looks_for_forgotten_jobs_every_five_minutes(
     clock: list[float], runs: Runs, cluster: OnACluster
 ) -> None:
     controller = Controller(runs.run_store, cluster, 2, 900, look_seconds=5)
-    controller.step()
-    cluster.states["nobody's"] = JobState(alive=True, age=601)
-    clock[0] += 299
-    controller.step()
-    assert cluster.removed == []
-    clock[0] += 1
-    controller.step()
-    assert cluster.removed == ["nobody's"]
+    looks: list[float] = []
+    real = cluster.jobs
+    cluster.jobs = lambda expected: looks.append(clock[0] - 1000) or real(expected)  # type: ignore[method-assign]
+    cluster.states["nobody's"] = JobState(alive=True)
+    for _ in range(91):
+        controller.step()
+        clock[0] += 10
+    assert looks == [0, 300, 600, 900]
+    assert cluster.removed == ["nobody's"], "after ten minutes in which nobody waited for it"
 
 
 def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(

@@ -105,15 +105,21 @@ def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
 @pytest.mark.parametrize(
     ("job", "expected"),
     [
-        (JobState(alive=True, age=599), FORGET),
-        (JobState(alive=True, age=601), REMOVE),
+        (JobState(alive=True), FORGET),
         (JobState(alive=True, lost=True), REMOVE),
-        (JobState(alive=False, age=9999), FORGET),  # its time to live ends it
+        (JobState(alive=False), FORGET),  # its time to live ends it
         (None, FORGET),
     ],
 )
-def test_a_job_that_nobody_waits_for(job: JobState | None, expected: Decision) -> None:
+def test_a_job_of_a_run_that_has_ended(job: JobState | None, expected: Decision) -> None:
     assert decide(None, job, NOW, None) is expected
+
+
+def test_a_job_that_nobody_has_waited_for_in_ten_minutes() -> None:
+    """However old it is: a long run has ended a moment ago."""
+    old = JobState(alive=True, age=9999)
+    assert decide(None, old, NOW, None, unwanted=600) is FORGET
+    assert decide(None, old, NOW, None, unwanted=601) is REMOVE
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.launchers.evidence import BYTES, LINE_CHARACTERS, LINES, event_lines, log_lines
+from service.launchers.evidence import BYTES, LINE_CHARACTERS, LINES, event_lines, fitted, log_lines
 
 TRACE = """Traceback (most recent call last):
   File "/app/worker.py", line 3, in <module>
@@ -38,17 +38,40 @@ def test_the_last_lines_are_the_ones_that_count() -> None:
     assert found == [f"line {number}" for number in range(1000 - LINES, 1000)]
 
 
+def test_a_traceback_whose_head_was_cut_off_or_that_a_message_quotes() -> None:
+    assert log_lines("    import nowhere\n" + "x: y\nafter") == ["x: y", "after"]
+    assert log_lines(entry(f"Worse:\n{TRACE}[SQL: SELECT secret]")) == [
+        "12:00 ERROR service: Worse:", "ModuleNotFoundError: No module named 'nowhere'",
+    ]  # fmt: skip
+    grouped = "  + Exception Group Traceback (most recent call last):\n  |   File x\nafter"
+    assert log_lines(f"before\n{grouped}") == ["before", "after"]
+
+
 @settings(deadline=None)
-@given(st.text(), st.integers(1, 500))
-def test_whatever_a_worker_writes_fits_into_the_column(text: str, times: int) -> None:
-    lines = log_lines(f"{text}\n" * times)
-    assert len(json.dumps(lines, ensure_ascii=False).encode()) <= BYTES + 2 * LINES + 2
-    assert all(0 < len(line) <= LINE_CHARACTERS for line in lines)
+@given(st.text(), st.text(), st.integers(1, 500))
+def test_whatever_a_worker_and_a_cluster_say_fits_into_the_column(text: str, message: str, times: int) -> None:
+    about = {"involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Failed", "message": message * times}
+    evidence = {"exit_code": 1, "log": log_lines(f"{text}\n" * times), "events": event_lines([about] * times)}
+    assert len(fitted(evidence).encode()) <= BYTES
+    assert json.loads(fitted(evidence))["exit_code"] == 1
+
+
+def test_the_newest_lines_are_kept_where_it_is_too_much() -> None:
+    lines = [f"{number} " + "\U0001f4c9" * 499 for number in range(200)]
+    kept = json.loads(fitted({"log": lines, "events": ["e"]}))
+    assert kept["events"] == ["e"]
+    assert kept["log"] == lines[-len(kept["log"]) :] != []
+
+
+def test_lines_that_no_parser_likes() -> None:
+    assert log_lines("[" * 5000)[0].startswith("[[")
+    odd = json.dumps({"time": 1, "level": 2, "logger": 3, "message": "\ud800"})
+    assert json.loads(fitted({"log": log_lines(odd)})) == {"log": ["1 2 3: ?"]}
 
 
 def test_events_without_moment_or_message() -> None:
     about = {"involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Failed"}
     new = {**about, "lastTimestamp": None, "eventTime": "2026-01-01T12:00:00.000000Z", "message": "x" * 9999}
-    first, second = event_lines([new, about])
-    assert first == " Pod p: Failed: "
-    assert len(second) == LINE_CHARACTERS
+    *bare, long = event_lines([new, about, {}])
+    assert bare == [" Pod p: Failed: ", "  : : "]
+    assert len(long) == LINE_CHARACTERS

@@ -167,8 +167,8 @@ def test_a_job_that_is_being_deleted_is_leaving() -> None:
 
 def test_a_pod_that_should_be_gone_is_on_a_node_that_does_nothing() -> None:
     for moment, lost in (
-        ("2026-01-01T12:09:50Z", False),
-        ("2026-01-01T12:09:40Z", True),
+        ("2026-01-01T12:09:35Z", False),
+        ("2026-01-01T12:09:25Z", True),
         ("2026-01-01T12:10:20Z", False),
     ):
         terminating = pod({"running": {}})

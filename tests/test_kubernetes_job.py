@@ -183,8 +183,10 @@ def test_launching_twice_gives_one_job(launcher: KubernetesJobs, cluster: Cluste
 
 def test_the_job_of_an_earlier_launch_must_go_first(launcher: KubernetesJobs, cluster: Cluster) -> None:
     launcher.launch(REQUEST, 1)
-    with pytest.raises(LaunchDelayed):
+    with pytest.raises(LaunchDelayed) as caught:
         launcher.launch(REQUEST, 2)
+    assert not caught.value.everybody
+    assert cluster.deleted == [f"bt-{RUN_ID}"]
     cluster.created[f"bt-{RUN_ID}"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     with pytest.raises(LaunchDelayed):
         launcher.launch(REQUEST, 1)
@@ -236,11 +238,22 @@ def test_the_check_leaves_no_job(launcher: KubernetesJobs, cluster: Cluster) -> 
     assert "ConfigMap bt-worker-job with the worker's Job cannot be read" in launcher.check()
 
 
-def test_after_a_reply_that_was_lost_the_job_may_be_there(launcher: KubernetesJobs, cluster: Cluster) -> None:
-    """So the run stays launched: what the cluster lists next decides."""
+def test_after_a_reply_that_was_lost_the_job_is_looked_for(
+    launcher: KubernetesJobs, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook that is down answers every creation with 500: its run waits on, and no launch is spent."""
     cluster.refuse = Away("timed out")
+    with pytest.raises(LaunchDelayed, match="timed out") as caught:
+        launcher.launch(REQUEST, 1)
+    assert caught.value.everybody
+    cluster.refuse = None
+    launcher.launch(REQUEST, 1)
+    cluster.refuse = Away("timed out")
+    launcher.launch(REQUEST, 1)
+    monkeypatch.setattr(cluster, "job", lambda name: (_ for _ in ()).throw(Away("nobody there")))
     with pytest.raises(LauncherAway):
         launcher.launch(REQUEST, 1)
+    assert list(cluster.created) == [f"bt-{RUN_ID}"]
 
 
 def test_completed_jobs_are_left_out_of_the_list_and_found_by_name(launcher: KubernetesJobs, cluster: Cluster) -> None:
@@ -314,8 +327,11 @@ def test_the_evidence_is_the_log_of_the_last_pod_and_what_happened(launcher: Kub
 def test_evidence_that_cannot_be_had_stops_nothing(launcher: KubernetesJobs, cluster: Cluster) -> None:
     launcher.launch(REQUEST, 1)
     assert launcher.evidence(RUN_ID) == {"events": [], "log": []}
-    pod_of(launcher, cluster, "pod")
+    pod_of(launcher, cluster, "pod", minute=1)
     assert launcher.evidence(RUN_ID)["log"] == ["It could not be read: container is waiting to start"]
+    pod_of(launcher, cluster, "earlier", minute=0)
+    cluster.logs = {"earlier": "the last one that has a log"}
+    assert launcher.evidence(RUN_ID)["log"] == ["the last one that has a log"]
     for answer in (Refused(403, "no right"), Away("away")):
         cluster.refuse = answer
         assert launcher.evidence(RUN_ID) == {"events": [f"They could not be read: {answer}"]}

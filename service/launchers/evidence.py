@@ -6,19 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-LINES, LINE_CHARACTERS, BYTES = 200, 500, 40_000  # a database column holds 65,535 bytes of it
+LINES, LINE_CHARACTERS, BYTES = 200, 500, 60_000  # a database column holds 65,535 bytes
+MORE_LINES = 1000  # that are asked for: stack traces are left out
 EVENTS = 20
 
 
 def log_lines(text: str) -> list[str]:
     """The last lines that the worker wrote, without stack traces: those never leave the log."""
-    shown = [line[:LINE_CHARACTERS] for line in map(_plain, _without_frames(text.splitlines())) if line]
-    shown, size = shown[-LINES:], 0
-    for kept, line in enumerate(reversed(shown)):
-        size += len(json.dumps(line, ensure_ascii=False).encode())
-        if size > BYTES:
-            return shown[len(shown) - kept :]
-    return shown
+    plain = [line for written in text.splitlines() for line in _plain(written).splitlines()]
+    return [line[:LINE_CHARACTERS] for line in _without_frames(plain) if line][-LINES:]
 
 
 def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -31,28 +27,42 @@ def moment_of(event: Mapping[str, Any]) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
+def fitted(evidence: Mapping[str, Any]) -> str:
+    """As JSON that fits into its column: the oldest lines of the log go first, then the oldest events."""
+    kept = {name: list(value) if isinstance(value, list) else value for name, value in evidence.items()}
+    while len(text := json.dumps(kept, ensure_ascii=False).encode(errors="replace")) > BYTES:
+        oldest = kept.get("log") or kept["events"]
+        del oldest[: len(oldest) // 10 + 1]
+    return text.decode()
+
+
 def _event(event: Mapping[str, Any]) -> str:
-    about = event["involvedObject"]
-    times = f" ({event['count']} times)" if event.get("count", 1) > 1 else ""
-    line = f"{moment_of(event)} {about['kind']} {about['name']}: {event['reason']}: {event.get('message', '')}{times}"
-    return line[:LINE_CHARACTERS]
+    about = event.get("involvedObject") or {}
+    times = f" ({event['count']} times)" if (event.get("count") or 1) > 1 else ""
+    said = f"{about.get('kind', '')} {about.get('name', '')}: {event.get('reason', '')}: {event.get('message', '')}"
+    return f"{moment_of(event)} {said}{times}"[:LINE_CHARACTERS]
 
 
 def _plain(line: str) -> str:
-    """A line of our own JSON log as text."""
+    """A line of our own JSON log as text; what a worker's own code prints may be anything."""
     try:
         entry = json.loads(line)
         return f"{entry['time']} {entry['level']} {entry['logger']}: {entry['message']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return line
 
 
 def _without_frames(lines: Sequence[str]) -> Iterable[str]:
-    """The lines but for the frames of a Python traceback, of which the error at its end stays."""
-    inside = False
+    """The lines but for the frames of Python's tracebacks, of which the error at their end stays.
+
+    The first ones may belong to a traceback whose head was cut off, as long as they are indented.
+    """
+    inside = True
     for line in lines:
-        if line.startswith("Traceback (most recent call last)"):
+        if "Traceback (most recent call last)" in line:
             inside = True
-        elif not (inside and line.startswith(" ")):
+        elif line.startswith(("[SQL:", "[parameters:")):
+            continue
+        elif not (inside and line.startswith((" ", "\t"))):
             inside = False
             yield line

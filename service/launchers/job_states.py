@@ -23,7 +23,7 @@ WAITING = {
     "CreateContainerError": Reason.CONFIG_ERROR,
 }
 STALE_SECONDS = 600
-OVERDUE_SECONDS = 15  # after a pod should have been gone: its node does nothing any more
+OVERDUE_SECONDS = 30  # after a pod should have been gone: its node does nothing any more
 SOON_SECONDS = 5  # in which pods and volumes come by themselves
 AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")  # no waiting mends them
 

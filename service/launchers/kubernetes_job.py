@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import yaml
 
 from service.contract.request import BacktestRequest, text_from_request
 from service.contract.status import Reason
-from service.launchers.evidence import LINES, event_lines, log_lines
+from service.launchers.evidence import MORE_LINES, event_lines, log_lines
 from service.launchers.job_states import has_failed_pods, in_order, lacks_pods, state_of, waits_for_volumes
 from service.launchers.kubernetes_api import Away, Busy, Namespace, Object, Refused
 from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
@@ -48,7 +48,7 @@ class KubernetesJobs(Launcher):
         except Busy as error:
             raise LaunchDelayed(str(error)) from error
         except Away as error:
-            raise LauncherAway(str(error)) from error
+            self._adopt(job, str(error))
         except Refused as error:
             if error.status == 409:
                 self._adopt(job, str(error))
@@ -58,17 +58,22 @@ class KubernetesJobs(Launcher):
                 message = f"The cluster refuses the worker's Job: {error}."
                 raise LaunchFailed(message, Reason.ADMISSION_DENIED) from error
 
-    def _adopt(self, job: Object, conflict: str) -> None:
-        """A Job of that name is there: ours, of the same launch (its creation's answer was lost), or in the way."""
+    def _adopt(self, job: Object, why: str) -> None:
+        """A Job of that name may be there: ours, of the same launch (its creation's answer was lost), or in the way."""
+        name, wanted = job["metadata"]["name"], job["metadata"]["labels"]
         try:
-            there = self._namespace.job(job["metadata"]["name"])["metadata"]
-        except (Refused, Away) as error:
-            raise LaunchDelayed(str(error)) from error
-        labels, wanted = there.get("labels", {}), job["metadata"]["labels"]
-        if any(labels.get(name) != wanted[name] for name in (*OURS, RUN_LABEL)):
-            raise LaunchFailed(f"A Job that is not ours has the name {there['name']}.", Reason.NAME_CONFLICT)
-        if "deletionTimestamp" in there or labels.get(LAUNCH_LABEL) != wanted[LAUNCH_LABEL]:
-            raise LaunchDelayed(f"the Job of an earlier launch is not gone yet: {conflict}")
+            there = self._namespace.job(name)["metadata"]
+        except Refused as error:  # not there: the creation failed
+            raise LaunchDelayed(why, everybody=error.status != 409) from error
+        except Away as error:
+            raise LauncherAway(str(error)) from error
+        labels = there.get("labels", {})
+        if any(labels.get(label) != wanted[label] for label in (*OURS, RUN_LABEL)):
+            raise LaunchFailed(f"A Job that is not ours has the name {name}.", Reason.NAME_CONFLICT)
+        if "deletionTimestamp" not in there and labels.get(LAUNCH_LABEL) == wanted[LAUNCH_LABEL]:
+            return
+        self._namespace.delete_job(name)
+        raise LaunchDelayed(f"the Job of an earlier launch is not gone yet: {why}", everybody=False)
 
     def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
         try:
@@ -125,13 +130,19 @@ class KubernetesJobs(Launcher):
             events = [event for name in (job, *named[-1:]) for event in self._namespace.events(name)]
         except (Refused, Away, InvalidTemplate) as error:
             return {"events": [f"They could not be read: {error}"]}
-        return {"events": event_lines(events), "log": self._log(named[-1]) if named else []}
+        return {"events": event_lines(events), "log": self._log(named)}
 
-    def _log(self, pod: str) -> list[str]:
-        try:
-            return log_lines(self._namespace.log(pod, WORKER, LINES))
-        except (Refused, Away) as error:
-            return [f"It could not be read: {error}"]
+    def _log(self, pods: Sequence[str]) -> list[str]:
+        """Of the last pod that has one."""
+        said = []
+        for pod in reversed(pods):
+            try:
+                return log_lines(self._namespace.log(pod, WORKER, MORE_LINES))
+            except Refused as error:
+                said = [f"It could not be read: {error}"]
+            except Away as error:
+                return [f"It could not be read: {error}"]
+        return said
 
     def remove(self, run_id: str, force: bool = False) -> None:
         try:

@@ -20,11 +20,14 @@ class LaunchFailed(Exception):
 
 
 class LaunchDelayed(Exception):
-    """The job cannot be started yet: its run waits on; `reason` says for what, where a user should know."""
+    """The job cannot be started yet: its run waits on; `reason` says for what, where a user should know.
 
-    def __init__(self, message: str, reason: Reason | None = None) -> None:
+    `everybody`: the next job would fare the same.
+    """
+
+    def __init__(self, message: str, reason: Reason | None = None, everybody: bool = True) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.everybody = reason, everybody
 
 
 class LauncherAway(Exception):

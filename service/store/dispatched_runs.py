@@ -46,6 +46,11 @@ class EndedRun:
     waited: float | None
     seconds: float | None
 
+    @property
+    def failed_by_worker(self) -> bool:
+        """It had one, and nobody has said yet what was seen of it."""
+        return self.status == Status.FAILED and self.seconds is not None and not self.explained
+
 
 class DispatchedRuns(RunRows):
     """What the controller does with runs."""

@@ -1,0 +1,49 @@
+"""Why runs failed: what can still be seen of their jobs is kept beside them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from service.launchers.evidence import fitted
+from service.launchers.launcher import JobState, Launcher
+from service.store.run_store import EndedRun, RunStore
+
+logger = logging.getLogger(__name__)
+
+EXPLAIN_SECONDS = 60.0  # in which a job ends after its worker has said why
+
+
+class Explainer:
+    """Asks the launcher for evidence; to have none is no reason to wait."""
+
+    def __init__(self, store: RunStore, launcher: Launcher) -> None:
+        self._store, self._launcher = store, launcher
+        self.waiting: dict[str, float] = {}  # runs that their workers ended, and until when their jobs are waited for
+
+    def evidence(self, run_id: str, job: JobState | None) -> str | None:
+        """What was seen of the job, as JSON, for whoever asks later why the run failed."""
+        seen = {} if job is None else {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}
+        try:
+            found = {**seen, **self._launcher.evidence(run_id)}
+        except Exception:  # the launcher promises not to; a run must end all the same
+            logger.exception("No evidence of the run's end could be had")
+            found = seen
+        return fitted(found) if found else None
+
+    def expect(self, ends: Iterable[EndedRun]) -> None:
+        """A worker that fails writes its row before its job has ended."""
+        if self._launcher.independent:
+            until = time.monotonic() + EXPLAIN_SECONDS
+            self.waiting |= {end.run_id: until for end in ends if end.failed_by_worker}
+
+    def step(self, jobs: Mapping[str, JobState]) -> None:
+        """Explains those whose jobs have ended by now."""
+        for run_id, until in list(self.waiting.items()):
+            job = jobs.get(run_id)
+            if job is not None and not job.alive:
+                del self.waiting[run_id]
+                self._store.explain(run_id, self.evidence(run_id, job))
+            elif time.monotonic() > until:
+                del self.waiting[run_id]
