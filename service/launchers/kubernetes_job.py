@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -72,7 +73,8 @@ class KubernetesJobs(Launcher):
             raise LaunchFailed(f"A Job that is not ours has the name {name}.", Reason.NAME_CONFLICT)
         if "deletionTimestamp" not in there and labels.get(LAUNCH_LABEL) == wanted[LAUNCH_LABEL]:
             return
-        self._namespace.delete_job(name)
+        with suppress(Refused, Away):  # the next try tells it again
+            self._namespace.delete_job(name)
         raise LaunchDelayed(f"the Job of an earlier launch is not gone yet: {why}", everybody=False)
 
     def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
