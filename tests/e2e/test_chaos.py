@@ -107,11 +107,10 @@ def watch(observer: Observer, over: threading.Event) -> None:
 
 def drain(observer: Observer) -> float:
     """Seconds until the last run had ended."""
-    started = time.monotonic()
+    started, left = time.monotonic(), len(observer.look())
     while hanging := observer.look():
-        seconds = time.monotonic() - started
-        assert seconds < DRAIN_SECONDS + SECONDS_A_RUN * len(hanging), (
-            f"hanging: {sorted(hanging)[:5]} of {len(hanging)}"
+        assert time.monotonic() - started < DRAIN_SECONDS + SECONDS_A_RUN * left, (
+            f"hanging: {sorted(hanging)} of {left}"
         )
         time.sleep(2)
     return time.monotonic() - started
