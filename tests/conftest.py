@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,3 +113,15 @@ def client(engine: Engine, runs: Runs) -> FlaskClient:
     app = create_app(runs, partial(schema_problem, engine))
     app.test_client_class = CheckedClient
     return app.test_client()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What became of the runs, and after how long, as tests recorded it."""
+    reports = [
+        report for found in terminalreporter.stats.values() for report in found if hasattr(report, "user_properties")
+    ]
+    lines = sorted(str(value) for report in reports for name, value in report.user_properties if name == "fault")
+    if lines:
+        terminalreporter.section("faults on the cluster")
+        for line in dict.fromkeys(lines):
+            terminalreporter.write_line(line)

@@ -76,15 +76,3 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         for name, namespace in IN_USE.items():
             report.sections.append((f"namespace {name}", namespace.dump()))  # type: ignore[attr-defined]
     return report
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """What became of the runs, and after how long, as tests recorded it."""
-    reports = [
-        report for found in terminalreporter.stats.values() for report in found if hasattr(report, "user_properties")
-    ]
-    lines = sorted(str(value) for report in reports for name, value in report.user_properties if name == "fault")
-    if lines:
-        terminalreporter.section("faults on the cluster")
-        for line in dict.fromkeys(lines):
-            terminalreporter.write_line(line)

@@ -1,4 +1,4 @@
-"""Somebody who asks for eight runs at once and then for one every four seconds, whatever happens to the web meanwhile."""
+"""Somebody who asks for six runs at once and then for one every six seconds, whatever happens to the web meanwhile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ while more:
     rule_id = rules[len(accepted) % len(rules)]
     body = {**request, "rule_id": rule_id, "run_id": str(uuid.uuid4())}
     accepted.append([body["run_id"], rule_id, answer(body)])
-    time.sleep(4 if len(accepted) > 7 else 0)
+    time.sleep(6 if len(accepted) > 5 else 0)
 print(json.dumps([accepted, again]))
 """
 

@@ -184,6 +184,7 @@ def test_each_account_may_do_exactly_what_its_program_calls(release: Release) ->
     assert rights(release, accounts["controller"]) - everybody == {
         ("jobs.batch", "[]", "[]", "[create delete get list]"),
         ("pods", "[]", "[]", "[delete list]"),
+        ("pods/log", "[]", "[]", "[get]"),
         ("events", "[]", "[]", "[list]"),
         ("configmaps", "[]", f"[{release.name_of('configmap', 'worker')}]", "[get]"),
     }
