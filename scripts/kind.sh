@@ -131,13 +131,13 @@ demo() {
     kubectl --namespace $RELEASE get jobs
 }
 
-# The tests take the images by their version, and the node's own names for them.
+# SKIP=slow leaves out the slow ones. The tests take the images by their version, and the node's own names for them.
 run_tests() {
     exists || stop "there is no cluster $CLUSTER yet: make kind-up"
     local python=$1 images=(mysql:8.0)
     for image in $(images); do images+=("$image:$VERSION"); done
     step "load the images" kind load docker-image --name "$CLUSTER" "${images[@]}"
-    "$python" -m pytest tests -m "cluster and not nodes" -n 2 --dist loadfile --kubeconfig "$KUBECONFIG"
+    "$python" -m pytest tests -m "cluster and not nodes${SKIP:+ and not $SKIP}" -n 2 --dist loadfile --kubeconfig "$KUBECONFIG"
     "$python" -m pytest tests -m nodes -n 0 --kubeconfig "$KUBECONFIG"
 }
 

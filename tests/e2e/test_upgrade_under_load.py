@@ -22,7 +22,7 @@ from tests.e2e.pods import IMAGE
 from tests.e2e.waiters import Object, pod_ready, wait_until
 from tests.e2e.web import Web, performed_here, reproducible
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 RULES = ("MA_CROSS_10_30", "RSI_14_30_70", "BB_20_2", "MACD_12_26_9")
 SHARED, LEFT = "MA_CROSS_11_40", "MA_CROSS_12_40"
