@@ -94,7 +94,7 @@ def submit_a_share(client: Client, urls: list[str], number: int, observer: Obser
     for turn in range(share):
         time.sleep(max(0.0, started + 0.8 * SECONDS * turn / share - time.monotonic()))
         asked, force = variant(chance.randrange(DIFFERENT)), chance.random() > REUSED
-        run_id = client.submit_until_accepted(chance.sample(urls, len(urls)), asked, force, seconds=SECONDS)
+        run_id = client.submit_until_accepted(chance.sample(urls, len(urls)), asked, force, seconds=max(180, SECONDS))
         if chance.random() < CANCELLED:
             time.sleep(chance.uniform(0, 3))
             observer.ask(f"/runs/{run_id}/cancel", post=True)
