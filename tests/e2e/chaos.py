@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import Counter
@@ -66,11 +65,7 @@ class Chaos:
         self._kill(self._some_pod("-l", RUN))
 
     def worker_evicted(self) -> None:
-        pod = self._some_pod("-l", RUN).removeprefix("pod/")
-        metadata = {"name": pod, "namespace": self._namespace.name}
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-        path = f"/api/v1/namespaces/{self._namespace.name}/pods/{pod}/eviction"
-        self._namespace.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(body))
+        self._namespace.evict(self._some_pod("-l", RUN).removeprefix("pod/"))
 
     def job_deleted(self) -> None:
         """Of a run that is at work."""
@@ -112,10 +107,5 @@ class Chaos:
         self._away("serviceaccount", self._release.name_of("serviceaccount", "worker"))
 
     def _away(self, kind: str, name: str) -> None:
-        there = self._namespace.object(kind, name)
-        there["metadata"] = {
-            key: there["metadata"][key] for key in ("name", "labels", "annotations") if key in there["metadata"]
-        }
-        self._namespace.kubectl("delete", kind, name)
-        time.sleep(self._random.uniform(2, 10))
-        self._namespace.kubectl("create", "-f", "-", given=json.dumps(there))
+        with self._namespace.without(kind, name):
+            time.sleep(self._random.uniform(2, 10))

@@ -91,6 +91,24 @@ class Namespace:
         """What the program writes inside the pod."""
         return self.kubectl("exec", pod, "--", "python", "-c", program, *arguments)
 
+    def evict(self, pod: str) -> None:
+        """As a drain does, through the API."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.name}}
+        path = f"/api/v1/namespaces/{self.name}/pods/{pod}/eviction"
+        self.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(body))
+
+    @contextmanager
+    def without(self, kind: str, name: str) -> Iterator[None]:
+        """The object is not there inside the block, and as before after it."""
+        there = self.object(kind, name)
+        kept = ("name", "labels", "annotations")
+        there["metadata"] = {key: value for key, value in there["metadata"].items() if key in kept}
+        self.kubectl("delete", kind, name)
+        try:
+            yield
+        finally:
+            self.kubectl("create", "-f", "-", given=json.dumps(there))
+
     def restarts(self) -> dict[str, int]:
         """Containers that were restarted, and how often."""
         found = {}

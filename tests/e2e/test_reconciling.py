@@ -180,20 +180,13 @@ def pods_of(namespace: Namespace, run_id: str) -> list[dict[str, Any]]:
     return sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
 
-def evict(namespace: Namespace, pod: str) -> None:
-    """As a drain does, through the API."""
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": namespace.name}}
-    path = f"/api/v1/namespaces/{namespace.name}/pods/{pod}/eviction"
-    namespace.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(body))
-
-
 def test_evictions_do_not_eat_the_retries(release: Release, web: Web) -> None:
     """Twice evicted, then a crash: the Job's one retry is still there."""
     namespace = release.namespace
     run_id = start(release, web, performs("time.sleep(8)"), rule_id="MA_CROSS_5_30")
     for attempt in (1, 2):
         wait_until(lambda: web.status(run_id), lambda it, n=attempt: it["attempt"] == n, 60, f"attempt {attempt}")
-        evict(namespace, str(pods_of(namespace, run_id)[-1]["metadata"]["name"]))
+        namespace.evict(str(pods_of(namespace, run_id)[-1]["metadata"]["name"]))
     wait_until(lambda: web.status(run_id), lambda it: it["attempt"] == 3, 60, "attempt 3")
     namespace.kubectl("delete", "pod", str(pods_of(namespace, run_id)[-1]["metadata"]["name"]), "--force")
     status = web.wait(run_id, seconds=90)
@@ -259,15 +252,11 @@ def test_a_job_whose_creation_was_never_answered_is_adopted(release: Release, we
 
 def test_rights_are_taken_away_and_given_back(release: Release, web: Web) -> None:
     namespace, name = release.namespace, release.name_of("deployment", "controller")
-    binding = namespace.object("rolebinding", name)
     running = start(release, web, performs("time.sleep(15)"), rule_id="MA_CROSS_9_30")
     web.wait(running, "running")
-    namespace.kubectl("delete", "rolebinding", name)
-    waiting = web.submit(rule_id="MA_CROSS_10_31")
-    status = wait_until(lambda: web.status(waiting), lambda status: status["reason"], 60, "it says why it waits")
-    assert (status["status"], status["reason"]) == ("pending", "ClusterAway")
-    assert web.wait(running, seconds=60)["status"] == "completed", "who runs needs nobody"
-    kept = {key: binding[key] for key in ("apiVersion", "kind", "roleRef", "subjects")}
-    metadata = {key: binding["metadata"][key] for key in ("name", "labels", "annotations")}
-    namespace.kubectl("create", "-f", "-", given=json.dumps({**kept, "metadata": metadata}))
+    with namespace.without("rolebinding", name):
+        waiting = web.submit(rule_id="MA_CROSS_10_31")
+        status = wait_until(lambda: web.status(waiting), lambda status: status["reason"], 60, "it says why it waits")
+        assert (status["status"], status["reason"]) == ("pending", "ClusterAway")
+        assert web.wait(running, seconds=60)["status"] == "completed", "who runs needs nobody"
     assert web.wait(waiting, seconds=60)["status"] == "completed"
