@@ -51,8 +51,8 @@ test-mysql: .venv/developer ## Run the tests of stores, controller and web on My
 FAULTS_CONTAINER ?= stock-backtest-faults-mysql
 
 .PHONY: test-faults
-test-faults: .venv/developer ## Kill, freeze and starve every process and a real MySQL (needs Docker and libfaketime; 20 minutes)
-	FAULTS_CONTAINER=$(FAULTS_CONTAINER) $(BIN)/python -m pytest -m fault -n 0 -v
+test-faults: .venv/developer ## Kill, freeze and starve every process and a real MySQL (needs Docker and libfaketime; 20 to 35 minutes)
+	FAULTS_CONTAINER=$(FAULTS_CONTAINER) $(BIN)/python -m pytest -m "fault$(if $(SKIP), and not $(SKIP))" -n 0 -v
 
 .PHONY: test-bench
 test-bench: .venv/developer ## Compare the engine with backtesting.py (installs it, AGPL, into .venv only)

@@ -127,6 +127,7 @@ def test_make_backup_writes_the_same_dump(releases: tuple[Release, Release], dum
     assert standing(tmp_path / "by-hand.sql.gz") == standing(dump) != []
 
 
+@pytest.mark.slow
 def test_a_dump_among_running_runs_is_of_one_moment(releases: tuple[Release, Release], tmp_path: Path) -> None:
     original, fresh = releases
     with original.web() as web:

@@ -12,7 +12,7 @@ from tests.e2e.cluster import Namespace, Release, have, merged, run
 from tests.e2e.conftest import ONE_EACH
 from tests.test_plugins import example
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 PARTS = ("web", "worker")
 

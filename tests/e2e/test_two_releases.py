@@ -10,7 +10,7 @@ from tests.e2e.cluster import Namespace, Release
 from tests.e2e.conftest import ONE_EACH
 from tests.e2e.waiters import wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

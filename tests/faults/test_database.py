@@ -14,7 +14,7 @@ from tests.faults.client import variant
 from tests.faults.conftest import Scene
 from tests.faults.mysql_server import MySQLServer
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 Block = Callable[[MySQLServer], AbstractContextManager[None]]
 
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.fault
 KILLS = 3
 
 
+@pytest.mark.slow  # chaos has it too
 def test_webs_are_killed_while_they_take_runs(scene: Scene) -> None:
     scene.start(webs=2)
     with scene.audit.fault("web replicas killed (-9) while they take runs") as fault:
@@ -49,6 +50,7 @@ def test_the_controller_is_killed_and_started_again(scene: Scene) -> None:
     scene.close(fault)
 
 
+@pytest.mark.slow  # chaos has it too
 def test_workers_are_killed(scene: Scene) -> None:
     """Once each: a run whose worker is killed twice has used up its memory, as far as anybody can tell."""
     scene.start()

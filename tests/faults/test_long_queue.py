@@ -8,7 +8,7 @@ from tests.faults.client import variant
 from tests.faults.conftest import Scene
 from tests.faults.processes import wait_until
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 PENDING, LOOKED_AT = 100_000, 12
 PASS_SECONDS, PASS = 1.0, "stock_backtest_controller_pass_seconds"
 COPY = """
