@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rules.features import Features
+
 Mask = NDArray[np.bool_]
 
 MAX_DECIMALS = 12  # of a parameter: it must have a rule_id that people can write
@@ -95,7 +97,7 @@ class BaseRule(ABC):
         known = {parameter.name: parameter for parameter in self.metadata.parameters}
         for name in params:
             if name not in known:
-                _refuse_unknown(name, self.metadata)
+                refuse_unknown(name, self.metadata)
         self.params: Mapping[str, Any] = MappingProxyType(
             {name: known[name].checked(params.get(name, known[name].default), self.metadata.name) for name in known}
         )
@@ -116,6 +118,30 @@ class BaseRule(ABC):
     def rule_id(self) -> str:
         """NAME_number_number..., the parameters in their declared order."""
         return "_".join([self.metadata.name, *(number_text(value) for value in self.params.values())])
+
+
+class ConditionRule(BaseRule):
+    """A rule made of two conditions on each bar, which a search can ask of thousands of parameters at once.
+
+    `bars_needed` and `conditions` get the parameters as numbers, or as arrays of shape (k, 1) for k rules at once.
+    """
+
+    @classmethod
+    @abstractmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        """The `warm_up` of each."""
+
+    @classmethod
+    @abstractmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        """Where to BUY and where to SELL, each (n,) or (k, n); where both are true it is SELL."""
+
+    @property
+    def warm_up(self) -> int:
+        return int(self.bars_needed(self.params))
+
+    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
+        return signals(data, *self.conditions(Features(data), self.params))
 
 
 class CompositeRule(BaseRule):
@@ -166,11 +192,6 @@ def is_long(given: pd.Series) -> Mask:
     return np.asarray(values[last] > 0)
 
 
-def column(data: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """One column as floats, shape (n,)."""
-    return data[name].to_numpy(dtype=np.float64)
-
-
 def number_text(value: int | float) -> str:
     """The shortest decimal that reads back as the same number, without exponent or trailing zeros."""
     return (
@@ -183,7 +204,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return next(iter(get_close_matches(word.upper(), known, n=1, cutoff=0.5)), "")
 
 
-def _refuse_unknown(name: str, metadata: RuleMetadata) -> None:
+def refuse_unknown(name: str, metadata: RuleMetadata) -> None:
     names = [parameter.name for parameter in metadata.parameters]
     meant = next(iter(get_close_matches(name.lower(), names, n=1)), None)
     values = {"rule": metadata.name, "name": name[:40], "meant": meant, "names": ", ".join(names) or "none"}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
-import pandas as pd
 
-from extracted.features import technical_indicators as indicators
-from extracted.features.technical_indicators import Floats
-from rules.base_rule import BaseRule, Parameter, RuleMetadata, column, signals
+from extracted.features.technical_indicators import rolling_std, sma
+from rules.base_rule import ConditionRule, Mask, Parameter, RuleMetadata
+from rules.features import Features, lagged
+from rules.technical_rules import highest_before, lowest_before
 
 
-class Momentum(BaseRule):
+class Momentum(ConditionRule):
     """BUY while the close is above the close `lookback` bars before, SELL while it is not.
 
     Source: time-series momentum, Moskowitz, Ooi and Pedersen (2012); across stocks, Jegadeesh and Titman (1993).
@@ -24,17 +27,17 @@ class Momentum(BaseRule):
         parameters=(Parameter("lookback", 126, 1, 2000, "Bars to look back"),),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["lookback"]) + 1
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["lookback"] + 1
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        close = column(data, "Close")
-        before = _lagged(close, self.params["lookback"])
-        return signals(data, buy=close > before, sell=close <= before)
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        close, before = prices.column("Close"), prices.of(lagged, "Close", p["lookback"])
+        return close > before, close <= before
 
 
-class Value(BaseRule):
+class Value(ConditionRule):
     """BUY while the close is more than `discount` percent below the close `lookback` bars before, SELL while it is
     above that earlier close.
 
@@ -52,18 +55,17 @@ class Value(BaseRule):
         ),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["lookback"]) + 1
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["lookback"] + 1
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        close = column(data, "Close")
-        before = _lagged(close, self.params["lookback"])
-        cheap = close < before * (1 - self.params["discount"] / 100)
-        return signals(data, buy=cheap, sell=close > before)
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        close, before = prices.column("Close"), prices.of(lagged, "Close", p["lookback"])
+        return close < before * (1 - p["discount"] / 100), close > before
 
 
-class MeanReversion(BaseRule):
+class MeanReversion(ConditionRule):
     """BUY while the z-score of the close is below -entry, SELL while it is above 0.
 
     z = (close - SMA(period)) / population standard deviation of the last `period` closes; 0 where nothing moved.
@@ -80,18 +82,18 @@ class MeanReversion(BaseRule):
         ),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["period"])
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["period"]
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        close = column(data, "Close")
-        apart = close - indicators.sma(close, self.params["period"])
-        spread = indicators.rolling_std(close, self.params["period"])
-        return signals(data, buy=apart < -self.params["entry"] * spread, sell=apart > 0)
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        apart = prices.column("Close") - prices.of(sma, "Close", p["period"])
+        spread = prices.of(rolling_std, "Close", p["period"])
+        return apart < -p["entry"] * spread, apart > 0
 
 
-class Breakout(BaseRule):
+class Breakout(ConditionRule):
     """BUY while the close is above the highest high of the `entry` bars before, SELL while it is below the lowest low
     of the `exit` bars before, from the first bar that has both.
 
@@ -108,19 +110,12 @@ class Breakout(BaseRule):
         ),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(max(self.params["entry"], self.params["exit"])) + 1
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return np.maximum(p["entry"], p["exit"]) + 1
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        close = column(data, "Close")
-        top = _lagged(indicators.rolling_max(column(data, "High"), self.params["entry"]), 1)
-        bottom = _lagged(indicators.rolling_min(column(data, "Low"), self.params["exit"]), 1)
-        return signals(data, buy=(close > top) & ~np.isnan(bottom), sell=(close < bottom) & ~np.isnan(top))
-
-
-def _lagged(values: Floats, bars: int) -> Floats:
-    """`values` of `bars` bars before, NaN where there are none."""
-    lagged = np.full(len(values), np.nan)
-    lagged[bars:] = values[: max(0, len(values) - bars)]
-    return lagged
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        close = prices.column("Close")
+        top, bottom = prices.of(highest_before, "High", p["entry"]), prices.of(lowest_before, "Low", p["exit"])
+        return (close > top) & ~np.isnan(bottom), (close < bottom) & ~np.isnan(top)

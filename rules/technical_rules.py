@@ -5,16 +5,28 @@ A rule repeats BUY or SELL for as long as its condition holds; the engine trades
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from collections.abc import Mapping
+from typing import Any
 
-from extracted.features import technical_indicators as indicators
-from rules.base_rule import BaseRule, Parameter, RuleMetadata, column, signals
+import numpy as np
+
+from extracted.features.technical_indicators import (
+    atr,
+    directional_index,
+    macd,
+    rolling_max,
+    rolling_min,
+    rolling_std,
+    rsi,
+    sma,
+)
+from rules.base_rule import ConditionRule, Mask, Parameter, RuleMetadata
+from rules.features import Features, Floats, lagged
 
 PERIOD = (2, 1000)
 
 
-class MovingAverageCross(BaseRule):
+class MovingAverageCross(ConditionRule):
     """BUY while SMA(fast) > SMA(slow) of the closes, SELL while it is not, from the first bar that has both.
 
     Source: Brock, Lakonishok and LeBaron (1992), variable-length moving average without a band.
@@ -31,17 +43,17 @@ class MovingAverageCross(BaseRule):
         ascending=(("fast", "slow"),),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["slow"])
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["slow"]
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        close = column(data, "Close")
-        fast, slow = (indicators.sma(close, self.params[name]) for name in ("fast", "slow"))
-        return signals(data, buy=fast > slow, sell=fast <= slow)
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        fast, slow = (prices.of(sma, "Close", p[name]) for name in ("fast", "slow"))
+        return fast > slow, fast <= slow
 
 
-class RelativeStrength(BaseRule):
+class RelativeStrength(ConditionRule):
     """BUY while RSI(period) < oversold, SELL while it is > overbought.
 
     RSI = 100 U / (U + D) with Wilder's averages U and D of gains and losses. Source: Wilder (1978).
@@ -59,16 +71,17 @@ class RelativeStrength(BaseRule):
         ascending=(("oversold", "overbought"),),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["period"]) + 1
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["period"] + 1
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        value = indicators.rsi(column(data, "Close"), self.params["period"])
-        return signals(data, buy=value < self.params["oversold"], sell=value > self.params["overbought"])
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        value = prices.of(rsi, "Close", p["period"])
+        return value < p["oversold"], value > p["overbought"]
 
 
-class BollingerBands(BaseRule):
+class BollingerBands(ConditionRule):
     """BUY while the close is below the lower band, SELL while it is above the upper one.
 
     Bands: SMA(period) -+ width * population standard deviation of the last `period` closes. Source: Bollinger (2001).
@@ -84,17 +97,18 @@ class BollingerBands(BaseRule):
         ),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["period"])
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["period"]
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        close = column(data, "Close")
-        upper, _, lower = indicators.bollinger_bands(close, self.params["period"], self.params["width"])
-        return signals(data, buy=close < lower, sell=close > upper)
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        close, middle = prices.column("Close"), prices.of(sma, "Close", p["period"])
+        reach = p["width"] * prices.of(rolling_std, "Close", p["period"])
+        return close < middle - reach, close > middle + reach
 
 
-class MovingAverageConvergence(BaseRule):
+class MovingAverageConvergence(ConditionRule):
     """BUY while the MACD line is above its signal line, SELL while it is not.
 
     Line = EMA(fast) - EMA(slow) of the closes, signal line = EMA(signal) of the line. Source: Appel (1979).
@@ -112,17 +126,17 @@ class MovingAverageConvergence(BaseRule):
         ascending=(("fast", "slow"),),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["slow"] + self.params["signal"]) - 1
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["slow"] + p["signal"] - 1
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        periods = (self.params[name] for name in ("fast", "slow", "signal"))
-        line, average, _ = indicators.macd(column(data, "Close"), *periods)
-        return signals(data, buy=line > average, sell=line <= average)
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        line, average, _ = prices.of(macd, "Close", p["fast"], p["slow"], p["signal"])
+        return line > average, line <= average
 
 
-class VolumeSurge(BaseRule):
+class VolumeSurge(ConditionRule):
     """On a bar whose volume is above `multiple` times the mean of the `period` bars before it: BUY if the close rose
     from the bar before, SELL if it fell.
 
@@ -139,19 +153,19 @@ class VolumeSurge(BaseRule):
         ),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["period"]) + 1
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["period"] + 1
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        close, volume = column(data, "Close"), column(data, "Volume")
-        usual = np.append(np.nan, indicators.sma(volume, self.params["period"])[:-1])
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        close, volume = prices.column("Close"), prices.column("Volume")
         change = np.diff(close, prepend=np.nan)
-        high = volume > self.params["multiple"] * usual
-        return signals(data, buy=high & (change > 0), sell=high & (change < 0))
+        high = volume > p["multiple"] * prices.of(usual, "Volume", p["period"])
+        return high & (change > 0), high & (change < 0)
 
 
-class TrendStrength(BaseRule):
+class TrendStrength(ConditionRule):
     """BUY while ADX(period) > threshold and +DI > -DI, SELL while -DI > +DI once there is an ADX.
 
     Source: Wilder (1978), the directional movement system; leaving without waiting for the ADX is an adaptation.
@@ -167,18 +181,18 @@ class TrendStrength(BaseRule):
         ),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return 2 * int(self.params["period"])
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return 2 * p["period"]
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        high, low, close = (column(data, name) for name in ("High", "Low", "Close"))
-        strength, plus, minus = indicators.directional_index(high, low, close, self.params["period"])
-        up = (plus > minus) & (strength > self.params["threshold"])
-        return signals(data, buy=up, sell=(minus > plus) & ~np.isnan(strength))
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        strength, plus, minus = prices.of(directional_index, "High Low Close", p["period"])
+        up = (plus > minus) & (strength > p["threshold"])
+        return up, (minus > plus) & ~np.isnan(strength)
 
 
-class AverageTrueRange(BaseRule):
+class AverageTrueRange(ConditionRule):
     """BUY while the close is more than `multiple` ATR above the lowest low of the `period` bars before, SELL while it
     is more than `multiple` ATR below their highest high. ATR(period) is that of the bar before.
 
@@ -195,15 +209,34 @@ class AverageTrueRange(BaseRule):
         ),
     )
 
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["period"]) + 2
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return p["period"] + 2
 
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        high, low, close = (column(data, name) for name in ("High", "Low", "Close"))
-        period = self.params["period"]
-        reach = self.params["multiple"] * indicators.atr(high, low, close, period)
-        floor = indicators.rolling_min(low, period) + reach
-        ceiling = indicators.rolling_max(high, period) - reach
-        buy, sell = close[1:] > floor[:-1], close[1:] < ceiling[:-1]
-        return signals(data, buy=np.append(False, buy), sell=np.append(False, sell))
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        close, period = prices.column("Close"), p["period"]
+        reach = p["multiple"] * prices.of(atr_before, "High Low Close", period)
+        floor = prices.of(lowest_before, "Low", period) + reach
+        ceiling = prices.of(highest_before, "High", period) - reach
+        return close > floor, close < ceiling
+
+
+def usual(volume: Floats, period: int) -> Floats:
+    """The mean of the `period` bars before each."""
+    return lagged(sma(volume, period), 1)
+
+
+def atr_before(high: Floats, low: Floats, close: Floats, period: int) -> Floats:
+    """The average true range of the bar before."""
+    return lagged(atr(high, low, close, period), 1)
+
+
+def highest_before(high: Floats, period: int) -> Floats:
+    """The largest of the `period` bars before each."""
+    return lagged(rolling_max(high, period), 1)
+
+
+def lowest_before(low: Floats, period: int) -> Floats:
+    """The smallest of the `period` bars before each."""
+    return lagged(rolling_min(low, period), 1)

@@ -65,7 +65,7 @@ def run_backtest(request: BacktestRequest, series: PriceSeries, rule: BaseRule, 
     data = window(series, request.start_date, request.end_date)
     check_window(request, rule, len(data), series.first, series.last)
     findings = check_prices(series.data)
-    _refuse_errors(findings, series)
+    refuse_errors(findings, series)
     engine = BacktestEngine(
         request.initial_capital, request.commission_rate, request.slippage_rate, request.lot_size, request.allow_short
     )
@@ -92,7 +92,8 @@ def _result(request: BacktestRequest, done: EngineResult, provenance: dict[str, 
     )
 
 
-def _refuse_errors(findings: Sequence[Finding], series: PriceSeries) -> None:
+def refuse_errors(findings: Sequence[Finding], series: PriceSeries) -> None:
+    """Raises NoData where the data gate found an error."""
     error = next((finding for finding in findings if finding.severity == "error"), None)
     if error is not None:
         template = "The prices of {ticker} cannot be backtested: {day}: {message}."

@@ -24,22 +24,26 @@ def sma(values: ArrayLike, period: int) -> Floats:
     Each window is summed by itself: differences of a running sum drift until they flip a signal. The mean of equal
     values is that value, to the last bit: a market that rests must not look as if it moved.
     """
-    return _over_windows(_mean, values, period)
+    values = _floats(values)
+    means = _over_windows(lambda windows: np.mean(windows, axis=1), values, period)
+    return np.where(_rests(values, period), values, means)
 
 
 def rolling_max(values: ArrayLike, period: int) -> Floats:
     """The largest of the last `period` values."""
-    return _over_windows(lambda windows: np.max(windows, axis=1), values, period)
+    return _extreme(np.maximum, _floats(values), period)
 
 
 def rolling_min(values: ArrayLike, period: int) -> Floats:
     """The smallest of the last `period` values."""
-    return _over_windows(lambda windows: np.min(windows, axis=1), values, period)
+    return _extreme(np.minimum, _floats(values), period)
 
 
 def rolling_std(values: ArrayLike, period: int) -> Floats:
     """Population standard deviation (denominator `period`) of the last `period` values; exactly 0 of equal ones."""
-    return _over_windows(_deviation, values, period)
+    values = _floats(values)
+    spread = _over_windows(lambda windows: np.std(windows, axis=1), values, period)
+    return np.where(_rests(values, period), 0.0, spread)
 
 
 def ema(values: ArrayLike, period: int) -> Floats:
@@ -177,16 +181,28 @@ def _quotient(numerator: Floats, denominator: Floats, still: float) -> Floats:
     return quotient
 
 
-def _mean(windows: Floats) -> Floats:
-    return np.where(_still(windows), windows[:, -1], np.mean(windows, axis=1))
+def _mean(values: Floats) -> float:
+    """Of all of them; that of equal values is that value."""
+    return float(values[-1] if np.max(values) == np.min(values) else np.mean(values))
 
 
-def _deviation(windows: Floats) -> Floats:
-    return np.where(_still(windows), 0.0, np.std(windows, axis=1))
+def _rests(values: Floats, period: int) -> NDArray[np.bool_]:
+    """Whether the last `period` values are all equal, shape (n,)."""
+    bars = np.arange(len(values))
+    changed = np.append(True, values[1:] != values[:-1])[: len(values)]
+    return np.asarray(bars - np.maximum.accumulate(np.where(changed, bars, 0)) >= period - 1)
 
 
-def _still(windows: Floats) -> NDArray[np.bool_]:
-    return np.asarray(np.max(windows, axis=1) == np.min(windows, axis=1))
+def _extreme(pick: np.ufunc, values: Floats, period: int) -> Floats:
+    """`pick` over each window, from windows of 1, 2, 4 ... values: two of the longest that fit cover it."""
+    out = np.full(len(values), np.nan)
+    if period <= len(values):
+        span, longest = values, 1
+        while 2 * longest <= period:
+            span, longest = pick(span[longest:], span[: len(span) - longest]), 2 * longest
+        rest = period - longest
+        out[period - 1 :] = pick(span[rest:], span[: len(span) - rest])
+    return out
 
 
 def _over_windows(reduce: Callable[[Floats], Floats], values: ArrayLike, period: int) -> Floats:
@@ -217,7 +233,7 @@ def _smooth(values: Floats, period: int, weight: float) -> Floats:
     out = np.full(len(values), np.nan)
     if period <= len(values):
         tail = values[period - 1 :].copy()
-        tail[0] = _mean(values[np.newaxis, :period])[0]
+        tail[0] = _mean(values[:period])
         out[period - 1 :] = pd.Series(tail).ewm(alpha=weight, adjust=False).mean().to_numpy()
     return out
 

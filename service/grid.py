@@ -1,0 +1,174 @@
+"""Thousands of parameters of one rule on one price series: the engine's kernel on chunks of runs, each row with the
+bits of a single run.
+
+The indicators of a chunk are computed once per distinct parameter; a chunk of signals fits the cache of a processor, so
+that memory does not grow with the grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from backtest import metrics
+from backtest.engine import BacktestResult
+from backtest.kernel import Ledger, Terms, simulate
+from backtest.prices import Prices, checked_prices, checked_signals
+from backtest.trades import fills_of
+from rules.base_rule import BaseRule, ConditionRule, Mask
+from rules.features import Features
+from rules.optimizer import Columns
+
+Floats = NDArray[np.float64]
+Signals = NDArray[np.int8]
+
+CHUNK = 65_536  # bars times rows: half a megabyte of floats
+DEFAULT_METRICS = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades", "cagr_pct")
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a chunk of k runs came to, and the numbers that several metrics share."""
+
+    prices: Prices
+    terms: Terms
+    periods: float  # bars per year
+    ledger: Ledger
+
+    @cached_property
+    def returns(self) -> Floats:
+        """As `metrics.bar_returns`, which asks of each bar whether anything is left."""
+        equity = self.ledger.equity
+        if not (equity > 0).all():
+            return metrics.bar_returns(equity)
+        returns = np.zeros_like(equity)
+        np.divide(equity[:, 1:], equity[:, :-1], out=returns[:, 1:])
+        returns[:, 1:] -= 1.0
+        return returns
+
+    @cached_property
+    def drawdown(self) -> Floats:
+        return np.asarray(metrics.drawdowns(self.ledger.equity).max(axis=-1))
+
+    @cached_property
+    def cagr(self) -> Floats:
+        equity = self.ledger.equity
+        return metrics.annual_growth(equity[:, -1] / equity[:, 0], equity.shape[1], self.periods)
+
+    def trades(self) -> Floats:
+        """Round trips begun, the open one included."""
+        fills = self.ledger.fills
+        return np.bincount(fills.row[fills.held != 0], minlength=len(self.ledger.equity)).astype(np.float64)
+
+    def result(self, row: int) -> BacktestResult:
+        """One run's own result, with every metric there is."""
+        one, ledger = slice(row, row + 1), self.ledger
+        fills = fills_of(ledger, row)
+        fills = replace(fills, row=np.zeros_like(fills.row))
+        mine = Ledger(ledger.equity[one], ledger.shares[one], fills, ledger.shortfall[one])
+        return BacktestResult("", self.prices, mine, self.terms)
+
+
+AT_ONCE: Mapping[str, Callable[[Books], Floats]] = {
+    "total_return_pct": lambda books: 100 * metrics.total_return(books.ledger.equity),
+    "sharpe_ratio": lambda books: metrics.sharpe_ratio(books.returns, books.periods),
+    "max_drawdown_pct": lambda books: 100 * books.drawdown,
+    "num_trades": Books.trades,
+    "cagr_pct": lambda books: 100 * books.cagr,
+    "volatility_pct": lambda books: 100 * metrics.deviation(books.returns) * math.sqrt(books.periods),
+    "sortino_ratio": lambda books: metrics.sortino_ratio(books.returns, books.periods),
+    "calmar_ratio": lambda books: metrics.ratio(books.cagr, books.drawdown),
+    "exposure_pct": lambda books: 100 * np.count_nonzero(books.ledger.shares, axis=-1) / books.ledger.shares.shape[1],
+}
+
+# Every other metric of a result is computed one by one.
+ONE_BY_ONE = (
+    "max_drawdown_days", "turnover", "total_costs", "value_at_risk_pct", "expected_shortfall_pct",
+    "omega_ratio", "skew", "kurtosis", "buy_and_hold_return_pct", "beta", "alpha", "information_ratio",
+    "win_rate_pct", "profit_factor", "avg_trade_pct", "best_trade_pct", "worst_trade_pct", "avg_holding_days",
+    "expectancy",
+)  # fmt: skip
+
+
+class GridEvaluator:
+    """`evaluate` of a ParameterOptimizer: one rule, one price series, one set of terms.
+
+    `wanted` are names of AT_ONCE, computed for a chunk at once, or of ONE_BY_ONE (a thousand rows take two seconds).
+    For s `blocks` of bars there are also `block_sums` and `block_squares` of the returns in each, (k, s).
+    Rows whose rule needs more bars than there are have NaN.
+    """
+
+    def __init__(
+        self,
+        data: pd.DataFrame,
+        rule: type[BaseRule],
+        terms: Terms,
+        wanted: Sequence[str] = DEFAULT_METRICS,
+        blocks: Sequence[slice] = (),
+        chunk: int = CHUNK,
+    ) -> None:
+        self._data, self._rule, self._terms, self._wanted = data, rule, terms, wanted
+        self._prices, self._features = checked_prices(data), Features(data)
+        self._blocks = blocks
+        self._periods = metrics.bars_per_year(self._prices.index)
+        self._rows = max(1, chunk // len(data))
+
+    def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:
+        """The metrics of the next rows, (k,) each, a chunk at a time."""
+        for at in range(0, len(next(iter(params.values()))), self._rows):
+            yield self._chunk({name: values[at : at + self._rows] for name, values in params.items()})
+
+    def _chunk(self, params: Columns) -> dict[str, Floats]:
+        signals, needed = self._signals(params)
+        books = Books(self._prices, self._terms, self._periods, self._simulated(signals))
+        found = {name: AT_ONCE[name](books) for name in self._wanted if name in AT_ONCE}
+        others = [name for name in self._wanted if name not in AT_ONCE]
+        if others:
+            found |= self._one_by_one(books, others)
+        early = needed + 1 > len(self._data)
+        return {name: np.where(early, np.nan, found[name]) for name in self._wanted} | self._in_blocks(books)
+
+    def _signals(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
+        """Signals (k, n) and the bars that each row needs before its first, (k,)."""
+        k = len(next(iter(params.values())))
+        if issubclass(self._rule, ConditionRule):
+            columns = {name: values[:, np.newaxis] for name, values in params.items()}
+            needed = np.broadcast_to(self._rule.bars_needed(columns), (k, 1))[:, 0]
+            return self._joined(*self._rule.conditions(self._features, columns)), needed
+        rules = [self._rule(**dict(zip(params, row, strict=True))) for row in _rows(params)]
+        signals = [checked_signals(rule.generate_signals(self._data), self._prices.index) for rule in rules]
+        return np.stack(signals), np.array([rule.warm_up for rule in rules])
+
+    @staticmethod
+    def _joined(buy: Mask, sell: Mask) -> Signals:
+        """As `rules.base_rule.signals`: SELL where both are."""
+        joined: Signals = (buy > sell).view(np.int8) - sell.view(np.int8)
+        return joined
+
+    def _simulated(self, signals: Signals) -> Ledger:
+        """Without lots a repeated signal does nothing, and the kernel is faster without it."""
+        if not self._terms.lot_size:
+            signals[:, 1:] *= signals[:, 1:] != signals[:, :-1]
+        return simulate(self._prices.open, self._prices.close, signals, self._terms)
+
+    def _in_blocks(self, books: Books) -> dict[str, Floats]:
+        if not self._blocks:
+            return {}
+        parts = [books.returns[:, block] for block in self._blocks]
+        sums, squares = zip(*((part.sum(axis=1), (part * part).sum(axis=1)) for part in parts), strict=True)
+        return {"block_sums": np.stack(sums, axis=1), "block_squares": np.stack(squares, axis=1)}
+
+    def _one_by_one(self, books: Books, names: Sequence[str]) -> dict[str, Floats]:
+        rows = [books.result(row)["metrics"] for row in range(len(books.ledger.equity))]
+        return {name: np.array([np.nan if row[name] is None else row[name] for row in rows], float) for name in names}
+
+
+def _rows(params: Columns) -> Iterator[tuple[Any, ...]]:
+    return zip(*(values.tolist() for values in params.values()), strict=True)

@@ -1,0 +1,88 @@
+"""A parameter search on one price series: the table of all combinations, the best, and how much of it is luck."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from backtest.engine import BacktestEngine
+from backtest.kernel import Terms
+from backtest.metrics import Floats, bar_returns, bars_per_year
+from backtest.prices import checked_prices
+from rules.base_rule import BaseRule
+from rules.optimizer import MOST_COMBINATIONS, ParameterOptimizer, Progress, SearchTable, grid
+from service.contract.errors import InvalidRequest, NoData
+from service.grid import AT_ONCE, DEFAULT_METRICS, ONE_BY_ONE, GridEvaluator
+from service.search_statistics import blocks_of, deflated_sharpe_ratio, overfitting_probability, sentence
+
+BLOCKS = 10  # of time, for the probability of overfitting: 252 ways to halve them
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """`deflated_sharpe` and `overfitting` are probabilities, NaN where they are undefined; `too_short` counts rows."""
+
+    table: SearchTable
+    bars: int
+    too_short: int
+    deflated_sharpe: float
+    overfitting: float
+
+    @property
+    def sentence(self) -> str:
+        """What the statistics mean for this search."""
+        return sentence(self.deflated_sharpe, self.overfitting)
+
+
+def sweep(
+    data: pd.DataFrame,
+    rule: type[BaseRule],
+    asked: Mapping[str, object],
+    terms: Terms,
+    metric: str = "sharpe_ratio",
+    most: int = MOST_COMBINATIONS,
+    progress: Progress = lambda done, every: None,
+) -> Sweep:
+    """Every combination of the values `asked` for (see `rules.optimizer.grid`) on the bars of `data`.
+
+    Raises InvalidRule, InvalidRequest or NoData with a sentence that says how to mend it.
+    """
+    wanted = dict.fromkeys([*DEFAULT_METRICS, _known(metric)])
+    searched = grid(rule, asked, most)
+    if len(data) < 2:
+        raise NoData("There are {bars} bars in these dates; a search needs at least 2.", bars=len(data))
+    blocks = blocks_of(len(data), BLOCKS)
+    evaluate = GridEvaluator(data, rule, terms, list(wanted), blocks)
+    table = ParameterOptimizer(evaluate, metric).run(searched, progress)
+    too_short = int(np.count_nonzero(np.isnan(table.metrics["num_trades"])))
+    if too_short == len(searched):
+        least = searched.rule_at(0).warm_up + 1
+        template = "None of the {count} combinations can be tried: {rule} needs {needed} bars, there are {bars}."
+        values = {"count": len(searched), "rule": searched.rule_at(0).rule_id, "needed": least, "bars": len(data)}
+        raise NoData(template, **values)
+    returns = _returns(data, searched.rule_at(table.best), terms)
+    sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(bars_per_year(checked_prices(data).index))
+    luck = overfitting_probability(
+        table.metrics["block_sums"], table.metrics["block_squares"], blocks[0].stop - blocks[0].start
+    )
+    return Sweep(table, len(data), too_short, deflated_sharpe_ratio(returns, sharpe_ratios), luck)
+
+
+def _known(metric: str) -> str:
+    names = (*AT_ONCE, *ONE_BY_ONE)
+    if metric not in names:
+        raise InvalidRequest(
+            "There is no metric {name}; choose one of {names}.", name=metric[:40], names=", ".join(names)
+        )
+    return metric
+
+
+def _returns(data: pd.DataFrame, rule: BaseRule, terms: Terms) -> Floats:
+    """Of a fresh single run."""
+    engine = BacktestEngine(
+        terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
+    )
+    return bar_returns(engine.run(data, rule.generate_signals).equity.to_numpy())

@@ -1,0 +1,138 @@
+"""Every row of a search has the bits of a single run, whatever the rule, the terms and the size of the chunks."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backtest.engine import BacktestEngine
+from backtest.kernel import Terms
+from rules.base_rule import BaseRule, InvalidRule, Parameter, RuleMetadata, signals
+from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
+from rules.registry import BUILT_IN
+from service.grid import AT_ONCE, GridEvaluator
+from tests.conftest import prices, random_walk
+
+EVERY = (*AT_ONCE, "win_rate_pct", "profit_factor", "value_at_risk_pct", "max_drawdown_days", "alpha")
+PLAIN = Terms(100_000.0, 0.001, 0.0, 0.0, False)
+TERMS = {
+    "plain": PLAIN,
+    "free": Terms(1.0, 0.0, 0.0, 0.0, False),
+    "slippage": Terms(100_000.0, 0.001, 0.002, 0.0, False),
+    "whole shares": Terms(3_000.0, 0.001, 0.0, 1.0, False),
+    "short": Terms(100_000.0, 0.001, 0.001, 0.0, True),
+    "short in lots": Terms(50_000.0, 0.001, 0.0, 10.0, True),
+}
+ASKED: dict[str, dict[str, object]] = {
+    "MA_CROSS": {"fast": "2:20:3", "slow": "15:60:9"},
+    "RSI": {"period": [7, 14], "oversold": "20:40:5", "overbought": "55:80:5"},
+    "BB": {"period": "5:40:7", "width": "0.5:3:0.5"},
+    "MACD": {"fast": "5:15:5", "slow": "12:30:6", "signal": "3:12:3"},
+    "VOLUME": {"period": "5:40:7", "multiple": "0.5:3:0.5"},
+    "TREND": {"period": "5:20:5", "threshold": "10:40:5"},
+    "ATR": {"period": "5:30:5", "multiple": "0.5:4:0.5"},
+    "MOMENTUM": {"lookback": "1:200:5"},
+    "VALUE": {"lookback": "20:200:20", "discount": "0:20:4"},
+    "MEAN_REVERSION": {"period": "5:40:7", "entry": "0.5:3:0.5"},
+    "BREAKOUT": {"entry": "5:60:9", "exit": "3:40:9"},
+}
+
+
+class Fancy(BaseRule):
+    """A rule from elsewhere: written without conditions, and no rule of even days."""
+
+    metadata = RuleMetadata("FANCY", "Falls.", "A test", (Parameter("days", 3, 1, 20, "Falling closes in a row"),))
+
+    def __init__(self, /, **params: object) -> None:
+        super().__init__(**params)
+        if self.params["days"] % 2 == 0:
+            raise InvalidRule("FANCY: days must be odd, got {days}.", days=self.params["days"])
+
+    @property
+    def warm_up(self) -> int:
+        return int(self.params["days"])
+
+    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
+        falls = (data["Close"].diff() < 0).rolling(self.params["days"]).sum()
+        return signals(data, buy=(falls == self.params["days"]).to_numpy(), sell=(falls == 0).to_numpy())
+
+
+def single(rule: BaseRule, data: pd.DataFrame, terms: Terms) -> dict[str, Any]:
+    """A fresh run of its own, every number of it by name."""
+    engine = BacktestEngine(
+        terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
+    )
+    result = engine.run(data, rule.generate_signals)
+    return {**{name: result[name] for name in result if name not in ("metrics", "trades")}, **result["metrics"]}
+
+
+def searched(data: pd.DataFrame, found: Grid, terms: Terms = PLAIN, **options: Any) -> Columns:
+    return ParameterOptimizer(GridEvaluator(data, found.rule, terms, **options)).run(found).metrics
+
+
+def assert_rows_are_runs(data: pd.DataFrame, found: Grid, terms: Terms, rows: int) -> None:
+    metrics = searched(data, found, terms, wanted=EVERY)
+    chosen = np.random.Generator(np.random.PCG64(7)).choice(len(found), min(rows, len(found)), replace=False)
+    for row in chosen.tolist():
+        alone = single(found.rule_at(row), data, terms)
+        together = {name: None if np.isnan(values[row]) else float(values[row]) for name, values in metrics.items()}
+        assert together == {name: alone[name] for name in EVERY}, found.rule_at(row).rule_id
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_rule(name: str) -> None:
+    assert_rows_are_runs(prices(bars=600), grid(BUILT_IN[name], ASKED[name]), PLAIN, 8)
+
+
+def test_no_rule_is_left_out() -> None:
+    assert set(ASKED) == set(BUILT_IN)
+
+
+@pytest.mark.parametrize("terms", TERMS)
+def test_all_terms(terms: str) -> None:
+    """The walk moves so much that shorts are ruined and lots are not affordable."""
+    data = random_walk(500, 11, 0.12)
+    for name in ("MA_CROSS", "RSI", "BREAKOUT"):
+        assert_rows_are_runs(data, grid(BUILT_IN[name], ASKED[name]), TERMS[terms], 6)
+
+
+def test_some_shorts_are_ruined() -> None:
+    found = grid(BUILT_IN["MA_CROSS"], ASKED["MA_CROSS"])
+    returns = searched(random_walk(500, 11, 0.12), found, TERMS["short"])["total_return_pct"]
+    assert (returns == -100).any(), "or the test above does not try it"
+
+
+def test_a_rule_from_elsewhere() -> None:
+    assert_rows_are_runs(prices(bars=400), grid(Fancy, {"days": "1:9"}), PLAIN, 5)
+
+
+@pytest.mark.parametrize("name", ["MA_CROSS", "RSI", "TREND"])
+def test_the_size_of_chunks_changes_no_bit(name: str) -> None:
+    data, found = prices(bars=500), grid(BUILT_IN[name], ASKED[name])
+    whole = searched(data, found, chunk=10**9)
+    for chunk in (1, 500 * 2, 500 * 7, 65_536):
+        parts = searched(data, found, chunk=chunk)
+        assert all(whole[key].tobytes() == parts[key].tobytes() for key in whole)
+
+
+def test_rows_without_enough_bars_are_undefined() -> None:
+    found = grid(BUILT_IN["MOMENTUM"], {"lookback": [10, 97, 98, 99, 150]})
+    metrics = searched(prices(bars=100), found)
+    assert np.isnan(metrics["total_return_pct"]).tolist() == [False, False, False, True, True]
+    assert np.isnan(metrics["num_trades"]).tolist() == [False, False, False, True, True]
+
+
+def test_memory_does_not_grow_with_the_grid() -> None:
+    data = prices(bars=1000)
+    peaks = []
+    for last in (50, 500):
+        found = grid(BUILT_IN["RSI"], {"period": "2:20", "oversold": "1:20", "overbought": f"{50}:{50 + last / 10}:1"})
+        tracemalloc.start()
+        searched(data, found)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 8 * 10**6

@@ -1,0 +1,108 @@
+"""The statistics of a search: equal to ffn 1.4.1 on made-up returns, and right where the answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from backtest.metrics import deviation, mean
+from service.search_statistics import (
+    blocks_of,
+    deflated_sharpe_ratio,
+    expected_maximum_sharpe,
+    overfitting_probability,
+    probabilistic_sharpe_ratio,
+    sentence,
+)
+
+# bars, trials, drift; then by ffn 1.4.1: calc_deflated_sharpe_ratio of the best, calc_expected_max_sharpe,
+# calc_prob_backtest_overfitting with 6 and with 10 blocks.
+BY_FFN = [
+    (1000, 40, 0.0, 0.5176524737220702, 0.049610966562671034, 0.35, 0.6150793650793651),
+    (2520, 400, 0.0, 0.5846456809074593, 0.04249023150861678, 0.5, 0.6071428571428571),
+    (2520, 60, 0.0009, 0.9854348616917648, 0.03280361271764515, 0.65, 0.6507936507936508),
+]
+
+
+def made_up() -> list[np.ndarray]:
+    """Trials that share half of what moves them, (trials, bars)."""
+    random = np.random.Generator(np.random.PCG64(5))
+    found = []
+    for bars, trials, drift, *_ in BY_FFN:
+        common = random.normal(0, 0.008, bars)[:, None]
+        found.append(np.ascontiguousarray((common + random.normal(0, 0.01, (bars, trials)) + drift).T))
+    return found
+
+
+def overfitting(returns: np.ndarray, blocks: int) -> float:
+    parts = [returns[:, block] for block in blocks_of(returns.shape[1], blocks)]
+    sums = np.stack([part.sum(axis=1) for part in parts], axis=1)
+    squares = np.stack([(part**2).sum(axis=1) for part in parts], axis=1)
+    return overfitting_probability(sums, squares, parts[0].shape[1])
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_equal_to_ffn(case: int) -> None:
+    returns = made_up()[case]
+    *_, deflated, maximum, six, ten = BY_FFN[case]
+    sharpe_ratios = mean(returns) / deviation(returns)
+    best = int(sharpe_ratios.argmax())
+    spread = float(deviation(sharpe_ratios))
+    assert expected_maximum_sharpe(len(returns), spread) == pytest.approx(maximum, abs=1e-12)
+    assert deflated_sharpe_ratio(returns[best], sharpe_ratios) == pytest.approx(deflated, abs=1e-11)
+    assert overfitting(returns, 6) == pytest.approx(six, abs=1e-12)
+    assert overfitting(returns, 10) == pytest.approx(ten, abs=1e-12)
+
+
+def test_probabilistic_sharpe_ratio_of_the_paper() -> None:
+    """Bailey and Lopez de Prado (2014), section "A numerical example": 5 years of daily returns, the best of 100 trials
+    with annual Sharpe ratio 2.5, skewness -3, kurtosis 10, variance of the trials 1/2: expected maximum 0.1132, DSR 0.9004."""
+    hurdle = expected_maximum_sharpe(100, math.sqrt(0.5 / 250))
+    assert hurdle == pytest.approx(0.1132, abs=5e-5)
+    assert probabilistic_sharpe_ratio(2.5 / math.sqrt(250), hurdle, 1250, -3, 10) == pytest.approx(0.9004, abs=5e-5)
+
+
+def test_one_trial_has_no_hurdle() -> None:
+    assert expected_maximum_sharpe(1, 0.3) == 0
+    assert expected_maximum_sharpe(50, 0.0) == 0
+
+
+def test_always_the_same_best_is_not_overfitted() -> None:
+    random = np.random.Generator(np.random.PCG64(1))
+    returns = random.normal(0, 0.001, (20, 1000))
+    returns[7] += 0.01
+    assert overfitting(returns, 10) == 0
+    returns[7, ::2] -= 0.02  # as much down as up: nobody is best for long
+    assert overfitting(returns, 10) > 0.2
+
+
+def test_trials_that_never_move_count_as_nothing_gained() -> None:
+    random = np.random.Generator(np.random.PCG64(2))
+    returns = random.normal(0.001, 0.01, (10, 500))
+    returns[3] = 0.0
+    returns[4, :250] = 0.0
+    assert 0 <= overfitting(returns, 4) <= 1
+    assert overfitting(np.zeros((5, 100)), 4) == 1, "no better than the median, ever"
+
+
+def test_undefined() -> None:
+    assert math.isnan(deflated_sharpe_ratio(np.zeros(100), np.array([0.1, np.nan])))
+    assert math.isnan(deflated_sharpe_ratio(np.array([0.1, 0.2, 0.3]), np.array([0.1])))
+    assert math.isnan(overfitting(np.ones((1, 100)), 4))
+    assert math.isnan(probabilistic_sharpe_ratio(2.0, 0.0, 100, 3.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("deflated", "luck", "words"),
+    [
+        (0.97, 0.2, "it is more than luck"),
+        (0.97, math.nan, "it is more than luck"),
+        (0.97, 0.7, "choose with care"),
+        (0.94, 0.1, "treat it as luck"),
+        (math.nan, 0.1, "Too little happened"),
+    ],
+)
+def test_sentences(deflated: float, luck: float, words: str) -> None:
+    assert words in sentence(deflated, luck)

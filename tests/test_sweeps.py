@@ -1,0 +1,95 @@
+"""A search from the command line: its table, its statistics, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from backtest.engine import BacktestEngine
+from rules.optimizer import LESS_IS_BETTER
+from rules.registry import BUILT_IN, rule_from_id
+from scripts.config import ROOT
+from scripts.sweep import main
+from service.contract.errors import InvalidRequest, NoData
+from service.grid import AT_ONCE, ONE_BY_ONE
+from service.sweeps import sweep
+from tests.conftest import prices
+from tests.test_grid import PLAIN
+
+GRID = ("--grid", "fast=5:50:15", "--grid", "slow=20:100:20")
+Said = Callable[[], object]
+
+
+def test_every_metric_of_a_result_may_be_searched_by() -> None:
+    result = BacktestEngine().run(prices(), rule_from_id("MA_CROSS").generate_signals)
+    headline = {"total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades"}
+    assert {*AT_ONCE, *ONE_BY_ONE} == headline | set(result["metrics"])
+    assert set(AT_ONCE).isdisjoint(ONE_BY_ONE)
+    assert {*AT_ONCE, *ONE_BY_ONE} > LESS_IS_BETTER
+
+
+def test_the_best_its_statistics_and_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["GOOG", "MA_CROSS", *GRID, "--csv", str(tmp_path / "table.csv"), "--top", "2"]) == 0
+    said = capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert "16 combinations on 2699 bars" in said
+    assert "4 skipped as no rule" in said
+    assert len(table) == 16
+    assert table["sharpe_ratio"].is_monotonic_decreasing
+    best = f"MA_CROSS_{table['fast'][0]}_{table['slow'][0]}"
+    assert f"best by sharpe_ratio: {best}" in said
+    assert "deflated Sharpe ratio 0." in said
+    alone = BacktestEngine().run(prices(), rule_from_id(best).generate_signals)
+    assert table["total_return_pct"][0] == alone["total_return_pct"]
+
+
+@pytest.mark.parametrize("metric", ["max_drawdown_pct", "profit_factor"])
+def test_another_metric(metric: str) -> None:
+    found = sweep(prices(), BUILT_IN["MA_CROSS"], {"fast": [5, 20], "slow": [50, 100]}, PLAIN, metric)
+    scores = found.table.metrics[metric]
+    assert found.table.best == (scores.argmin() if metric in LESS_IS_BETTER else scores.argmax())
+
+
+def test_rows_that_need_more_bars_than_there_are_are_counted() -> None:
+    found = sweep(prices(bars=100), BUILT_IN["MOMENTUM"], {"lookback": "50:150:50"}, PLAIN)
+    assert (len(found.table.grid), found.too_short) == (3, 2)
+    with pytest.raises(NoData, match="None of the 2 combinations can be tried: MOMENTUM_100 needs 102 bars, there are"):
+        sweep(prices(bars=100), BUILT_IN["MOMENTUM"], {"lookback": [100, 150]}, PLAIN)
+
+
+def test_an_unknown_metric_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="There is no metric sharp; choose one of total_return_pct, sharpe_ratio"):
+        sweep(prices(), BUILT_IN["MA_CROSS"], {"fast": [5]}, PLAIN, "sharp")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["GOOG", "MA_CROS", *GRID], 64, "Did you mean MA_CROSS"),
+        (["GOOG", "MA_CROSS"], 64, "A search needs values for at least one of fast, slow."),
+        (["GOOG", "MA_CROSS", "--grid", "fast"], 64, "fast: values are written 5,10,20"),
+        (["GOOG", "MA_CROSS", "--grid", "fast=1:9:0"], 64, "fast: a step of 0"),
+        (["GOOG", "MA_CROSS", *GRID, "--metric", "x"], 64, "There is no metric x"),
+        (["NONE", "MA_CROSS", *GRID], 65, "No prices of NONE in"),
+        (
+            ["GOOG", "MA_CROSS", *GRID, "--start", "2030-01-01"],
+            65,
+            "There are 0 bars in these dates; a search needs at least 2.",
+        ),
+    ],
+)
+def test_refusals(capsys: pytest.CaptureFixture[str], words: list[str], code: int, sentence: str) -> None:
+    assert main(words) == code
+    assert sentence in capsys.readouterr().err
+
+
+def test_as_typed_from_the_root() -> None:
+    words = [sys.executable, "-m", "scripts.sweep", "data/GOOG.csv", "RSI", "--grid", "period=7,14"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "2 combinations on 2699 bars" in done.stdout
