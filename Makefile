@@ -84,6 +84,7 @@ format: .venv/developer ## Format the code
 .PHONY: bench
 bench: .venv/developer ## Measure engine, worker, web and database (needs wrk; on MySQL with TEST_MYSQL=root:password@host:port)
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.grid
 	$(BIN)/python -m benchmarks.worker
 	$(BIN)/python -m benchmarks.web
 	$(BIN)/python -m benchmarks.status
