@@ -30,6 +30,7 @@ from service.engine_adapter import refuse_errors, window
 from service.price_checks import check_prices
 from service.price_series import PriceSeries, UnreadablePrices, read_csv
 from service.sweeps import Sweep, sweep
+from service.walk_forward import WalkForward, walk_forward
 
 
 def series_of(name: str) -> PriceSeries:
@@ -41,8 +42,8 @@ def series_of(name: str) -> PriceSeries:
         raise UnreadablePrices(f"No prices of {name} in {path}: {error}") from None
 
 
-def searched(given: argparse.Namespace) -> Sweep:
-    """The search that the command line asks for, with a progress bar where somebody looks."""
+def searched(given: argparse.Namespace) -> tuple[Sweep, WalkForward | None]:
+    """The search that the command line asks for, with a progress bar where somebody looks, and its walk forward."""
     series = series_of(given.prices)
     refuse_errors(check_prices(series.data), series)
     data = window(series, given.start, given.end)
@@ -55,7 +56,10 @@ def searched(given: argparse.Namespace) -> Sweep:
             bar.total = every
             bar.update(done - bar.n)
 
-        return sweep(data, rule, asked, terms, given.metric, progress=progress)
+        found = sweep(data, rule, asked, terms, given.metric, progress=progress)
+    if not given.folds:
+        return found, None
+    return found, walk_forward(data, rule, asked, terms, given.metric, given.folds, given.anchored)
 
 
 def frame(found: Sweep) -> pd.DataFrame:
@@ -81,6 +85,16 @@ def report(found: Sweep, top: int, seconds: float) -> str:
     )
 
 
+def walked(found: WalkForward) -> str:
+    """What each fold chose, and what trading it came to."""
+    dates, result = found.result.equity.index, found.result
+    first = found.folds[0].test.start
+    lines = [f"  from {dates[fold.test.start - first].date()} {fold.rule.rule_id}" for fold in found.folds]
+    sharpe = "undefined" if result["sharpe_ratio"] is None else f"{result['sharpe_ratio']:.4f}"
+    numbers = f"return {result['total_return_pct']:.2f} %, Sharpe ratio {sharpe}, efficiency {found.efficiency:.2f}"
+    return "\n".join(["\nwalk forward, each chosen on the bars before it:", *lines, f"  together: {numbers}"])
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,6 +109,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--slippage", type=float, default=0.0, help="fraction of the price (0)")
     made.add_argument("--lot-size", type=float, default=0.0, help="shares; 0 for fractional ones (0)")
     made.add_argument("--allow-short", action="store_true")
+    made.add_argument("--folds", type=int, default=0, help="walk forward in so many folds (0)")
+    made.add_argument("--anchored", action="store_true", help="each training begins with the first")
     made.add_argument("--top", type=int, default=10, help="rows to show (10)")
     made.add_argument("--csv", type=Path, help="write the whole table to this file")
     return made
@@ -104,7 +120,7 @@ def main(words: Sequence[str]) -> int:
     """Prints the report and answers with the exit code."""
     given, started = parser().parse_args(list(words)), time.perf_counter()
     try:
-        found = searched(given)
+        found, walk = searched(given)
     except (UserError, InvalidRule, UnreadablePrices) as error:
         print(error, file=sys.stderr)
         no_data = isinstance(error, UnreadablePrices) or getattr(error, "code", "") == "NoData"
@@ -112,6 +128,8 @@ def main(words: Sequence[str]) -> int:
     if given.csv:
         frame(found).to_csv(given.csv, index=False)
     print(report(found, given.top, time.perf_counter() - started))
+    if walk:
+        print(walked(walk))
     return ExitCode.DONE
 
 

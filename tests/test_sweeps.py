@@ -48,6 +48,15 @@ def test_the_best_its_statistics_and_the_table(capsys: pytest.CaptureFixture[str
     assert table["total_return_pct"][0] == alone["total_return_pct"]
 
 
+def test_a_walk_forward(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["GOOG", "MA_CROSS", *GRID, "--folds", "3"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("  from 20") == 3
+    assert "efficiency" in said
+    assert main(["GOOG", "MA_CROSS", *GRID, "--folds", "2000"]) == 64
+    assert "A walk forward of 2000 folds needs 4008 bars, there are 2699." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("metric", ["max_drawdown_pct", "profit_factor"])
 def test_another_metric(metric: str) -> None:
     found = sweep(prices(), BUILT_IN["MA_CROSS"], {"fast": [5, 20], "slow": [50, 100]}, PLAIN, metric)
