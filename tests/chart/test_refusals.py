@@ -45,6 +45,13 @@ REFUSED = {
         "web.autoscaling.minReplicas is above maxReplicas",
     ),
     "nothing to download": (on_secret("prices.refresh.enabled", True), "--set 'prices.tickers={NFLX}'"),
+    "a character in a Job": (job(at("metadata.annotations", {"a": "\x99"})), "a value holds a character that YAML cannot"),
+    "a character in a pod": (on_secret("web.podAnnotations", {"a": "\x7f"}), "a value holds a character that YAML cannot"),
+    "a character in MySQL": (on_secret("mysql.podAnnotations", {"a": "\ufffe"}), "such as the control characters U+007F"),
+    "a character behind an alert": (
+        laid_over(job(at("metadata.annotations", {"a": "\x99"})), {"prometheusRule": {"enabled": True}}),
+        "a value holds a character that YAML cannot",
+    ),
     "too many workers": (
         on_secret("worker.maxActive", 70),
         "70 workers may need 164 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive or web.workers",

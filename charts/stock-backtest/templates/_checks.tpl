@@ -1,6 +1,7 @@
 {{/* What no schema can see, each refused with the values to change. */}}
 {{- define "stock-backtest.checks" -}}
 {{- $v := .Values -}}
+{{- include "stock-backtest.checkText" . -}}
 {{- if and $v.ingress.enabled $v.httpRoute.enabled -}}
 {{- fail "ingress.enabled and httpRoute.enabled are both true: choose the one that your cluster serves" -}}
 {{- end -}}
@@ -33,6 +34,13 @@
 {{- end -}}
 {{- include "stock-backtest.checkLogin" . -}}
 {{- include "stock-backtest.checkConnections" . -}}
+{{- end }}
+
+{{/* toYaml answers nothing where it fails, and what was to be written would be missing without a word. */}}
+{{- define "stock-backtest.checkText" -}}
+{{- if not (toYaml .Values) -}}
+{{- fail "a value holds a character that YAML cannot carry, such as the control characters U+007F to U+009F: take it out of your values" -}}
+{{- end -}}
 {{- end }}
 
 {{/* A process of the web holds one connection a thread and one for probes, a controller two, a worker two (it renews its lease). */}}

@@ -1,5 +1,6 @@
 {{/* The Job of a run, with `worker.jobOverrides` laid over it. */}}
 {{- define "stock-backtest.workerJob" -}}
+{{- include "stock-backtest.checkText" . -}}
 {{- $plain := include "stock-backtest.plainJob" . | fromYaml -}}
 {{- $job := mustMergeOverwrite (deepCopy $plain) (deepCopy .Values.worker.jobOverrides) -}}
 {{- include "stock-backtest.checkJob" (dict "job" $job "plain" $plain) -}}
