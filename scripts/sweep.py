@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -56,7 +57,7 @@ def searched(given: argparse.Namespace) -> tuple[Sweep, WalkForward | None]:
             bar.total = every
             bar.update(done - bar.n)
 
-        found = sweep(data, rule, asked, terms, given.metric, progress=progress)
+        found = sweep(data, rule, asked, terms, given.metric, progress=progress, reality_check=given.reality_check)
     if not given.folds:
         return found, None
     return found, walk_forward(data, rule, asked, terms, given.metric, given.folds, given.anchored)
@@ -74,15 +75,19 @@ def report(found: Sweep, top: int, seconds: float) -> str:
     rule, every = found.table.grid.rule_at(found.table.best), len(found.table.grid)
     skipped = f", {found.table.grid.skipped} skipped as no rule" if found.table.grid.skipped else ""
     short = f", {found.too_short} of them need more bars than there are" if found.too_short else ""
-    return "\n".join(
-        [
-            f"{every} combinations on {found.bars} bars in {seconds:.2f} s{skipped}{short}\n",
-            frame(found).head(top).to_string(index=False, float_format="{:.4f}".format, na_rep="-"),
-            f"\nbest by {found.table.metric}: {rule.rule_id}",
-            f"deflated Sharpe ratio {found.deflated_sharpe:.3f}, probability of overfitting {found.overfitting:.3f}",
-            found.sentence,
-        ]
-    )
+    statistics = {
+        "deflated Sharpe ratio": found.deflated_sharpe,
+        "probability of overfitting": found.overfitting,
+        "reality check against buy and hold, p": found.reality_check,
+    }
+    lines = [
+        f"{every} combinations on {found.bars} bars in {seconds:.2f} s{skipped}{short}\n",
+        frame(found).head(top).to_string(index=False, float_format="{:.4f}".format, na_rep="-"),
+        f"\nbest by {found.table.metric}: {rule.rule_id}",
+        *(f"{name} {value:.3f}" for name, value in statistics.items() if not np.isnan(value)),
+        found.sentence,
+    ]
+    return "\n".join(lines)
 
 
 def walked(found: WalkForward) -> str:
@@ -109,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--slippage", type=float, default=0.0, help="fraction of the price (0)")
     made.add_argument("--lot-size", type=float, default=0.0, help="shares; 0 for fractional ones (0)")
     made.add_argument("--allow-short", action="store_true")
+    made.add_argument("--reality-check", action="store_true", help="is it more than luck that buy and hold is beaten?")
     made.add_argument("--folds", type=int, default=0, help="walk forward in so many folds (0)")
     made.add_argument("--anchored", action="store_true", help="each training begins with the first")
     made.add_argument("--top", type=int, default=10, help="rows to show (10)")

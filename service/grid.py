@@ -22,7 +22,7 @@ from backtest.engine import BacktestResult
 from backtest.kernel import Ledger, Terms, simulate
 from backtest.prices import Prices, checked_prices, checked_signals
 from backtest.trades import fills_of
-from rules.base_rule import BaseRule, ConditionRule, Mask
+from rules.base_rule import BaseRule, ConditionRule
 from rules.features import Features
 from rules.optimizer import Columns
 
@@ -122,35 +122,41 @@ class GridEvaluator:
 
     def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:
         """The metrics of the next rows, (k,) each, a chunk at a time."""
-        for at in range(0, len(next(iter(params.values()))), self._rows):
-            yield self._chunk({name: values[at : at + self._rows] for name, values in params.items()})
+        for books, needed in self._books(params):
+            found = {name: AT_ONCE[name](books) for name in self._wanted if name in AT_ONCE}
+            others = [name for name in self._wanted if name not in AT_ONCE]
+            if others:
+                found |= self._one_by_one(books, others)
+            early = needed + 1 > len(self._data)
+            yield {name: np.where(early, np.nan, found[name]) for name in self._wanted} | self._in_blocks(books)
 
-    def _chunk(self, params: Columns) -> dict[str, Floats]:
-        signals, needed = self._signals(params)
-        books = Books(self._prices, self._terms, self._periods, self._simulated(signals))
-        found = {name: AT_ONCE[name](books) for name in self._wanted if name in AT_ONCE}
-        others = [name for name in self._wanted if name not in AT_ONCE]
-        if others:
-            found |= self._one_by_one(books, others)
-        early = needed + 1 > len(self._data)
-        return {name: np.where(early, np.nan, found[name]) for name in self._wanted} | self._in_blocks(books)
+    def returns(self, params: Columns) -> Iterator[Floats]:
+        """The returns per bar of the next rows, (k, n), a chunk at a time."""
+        return (books.returns for books, _ in self._books(params))
+
+    def _books(self, params: Columns) -> Iterator[tuple[Books, NDArray[np.int64]]]:
+        """What each chunk came to, and the bars that each of its rows needs before the first signal, (k,)."""
+        for at in range(0, len(next(iter(params.values()))), self._rows):
+            signals, needed = self._signals({name: values[at : at + self._rows] for name, values in params.items()})
+            yield Books(self._prices, self._terms, self._periods, self._simulated(signals)), needed
 
     def _signals(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
-        """Signals (k, n) and the bars that each row needs before its first, (k,)."""
-        k = len(next(iter(params.values())))
-        if issubclass(self._rule, ConditionRule):
+        """Signals (k, n), and the bars that each row needs, (k,)."""
+        rule = self._rule
+        if issubclass(rule, ConditionRule) and rule.generate_signals is ConditionRule.generate_signals:
             columns = {name: values[:, np.newaxis] for name, values in params.items()}
-            needed = np.broadcast_to(self._rule.bars_needed(columns), (k, 1))[:, 0]
-            return self._joined(*self._rule.conditions(self._features, columns)), needed
-        rules = [self._rule(**dict(zip(params, row, strict=True))) for row in _rows(params)]
+            return self._at_once(rule, columns, len(next(iter(params.values()))))
+        rules = [rule(**dict(zip(params, row, strict=True))) for row in _rows(params)]
         signals = [checked_signals(rule.generate_signals(self._data), self._prices.index) for rule in rules]
         return np.stack(signals), np.array([rule.warm_up for rule in rules])
 
-    @staticmethod
-    def _joined(buy: Mask, sell: Mask) -> Signals:
-        """As `rules.base_rule.signals`: SELL where both are."""
+    def _at_once(self, rule: type[ConditionRule], columns: Columns, k: int) -> tuple[Signals, NDArray[np.int64]]:
+        """As `rules.base_rule.signals`: SELL where both conditions hold."""
+        buy, sell = rule.conditions(self._features, columns)
         joined: Signals = (buy > sell).view(np.int8) - sell.view(np.int8)
-        return joined
+        if len(joined) < k:  # no parameter made a difference
+            joined = np.repeat(joined, k, axis=0)
+        return joined, np.broadcast_to(rule.bars_needed(columns), (k, 1))[:, 0]
 
     def _simulated(self, signals: Signals) -> Ledger:
         """Without lots a repeated signal does nothing, and the kernel is faster without it."""

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from backtest.engine import BacktestEngine
+from backtest.engine import BacktestEngine, BacktestResult
 from backtest.kernel import Terms
-from backtest.metrics import Floats, bar_returns, bars_per_year
+from backtest.metrics import bar_returns, bars_per_year
 from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
-from rules.optimizer import MOST_COMBINATIONS, ParameterOptimizer, Progress, SearchTable, grid
+from rules.optimizer import MOST_COMBINATIONS, Grid, ParameterOptimizer, Progress, SearchTable, grid
 from service.contract.errors import InvalidRequest, NoData
 from service.grid import AT_ONCE, DEFAULT_METRICS, ONE_BY_ONE, GridEvaluator
+from service.reality_check import RealityCheck
 from service.search_statistics import blocks_of, deflated_sharpe_ratio, overfitting_probability, sentence
 
 BLOCKS = 10  # of time, for the probability of overfitting: 252 ways to halve them
@@ -23,13 +24,17 @@ BLOCKS = 10  # of time, for the probability of overfitting: 252 ways to halve th
 
 @dataclass(frozen=True)
 class Sweep:
-    """`deflated_sharpe` and `overfitting` are probabilities, NaN where they are undefined; `too_short` counts rows."""
+    """`deflated_sharpe` and `overfitting` are probabilities, NaN where they are undefined; `too_short` counts rows.
+
+    `reality_check` is the p-value against buy and hold on the same terms, NaN where it was not asked for.
+    """
 
     table: SearchTable
     bars: int
     too_short: int
     deflated_sharpe: float
     overfitting: float
+    reality_check: float
 
     @property
     def sentence(self) -> str:
@@ -45,6 +50,7 @@ def sweep(
     metric: str = "sharpe_ratio",
     most: int = MOST_COMBINATIONS,
     progress: Progress = lambda done, every: None,
+    reality_check: bool = False,
 ) -> Sweep:
     """Every combination of the values `asked` for (see `rules.optimizer.grid`) on the bars of `data`.
 
@@ -63,12 +69,13 @@ def sweep(
         template = "None of the {count} combinations can be tried: {rule} needs {needed} bars, there are {bars}."
         values = {"count": len(searched), "rule": searched.rule_at(0).rule_id, "needed": least, "bars": len(data)}
         raise NoData(template, **values)
-    returns = _returns(data, searched.rule_at(table.best), terms)
+    best = _single(data, searched.rule_at(table.best), terms)
     sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(bars_per_year(checked_prices(data).index))
-    luck = overfitting_probability(
-        table.metrics["block_sums"], table.metrics["block_squares"], blocks[0].stop - blocks[0].start
-    )
-    return Sweep(table, len(data), too_short, deflated_sharpe_ratio(returns, sharpe_ratios), luck)
+    deflated = deflated_sharpe_ratio(bar_returns(best.equity.to_numpy()), sharpe_ratios)
+    length = blocks[0].stop - blocks[0].start
+    luck = overfitting_probability(table.metrics["block_sums"], table.metrics["block_squares"], length)
+    checked = _reality_check(evaluate, searched, best) if reality_check else np.nan
+    return Sweep(table, len(data), too_short, deflated, luck, checked)
 
 
 def _known(metric: str) -> str:
@@ -80,9 +87,16 @@ def _known(metric: str) -> str:
     return metric
 
 
-def _returns(data: pd.DataFrame, rule: BaseRule, terms: Terms) -> Floats:
-    """Of a fresh single run."""
+def _single(data: pd.DataFrame, rule: BaseRule, terms: Terms) -> BacktestResult:
     engine = BacktestEngine(
         terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
     )
-    return bar_returns(engine.run(data, rule.generate_signals).equity.to_numpy())
+    return engine.run(data, rule.generate_signals)
+
+
+def _reality_check(evaluate: GridEvaluator, searched: Grid, best: BacktestResult) -> float:
+    held = bar_returns(best.benchmark.to_numpy())
+    check = RealityCheck(len(held))
+    for returns in evaluate.returns(searched.params):
+        check.add(returns - held)
+    return check.p_value

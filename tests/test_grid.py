@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 
 from backtest.engine import BacktestEngine
 from backtest.kernel import Terms
-from rules.base_rule import BaseRule, InvalidRule, Parameter, RuleMetadata, signals
+from rules.base_rule import BaseRule, ConditionRule, InvalidRule, Mask, Parameter, RuleMetadata, signals
+from rules.features import Features, lagged
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
 from service.grid import AT_ONCE, GridEvaluator
@@ -61,6 +63,28 @@ class Fancy(BaseRule):
         return signals(data, buy=(falls == self.params["days"]).to_numpy(), sell=(falls == 0).to_numpy())
 
 
+class Deaf(ConditionRule):
+    """A rule to which one of its parameters makes no difference."""
+
+    metadata = RuleMetadata("DEAF", "Rises.", "A test", (Parameter("unused", 1, 1, 9, "Nothing"),))
+
+    @classmethod
+    def bars_needed(cls, p: Mapping[str, Any]) -> Any:
+        return 2
+
+    @classmethod
+    def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
+        close, before = prices.column("Close"), prices.of(lagged, "Close", 1 + 0 * p["unused"])
+        return close > before, close < before
+
+
+class Contrary(BUILT_IN["MA_CROSS"]):  # type: ignore[misc]
+    """A rule that changes what another one says."""
+
+    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
+        return -super().generate_signals(data)
+
+
 def single(rule: BaseRule, data: pd.DataFrame, terms: Terms) -> dict[str, Any]:
     """A fresh run of its own, every number of it by name."""
     engine = BacktestEngine(
@@ -108,6 +132,8 @@ def test_some_shorts_are_ruined() -> None:
 
 def test_a_rule_from_elsewhere() -> None:
     assert_rows_are_runs(prices(bars=400), grid(Fancy, {"days": "1:9"}), PLAIN, 5)
+    assert_rows_are_runs(prices(bars=400), grid(Deaf, {"unused": "1:9"}), PLAIN, 9)
+    assert_rows_are_runs(prices(bars=400), grid(Contrary, {"fast": "2:9"}), PLAIN, 8)
 
 
 @pytest.mark.parametrize("name", ["MA_CROSS", "RSI", "TREND"])

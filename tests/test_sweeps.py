@@ -48,6 +48,13 @@ def test_the_best_its_statistics_and_the_table(capsys: pytest.CaptureFixture[str
     assert table["total_return_pct"][0] == alone["total_return_pct"]
 
 
+def test_a_reality_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """GOOG held for these years is hard to beat."""
+    assert main(["GOOG", "MA_CROSS", *GRID, "--reality-check"]) == 0
+    said = capsys.readouterr().out
+    assert float(said.partition("reality check against buy and hold, p ")[2][:5]) > 0.5
+
+
 def test_a_walk_forward(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["GOOG", "MA_CROSS", *GRID, "--folds", "3"]) == 0
     said = capsys.readouterr().out
