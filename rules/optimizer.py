@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.base_rule import MAX_DECIMALS, BaseRule, InvalidRule, Parameter, refuse_unknown
+from rules.base_rule import MAX_DECIMALS, BaseRule, ConditionRule, InvalidRule, Parameter, refuse_unknown
 
 Columns = Mapping[str, NDArray[Any]]
 Evaluate = Callable[[Columns], Iterator[Columns]]
@@ -39,6 +39,13 @@ class Grid:
 
     def __len__(self) -> int:
         return len(next(iter(self.params.values())))
+
+    @property
+    def warm_up(self) -> int:
+        """The bars that the slowest combination needs before its first signal."""
+        if issubclass(self.rule, ConditionRule):
+            return int(np.max(self.rule.bars_needed(self.params)))
+        return max(self.rule_at(row).warm_up for row in range(len(self)))
 
     def rule_at(self, row: int) -> BaseRule:
         """The rule of one combination."""
@@ -178,6 +185,11 @@ class SearchTable:
         if np.isnan(self.metrics[self.metric][best]):
             raise InvalidRule("{metric} is undefined for every combination.", metric=self.metric)
         return best
+
+    def neighbours(self) -> NDArray[np.int64]:
+        """Rows that differ from the best by one step at most in each parameter: a good best stands among good ones."""
+        steps = np.stack([np.unique(values, return_inverse=True)[1] for values in self.grid.params.values()])
+        return np.flatnonzero(np.abs(steps - steps[:, [self.best]]).max(axis=0) == 1)
 
 
 class ParameterOptimizer:

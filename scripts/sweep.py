@@ -27,6 +27,7 @@ from rules.registry import rule_from_id
 from scripts.config import load_config
 from service.contract.errors import UserError
 from service.contract.status import ExitCode
+from service.cross_validation import CrossValidation, cross_validate
 from service.engine_adapter import refuse_errors, window
 from service.price_checks import check_prices
 from service.price_series import PriceSeries, UnreadablePrices, read_csv
@@ -43,8 +44,8 @@ def series_of(name: str) -> PriceSeries:
         raise UnreadablePrices(f"No prices of {name} in {path}: {error}") from None
 
 
-def searched(given: argparse.Namespace) -> tuple[Sweep, WalkForward | None]:
-    """The search that the command line asks for, with a progress bar where somebody looks, and its walk forward."""
+def searched(given: argparse.Namespace) -> tuple[Sweep, WalkForward | None, CrossValidation | None]:
+    """What the command line asks for, with a progress bar where somebody looks."""
     series = series_of(given.prices)
     refuse_errors(check_prices(series.data), series)
     data = window(series, given.start, given.end)
@@ -59,8 +60,9 @@ def searched(given: argparse.Namespace) -> tuple[Sweep, WalkForward | None]:
 
         found = sweep(data, rule, asked, terms, given.metric, progress=progress, reality_check=given.reality_check)
     if not given.folds:
-        return found, None
-    return found, walk_forward(data, rule, asked, terms, given.metric, given.folds, given.anchored)
+        return found, None, None
+    walk = walk_forward(data, rule, asked, terms, given.metric, given.folds, given.anchored)
+    return found, walk, cross_validate(data, found.table.grid, terms, given.folds)
 
 
 def frame(found: Sweep) -> pd.DataFrame:
@@ -86,8 +88,19 @@ def report(found: Sweep, top: int, seconds: float) -> str:
         f"\nbest by {found.table.metric}: {rule.rule_id}",
         *(f"{name} {value:.3f}" for name, value in statistics.items() if not np.isnan(value)),
         found.sentence,
+        *neighbours(found),
     ]
     return "\n".join(lines)
+
+
+def neighbours(found: Sweep) -> list[str]:
+    """How those next to the best did: a peak among bad ones is more likely luck."""
+    rows, metric = found.table.neighbours(), found.table.metric
+    scores = found.table.metrics[metric][rows]
+    if not len(rows) or np.isnan(scores).all():
+        return []
+    mean, lowest = np.nanmean(scores), np.nanmin(scores)
+    return [f"its {len(rows)} neighbours have {metric} {mean:.4f} on average, {lowest:.4f} at least"]
 
 
 def walked(found: WalkForward) -> str:
@@ -115,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--lot-size", type=float, default=0.0, help="shares; 0 for fractional ones (0)")
     made.add_argument("--allow-short", action="store_true")
     made.add_argument("--reality-check", action="store_true", help="is it more than luck that buy and hold is beaten?")
-    made.add_argument("--folds", type=int, default=0, help="walk forward in so many folds (0)")
+    made.add_argument("--folds", type=int, default=0, help="walk forward, and cross-validate, in so many (0)")
     made.add_argument("--anchored", action="store_true", help="each training begins with the first")
     made.add_argument("--top", type=int, default=10, help="rows to show (10)")
     made.add_argument("--csv", type=Path, help="write the whole table to this file")
@@ -126,7 +139,7 @@ def main(words: Sequence[str]) -> int:
     """Prints the report and answers with the exit code."""
     given, started = parser().parse_args(list(words)), time.perf_counter()
     try:
-        found, walk = searched(given)
+        found, walk, validated = searched(given)
     except (UserError, InvalidRule, UnreadablePrices) as error:
         print(error, file=sys.stderr)
         no_data = isinstance(error, UnreadablePrices) or getattr(error, "code", "") == "NoData"
@@ -136,6 +149,11 @@ def main(words: Sequence[str]) -> int:
     print(report(found, given.top, time.perf_counter() - started))
     if walk:
         print(walked(walk))
+    if validated:
+        print(
+            f"cross-validation: annual Sharpe ratio {validated.out_of_sample:.4f} where it was not chosen, "
+            f"{validated.in_sample:.4f} where it was"
+        )
     return ExitCode.DONE
 
 

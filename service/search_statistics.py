@@ -81,14 +81,14 @@ def overfitting_probability(sums: Floats, squares: Floats, length: int) -> float
     overfitted = 0
     for chosen in combinations(range(s), s // 2):
         half = sums[:, chosen].sum(axis=1), squares[:, chosen].sum(axis=1)
-        past = _sharpe(*half, length * s // 2)
-        future = _sharpe(all_sums - half[0], all_squares - half[1], length * s // 2)
+        past = sharpe_of_sums(*half, length * s // 2)
+        future = sharpe_of_sums(all_sums - half[0], all_squares - half[1], length * s // 2)
         overfitted += _rank(future, int(past.argmax())) <= (m + 1) / 2
     return overfitted / math.comb(s, s // 2)
 
 
-def _sharpe(sums: Floats, squares: Floats, count: int) -> Floats:
-    """mean / std (n - 1 in the denominator) from sums; 0 where nothing moved."""
+def sharpe_of_sums(sums: Floats, squares: Floats, count: int) -> Floats:
+    """mean / std (n - 1 in the denominator) from sums of `count` returns and of their squares; 0 where none moved."""
     variance = (squares - sums * sums / count) / (count - 1)
     moved = variance > 1e-18  # rounding leaves less than that of the square of any price move
     return np.where(moved, sums / count / np.sqrt(np.where(moved, variance, 1.0)), 0.0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.base_rule import InvalidRule
+from rules.base_rule import BaseRule, InvalidRule
 from rules.optimizer import Columns, Grid, ParameterOptimizer, SearchTable, grid
 from rules.registry import BUILT_IN
 from tests.test_grid import Fancy
@@ -27,6 +27,12 @@ def test_every_combination_once_the_last_parameter_fastest() -> None:
     assert pairs(searched) == [(5, 20), (5, 30), (5, 40), (30, 40)]
     assert (len(searched), searched.skipped) == (4, 2)
     assert searched.rule_at(3).rule_id == "MA_CROSS_30_40"
+
+
+@pytest.mark.parametrize(("rule", "asked"), [(MA_CROSS, {"slow": [50, 90, 20]}), (Fancy, {"days": [3, 7, 1]})])
+def test_the_longest_warm_up(rule: type[BaseRule], asked: dict[str, object]) -> None:
+    searched = grid(rule, asked)
+    assert searched.warm_up == max(searched.rule_at(row).warm_up for row in range(3))
 
 
 def test_what_is_not_asked_for_is_as_by_default() -> None:
@@ -122,6 +128,14 @@ def test_best_first_ties_by_parameters_undefined_last() -> None:
     assert table("sharpe_ratio", 1.0, np.nan, 2.0, -np.inf, 2.0).order().tolist() == [2, 4, 0, 3, 1]
     assert table("max_drawdown_pct", 3.0, np.nan, 2.0, 2.0).order().tolist() == [2, 3, 0, 1]
     assert table("sharpe_ratio", np.nan, 0.5).best == 1
+
+
+def test_neighbours_of_the_best_differ_by_one_step() -> None:
+    searched = grid(MA_CROSS, {"fast": [5, 10, 20, 25], "slow": [15, 25, 50, 90]})
+    scores = np.zeros(len(searched))
+    scores[pairs(searched).index((20, 25))] = 1.0
+    found = SearchTable(searched, {"sharpe_ratio": scores}, "sharpe_ratio")
+    assert [pairs(searched)[row] for row in found.neighbours()] == [(10, 15), (10, 25), (10, 50), (20, 50), (25, 50)]
 
 
 def test_a_metric_that_is_undefined_everywhere_has_no_best() -> None:

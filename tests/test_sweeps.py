@@ -60,6 +60,8 @@ def test_a_walk_forward(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert said.count("  from 20") == 3
     assert "efficiency" in said
+    assert "cross-validation: annual Sharpe ratio" in said
+    assert "neighbours have sharpe_ratio" in said
     assert main(["GOOG", "MA_CROSS", *GRID, "--folds", "2000"]) == 64
     assert "A walk forward of 2000 folds needs 4008 bars, there are 2699." in capsys.readouterr().err
 

@@ -1,0 +1,78 @@
+"""Purged and embargoed cross-validation: choose on all other times, look at how the choice did in the one left out.
+
+Source: Lopez de Prado (2018), Advances in Financial Machine Learning, chapter 7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from backtest.kernel import Terms
+from backtest.metrics import bars_per_year
+from backtest.prices import checked_prices
+from rules.base_rule import BaseRule
+from rules.optimizer import Grid, ParameterOptimizer
+from service.contract.errors import InvalidRequest
+from service.grid import GridEvaluator
+from service.search_statistics import sharpe_of_sums
+
+EMBARGO = 0.01  # of all bars
+
+
+@dataclass(frozen=True)
+class Fold:
+    """`test` is left out of the choice, and so are the bars of `purged`, whose returns know some of it."""
+
+    test: slice
+    purged: Sequence[slice]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Annual Sharpe ratios of what was chosen, on average over the folds: where it was chosen, and where it was not."""
+
+    rules: Sequence[BaseRule]
+    in_sample: float
+    out_of_sample: float
+
+
+def purged_folds(bars: int, folds: int, purge: int, embargo: int) -> list[Fold]:
+    """`folds` tests of equal length, the last with what is left over; `purge` bars before each and, with those of the
+    embargo, after each are not learned from. Raises InvalidRequest where nothing would be left to learn from."""
+    length = bars // folds if folds > 1 else 0
+    if length < 2 or bars - (length + bars % folds) - 2 * purge - embargo < length:
+        template = "{bars} bars are too few for {folds} folds with {purge} bars purged around each."
+        raise InvalidRequest(template, bars=bars, folds=folds, purge=purge)
+    edges = [*range(0, length * folds, length), bars]
+    return [
+        Fold(slice(a, b), (slice(max(0, a - purge), a), slice(b, min(bars, b + purge + embargo))))
+        for a, b in pairwise(edges)
+    ]
+
+
+def cross_validate(data: pd.DataFrame, searched: Grid, terms: Terms, folds: int = 5) -> CrossValidation:
+    """The combination with the best Sharpe ratio outside each fold, and how it did inside; rules may look back into a
+    test for as long as they need to warm up, so that many bars are purged. Raises InvalidRequest."""
+    parts = purged_folds(len(data), folds, searched.warm_up, math.ceil(EMBARGO * len(data)))
+    slices = [part for fold in parts for part in (fold.test, *fold.purged)]
+    table = ParameterOptimizer(GridEvaluator(data, searched.rule, terms, blocks=slices)).run(searched)
+    lengths = np.array([part.stop - part.start for part in slices]).reshape(folds, 3)
+    sums, squares = (table.metrics[name].reshape(-1, folds, 3) for name in ("block_sums", "block_squares"))
+    early = np.isnan(table.metrics["num_trades"])
+    inside, outside, rules = [], [], []
+    for fold in range(folds):
+        others = (every[:, :, 0].sum(axis=1) - every[:, fold].sum(axis=1) for every in (sums, squares))
+        learned = np.where(early, -np.inf, sharpe_of_sums(*others, count=len(data) - int(lengths[fold].sum())))
+        best = int(learned.argmax())
+        tested = sharpe_of_sums(sums[[best], fold, 0], squares[[best], fold, 0], int(lengths[fold, 0]))
+        rules.append(searched.rule_at(best))
+        inside.append(learned[best])
+        outside.append(tested[0])
+    year = math.sqrt(bars_per_year(checked_prices(data).index))
+    return CrossValidation(rules, float(np.mean(inside)) * year, float(np.mean(outside)) * year)
