@@ -78,6 +78,7 @@ def report(found: Sweep, top: int, seconds: float) -> str:
     skipped = f", {found.table.grid.skipped} skipped as no rule" if found.table.grid.skipped else ""
     short = f", {found.too_short} of them need more bars than there are" if found.too_short else ""
     statistics = {
+        "probabilistic Sharpe ratio, as if it were the only one tried": found.probabilistic_sharpe,
         "deflated Sharpe ratio": found.deflated_sharpe,
         "probability of overfitting": found.overfitting,
         "reality check against buy and hold, p": found.reality_check,

@@ -67,8 +67,9 @@ def cross_validate(data: pd.DataFrame, searched: Grid, terms: Terms, folds: int 
     early = np.isnan(table.metrics["num_trades"])
     inside, outside, rules = [], [], []
     for fold in range(folds):
-        others = (every[:, :, 0].sum(axis=1) - every[:, fold].sum(axis=1) for every in (sums, squares))
-        learned = np.where(early, -np.inf, sharpe_of_sums(*others, count=len(data) - int(lengths[fold].sum())))
+        other, squared = (every[:, :, 0].sum(axis=1) - every[:, fold].sum(axis=1) for every in (sums, squares))
+        count = len(data) - int(lengths[fold].sum())
+        learned = np.where(early, -np.inf, sharpe_of_sums(other, squared, count))
         best = int(learned.argmax())
         tested = sharpe_of_sums(sums[[best], fold, 0], squares[[best], fold, 0], int(lengths[fold, 0]))
         rules.append(searched.rule_at(best))

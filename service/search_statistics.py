@@ -44,6 +44,15 @@ def expected_maximum_sharpe(trials: int, spread: float) -> float:
     return spread * ((1 - euler) * NORMAL.inv_cdf(1 - 1 / trials) + euler * NORMAL.inv_cdf(1 - 1 / (trials * math.e)))
 
 
+def skill_probability(returns: Floats, hurdle: float = 0.0) -> float:
+    """The probabilistic Sharpe ratio of returns (n,): with a hurdle of 0, as if nothing else had been tried."""
+    spread = float(deviation(returns))
+    if len(returns) < 4 or spread == 0:
+        return math.nan
+    moments = skewness(returns), excess_kurtosis(returns) + 3
+    return probabilistic_sharpe_ratio(float(mean(returns)) / spread, hurdle, len(returns), *moments)
+
+
 def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
     """Probability that the winner of a search has any skill: its true Sharpe ratio is above what luck would show.
 
@@ -52,12 +61,8 @@ def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
     the careful side. Source: Bailey and Lopez de Prado (2014), The Deflated Sharpe Ratio.
     """
     every = np.nan_to_num(sharpe_ratios, nan=0.0)
-    spread = float(deviation(returns))
-    if len(returns) < 4 or spread == 0:
-        return math.nan
-    hurdle = expected_maximum_sharpe(len(every), float(deviation(every)) if len(every) > 1 else 0.0)
-    moments = skewness(returns), excess_kurtosis(returns) + 3
-    return probabilistic_sharpe_ratio(float(mean(returns)) / spread, hurdle, len(returns), *moments)
+    spread = float(deviation(every)) if len(every) > 1 else 0.0
+    return skill_probability(returns, expected_maximum_sharpe(len(every), spread))
 
 
 def blocks_of(bars: int, count: int) -> Sequence[slice]:

@@ -17,21 +17,30 @@ from rules.optimizer import MOST_COMBINATIONS, Grid, ParameterOptimizer, Progres
 from service.contract.errors import InvalidRequest, NoData
 from service.grid import AT_ONCE, DEFAULT_METRICS, ONE_BY_ONE, GridEvaluator
 from service.reality_check import RealityCheck
-from service.search_statistics import blocks_of, deflated_sharpe_ratio, overfitting_probability, sentence
+from service.search_statistics import (
+    blocks_of,
+    deflated_sharpe_ratio,
+    overfitting_probability,
+    sentence,
+    skill_probability,
+)
 
 BLOCKS = 10  # of time, for the probability of overfitting: 252 ways to halve them
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """`deflated_sharpe` and `overfitting` are probabilities, NaN where they are undefined; `too_short` counts rows.
+    """The table, and what can be said of its best row; NaN where something is undefined.
 
-    `reality_check` is the p-value against buy and hold on the same terms, NaN where it was not asked for.
+    `probabilistic_sharpe` is the probability of skill as if nothing else had been tried, `deflated_sharpe` that after
+    all the tries, `overfitting` a probability too, `reality_check` the p-value against buy and hold on the same terms,
+    where it was asked for. `too_short` counts the rows that need more bars than there are.
     """
 
     table: SearchTable
     bars: int
     too_short: int
+    probabilistic_sharpe: float
     deflated_sharpe: float
     overfitting: float
     reality_check: float
@@ -71,11 +80,12 @@ def sweep(
         raise NoData(template, **values)
     best = _single(data, searched.rule_at(table.best), terms)
     sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(bars_per_year(checked_prices(data).index))
-    deflated = deflated_sharpe_ratio(bar_returns(best.equity.to_numpy()), sharpe_ratios)
+    returns = bar_returns(best.equity.to_numpy())
+    alone, deflated = skill_probability(returns), deflated_sharpe_ratio(returns, sharpe_ratios)
     length = blocks[0].stop - blocks[0].start
     luck = overfitting_probability(table.metrics["block_sums"], table.metrics["block_squares"], length)
     checked = _reality_check(evaluate, searched, best) if reality_check else np.nan
-    return Sweep(table, len(data), too_short, deflated, luck, checked)
+    return Sweep(table, len(data), too_short, alone, deflated, luck, checked)
 
 
 def _known(metric: str) -> str:
