@@ -1,6 +1,7 @@
-"""Search a rule's parameters on the prices of one ticker: a table of the best, and how much of it is luck.
+"""Search a rule's parameters on the prices of a ticker, or of several: a table of the best, and how much of it is luck.
 
     python -m scripts.sweep GOOG MA_CROSS --grid fast=5:50:5 --grid slow=20:200:10
+    python -m scripts.sweep GOOG,SPY,AAPL MOMENTUM --grid lookback=20:250:10
     python -m scripts.sweep my/PRICES.csv RSI --grid period=7,14,21 --grid oversold=10:40:5 --metric calmar_ratio
 
 Values: 5,10,20 or start:stop:step (both ends) or start:stop:xFACTOR. Prices are those of PRICES_DIR (data/), or of a
@@ -12,7 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -21,17 +23,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from backtest.kernel import Terms
-from rules.base_rule import InvalidRule
+from rules.base_rule import BaseRule, CompositeRule, InvalidRule
+from rules.optimizer import MOST_COMBINATIONS, grid
 from rules.plugins import installed_rules
 from rules.registry import rule_from_id
 from scripts.config import load_config
 from service.contract.errors import UserError
 from service.contract.status import ExitCode
-from service.cross_validation import CrossValidation, cross_validate
+from service.cross_validation import cross_validate
 from service.engine_adapter import refuse_errors, window
 from service.price_checks import check_prices
 from service.price_series import PriceSeries, UnreadablePrices, read_csv
-from service.sweeps import Sweep, sweep
+from service.sweeps import Sweep, across, sweep
 from service.walk_forward import WalkForward, walk_forward
 
 
@@ -44,25 +47,52 @@ def series_of(name: str) -> PriceSeries:
         raise UnreadablePrices(f"No prices of {name} in {path}: {error}") from None
 
 
-def searched(given: argparse.Namespace) -> tuple[Sweep, WalkForward | None, CrossValidation | None]:
-    """What the command line asks for, with a progress bar where somebody looks."""
-    series = series_of(given.prices)
-    refuse_errors(check_prices(series.data), series)
-    data = window(series, given.start, given.end)
-    rule = type(rule_from_id(given.rule, rules=installed_rules(validate=True)))
-    asked = dict(text.partition("=")[::2] for text in given.grid)
-    terms = Terms(given.capital, given.commission, given.slippage, given.lot_size, given.allow_short)
-    with tqdm(unit="runs", disable=None, leave=False) as bar:
+@dataclass(frozen=True)
+class Search:
+    """What the command line asks for: the rule, the values of its parameters, and the terms."""
 
-        def progress(done: int, every: int) -> None:
-            bar.total = every
-            bar.update(done - bar.n)
+    given: argparse.Namespace
+    rule: type[BaseRule]
+    asked: Mapping[str, object]
+    terms: Terms
 
-        found = sweep(data, rule, asked, terms, given.metric, progress=progress, reality_check=given.reality_check)
-    if not given.folds:
-        return found, None, None
-    walk = walk_forward(data, rule, asked, terms, given.metric, given.folds, given.anchored)
-    return found, walk, cross_validate(data, found.table.grid, terms, given.folds)
+    @classmethod
+    def of(cls, given: argparse.Namespace) -> Search:
+        """Raises InvalidRule. Numbers in the rule's name stand where `--grid` says nothing."""
+        rule = rule_from_id(given.rule, rules=installed_rules(validate=True))
+        if isinstance(rule, CompositeRule):
+            raise InvalidRule("A search takes one rule by its name, such as MA_CROSS.")
+        asked = dict(text.partition("=")[::2] for text in given.grid)
+        terms = Terms(given.capital, given.commission, given.slippage, given.lot_size, given.allow_short)
+        return cls(given, type(rule), {**rule.params, **asked} if asked else {}, terms)
+
+    def data_of(self, name: str) -> pd.DataFrame:
+        """The bars of its dates; raises NoData or UnreadablePrices."""
+        series = series_of(name)
+        refuse_errors(check_prices(series.data), series)
+        return window(series, self.given.start, self.given.end)
+
+    def sweep(self, data: pd.DataFrame) -> Sweep:
+        """With a progress bar where somebody looks."""
+        with tqdm(unit="runs", disable=None, leave=False) as bar:
+
+            def progress(done: int, every: int) -> None:
+                bar.total = every
+                bar.update(done - bar.n)
+
+            given = self.given
+            return sweep(
+                data, self.rule, self.asked, self.terms, given.metric, MOST_COMBINATIONS, progress, given.reality_check
+            )
+
+    def folds(self, data: pd.DataFrame) -> str:
+        """The walk forward and the cross-validation, as text."""
+        given = self.given
+        walk = walk_forward(data, self.rule, self.asked, self.terms, given.metric, given.folds, given.anchored)
+        validated = cross_validate(data, grid(self.rule, self.asked), self.terms, given.folds)
+        inside, outside = validated.in_sample, validated.out_of_sample
+        said = f"annual Sharpe ratio {outside:.4f} where it was not chosen, {inside:.4f} where it was"
+        return f"{walked(walk)}\ncross-validation: {said}"
 
 
 def frame(found: Sweep) -> pd.DataFrame:
@@ -117,7 +147,7 @@ def walked(found: WalkForward) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("prices", metavar="TICKER_OR_CSV")
+    made.add_argument("prices", metavar="TICKERS_OR_CSVS", help="one, or several with commas")
     made.add_argument("rule", metavar="RULE", help="such as MA_CROSS")
     made.add_argument("--grid", action="append", default=[], metavar="NAME=VALUES", help="once for each parameter")
     made.add_argument("--metric", default="sharpe_ratio", help="what is best (sharpe_ratio)")
@@ -136,25 +166,41 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def together(names: Sequence[str], found: Sequence[Sweep], top: int) -> str:
+    """The combinations that did best over all tickers."""
+    ranks, beats = across(found)
+    table = pd.DataFrame({**found[0].table.grid.params, "median rank": ranks, "share above buy and hold": beats})
+    best = table.sort_values("median rank", kind="stable").head(top)
+    return f"\nacross {', '.join(names)}\n\n{best.to_string(index=False, float_format='{:.2f}'.format)}"
+
+
+def run(search: Search, started: float) -> None:
+    """Prints the report of each ticker, and of all of them together."""
+    given, found = search.given, []
+    names = given.prices.split(",")
+    for name in names:
+        data = search.data_of(name)
+        found.append(search.sweep(data))
+        print(f"{name}: {report(found[-1], given.top, time.perf_counter() - started)}")
+        if given.folds:
+            print(search.folds(data))
+    if given.csv:
+        pd.concat([frame(each).assign(prices=name) for name, each in zip(names, found, strict=True)]).to_csv(
+            given.csv, index=False
+        )
+    if len(names) > 1:
+        print(together(names, found, given.top))
+
+
 def main(words: Sequence[str]) -> int:
-    """Prints the report and answers with the exit code."""
-    given, started = parser().parse_args(list(words)), time.perf_counter()
+    """Prints the reports and answers with the exit code."""
+    started = time.perf_counter()
     try:
-        found, walk, validated = searched(given)
+        run(Search.of(parser().parse_args(list(words))), started)
     except (UserError, InvalidRule, UnreadablePrices) as error:
         print(error, file=sys.stderr)
         no_data = isinstance(error, UnreadablePrices) or getattr(error, "code", "") == "NoData"
         return ExitCode.NO_DATA if no_data else ExitCode.BAD_INPUT
-    if given.csv:
-        frame(found).to_csv(given.csv, index=False)
-    print(report(found, given.top, time.perf_counter() - started))
-    if walk:
-        print(walked(walk))
-    if validated:
-        print(
-            f"cross-validation: annual Sharpe ratio {validated.out_of_sample:.4f} where it was not chosen, "
-            f"{validated.in_sample:.4f} where it was"
-        )
     return ExitCode.DONE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,10 @@ import pandas as pd
 
 from backtest.engine import BacktestEngine, BacktestResult
 from backtest.kernel import Terms
-from backtest.metrics import bar_returns, bars_per_year
+from backtest.metrics import Floats, bar_returns, bars_per_year, total_return
 from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
-from rules.optimizer import MOST_COMBINATIONS, Grid, ParameterOptimizer, Progress, SearchTable, grid
+from rules.optimizer import LESS_IS_BETTER, MOST_COMBINATIONS, Grid, ParameterOptimizer, Progress, SearchTable, grid
 from service.contract.errors import InvalidRequest, NoData
 from service.grid import AT_ONCE, DEFAULT_METRICS, ONE_BY_ONE, GridEvaluator
 from service.reality_check import RealityCheck
@@ -34,11 +34,13 @@ class Sweep:
 
     `probabilistic_sharpe` is the probability of skill as if nothing else had been tried, `deflated_sharpe` that after
     all the tries, `overfitting` a probability too, `reality_check` the p-value against buy and hold on the same terms,
-    where it was asked for. `too_short` counts the rows that need more bars than there are.
+    where it was asked for. `too_short` counts the rows that need more bars than there are; `buy_and_hold_pct` is the
+    total return of buy and hold.
     """
 
     table: SearchTable
     bars: int
+    buy_and_hold_pct: float
     too_short: int
     probabilistic_sharpe: float
     deflated_sharpe: float
@@ -65,6 +67,7 @@ def sweep(
 
     Raises InvalidRule, InvalidRequest or NoData with a sentence that says how to mend it.
     """
+    engine = _engine(terms)
     wanted = dict.fromkeys([*DEFAULT_METRICS, _known(metric)])
     searched = grid(rule, asked, most)
     if len(data) < 2:
@@ -78,14 +81,15 @@ def sweep(
         template = "None of the {count} combinations can be tried: {rule} needs {needed} bars, there are {bars}."
         values = {"count": len(searched), "rule": searched.rule_at(0).rule_id, "needed": least, "bars": len(data)}
         raise NoData(template, **values)
-    best = _single(data, searched.rule_at(table.best), terms)
+    best = engine.run(data, searched.rule_at(table.best).generate_signals)
     sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(bars_per_year(checked_prices(data).index))
     returns = bar_returns(best.equity.to_numpy())
     alone, deflated = skill_probability(returns), deflated_sharpe_ratio(returns, sharpe_ratios)
     length = blocks[0].stop - blocks[0].start
     luck = overfitting_probability(table.metrics["block_sums"], table.metrics["block_squares"], length)
     checked = _reality_check(evaluate, searched, best) if reality_check else np.nan
-    return Sweep(table, len(data), too_short, alone, deflated, luck, checked)
+    held = 100 * float(total_return(best.benchmark.to_numpy()))
+    return Sweep(table, len(data), held, too_short, alone, deflated, luck, checked)
 
 
 def _known(metric: str) -> str:
@@ -97,11 +101,14 @@ def _known(metric: str) -> str:
     return metric
 
 
-def _single(data: pd.DataFrame, rule: BaseRule, terms: Terms) -> BacktestResult:
-    engine = BacktestEngine(
-        terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
-    )
-    return engine.run(data, rule.generate_signals)
+def _engine(terms: Terms) -> BacktestEngine:
+    """For single runs on these terms, which it checks."""
+    try:
+        return BacktestEngine(
+            terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
+        )
+    except ValueError as error:
+        raise InvalidRequest("{why}.", why=error) from None
 
 
 def _reality_check(evaluate: GridEvaluator, searched: Grid, best: BacktestResult) -> float:
@@ -110,3 +117,15 @@ def _reality_check(evaluate: GridEvaluator, searched: Grid, best: BacktestResult
     for returns in evaluate.returns(searched.params):
         check.add(returns - held)
     return check.p_value
+
+
+def across(sweeps: Sequence[Sweep]) -> tuple[Floats, Floats]:
+    """Of the same combinations on several price series, (m,) each: the median of their ranks (1 is the best, equal ones
+    share theirs), and on which share of the series they end above buy and hold."""
+    ranks, beats = [], []
+    for found in sweeps:
+        score = found.table.metrics[found.table.metric]
+        better = np.nan_to_num(score if found.table.metric in LESS_IS_BETTER else -score, nan=np.inf)
+        ranks.append(1 + np.searchsorted(np.sort(better), better))
+        beats.append(found.table.metrics["total_return_pct"] > found.buy_and_hold_pct)
+    return np.median(ranks, axis=0), np.mean(beats, axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from scripts.config import ROOT
 from scripts.sweep import main
 from service.contract.errors import InvalidRequest, NoData
 from service.grid import AT_ONCE, ONE_BY_ONE
-from service.sweeps import sweep
+from service.sweeps import across, sweep
 from tests.conftest import prices
 from tests.test_grid import PLAIN
 
@@ -92,6 +93,8 @@ def test_an_unknown_metric_is_refused_by_name() -> None:
         (["GOOG", "MA_CROSS"], 64, "A search needs values for at least one of fast, slow."),
         (["GOOG", "MA_CROSS", "--grid", "fast"], 64, "fast: values are written 5,10,20"),
         (["GOOG", "MA_CROSS", "--grid", "fast=1:9:0"], 64, "fast: a step of 0"),
+        (["GOOG", "ALL(RSI,BB)", *GRID], 64, "A search takes one rule by its name"),
+        (["GOOG", "MA_CROSS", *GRID, "--capital", "0"], 64, "initial_capital must be above 0 and finite, got 0.0."),
         (["GOOG", "MA_CROSS", *GRID, "--metric", "x"], 64, "There is no metric x"),
         (["NONE", "MA_CROSS", *GRID], 65, "No prices of NONE in"),
         (
@@ -104,6 +107,30 @@ def test_an_unknown_metric_is_refused_by_name() -> None:
 def test_refusals(capsys: pytest.CaptureFixture[str], words: list[str], code: int, sentence: str) -> None:
     assert main(words) == code
     assert sentence in capsys.readouterr().err
+
+
+def test_numbers_in_the_name_stand_where_nothing_else_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["GOOG", "MA_CROSS_7_50", "--grid", "fast=5,9"]) == 0
+    assert re.search(r"best by sharpe_ratio: MA_CROSS_[59]_50", capsys.readouterr().out)
+
+
+def test_several_tickers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    names = ["GOOG", "SPY", "AAPL"]
+    assert main([",".join(names), "MA_CROSS", *GRID, "--csv", str(tmp_path / "t.csv"), "--top", "3"]) == 0
+    assert "across GOOG, SPY, AAPL" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "t.csv")
+    ranks = table.groupby("prices")["sharpe_ratio"].rank(ascending=False, method="min")
+    medians = ranks.groupby([table["fast"], table["slow"]]).median()
+    found = [
+        sweep(prices(name), BUILT_IN["MA_CROSS"], {"fast": "5:50:15", "slow": "20:100:20"}, PLAIN) for name in names
+    ]
+    median, share = across(found)
+    assert medians.tolist() == median.tolist()
+    for row in (0, 7):
+        rule = found[0].table.grid.rule_at(row)
+        runs = [BacktestEngine().run(prices(name), rule.generate_signals) for name in names]
+        beaten = [run["total_return_pct"] > run["metrics"]["buy_and_hold_return_pct"] for run in runs]
+        assert share[row] == pytest.approx(sum(beaten) / 3)
 
 
 def test_as_typed_from_the_root() -> None:
