@@ -63,6 +63,8 @@ class Search:
         if isinstance(rule, CompositeRule):
             raise InvalidRule("A search takes one rule by its name, such as MA_CROSS.")
         asked = dict(text.partition("=")[::2] for text in given.grid)
+        if len(asked) < len(given.grid):
+            raise InvalidRule("--grid names a parameter twice; several values are written 5,10,20.")
         terms = Terms(given.capital, given.commission, given.slippage, given.lot_size, given.allow_short)
         return cls(given, type(rule), {**rule.params, **asked} if asked else {}, terms)
 

@@ -93,6 +93,7 @@ def test_an_unknown_metric_is_refused_by_name() -> None:
         (["GOOG", "MA_CROSS"], 64, "A search needs values for at least one of fast, slow."),
         (["GOOG", "MA_CROSS", "--grid", "fast"], 64, "fast: values are written 5,10,20"),
         (["GOOG", "MA_CROSS", "--grid", "fast=1:9:0"], 64, "fast: a step of 0"),
+        (["GOOG", "MA_CROSS", "--grid", "fast=5", "--grid", "fast=6"], 64, "--grid names a parameter twice"),
         (["GOOG", "ALL(RSI,BB)", *GRID], 64, "A search takes one rule by its name"),
         (["GOOG", "MA_CROSS", *GRID, "--capital", "0"], 64, "initial_capital must be above 0 and finite, got 0.0."),
         (["GOOG", "MA_CROSS", *GRID, "--metric", "x"], 64, "There is no metric x"),
