@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from scripts.config import Config, job_environment, load_config
@@ -14,6 +15,7 @@ from service.perform import Software, Stopped, Worker, perform
 from service.price_series import UnreadablePrices, read_csv
 
 logger = logging.getLogger("worker")
+stopping = threading.Event()
 
 
 def main() -> int:
@@ -58,10 +60,12 @@ def work(request: BacktestRequest, config: Config) -> int:
 
     engine = connect(config)
     software = Software(config.code_revision, config.image)
-    return Worker(RunStore(engine, config.lease_seconds), PriceStore(engine), software).work(request)
+    store = RunStore(engine, config.lease_seconds)
+    return Worker(store, PriceStore(engine), software, stopping=stopping).work(request)
 
 
 def stop(number: int, frame: object) -> None:
+    stopping.set()
     raise Stopped
 
 

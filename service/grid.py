@@ -8,7 +8,9 @@ that memory does not grow with the grid.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -30,6 +32,7 @@ Floats = NDArray[np.float64]
 Signals = NDArray[np.int8]
 
 CHUNK = 65_536  # bars times rows: half a megabyte of floats
+THREADS = min(2, os.cpu_count() or 1)
 DEFAULT_METRICS = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades", "cagr_pct")
 
 
@@ -113,32 +116,40 @@ class GridEvaluator:
         wanted: Sequence[str] = DEFAULT_METRICS,
         blocks: Sequence[slice] = (),
         chunk: int = CHUNK,
+        threads: int = THREADS,
     ) -> None:
         self._data, self._rule, self._terms, self._wanted = data, rule, terms, wanted
         self._prices, self._features = checked_prices(data), Features(data)
-        self._blocks = blocks
+        self._blocks, self._threads = blocks, threads
         self._periods = metrics.bars_per_year(self._prices.index)
         self._rows = max(1, chunk // len(data))
 
     def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:
-        """The metrics of the next rows, (k,) each, a chunk at a time."""
-        for books, needed in self._books(params):
-            found = {name: AT_ONCE[name](books) for name in self._wanted if name in AT_ONCE}
-            others = [name for name in self._wanted if name not in AT_ONCE]
-            if others:
-                found |= self._one_by_one(books, others)
-            early = needed + 1 > len(self._data)
-            yield {name: np.where(early, np.nan, found[name]) for name in self._wanted} | self._in_blocks(books)
+        """The metrics of the next rows, (k,) each, a chunk at a time; the bits are those of any number of threads."""
+        with ThreadPoolExecutor(self._threads) as pool:  # NumPy lets others run while it computes
+            yield from pool.map(self._numbers, self._parts(params))
+
+    def _numbers(self, params: Columns) -> dict[str, Floats]:
+        books, needed = self._books(params)
+        found = {name: AT_ONCE[name](books) for name in self._wanted if name in AT_ONCE}
+        others = [name for name in self._wanted if name not in AT_ONCE]
+        if others:
+            found |= self._one_by_one(books, others)
+        early = needed + 1 > len(self._data)
+        return {name: np.where(early, np.nan, found[name]) for name in self._wanted} | self._in_blocks(books)
 
     def returns(self, params: Columns) -> Iterator[Floats]:
         """The returns per bar of the next rows, (k, n), a chunk at a time."""
-        return (books.returns for books, _ in self._books(params))
+        return (self._books(part)[0].returns for part in self._parts(params))
 
-    def _books(self, params: Columns) -> Iterator[tuple[Books, NDArray[np.int64]]]:
-        """What each chunk came to, and the bars that each of its rows needs before the first signal, (k,)."""
+    def _parts(self, params: Columns) -> Iterator[Columns]:
         for at in range(0, len(next(iter(params.values()))), self._rows):
-            signals, needed = self._signals({name: values[at : at + self._rows] for name, values in params.items()})
-            yield Books(self._prices, self._terms, self._periods, self._simulated(signals)), needed
+            yield {name: values[at : at + self._rows] for name, values in params.items()}
+
+    def _books(self, params: Columns) -> tuple[Books, NDArray[np.int64]]:
+        """What a chunk came to, and the bars that each of its rows needs before the first signal, (k,)."""
+        signals, needed = self._signals(params)
+        return Books(self._prices, self._terms, self._periods, self._simulated(signals)), needed
 
     def _signals(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
         """Signals (k, n), and the bars that each row needs, (k,)."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -65,12 +65,16 @@ def perform(
 
 @dataclass(frozen=True)
 class Worker:
-    """Performs runs that are recorded in a database; each call ends with an exit code of the contract."""
+    """Performs runs that are recorded in a database; each call ends with an exit code of the contract.
+
+    `stopping` is set by who raises Stopped: what fails from then on is nobody's fault.
+    """
 
     run_store: RunStore
     price_store: PriceStore
     software: Software = Software()
     patience: float = DATABASE_PATIENCE_SECONDS
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def work(self, request: BacktestRequest) -> int:
         """Claims and performs the run, unless it has ended or somebody else holds it to its end."""
@@ -107,22 +111,26 @@ class Worker:
     def _attempt(self, request: BacktestRequest, attempt: int) -> int:
         try:
             return self._perform(request, attempt)
-        except Stopped:
-            self._release(request.run_id, attempt)
-            return ExitCode.STOPPED
-        except UserError as error:
+        except (Stopped, Exception) as error:
+            if isinstance(error, Stopped) or self.stopping.is_set():  # libraries make other errors of a Stopped
+                self._release(request.run_id, attempt)
+                return ExitCode.STOPPED
+            return self._failed(request.run_id, attempt, error)
+
+    def _failed(self, run_id: str, attempt: int, error: Exception) -> int:
+        """Saves the reason; the trace is in the log."""
+        if isinstance(error, UserError):
             logger.warning("Refused: %s", error)
             code, message = error.code, str(error)
-            self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, code, message))
+            self._patiently(lambda: self.run_store.fail_attempt(run_id, attempt, code, message))
             return ExitCode.NO_DATA if code == Reason.NO_DATA else ExitCode.BAD_INPUT
-        except AWAY:
+        if isinstance(error, AWAY):
             logger.exception("The database went away")
             return ExitCode.DATABASE_AWAY
-        except Exception:  # of the engine, a rule or a figure: the reason is saved, the trace is in the log
-            logger.exception("The engine failed")
-            message = "The backtest failed inside the engine; the log has the trace."
-            self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, Reason.ENGINE_ERROR, message))
-            return ExitCode.ENGINE_ERROR
+        logger.exception("The engine failed")  # or a rule or a figure
+        message = "The backtest failed inside the engine; the log has the trace."
+        self._patiently(lambda: self.run_store.fail_attempt(run_id, attempt, Reason.ENGINE_ERROR, message))
+        return ExitCode.ENGINE_ERROR
 
     def _release(self, run_id: str, attempt: int) -> None:
         """At once or not at all: who says stop does not wait, and the controller sees the job's end anyhow."""

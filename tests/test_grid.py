@@ -145,6 +145,15 @@ def test_the_size_of_chunks_changes_no_bit(name: str) -> None:
         assert all(whole[key].tobytes() == parts[key].tobytes() for key in whole)
 
 
+@pytest.mark.parametrize("name", ["MA_CROSS", "MACD"])
+def test_the_number_of_threads_changes_no_bit(name: str) -> None:
+    data, found = prices(bars=500), grid(BUILT_IN[name], ASKED[name])
+    alone = searched(data, found, threads=1, chunk=1500)
+    for threads in (2, 5):
+        together = searched(data, found, threads=threads, chunk=1500)
+        assert all(alone[key].tobytes() == together[key].tobytes() for key in alone)
+
+
 def test_rows_without_enough_bars_are_undefined() -> None:
     found = grid(BUILT_IN["MOMENTUM"], {"lookback": [10, 97, 98, 99, 150]})
     metrics = searched(prices(bars=100), found)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError,
 
 from scripts.logger_config import current_run_id, run_context
 from service import perform as module
+from service.contract.errors import NoData
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.status import ExitCode, Reason, Status
 from service.perform import Software, Stopped, Worker, perform
@@ -180,6 +181,19 @@ def test_sigterm_gives_the_run_back(
     assert worker.work(request_) == ExitCode.STOPPED
     assert runs.run(RUN_ID).status == Status.PENDING
     assert [run.run_id for run in runs.run_store.queued(1)] == [RUN_ID]
+
+
+@pytest.mark.parametrize("error", [ValueError("Calling read(nbytes) on source failed."), NoData("There are 0 bars.")])
+def test_sigterm_gives_the_run_back_when_a_library_makes_another_error_of_it(
+    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def stopped(*_: Any) -> Any:
+        worker.stopping.set()
+        raise error
+
+    monkeypatch.setattr(module, "run_backtest", stopped)
+    assert worker.work(request_) == ExitCode.STOPPED
+    assert runs.run(RUN_ID).status == Status.PENDING
 
 
 def failing(method: Any, times: int, error: DBAPIError = GONE) -> Any:

@@ -12,7 +12,7 @@ from tests.faults.conftest import Scene
 from tests.faults.installation import AHEAD
 from tests.faults.processes import wait_until
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 MINUTES = timedelta(minutes=9, seconds=30)
 
 
