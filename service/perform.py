@@ -111,7 +111,7 @@ class Worker:
     def _attempt(self, request: BacktestRequest, attempt: int) -> int:
         try:
             return self._perform(request, attempt)
-        except (Stopped, Exception) as error:
+        except (Stopped, Exception) as error:  # noqa: BLE001  whatever a rule or a library raises: the reason is saved
             if isinstance(error, Stopped) or self.stopping.is_set():  # libraries make other errors of a Stopped
                 self._release(request.run_id, attempt)
                 return ExitCode.STOPPED
