@@ -183,7 +183,7 @@ def test_sigterm_gives_the_run_back(
     assert [run.run_id for run in runs.run_store.queued(1)] == [RUN_ID]
 
 
-@pytest.mark.parametrize("error", [ValueError("Calling read(nbytes) on source failed."), NoData("There are 0 bars.")])
+@pytest.mark.parametrize("error", [ValueError("Invalid bounding box"), NoData("There are 0 bars.")])
 def test_sigterm_gives_the_run_back_when_a_library_makes_another_error_of_it(
     worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
