@@ -32,11 +32,9 @@ class Features:
         """`indicator(*columns, *numbers)`; `columns` are names with spaces between them."""
         if not any(isinstance(number, np.ndarray) for number in numbers):
             return self._once(indicator, columns, *numbers)
-        flat = np.broadcast_arrays(*numbers)
-        rows = [
-            self._once(indicator, columns, *row) for row in zip(*(each.ravel().tolist() for each in flat), strict=True)
-        ]
-        stacked = np.stack(rows)
+        flat = (each.ravel().tolist() for each in np.broadcast_arrays(*numbers))
+        rows = [self._once(indicator, columns, *row) for row in zip(*flat, strict=True)]
+        stacked = np.stack(rows[:1] if all(row is rows[0] for row in rows) else rows)
         return stacked if stacked.ndim == 2 else np.moveaxis(stacked, 1, 0)
 
     def _made(self, indicator: Callable[..., Any], columns: str, *numbers: Any) -> Floats:

@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 
 from backtest.kernel import Terms
-from backtest.metrics import bars_per_year
-from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
 from rules.optimizer import Grid, ParameterOptimizer
 from service.contract.errors import InvalidRequest
@@ -61,7 +59,8 @@ def cross_validate(data: pd.DataFrame, searched: Grid, terms: Terms, folds: int 
     test for as long as they need to warm up, so that many bars are purged. Raises InvalidRequest."""
     parts = purged_folds(len(data), folds, searched.warm_up, math.ceil(EMBARGO * len(data)))
     slices = [part for fold in parts for part in (fold.test, *fold.purged)]
-    table = ParameterOptimizer(GridEvaluator(data, searched.rule, terms, blocks=slices)).run(searched)
+    evaluate = GridEvaluator(data, searched.rule, terms, blocks=slices)
+    table = ParameterOptimizer(evaluate).run(searched)
     lengths = np.array([part.stop - part.start for part in slices]).reshape(folds, 3)
     sums, squares = (table.metrics[name].reshape(-1, folds, 3) for name in ("block_sums", "block_squares"))
     early = np.isnan(table.metrics["num_trades"])
@@ -75,5 +74,5 @@ def cross_validate(data: pd.DataFrame, searched: Grid, terms: Terms, folds: int 
         rules.append(searched.rule_at(best))
         inside.append(learned[best])
         outside.append(tested[0])
-    year = math.sqrt(bars_per_year(checked_prices(data).index))
+    year = math.sqrt(evaluate.periods)
     return CrossValidation(rules, float(np.mean(inside)) * year, float(np.mean(outside)) * year)

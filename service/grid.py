@@ -20,13 +20,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backtest import metrics
-from backtest.engine import BacktestResult
+from backtest.engine import BacktestEngine, BacktestResult
 from backtest.kernel import Ledger, Terms, simulate
 from backtest.prices import Prices, checked_prices, checked_signals
 from backtest.trades import fills_of
 from rules.base_rule import BaseRule, ConditionRule
 from rules.features import Features
 from rules.optimizer import Columns
+from service.contract.errors import InvalidRequest
 
 Floats = NDArray[np.float64]
 Signals = NDArray[np.int8]
@@ -105,7 +106,7 @@ class GridEvaluator:
 
     `wanted` are names of AT_ONCE, computed for a chunk at once, or of ONE_BY_ONE (a thousand rows take two seconds).
     For s `blocks` of bars there are also `block_sums` and `block_squares` of the returns in each, (k, s).
-    Rows whose rule needs more bars than there are have NaN.
+    Rows whose rule needs more bars than there are have NaN. `periods` is bars per year.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class GridEvaluator:
         self._data, self._rule, self._terms, self._wanted = data, rule, terms, wanted
         self._prices, self._features = checked_prices(data), Features(data)
         self._blocks, self._threads = blocks, threads
-        self._periods = metrics.bars_per_year(self._prices.index)
+        self.periods = metrics.bars_per_year(self._prices.index)
         self._rows = max(1, chunk // len(data))
 
     def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:
@@ -149,7 +150,7 @@ class GridEvaluator:
     def _books(self, params: Columns) -> tuple[Books, NDArray[np.int64]]:
         """What a chunk came to, and the bars that each of its rows needs before the first signal, (k,)."""
         signals, needed = self._signals(params)
-        return Books(self._prices, self._terms, self._periods, self._simulated(signals)), needed
+        return Books(self._prices, self._terms, self.periods, self._simulated(signals)), needed
 
     def _signals(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
         """Signals (k, n), and the bars that each row needs, (k,)."""
@@ -189,3 +190,13 @@ class GridEvaluator:
 
 def _rows(params: Columns) -> Iterator[tuple[Any, ...]]:
     return zip(*(values.tolist() for values in params.values()), strict=True)
+
+
+def engine_on(terms: Terms) -> BacktestEngine:
+    """The engine for single runs on these terms, which it checks; raises InvalidRequest."""
+    try:
+        return BacktestEngine(
+            terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
+        )
+    except ValueError as error:
+        raise InvalidRequest("{why}.", why=error) from None

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from backtest.engine import BacktestEngine, BacktestResult
+from backtest.engine import BacktestResult
 from backtest.kernel import Terms
-from backtest.metrics import Floats, bar_returns, bars_per_year, total_return
-from backtest.prices import checked_prices
+from backtest.metrics import Floats, bar_returns, total_return
 from rules.base_rule import BaseRule
 from rules.optimizer import LESS_IS_BETTER, MOST_COMBINATIONS, Grid, ParameterOptimizer, Progress, SearchTable, grid
 from service.contract.errors import InvalidRequest, NoData
-from service.grid import AT_ONCE, DEFAULT_METRICS, ONE_BY_ONE, GridEvaluator
+from service.grid import AT_ONCE, DEFAULT_METRICS, ONE_BY_ONE, GridEvaluator, engine_on
 from service.reality_check import RealityCheck
 from service.search_statistics import (
     blocks_of,
@@ -67,7 +66,7 @@ def sweep(
 
     Raises InvalidRule, InvalidRequest or NoData with a sentence that says how to mend it.
     """
-    engine = _engine(terms)
+    engine = engine_on(terms)
     wanted = dict.fromkeys([*DEFAULT_METRICS, _known(metric)])
     searched = grid(rule, asked, most)
     if len(data) < 2:
@@ -82,7 +81,7 @@ def sweep(
         values = {"count": len(searched), "rule": searched.rule_at(0).rule_id, "needed": least, "bars": len(data)}
         raise NoData(template, **values)
     best = engine.run(data, searched.rule_at(table.best).generate_signals)
-    sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(bars_per_year(checked_prices(data).index))
+    sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(evaluate.periods)
     returns = bar_returns(best.equity.to_numpy())
     alone, deflated = skill_probability(returns), deflated_sharpe_ratio(returns, sharpe_ratios)
     length = blocks[0].stop - blocks[0].start
@@ -99,16 +98,6 @@ def _known(metric: str) -> str:
             "There is no metric {name}; choose one of {names}.", name=metric[:40], names=", ".join(names)
         )
     return metric
-
-
-def _engine(terms: Terms) -> BacktestEngine:
-    """For single runs on these terms, which it checks."""
-    try:
-        return BacktestEngine(
-            terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
-        )
-    except ValueError as error:
-        raise InvalidRequest("{why}.", why=error) from None
 
 
 def _reality_check(evaluate: GridEvaluator, searched: Grid, best: BacktestResult) -> float:

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest.engine import BacktestEngine, BacktestResult
+from backtest.engine import BacktestResult
 from backtest.kernel import Terms
 from rules.base_rule import BaseRule
 from rules.optimizer import MOST_COMBINATIONS, Grid, ParameterOptimizer, SearchTable, grid
 from service.contract.errors import InvalidRequest
-from service.grid import GridEvaluator
+from service.grid import GridEvaluator, engine_on
 
 TRAINING = 4  # times the bars of a test
 
@@ -78,11 +78,8 @@ def walk_forward(
     searched = grid(rule, asked, most)
     chosen = [_fold(data, searched, terms, metric, *split) for split in splits(len(data), folds, anchored)]
     traded = np.concatenate([_directions(fold.rule, data.iloc[: fold.test.stop])[fold.test] for fold in chosen])
-    engine = BacktestEngine(
-        terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
-    )
     tested = data.iloc[chosen[0].test.start :]
-    return WalkForward(chosen, engine.run(tested, lambda _: traded))
+    return WalkForward(chosen, engine_on(terms).run(tested, lambda _: traded))
 
 
 def _fold(data: pd.DataFrame, searched: Grid, terms: Terms, metric: str, train: slice, test: slice) -> Fold:

@@ -161,6 +161,20 @@ def test_rows_without_enough_bars_are_undefined() -> None:
     assert np.isnan(metrics["num_trades"]).tolist() == [False, False, False, True, True]
 
 
+def test_features_are_made_once_and_one_row_serves_equal_parameters() -> None:
+    made = []
+
+    def double(close: np.ndarray, number: int) -> np.ndarray:
+        made.append(number)
+        return close * number
+
+    features, close = Features(prices(bars=50)), prices(bars=50)["Close"].to_numpy()
+    assert features.of(double, "Close", np.array([[3], [3], [3]])).tolist() == [(close * 3).tolist()]
+    assert features.of(double, "Close", np.array([[3], [4]])).tolist() == [(close * n).tolist() for n in (3, 4)]
+    assert features.of(double, "Close", 4).tolist() == (close * 4).tolist()
+    assert made == [3, 4]
+
+
 def test_memory_does_not_grow_with_the_grid() -> None:
     data = prices(bars=1000)
     peaks = []
