@@ -4,14 +4,16 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.config import Config, job_environment, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import FIELDS, BacktestRequest, request_from_text
-from service.contract.status import ExitCode
-from service.perform import Software, Stopped, Worker, perform
+from service.contract.status import SWEEP, ExitCode
+from service.holding import Stopped
+from service.perform import Software, Worker, perform
 from service.price_series import UnreadablePrices, read_csv
 
 logger = logging.getLogger("worker")
@@ -32,6 +34,10 @@ def perform_one() -> int:
     """The run that the environment asks for."""
     config = load_config()
     environment = job_environment()
+    if environment.get("RUN_KIND") == SWEEP:
+        set_up_logging(config.log_level, config.log_format)
+        with run_context(environment["RUN_ID"]):
+            return work_on_sweep(environment, config)
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
     recorded = "run_id" in fields and has_database(config)
     if recorded:
@@ -62,6 +68,19 @@ def work(request: BacktestRequest, config: Config) -> int:
     software = Software(config.code_revision, config.image)
     store = RunStore(engine, config.lease_seconds)
     return Worker(store, PriceStore(engine), software, stopping=stopping).work(request)
+
+
+def work_on_sweep(environment: Mapping[str, str], config: Config) -> int:
+    """The shard of this index, or all of them where the job has no indexes."""
+    from service.perform_sweep import SweepWorker
+    from service.store.database import connect
+    from service.store.price_store import PriceStore
+    from service.store.run_store import RunStore
+
+    engine, index = connect(config), environment.get("JOB_COMPLETION_INDEX")
+    software = Software(config.code_revision, config.image)
+    worker = SweepWorker(RunStore(engine, config.lease_seconds), PriceStore(engine), software, stopping=stopping)
+    return worker.work(environment["RUN_ID"], None if index is None else int(index))
 
 
 def stop(number: int, frame: object) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,12 @@ class Grid:
     def __len__(self) -> int:
         return len(next(iter(self.params.values())))
 
-    @property
-    def warm_up(self) -> int:
-        """The bars that the slowest combination needs before its first signal."""
+    @cached_property
+    def needed(self) -> NDArray[np.int64]:
+        """The bars that each combination needs before its first signal, (m,)."""
         if issubclass(self.rule, ConditionRule):
-            return int(np.max(self.rule.bars_needed(self.params)))
-        return max(self.rule_at(row).warm_up for row in range(len(self)))
+            return np.broadcast_to(self.rule.bars_needed(self.params), len(self)).astype(np.int64)
+        return np.array([self.rule_at(row).warm_up for row in range(len(self))])
 
     def rule_at(self, row: int) -> BaseRule:
         """The rule of one combination."""

@@ -90,8 +90,9 @@ class Search:
     def folds(self, data: pd.DataFrame) -> str:
         """The walk forward and the cross-validation, as text."""
         given = self.given
-        walk = walk_forward(data, self.rule, self.asked, self.terms, given.metric, given.folds, given.anchored)
-        validated = cross_validate(data, grid(self.rule, self.asked), self.terms, given.folds)
+        searched = grid(self.rule, self.asked)
+        walk = walk_forward(data, searched, self.terms, given.metric, given.folds, given.anchored)
+        validated = cross_validate(data, searched, self.terms, given.folds)
         inside, outside = validated.in_sample, validated.out_of_sample
         said = f"annual Sharpe ratio {outside:.4f} where it was not chosen, {inside:.4f} where it was"
         return f"{walked(walk)}\ncross-validation: {said}"

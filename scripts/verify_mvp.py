@@ -28,18 +28,18 @@ from sqlalchemy import Engine
 from werkzeug.serving import make_server
 
 from rules.registry import rule_from_id
-from scripts.config import ROOT, Config, load_config
+from scripts.config import ROOT, Config
 from scripts.logger_config import set_up_logging
-from service.contract.errors import UserError
+from scripts.replay import replay
 from service.contract.request import BacktestRequest, parse_request
-from service.contract.result import NOT_REPRODUCED, BacktestResult
+from service.contract.result import BacktestResult
 from service.contract.status import Status
 from service.controller import Controller
 from service.launchers.local_process import COMMAND, LocalProcess
 from service.perform import Software, perform
 from service.price_checks import check_prices
-from service.price_series import PriceSeries, read_csv
-from service.runs import Runs, result_from_store
+from service.price_series import read_csv
+from service.runs import Runs
 from service.store.database import connect
 from service.store.migrate import migrate, schema_problem
 from service.store.price_store import PriceStore
@@ -167,36 +167,6 @@ def _step(name: str, action: Callable[[], str]) -> bool:
         verdict, what = "FAIL", f"{type(error).__name__}: {error}"
     print(f"{name:15} {verdict}  {time.perf_counter() - start:6.2f} s  {what}")
     return verdict == "pass"
-
-
-def replay(run_id: str) -> int:
-    """Recomputes a stored run from its request and prices; 0 when every reproducible byte is the same."""
-    engine = connect(load_config())
-    run = RunStore(engine).get(run_id)
-    stored = None if run is None else RunStore(engine).result_of(run)
-    if run is None or stored is None:
-        print(f"{run_id} is no completed run of this database", file=sys.stderr)
-        return 1
-    series: PriceSeries | None = PriceStore(engine).read(run.prices_fingerprint)
-    assert series is not None
-    then = result_from_store(stored)
-    try:
-        now, performed = perform(parse_request(json.loads(run.request)), series, Software())
-    except UserError as error:
-        print(f"{run_id} cannot be performed any more: {error}", file=sys.stderr)
-        return 1
-    same = now.reproducible() == then.reproducible() and performed.equity_csv() == stored.equity_csv
-    print(f"{run_id}: {'every byte is the same' if same else 'the bytes DIFFER: ' + _difference(then, now)}")
-    return 0 if same else 1
-
-
-def _difference(then: BacktestResult, now: BacktestResult) -> str:
-    before, after = ({**result.document(), **result.provenance} for result in (then, now))
-    ignored = {"run_id", "provenance", *NOT_REPRODUCED}
-    return (
-        ", ".join(name for name in before if name not in ignored and before[name] != after.get(name))
-        or "the equity table"
-    )
 
 
 def main(words: Sequence[str]) -> int:

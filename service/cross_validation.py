@@ -57,7 +57,7 @@ def purged_folds(bars: int, folds: int, purge: int, embargo: int) -> list[Fold]:
 def cross_validate(data: pd.DataFrame, searched: Grid, terms: Terms, folds: int = 5) -> CrossValidation:
     """The combination with the best Sharpe ratio outside each fold, and how it did inside; rules may look back into a
     test for as long as they need to warm up, so that many bars are purged. Raises InvalidRequest."""
-    parts = purged_folds(len(data), folds, searched.warm_up, math.ceil(EMBARGO * len(data)))
+    parts = purged_folds(len(data), folds, int(searched.needed.max()), math.ceil(EMBARGO * len(data)))
     slices = [part for fold in parts for part in (fold.test, *fold.purged)]
     evaluate = GridEvaluator(data, searched.rule, terms, blocks=slices)
     table = ParameterOptimizer(evaluate).run(searched)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.contract.status import ExitCode, Reason, Status
+from service.contract.status import SWEEP, ExitCode, Reason, Status
 from service.launchers.launcher import JobState
 from service.store.run_store import ActiveRun, Run
 
@@ -115,6 +115,8 @@ def _with_living_job(run: ActiveRun, job: JobState, now: datetime, independent: 
 def _with_ended_job(run: ActiveRun, job: JobState) -> Decision:
     if job.problem is not None:
         return Decision("fail", job.problem.reason, job.problem.message)
+    if run.kind == SWEEP:  # its workers say how each shard ended; the next ones go on, and put the result together
+        return _retry(run, Reason.RETRIES_EXHAUSTED, "The sweep's workers ended without a result, again and again.")
     match job.exit_code:
         case ExitCode.BAD_INPUT:
             return Decision("fail", Reason.BAD_INPUT, "The worker refused the request.")

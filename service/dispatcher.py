@@ -13,9 +13,17 @@ from datetime import datetime
 from scripts.logger_config import run_context
 from service.contract.errors import UserError
 from service.contract.request import parse_request
-from service.contract.status import Reason
+from service.contract.status import SWEEP, Reason
 from service.decisions import QUOTA_SECONDS, is_stuck, next_runs, waited_enough
-from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
+from service.launchers.launcher import (
+    JobState,
+    LaunchDelayed,
+    Launcher,
+    LauncherAway,
+    LaunchFailed,
+    SweepWork,
+    Work,
+)
 from service.store.run_store import Run, RunStore
 from service.vitals import LAUNCHES
 
@@ -108,7 +116,7 @@ class Dispatcher:
     def _launch(self, run: Run, now: datetime) -> bool:
         """False when nothing can be launched for now."""
         try:
-            self._launcher.launch(parse_request(json.loads(run.request)), run.launches)
+            self._launcher.launch(self._work(run), run.launches)
         except UserError as error:  # accepted by an older contract
             self._store.fail(run, Reason.BAD_INPUT, str(error))
         except LaunchFailed as error:
@@ -122,6 +130,12 @@ class Dispatcher:
             self._tokens -= 1
         self._pause = 0.0
         return True
+
+    def _work(self, run: Run) -> Work:
+        """Raises UserError."""
+        if run.kind == SWEEP:
+            return SweepWork(run.run_id, run.ticker, run.rule_id, self._store.shard_counts(run.run_id)[1])
+        return parse_request(json.loads(run.request))
 
     def _delay(self, run: Run, error: LaunchDelayed, now: datetime) -> None:
         """Asks again after a second, then two, then four: whoever refuses has enough to do."""

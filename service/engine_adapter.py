@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -53,10 +53,21 @@ def check_window(request: BacktestRequest, rule: BaseRule, bars: int, first: dat
         raise NoData(template, **values, bars=bars, rule=rule.rule_id, needed=rule.warm_up + 1)
 
 
-def fingerprint_of_work(request: BacktestRequest, prices_fingerprint: str, rules_digest: str) -> str:
-    """SHA-256 of all that decides a result: two runs that share it give the same bytes, whatever their run_id."""
+class Documented(Protocol):
+    """A request of any kind."""
+
+    def document(self) -> dict[str, Any]: ...
+
+
+def fingerprint_of_work(
+    request: Documented, prices_fingerprint: str, rules_digest: str, version: int = RESULT_VERSION
+) -> str:
+    """SHA-256 of all that decides a result: two runs that share it give the same bytes, whatever their run_id.
+
+    `version` is that of the result's contract.
+    """
     asked = {name: value for name, value in request.document().items() if name != "run_id"}
-    work = [asked, prices_fingerprint, rules_digest, ENGINE_VERSION, RESULT_VERSION]
+    work = [asked, prices_fingerprint, rules_digest, ENGINE_VERSION, version]
     return hashlib.sha256(canonical_json(work).encode()).hexdigest()
 
 

@@ -56,9 +56,14 @@ def draw_figure(bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]], title: 
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     drawdown.xaxis.set_major_locator(locator)
     drawdown.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    return png_of(canvas)
+
+
+def png_of(canvas: FigureCanvasAgg) -> bytes:
+    """The drawn figure, which is empty afterwards."""
     buffer = io.BytesIO()
     canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    figure.clear()  # breaks the cycles between figure, axes and canvas: the memory is free at once
+    canvas.figure.clear()  # breaks the cycles between figure, axes and canvas: the memory is free at once
     return buffer.getvalue()
 
 

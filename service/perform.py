@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import copy_context
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -22,6 +18,7 @@ from service.contract.result import BacktestResult
 from service.contract.status import ExitCode, Reason, Status
 from service.engine_adapter import Performed, run_backtest
 from service.figures import draw_figure
+from service.holding import DATABASE_PATIENCE_SECONDS, Stopped, lease, patiently, this_worker
 from service.price_series import PriceSeries
 from service.runs import rule_of
 from service.store.database import AWAY
@@ -31,11 +28,6 @@ from service.store.run_store import Run, RunStore, StoredResult
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-DATABASE_PATIENCE_SECONDS = 120
-
-
-class Stopped(BaseException):
-    """The job was told to end (SIGTERM); the run goes back to the queue."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +79,13 @@ class Worker:
             return ExitCode.STOPPED
         if attempt is None:
             return ExitCode.DONE
-        with _lease(self.run_store, request.run_id, attempt):
+        store, run_id = self.run_store, request.run_id
+        with lease(lambda: store.renew(run_id, attempt), store.lease_seconds):
             return self._attempt(request, attempt)
 
     def _claim(self, run_id: str) -> int | None:
         """Waits while another worker holds the run: leaving at once would end the job that the other runs in."""
-        name, waited = f"{platform.node()}:{os.getpid()}", False
+        name, waited = this_worker(), False
         while True:
             attempt = self._patiently(lambda: self.run_store.claim(run_id, name))
             if attempt is not None:
@@ -149,8 +142,7 @@ class Worker:
             mismatch = Reason.RULES_MISMATCH
             self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, mismatch, message))
             return ExitCode.BAD_INPUT
-        series = self._patiently(lambda: self.price_store.read(run.prices_fingerprint))
-        assert series is not None  # never deleted
+        series = self._patiently(lambda: self.price_store.series(run.prices_fingerprint))
         result, performed = perform(request, series, self.software)
         stored = StoredResult(
             replace(result, chart_base64=None).canonical(), performed.equity_csv(), result.chart_base64
@@ -168,43 +160,4 @@ class Worker:
         return rules_digest(rule) != run.rules_digest
 
     def _patiently(self, action: Callable[[], T]) -> T:
-        """Retries while the database is away, then lets its error through; one that it means at once."""
-        deadline, pause = time.monotonic() + self.patience, 0.1
-        while True:
-            try:
-                return action()
-            except AWAY as error:
-                if time.monotonic() + pause > deadline:
-                    raise
-                logger.warning("The database is away; trying again in %.1f s: %s", pause, error.orig)
-                time.sleep(pause)
-                pause = min(pause * 2, 10)
-
-
-def _leave() -> None:
-    """Ends the process at once, whatever the computation is doing: nobody waits for its result any more."""
-    logger.warning("The run was taken away: stopping")
-    logging.shutdown()
-    os._exit(ExitCode.DONE)
-
-
-@contextmanager
-def _lease(store: RunStore, run_id: str, attempt: int, lost: Callable[[], None] = _leave) -> Iterator[None]:
-    """Renews the lease while the body computes, without holding a connection in between; `lost` when it is no more."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(store.lease_seconds / 3):
-            try:
-                if not store.renew(run_id, attempt) and not done.is_set():
-                    lost()
-            except DBAPIError:
-                logger.warning("The lease could not be renewed: the database is away")
-
-    thread = threading.Thread(target=copy_context().run, args=(renew,), daemon=True)  # with the run_id for its lines
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+        return patiently(action, self.patience)

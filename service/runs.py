@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Protocol
 
 from rules.base_rule import BaseRule, InvalidRule
 from rules.plugins import installed_rules, rules_digest
@@ -24,11 +24,11 @@ from service.contract.errors import (
 )
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult, failed_result
-from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Reason, RunStatus, Status
+from service.contract.status import ATTACHED, BACKTEST, HINTS, NO_CONTROLLER, Reason, RunStatus, Status
 from service.engine_adapter import check_window, fingerprint_of_work, window
 from service.store.lease_store import CONTROLLER, LeaseStore
 from service.store.price_store import PriceStore, Ticker
-from service.store.run_store import Run, RunStore, StoredResult
+from service.store.run_store import More, Run, RunStore, StoredResult
 
 RATE_SECONDS = 60
 BY_COMMAND = (
@@ -55,6 +55,29 @@ def rule_of(rule_id: str, params: Mapping[str, Any], *, validated: bool) -> Base
         raise InvalidRequest(error.template, **error.values) from None
 
 
+def with_run_id(document: object) -> object:
+    """The document with a run_id of its own, where it has none."""
+    return {"run_id": str(uuid.uuid4()), **document} if isinstance(document, dict) else document
+
+
+class Asked(Protocol):
+    """A request of any kind."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    def canonical(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The row of a new run, the fingerprint of its work, and what is recorded with it."""
+
+    row: Mapping[str, Any]
+    work: str
+    more: More = ()
+
+
 @dataclass(frozen=True)
 class Runs:
     """The service as the web sees it."""
@@ -74,39 +97,44 @@ class Runs:
         the run that did it or does it, unless `force` wants it done anew. `client` is who asks. Raises InvalidRequest,
         NoData, RunConflict, QueueFull or TooManyRequests, and then nothing is stored.
         """
-        if isinstance(document, dict):
-            document = {"run_id": str(uuid.uuid4()), **document}
-        request = parse_request(document)
+        request = parse_request(with_run_id(document))
+        return self.record(request, lambda: self._planned(request), client, force)
+
+    def record(self, request: Asked, plan: Callable[[], Planned], client: str, force: bool) -> tuple[Run, bool]:
+        """Records what is asked for, planned once it is known to be new; see `submit`."""
         known = self.run_store.get(request.run_id)
         if known is not None:
             return self._same(known, request), False
-        row = self._row(request)
+        planned = plan()
         self._check_rate(client)
-        work = None if force else fingerprint_of_work(request, row["prices_fingerprint"], row["rules_digest"])
+        work = None if force else planned.work
         if work is None or not self.run_store.leads(work):
             self._check_queue()
-        added = self.run_store.add({**row, "client": client}, work)
+        added = self.run_store.add({**planned.row, "client": client}, work, planned.more)
         return (self.run(request.run_id), True) if added else (self._same(self.run(request.run_id), request), False)
 
-    def _row(self, request: BacktestRequest) -> dict[str, Any]:
+    def _planned(self, request: BacktestRequest) -> Planned:
         rule = rule_of(request.rule_id, request.params, validated=True)
-        ticker = self._ticker(request.ticker)
+        ticker = self.ticker(request.ticker)
         self._check_window(request, rule, ticker)
-        return {
+        digest = rules_digest(rule)
+        row = {
             "run_id": request.run_id,
             "request": request.canonical(),
             "ticker": request.ticker,
             "rule_id": rule.rule_id,
             "prices_fingerprint": ticker.fingerprint,
-            "rules_digest": rules_digest(rule),
+            "rules_digest": digest,
         }
+        return Planned(row, fingerprint_of_work(request, ticker.fingerprint, digest))
 
-    def _same(self, known: Run, request: BacktestRequest) -> Run:
+    def _same(self, known: Run, request: Asked) -> Run:
         if known.request != request.canonical():
             raise RunConflict(request.run_id)
         return known
 
-    def _ticker(self, name: str) -> Ticker:
+    def ticker(self, name: str) -> Ticker:
+        """The catalogue's entry; raises InvalidRequest with the nearest ones."""
         ticker = self.price_store.ticker(name)
         if ticker is None:
             names = [known.ticker for known in self.price_store.tickers()]
@@ -119,9 +147,7 @@ class Runs:
         return ticker
 
     def _check_window(self, request: BacktestRequest, rule: BaseRule, ticker: Ticker) -> None:
-        series = self.price_store.read(ticker.fingerprint)
-        assert series is not None  # the catalogue's foreign key says so
-        bars = len(window(series, request.start_date, request.end_date))
+        bars = len(window(self.price_store.series(ticker.fingerprint), request.start_date, request.end_date))
         check_window(request, rule, bars, ticker.first_day, ticker.last_day)
 
     def _check_queue(self) -> None:
@@ -138,6 +164,13 @@ class Runs:
         """The row; raises RunNotFound."""
         run = self.run_store.get(run_id)
         if run is None:
+            raise RunNotFound(run_id)
+        return run
+
+    def backtest(self, run_id: str) -> Run:
+        """The row of a run that is no sweep; raises RunNotFound."""
+        run = self.run(run_id)
+        if run.kind != BACKTEST:
             raise RunNotFound(run_id)
         return run
 
@@ -178,7 +211,7 @@ class Runs:
 
     def result(self, run: Run) -> BacktestResult:
         """Result v1 of a run that has ended, its figure inline."""
-        stored = self._stored(run)
+        stored = self.stored(run)
         if stored is None:
             evidence = {"evidence": json.loads(run.evidence)} if run.evidence else {}
             return failed_result(run.run_id, run.reason, run.message, evidence)
@@ -186,13 +219,13 @@ class Runs:
 
     def equity_csv(self, run: Run) -> str:
         """The equity table of a completed run; raises NoResult."""
-        stored = self._stored(run)
+        stored = self.stored(run)
         if stored is None:
             raise NoResult(run.run_id, run.status)
         return stored.equity_csv
 
-    def _stored(self, run: Run) -> StoredResult | None:
-        """A cancelled twin of a completed run has none."""
+    def stored(self, run: Run) -> StoredResult | None:
+        """What a completed run left; a cancelled twin of one has none."""
         return self.run_store.result_of(run) if run.status == Status.COMPLETED else None
 
 

@@ -105,13 +105,22 @@ def _rank(values: Floats, row: int) -> float:
     return below + (equal + 1) / 2
 
 
-def sentence(deflated: float, overfitting: float) -> str:
-    """What the two say, for a reader who knows neither."""
+BEATS = "With {probability} probability the best combination beats what luck alone would show in such a search"
+SILENT = "Too little happened to say how much of the best result is luck."
+SKILL = f"{BEATS}: it is more than luck, by the usual 95 %."
+UNSTEADY = f"{BEATS}, but the best of one half of the time is usually below average in the other: choose with care."
+LUCK = f"{BEATS}: less than the usual 95 %, so treat it as luck until new data say otherwise."
+
+
+def verdict(deflated: float, overfitting: float) -> str:
+    """What the two say, for a reader who knows neither; `{probability}` is the first of them."""
     if math.isnan(deflated):
-        return "Too little happened to say how much of the best result is luck."
-    skill = f"With {deflated:.0%} probability the best combination beats what luck alone would show in such a search"
-    if deflated >= 0.95 and not overfitting > 0.5:
-        return f"{skill}: it is more than luck, by the usual 95 %."
-    if deflated >= 0.95:
-        return f"{skill}, but the best of one half of the time is usually below average in the other: choose with care."
-    return f"{skill}: less than the usual 95 %, so treat it as luck until new data say otherwise."
+        return SILENT
+    if deflated < 0.95:
+        return LUCK
+    return UNSTEADY if overfitting > 0.5 else SKILL
+
+
+def sentence(deflated: float, overfitting: float) -> str:
+    """The same with its number."""
+    return verdict(deflated, overfitting).format(probability=f"{deflated:.0%}")

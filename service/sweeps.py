@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from backtest.engine import BacktestResult
 from backtest.kernel import Terms
@@ -52,6 +54,73 @@ class Sweep:
         return sentence(self.deflated_sharpe, self.overfitting)
 
 
+@dataclass(frozen=True)
+class Search:
+    """Every combination of a grid on the bars of `data`, on the same terms, the best by `metric`.
+
+    Raises InvalidRequest or NoData with a sentence that says how to mend it.
+    """
+
+    data: pd.DataFrame
+    grid: Grid
+    terms: Terms
+    metric: str
+
+    def __post_init__(self) -> None:
+        engine_on(self.terms)
+        names = (*AT_ONCE, *ONE_BY_ONE)
+        if self.metric not in names:
+            template = "There is no metric {name}; choose one of {names}."
+            raise InvalidRequest(template, name=self.metric[:40], names=", ".join(names))
+        if len(self.data) < 2:
+            raise NoData("There are {bars} bars in these dates; a search needs at least 2.", bars=len(self.data))
+        least = int(self.grid.needed.min()) + 1
+        if least > len(self.data):
+            template = "None of the {count} combinations can be tried: {rule} needs {needed} bars, there are {bars}."
+            rule = self.grid.rule_at(int(self.grid.needed.argmin())).rule_id
+            raise NoData(template, count=len(self.grid), rule=rule, needed=least, bars=len(self.data))
+
+    @cached_property
+    def evaluate(self) -> GridEvaluator:
+        """What a ParameterOptimizer, or one part of the grid, asks for its metrics."""
+        wanted = list(dict.fromkeys([*DEFAULT_METRICS, self.metric]))
+        return GridEvaluator(self.data, self.grid.rule, self.terms, wanted, blocks_of(len(self.data), BLOCKS))
+
+    @property
+    def too_short(self) -> NDArray[np.bool_]:
+        """Which rows need more bars than there are, (m,)."""
+        return self.grid.needed + 1 > len(self.data)
+
+    def table(self, progress: Progress = lambda done, every: None) -> SearchTable:
+        """All of it."""
+        return ParameterOptimizer(self.evaluate, self.metric).run(self.grid, progress)
+
+    def judged(self, table: SearchTable, reality_check: bool = False) -> Sweep:
+        """The best row of the table, and how much of it is luck; raises InvalidRule where no row has the metric."""
+        best = engine_on(self.terms).run(self.data, self.grid.rule_at(table.best).generate_signals)
+        returns = bar_returns(best.equity.to_numpy())
+        sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(self.evaluate.periods)
+        return Sweep(
+            table,
+            len(self.data),
+            100 * float(total_return(best.benchmark.to_numpy())),
+            int(np.count_nonzero(self.too_short)),
+            skill_probability(returns),
+            deflated_sharpe_ratio(returns, sharpe_ratios),
+            overfitting_probability(
+                table.metrics["block_sums"], table.metrics["block_squares"], len(self.data) // BLOCKS
+            ),
+            self._reality_check(best) if reality_check else np.nan,
+        )
+
+    def _reality_check(self, best: BacktestResult) -> float:
+        held = bar_returns(best.benchmark.to_numpy())
+        check = RealityCheck(len(held))
+        for returns in self.evaluate.returns(self.grid.params):
+            check.add(returns - held)
+        return check.p_value
+
+
 def sweep(
     data: pd.DataFrame,
     rule: type[BaseRule],
@@ -66,46 +135,8 @@ def sweep(
 
     Raises InvalidRule, InvalidRequest or NoData with a sentence that says how to mend it.
     """
-    engine = engine_on(terms)
-    wanted = dict.fromkeys([*DEFAULT_METRICS, _known(metric)])
-    searched = grid(rule, asked, most)
-    if len(data) < 2:
-        raise NoData("There are {bars} bars in these dates; a search needs at least 2.", bars=len(data))
-    blocks = blocks_of(len(data), BLOCKS)
-    evaluate = GridEvaluator(data, rule, terms, list(wanted), blocks)
-    table = ParameterOptimizer(evaluate, metric).run(searched, progress)
-    too_short = int(np.count_nonzero(np.isnan(table.metrics["num_trades"])))
-    if too_short == len(searched):
-        least = searched.rule_at(0).warm_up + 1
-        template = "None of the {count} combinations can be tried: {rule} needs {needed} bars, there are {bars}."
-        values = {"count": len(searched), "rule": searched.rule_at(0).rule_id, "needed": least, "bars": len(data)}
-        raise NoData(template, **values)
-    best = engine.run(data, searched.rule_at(table.best).generate_signals)
-    sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(evaluate.periods)
-    returns = bar_returns(best.equity.to_numpy())
-    alone, deflated = skill_probability(returns), deflated_sharpe_ratio(returns, sharpe_ratios)
-    length = blocks[0].stop - blocks[0].start
-    luck = overfitting_probability(table.metrics["block_sums"], table.metrics["block_squares"], length)
-    checked = _reality_check(evaluate, searched, best) if reality_check else np.nan
-    held = 100 * float(total_return(best.benchmark.to_numpy()))
-    return Sweep(table, len(data), held, too_short, alone, deflated, luck, checked)
-
-
-def _known(metric: str) -> str:
-    names = (*AT_ONCE, *ONE_BY_ONE)
-    if metric not in names:
-        raise InvalidRequest(
-            "There is no metric {name}; choose one of {names}.", name=metric[:40], names=", ".join(names)
-        )
-    return metric
-
-
-def _reality_check(evaluate: GridEvaluator, searched: Grid, best: BacktestResult) -> float:
-    held = bar_returns(best.benchmark.to_numpy())
-    check = RealityCheck(len(held))
-    for returns in evaluate.returns(searched.params):
-        check.add(returns - held)
-    return check.p_value
+    search = Search(data, grid(rule, asked, most), terms, metric)
+    return search.judged(search.table(progress), reality_check)
 
 
 def across(sweeps: Sequence[Sweep]) -> tuple[Floats, Floats]:

@@ -5,7 +5,7 @@ Source: Pardo (2008), The Evaluation and Optimization of Trading Strategies, cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from backtest.engine import BacktestResult
 from backtest.kernel import Terms
 from rules.base_rule import BaseRule
-from rules.optimizer import MOST_COMBINATIONS, Grid, ParameterOptimizer, SearchTable, grid
+from rules.optimizer import Grid, ParameterOptimizer, SearchTable
 from service.contract.errors import InvalidRequest
 from service.grid import GridEvaluator, engine_on
 
@@ -63,19 +63,16 @@ def splits(bars: int, folds: int, anchored: bool = False) -> list[tuple[slice, s
 
 def walk_forward(
     data: pd.DataFrame,
-    rule: type[BaseRule],
-    asked: Mapping[str, object],
+    searched: Grid,
     terms: Terms,
     metric: str = "sharpe_ratio",
     folds: int = 5,
     anchored: bool = False,
-    most: int = MOST_COMBINATIONS,
 ) -> WalkForward:
     """Chooses the best of the grid in each training and trades it in the test after it.
 
-    Raises InvalidRule or InvalidRequest, also where a training has no best.
+    Raises InvalidRequest, and InvalidRule where a training has no best.
     """
-    searched = grid(rule, asked, most)
     chosen = [_fold(data, searched, terms, metric, *split) for split in splits(len(data), folds, anchored)]
     traded = np.concatenate([_directions(fold.rule, data.iloc[: fold.test.stop])[fold.test] for fold in chosen])
     tested = data.iloc[chosen[0].test.start :]

@@ -30,6 +30,10 @@ MYSQL = os.environ.get("TEST_MYSQL", "")
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
 RUN_ID = "11111111-1111-4111-8111-111111111111"
 REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
+SWEEP = {
+    "tickers": ["GOOG"], "rule_id": "MA_CROSS", "grid": {"fast": "5:25:5", "slow": [10, 30, 60]},
+    "start_date": "2015-01-02", "end_date": "2018-12-31",
+}  # fmt: skip
 
 
 @cache

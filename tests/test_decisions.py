@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.contract.status import Reason, Status
+from service.contract.status import SWEEP, Reason, Status
 from service.decisions import CANCEL, FORGET, REMOVE, REQUEUE, WAIT, Decision, Patience, decide, is_stuck, next_runs
 from service.launchers.launcher import JobState, Problem
 from service.store.run_store import Run
@@ -19,6 +19,7 @@ from tests.test_controller import ALIVE, NOW, OLD, PENDING, ROW, TIMEOUT, ended
 
 GIVEN_BACK = replace(PENDING, attempt=1, claimed_by="w")
 CANCELLING = replace(ROW, status=Status.CANCELLING)
+SWEPT = replace(ROW, kind=SWEEP, lease_until=None)
 LATE = {"launched_at": NOW - timedelta(seconds=31)}
 
 
@@ -52,6 +53,13 @@ def silent(seconds: int) -> Run:
         (ROW, JobState(alive=False, exit_code=143, retried=True), REQUEUE),
         (replace(ROW, launches=3), JobState(alive=False, exit_code=75, retried=True), Reason.RETRIES_EXHAUSTED),
         (ROW, JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)), Reason.TIMEOUT),
+        (SWEPT, ALIVE, WAIT),  # its shards have leases of their own
+        (SWEPT, JobState(False, 137, retried=True), REQUEUE),  # the next workers name what was lost
+        (SWEPT, ended(70), REQUEUE),
+        (SWEPT, ended(0), REQUEUE),
+        (replace(SWEPT, launches=3), ended(0), Reason.RETRIES_EXHAUSTED),
+        (SWEPT, JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)), Reason.TIMEOUT),
+        (replace(SWEPT, **LATE), None, Reason.JOB_LOST),
         (CANCELLING, ALIVE, CANCEL),
         (CANCELLING, None, CANCEL),
         (CANCELLING, ended(0), CANCEL),

@@ -13,7 +13,7 @@ from service.contract.request import BacktestRequest, request_from_text
 from service.contract.status import Reason
 from service.launchers.kubernetes_api import Away, Busy, Object, Refused
 from service.launchers.kubernetes_job import InvalidTemplate, KubernetesJobs, filled_in, template_of
-from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed
+from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed, SweepWork
 from tests.conftest import RUN_ID
 
 REQUEST = BacktestRequest(RUN_ID, "^GSPC", "ALL(RSI,MA_CROSS)", date(2020, 1, 1), date(2021, 1, 1), {"period": 7})
@@ -134,6 +134,34 @@ def test_rule_and_ticker_are_annotations_for_they_are_no_label_values() -> None:
         assert metadata["annotations"] == {"stock-backtest/ticker": "^GSPC", "stock-backtest/rule": "ALL(RSI,MA_CROSS)"}
     (owner,) = job["metadata"]["ownerReferences"]
     assert owner == {"apiVersion": "v1", "kind": "ConfigMap", "name": "bt-worker-job", "uid": "u"}
+
+
+POLICY = {
+    "completions": 1, "parallelism": 2, "backoffLimit": 1, "activeDeadlineSeconds": 3000,
+    "podFailurePolicy": {"rules": [{"action": "Ignore"}, {"action": "FailJob", "onExitCodes": {"values": [64]}}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("shards", "at_once", "rounds"), [(1, 1, 1), (2, 2, 1), (5, 2, 3)])
+def test_a_sweep_is_one_indexed_job(shards: int, at_once: int, rounds: int) -> None:
+    pod = {**JOB["spec"]["template"], "spec": {**JOB["spec"]["template"]["spec"], "activeDeadlineSeconds": 900}}  # type: ignore[index]
+    template = template_of(config_map({**JOB, "spec": {**POLICY, "template": pod}}))
+    job = filled_in(template, SweepWork(RUN_ID, "GOOG", "MA_CROSS", shards), 2)
+    spec = job["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", shards, at_once)
+    assert (spec["backoffLimitPerIndex"], "backoffLimit" in spec) == (1, False)
+    assert spec["activeDeadlineSeconds"] == 3000 + (rounds - 1) * 2 * 900
+    assert [rule["action"] for rule in spec["podFailurePolicy"]["rules"]] == ["Ignore", "FailIndex"]
+    (worker,) = spec["template"]["spec"]["containers"]
+    sent = {variable["name"]: variable["value"] for variable in worker["env"]}
+    assert (sent["RUN_ID"], sent["RUN_KIND"]) == (RUN_ID, "sweep")
+    assert job["metadata"]["labels"]["stock-backtest/run-id"] == RUN_ID
+    assert "completionMode" not in filled_in(template, REQUEST, 1)["spec"], "the template stays as it was"
+
+
+def test_a_sweep_from_the_template_of_an_earlier_chart() -> None:
+    spec = filled_in(template_of(config_map()), SweepWork(RUN_ID, "GOOG", "MA_CROSS", 3), 1)["spec"]
+    assert (spec["completions"], spec["parallelism"]) == (3, 1)
 
 
 def broken(path: str, value: Any) -> Object:

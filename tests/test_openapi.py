@@ -22,10 +22,11 @@ from service.store.migrate import schema_problem
 from service.web.auth import HASHED_AT_ONCE, Login
 from service.web.factory import create_app, put_behind
 from service.web.openapi import ERRORS
-from tests.conftest import REQUEST
+from tests.conftest import REQUEST, SWEEP
 from tests.openapi_check import CheckedClient, Seen, described_by
 from tests.test_auth import BASIC, PROXY, TOKEN, bearer
 from tests.test_web import BROWSER, FORM, completed
+from tests.test_web_sweeps import swept
 
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 LOGINS = pytest.mark.parametrize("login", [Login(), BASIC, PROXY], ids=lambda login: login.mode)
@@ -69,7 +70,8 @@ def test_a_route_that_nobody_described_is_noticed(engine: Engine, runs: Runs) ->
 
 def test_the_contracts_stand_in_it_as_they_are(engine: Engine, runs: Runs) -> None:
     schemas = described_by(client_with(engine, runs, Login()).application)["components"]["schemas"]
-    for name, ours in (("request.v1", "Request"), ("result.v1", "Result"), ("status.v1", "Status")):
+    ours_of = {"request.v1": "Request", "result.v1": "Result", "status.v1": "Status"}
+    for name, ours in (ours_of | {"sweep.v1": "SweepRequest", "sweep_result.v1": "SweepResult"}).items():
         assert schemas[ours]["properties"] == schema(name)["properties"]
         assert schemas[ours]["additionalProperties"] is False
     assert set(schema("request.v1")["required"]) - set(schemas["Request"]["required"]) == {"run_id"}
@@ -99,7 +101,8 @@ def test_every_declared_status_is_really_given(
     engine: Engine, runs: Runs, monkeypatch: pytest.MonkeyPatch, login: Login
 ) -> None:
     client = client_with(engine, replace(runs, max_pending=3), login)
-    run_id = completed(client_with(engine, runs, Login()), runs)
+    open_client = client_with(engine, runs, Login())
+    run_id = completed(open_client, runs), swept(open_client, runs)
     if login.mode != "none":
         everything(client, run_id)
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
@@ -107,7 +110,7 @@ def test_every_declared_status_is_really_given(
         with hashing(login):
             everything(client, run_id, {"Authorization": "Basic bm9ib2R5Ong="})
     good_and_bad(client, run_id)
-    everything(client, "nobody")
+    everything(client, ("nobody", "nobody"))
     everything(client, run_id, FOREIGN)
     everything(client, run_id, {"If-None-Match": "*"})
     everything(client, run_id, {"If-Match": '"other"'})
@@ -124,16 +127,24 @@ def test_every_declared_status_is_really_given(
     assert {(method, path) for method, path, status in client.seen if status == 500} == set()
 
 
-def everything(client: CheckedClient, run_id: str, headers: dict[str, str] | None = None) -> None:
+Ids = tuple[str, str]  # of a backtest and of a sweep
+
+
+def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None = None) -> None:
+    bodies: dict[str, Any] = {
+        "/backtest": {"json": REQUEST}, "/sweeps": {"json": SWEEP}, "/sweeps/{run_id}/run": {"data": {"row": "0"}},
+    }  # fmt: skip
     for path, operations in described_by(client.application)["paths"].items():
+        run_id = ids[path.startswith("/sweeps")]
         for method in operations:
             address = path.replace("{run_id}", run_id).replace("{filename}", "style.css" if run_id != "nobody" else "x")
-            body = {"json": REQUEST} if path == "/backtest" else {}
+            body = bodies.get(path, {}) if method == "post" else {}
             client.open(address, method=method.upper(), headers=headers, buffered=True, **body)
 
 
-def good_and_bad(client: CheckedClient, run_id: str) -> None:
-    everything(client, run_id)  # the third in the queue is that of this line
+def good_and_bad(client: CheckedClient, ids: Ids) -> None:
+    everything(client, ids)  # the third in the queue is that of this line
+    sweeps(client, ids[1])
     pending = client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"].rpartition("/")[2]
     client.get(f"/result/{pending}")
     client.post("/backtest", json={**REQUEST, "run_id": pending})
@@ -144,8 +155,25 @@ def good_and_bad(client: CheckedClient, run_id: str) -> None:
     client.post("/backtest", data="x" * 70_000, content_type="application/json")
     for _ in range(4):
         client.post("/backtest?force=true", json=REQUEST)
+        client.post("/sweeps?force=true", json=SWEEP)
+        client.post(f"/sweeps/{ids[1]}/run?force=true", data={"row": "1"})
     client.get("/runs?limit=none")
     client.get("/?run=nobody")
+
+
+def sweeps(client: CheckedClient, swept_id: str) -> None:
+    client.get(f"/result/{swept_id}")
+    form = {**SWEEP, "tickers": '["GOOG"]', "grid": '{"fast":[5]}'}
+    asked = client.post("/sweeps", data=form, headers=BROWSER).headers["Location"].rpartition("/")[2]
+    client.get(f"/sweeps/{asked}")
+    client.post("/sweeps", json={**SWEEP, "run_id": asked})
+    client.post(f"/runs/{asked}/cancel")
+    client.get(f"/sweeps/{swept_id}?page=0", headers=BROWSER)
+    client.get("/sweeps?sweep=nobody", headers=BROWSER)
+    for path in ("/sweeps", f"/sweeps/{swept_id}/run"):
+        client.post(path, json={})
+        client.post(path, data="x", content_type="text/plain")
+        client.post(path, data="x" * 70_000, content_type="application/json")
 
 
 def test_an_answer_that_is_not_as_described_is_noticed(

@@ -30,9 +30,9 @@ def test_every_combination_once_the_last_parameter_fastest() -> None:
 
 
 @pytest.mark.parametrize(("rule", "asked"), [(MA_CROSS, {"slow": [50, 90, 20]}), (Fancy, {"days": [3, 7, 1]})])
-def test_the_longest_warm_up(rule: type[BaseRule], asked: dict[str, object]) -> None:
+def test_the_bars_that_each_combination_needs(rule: type[BaseRule], asked: dict[str, object]) -> None:
     searched = grid(rule, asked)
-    assert searched.warm_up == max(searched.rule_at(row).warm_up for row in range(3))
+    assert searched.needed.tolist() == [searched.rule_at(row).warm_up for row in range(3)]
 
 
 def test_what_is_not_asked_for_is_as_by_default() -> None:

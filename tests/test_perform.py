@@ -11,11 +11,13 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
 
 from scripts.logger_config import current_run_id, run_context
+from service import holding
 from service import perform as module
 from service.contract.errors import NoData
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.status import ExitCode, Reason, Status
-from service.perform import Software, Stopped, Worker, perform
+from service.holding import Stopped
+from service.perform import Software, Worker, perform
 from service.runs import Runs
 from service.store.database import utc_in
 from service.store.price_store import PriceStore
@@ -93,7 +95,7 @@ def test_it_waits_while_another_worker_holds_the_run(
             with engine.begin() as connection:
                 connection.execute(update(runs_table).values(lease_until=utc_in(-1)))
 
-    monkeypatch.setattr(module.time, "sleep", sleep)
+    monkeypatch.setattr(holding.time, "sleep", sleep)
     assert worker.work(request_) == ExitCode.DONE
     assert len(waits) == 3
     assert (runs.run(RUN_ID).status, runs.run(RUN_ID).attempt) == (Status.COMPLETED, 2)
@@ -293,7 +295,6 @@ def test_stopped_while_the_database_is_away(
 def test_the_lease_is_renewed_while_computing(
     runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs.run_store, "lease_seconds", 0.03)
     renewed = threading.Event()
     store = runs.run_store
     answers = iter([GONE])
@@ -308,7 +309,7 @@ def test_the_lease_is_renewed_while_computing(
     monkeypatch.setattr(RunStore, "renew", renew)
     attempt = store.claim(RUN_ID, "w")
     assert attempt is not None
-    with module._lease(store, RUN_ID, attempt):
+    with holding.lease(lambda: store.renew(RUN_ID, attempt), 0.03):
         assert renewed.wait(5), "renewed again after a failure"
 
 
@@ -318,7 +319,6 @@ def test_a_worker_whose_run_was_taken_away_leaves_at_once(
     attempt = runs.run_store.claim(RUN_ID, "w")
     assert attempt is not None
     runs.run_store.fail(runs.run(RUN_ID), "Timeout", "Too long.")
-    monkeypatch.setattr(runs.run_store, "lease_seconds", 0.03)
     left = threading.Event()
     seen: list[str] = []
 
@@ -326,13 +326,13 @@ def test_a_worker_whose_run_was_taken_away_leaves_at_once(
         seen.append(current_run_id())
         left.set()
 
-    with run_context(RUN_ID), module._lease(runs.run_store, RUN_ID, attempt, lost):
+    with run_context(RUN_ID), holding.lease(lambda: runs.run_store.renew(RUN_ID, attempt), 0.03, lost):
         assert left.wait(5)
     assert seen[0] == RUN_ID, "its lines carry the run_id"
 
 
 def test_leaving_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
-    monkeypatch.setattr(module.os, "_exit", codes.append)
-    module._leave()
+    monkeypatch.setattr(holding.os, "_exit", codes.append)
+    holding.leave()
     assert codes == [ExitCode.DONE]

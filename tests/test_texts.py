@@ -16,6 +16,7 @@ from rules.registry import BUILT_IN
 from scripts.config import ROOT
 from service.contract.documents import schema
 from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
+from service.search_statistics import LUCK, SILENT, SKILL, UNSTEADY
 from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
 from tests.conftest import REQUEST
@@ -35,9 +36,15 @@ def in_errors() -> Iterator[str]:
     for name in (
         "rules/base_rule.py",
         "rules/registry.py",
+        "rules/optimizer.py",
         "service/contract",
         "service/runs.py",
         "service/engine_adapter.py",
+        "service/asked_sweeps.py",
+        "service/sweep_plan.py",
+        "service/sweeps.py",
+        "service/walk_forward.py",
+        "service/cross_validation.py",
         "service/web",
     ):
         for path in sorted((ROOT / name).glob("*.py")) if (ROOT / name).is_dir() else [ROOT / name]:
@@ -59,10 +66,17 @@ def in_data() -> Iterator[str]:
     for rule in BUILT_IN.values():
         yield rule.metadata.summary
         yield from (parameter.meaning for parameter in rule.metadata.parameters)
-    yield from (kind["description"] for kind in schema("request.v1")["properties"].values())
+    for name in ("request.v1", "sweep.v1"):
+        for kind in schema(name)["properties"].values():
+            yield from (kind[key] for key in ("description", "each") if key in kind)
+    yield from (SILENT, SKILL, UNSTEADY, LUCK)
     yield from (sentence for _, sentence in SENTENCES.values())
     yield from (UNAVAILABLE, INTERNAL, "a finite number", "The request must be a JSON object.")
     yield "A combination takes no params: write the numbers into its rules."
+    yield "A search takes one rule by its name, such as MA_CROSS."
+    yield "The grid is too long; write its values as start:stop:step."
+    yield "Send row, or at.x and at.y, as a form."
+    yield "There is no combination at that point of the figure."
 
 
 NEEDED = sorted({*in_templates(), *in_errors(), *in_data()})

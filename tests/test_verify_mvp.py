@@ -6,18 +6,21 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, update
 
-from scripts import verify_mvp
+from scripts import replay, verify_mvp
 from scripts.config import ROOT, Config
+from service.asked_sweeps import Sweeps
 from service.contract.request import parse_request
-from service.perform import Worker
+from service.perform import Software, Worker
+from service.perform_sweep import SweepWorker
 from service.runs import Runs
 from service.store.tables import results
-from tests.conftest import REQUEST, RUN_ID
+from tests.conftest import REQUEST, RUN_ID, SWEEP
 
 
 def test_the_walk_as_typed_from_the_root() -> None:
@@ -46,7 +49,7 @@ def test_a_broken_step_fails_the_walk(monkeypatch: pytest.MonkeyPatch, capsys: p
 def performed(runs: Runs, database: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     run, _ = runs.submit({"run_id": RUN_ID, **REQUEST})
     Worker(runs.run_store, runs.price_store).work(parse_request(json.loads(run.request)))
-    monkeypatch.setattr(verify_mvp, "load_config", lambda: Config(sqlite_path=str(database)))
+    monkeypatch.setattr(replay, "load_config", lambda: Config(sqlite_path=str(database)))
     return RUN_ID
 
 
@@ -71,3 +74,26 @@ def test_replay_finds_a_changed_digit(
 def test_replay_of_a_stranger(performed: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify_mvp.main(["--replay", "nobody"]) == 1
     assert "is no completed run" in capsys.readouterr().err
+
+
+@pytest.fixture
+def swept(performed: str, runs: Runs) -> str:
+    run, _ = Sweeps(runs).submit({**SWEEP, "tickers": ["GOOG", "SPY"], "folds": 3})
+    runs.run_store.mark_launched(run.run_id)
+    SweepWorker(runs.run_store, runs.price_store, Software("r", "i")).work(run.run_id)
+    return run.run_id
+
+
+def test_replay_of_a_sweep(swept: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify_mvp.main(["--replay", swept]) == 0
+    assert "every byte is the same" in capsys.readouterr().out
+
+
+def test_replay_finds_a_changed_row(swept: str, engine: Engine, runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = runs.run_store.result(swept)
+    assert stored is not None
+    changed = stored.equity_csv.replace("GOOG,5,", "GOOG,6,", 1).encode()
+    with engine.begin() as connection:
+        connection.execute(update(results).values(equity_csv=zlib.compress(changed)))
+    assert verify_mvp.main(["--replay", swept]) == 1
+    assert "the bytes DIFFER: the table" in capsys.readouterr().out

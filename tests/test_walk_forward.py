@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from backtest.engine import BacktestEngine
 from rules.base_rule import InvalidRule
+from rules.optimizer import grid
 from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest
 from service.walk_forward import TRAINING, splits, walk_forward
@@ -36,7 +37,7 @@ def test_tests_follow_each_other_to_the_end_each_after_its_training(bars: int, f
 @pytest.mark.parametrize("anchored", [False, True])
 def test_each_fold_takes_the_best_of_its_training_alone(anchored: bool) -> None:
     data = prices()
-    found = walk_forward(data, MA_CROSS, ASKED, PLAIN, folds=4, anchored=anchored)
+    found = walk_forward(data, grid(MA_CROSS, ASKED), PLAIN, folds=4, anchored=anchored)
     for fold in found.folds:
         train = data.iloc[fold.train]
         every = {
@@ -50,10 +51,10 @@ def test_each_fold_takes_the_best_of_its_training_alone(anchored: bool) -> None:
 
 def test_the_future_changes_no_choice() -> None:
     data = prices()
-    whole = walk_forward(data, MA_CROSS, ASKED, PLAIN, folds=4)
+    whole = walk_forward(data, grid(MA_CROSS, ASKED), PLAIN, folds=4)
     changed = data.copy()
     changed.iloc[whole.folds[-1].test] = data.iloc[whole.folds[-1].test] * 0.5
-    again = walk_forward(changed, MA_CROSS, ASKED, PLAIN, folds=4)
+    again = walk_forward(changed, grid(MA_CROSS, ASKED), PLAIN, folds=4)
     assert [fold.rule.rule_id for fold in again.folds] == [fold.rule.rule_id for fold in whole.folds]
     before = slice(0, -(whole.folds[-1].test.stop - whole.folds[-1].test.start))
     assert whole.result.equity.iloc[before].equals(again.result.equity.iloc[before])
@@ -62,7 +63,7 @@ def test_the_future_changes_no_choice() -> None:
 def test_one_combination_is_one_run_that_was_warm_before() -> None:
     """Every fold has the same rule, so that the joined run is that rule on the tested bars, in position as it was."""
     data = prices()
-    found = walk_forward(data, MA_CROSS, {"fast": [10], "slow": [30]}, PLAIN, folds=3)
+    found = walk_forward(data, grid(MA_CROSS, {"fast": [10], "slow": [30]}), PLAIN, folds=3)
     start = found.folds[0].test.start
     state = rule_from_id("MA_CROSS_10_30").generate_signals(data).iloc[start:]
     alone = BacktestEngine().run(data.iloc[start:], lambda _: state)
@@ -72,4 +73,4 @@ def test_one_combination_is_one_run_that_was_warm_before() -> None:
 
 def test_a_training_without_a_best_is_refused() -> None:
     with pytest.raises(InvalidRule, match="sharpe_ratio is undefined for every combination"):
-        walk_forward(prices(bars=90), BUILT_IN["MOMENTUM"], {"lookback": [80]}, PLAIN, folds=3)
+        walk_forward(prices(bars=90), grid(BUILT_IN["MOMENTUM"], {"lookback": [80]}), PLAIN, folds=3)

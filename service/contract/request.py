@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from difflib import get_close_matches
 from typing import Any
 
-from jsonschema.exceptions import ValidationError
-
-from service.contract.documents import canonical_json, checker, parse_json, schema
+from service.contract.checks import checked
+from service.contract.documents import canonical_json, parse_json, schema
 from service.contract.errors import InvalidRequest
 
 SCHEMA = "request.v1"
 FIELDS = tuple(schema(SCHEMA)["properties"])
-NUMBERS = tuple(name for name in FIELDS if schema(SCHEMA)["properties"][name]["type"] == "number")
 
 
 @dataclass(frozen=True)
@@ -48,20 +44,7 @@ class BacktestRequest:
 
 def parse_request(document: object) -> BacktestRequest:
     """Raises InvalidRequest with one sentence on the first field that is wrong."""
-    if not isinstance(document, dict):
-        raise InvalidRequest("The request must be a JSON object.")
-    fault = checker(SCHEMA)(document)
-    if fault is not None:
-        raise _sentence(fault, document)
-    for name in NUMBERS:
-        _check_finite(name, name, document.get(name, 0))
-    for name, value in document.get("params", {}).items():
-        _check_finite("params", f"params.{name}", value)
-    start, end = (_date(document, name) for name in ("start_date", "end_date"))
-    if start >= end:
-        raise InvalidRequest("start_date must be before end_date, got {start} and {end}.", start=start, end=end)
-    numbers = {name: float(document[name]) for name in NUMBERS if name in document}
-    return BacktestRequest(**{**document, "start_date": start, "end_date": end, **numbers})
+    return BacktestRequest(**checked(document, SCHEMA))
 
 
 def request_from_text(fields: Mapping[str, str]) -> BacktestRequest:
@@ -69,11 +52,11 @@ def request_from_text(fields: Mapping[str, str]) -> BacktestRequest:
     return parse_request(document_from_text(fields))
 
 
-def document_from_text(fields: Mapping[str, str]) -> dict[str, Any]:
+def document_from_text(fields: Mapping[str, str], name: str = SCHEMA) -> dict[str, Any]:
     """Texts turned into the types of the schema where they can be, left as they are (and refused later) where not."""
-    kinds = schema(SCHEMA)["properties"]
-    given = {name: text.strip() for name, text in fields.items() if text.strip()}
-    return {name: _typed(text, kinds.get(name, {}).get("type")) for name, text in given.items()}
+    kinds = schema(name)["properties"]
+    given = {field: text.strip() for field, text in fields.items() if text.strip()}
+    return {field: _typed(text, kinds.get(field, {}).get("type")) for field, text in given.items()}
 
 
 def text_from_request(request: BacktestRequest) -> dict[str, str]:
@@ -83,58 +66,16 @@ def text_from_request(request: BacktestRequest) -> dict[str, str]:
 
 
 def _typed(text: str, kind: str | None) -> Any:
-    if kind == "number":
+    if kind in ("number", "integer"):
         try:
-            return float(text)
+            return int(text) if kind == "integer" else float(text)
         except ValueError:
             return text
     if kind == "boolean":
         return {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(text.lower(), text)
-    if kind == "object":
+    if kind in ("object", "array"):
         try:
             return parse_json(text)
         except InvalidRequest:
             return text
     return text
-
-
-def _sentence(fault: ValidationError, document: Mapping[str, Any]) -> InvalidRequest:
-    if fault.validator == "required":
-        missing = next(name for name in schema(SCHEMA)["required"] if name not in document)
-        return InvalidRequest("{field} is missing.", field=missing)
-    if fault.validator == "additionalProperties" and not fault.path:
-        unknown = next(name for name in document if name not in FIELDS)
-        meant = get_close_matches(unknown.lower(), FIELDS, n=1)
-        if meant:
-            template = 'There is no field "{field}". Did you mean {meant}?'
-            return InvalidRequest(template, field=_short(unknown), meant=meant[0])
-        template = 'There is no field "{field}". The fields are {names}.'
-        return InvalidRequest(template, field=_short(unknown), names=", ".join(FIELDS))
-    name = str(fault.path[0])
-    return _wrong(name, ".".join(map(str, fault.path)), fault.instance)
-
-
-def _wrong(name: str, path: str, value: object) -> InvalidRequest:
-    what = schema(SCHEMA)["properties"][name]["description"] if path == name else "a finite number"
-    return InvalidRequest(
-        "{field} must be {what}; got {value}.",
-        field=_short(path),
-        what=what,
-        value=_short(json.dumps(value, ensure_ascii=False)),
-    )
-
-
-def _check_finite(name: str, path: str, value: object) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(name, path, value)
-
-
-def _date(document: Mapping[str, Any], name: str) -> date:
-    try:
-        return date.fromisoformat(document[name])
-    except ValueError:
-        raise _wrong(name, name, document[name]) from None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."

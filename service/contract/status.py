@@ -23,6 +23,9 @@ class Status(StrEnum):
         return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
+BACKTEST, SWEEP = "backtest", "sweep"  # kinds of runs
+
+
 class Reason(StrEnum):
     """Why a run ended without a result, or is waiting."""
 

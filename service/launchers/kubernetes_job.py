@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -11,12 +12,21 @@ from typing import Any
 
 import yaml
 
-from service.contract.request import BacktestRequest, text_from_request
+from service.contract.request import BacktestRequest
 from service.contract.status import Reason
 from service.launchers.evidence import MORE_LINES, event_lines, log_lines
 from service.launchers.job_states import has_failed_pods, in_order, lacks_pods, state_of, waits_for_volumes
 from service.launchers.kubernetes_api import Away, Busy, Namespace, Object, Refused
-from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed
+from service.launchers.launcher import (
+    JobState,
+    LaunchDelayed,
+    Launcher,
+    LauncherAway,
+    LaunchFailed,
+    SweepWork,
+    Work,
+    environment_of,
+)
 
 TEMPLATE_KEY, WORKER = "job.yaml", "worker"
 RUN_LABEL, LAUNCH_LABEL = "stock-backtest/run-id", "stock-backtest/launch"
@@ -39,10 +49,10 @@ class KubernetesJobs(Launcher):
         self._name, self._namespace = template, namespace
         self._template: Object | None = None
 
-    def launch(self, request: BacktestRequest, number: int) -> None:
+    def launch(self, work: Work, number: int) -> None:
         try:
             self._template = None  # an owner that was made anew has another uid
-            job = filled_in(self._loaded(), request, number)
+            job = filled_in(self._loaded(), work, number)
             self._namespace.create_job(job)
         except InvalidTemplate as error:
             raise LaunchFailed(str(error), Reason.CONFIG_ERROR) from error
@@ -208,20 +218,35 @@ def template_of(config_map: Object) -> Object:
     return dict(job)
 
 
-def filled_in(template: Object, request: BacktestRequest, number: int) -> Object:
+def filled_in(template: Object, work: Work, number: int) -> Object:
     """The run's own Job: fields set by path, the request in the environment of the container `worker`."""
     job = copy.deepcopy(template)
-    job["metadata"]["name"] += request.run_id
+    job["metadata"]["name"] += work.run_id
     pod = job["spec"]["template"]
     for metadata in (job["metadata"], pod.setdefault("metadata", {})):
-        labels = {RUN_LABEL: request.run_id, LAUNCH_LABEL: str(number)}
+        labels = {RUN_LABEL: work.run_id, LAUNCH_LABEL: str(number)}
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
-        named = {"stock-backtest/ticker": request.ticker, "stock-backtest/rule": request.rule_id}
+        named = {"stock-backtest/ticker": work.ticker, "stock-backtest/rule": work.rule_id}
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **named}
     worker = next(container for container in pod["spec"]["containers"] if container["name"] == WORKER)
-    asked = text_from_request(request)
+    asked = environment_of(work)
     kept = [variable for variable in worker.get("env") or [] if variable["name"] not in asked]
     worker["env"] = kept + [{"name": name, "value": value} for name, value in asked.items()]
+    return indexed(job, work.shards) if isinstance(work, SweepWork) else job
+
+
+def indexed(job: Object, shards: int) -> Object:
+    """The same as an Indexed Job: each shard is tried twice, one that cannot be done stops no other."""
+    spec = job["spec"]
+    at_once = min(shards, spec.get("parallelism", 1))
+    pod_seconds = spec["template"]["spec"].get("activeDeadlineSeconds", 0)
+    more = (math.ceil(shards / at_once) - 1) * 2 * pod_seconds
+    spec |= {"completionMode": "Indexed", "completions": shards, "parallelism": at_once, "backoffLimitPerIndex": 1}
+    spec.pop("backoffLimit", None)
+    if "activeDeadlineSeconds" in spec:
+        spec["activeDeadlineSeconds"] += more
+    for rule in spec.get("podFailurePolicy", {}).get("rules", []):
+        rule["action"] = "FailIndex" if rule["action"] == "FailJob" else rule["action"]
     return job
 
 

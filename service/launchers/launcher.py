@@ -7,8 +7,28 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from service.contract.request import BacktestRequest
-from service.contract.status import Reason
+from service.contract.request import BacktestRequest, text_from_request
+from service.contract.status import SWEEP, Reason
+
+
+@dataclass(frozen=True)
+class SweepWork:
+    """A sweep as a launcher needs it; all else its workers read from the database. Each shard is an index."""
+
+    run_id: str
+    ticker: str
+    rule_id: str
+    shards: int
+
+
+Work = BacktestRequest | SweepWork
+
+
+def environment_of(work: Work) -> dict[str, str]:
+    """What a worker reads to know what to do."""
+    if isinstance(work, SweepWork):
+        return {"RUN_ID": work.run_id, "RUN_KIND": SWEEP}
+    return text_from_request(work)
 
 
 class LaunchFailed(Exception):
@@ -72,7 +92,7 @@ class Launcher(ABC):
     independent = False
 
     @abstractmethod
-    def launch(self, request: BacktestRequest, number: int) -> None:
+    def launch(self, work: Work, number: int) -> None:
         """Starts the run's job, its launch `number`, unless it is there.
 
         Raises LaunchFailed or LaunchDelayed, and then there is none; after LauncherAway there may be one.

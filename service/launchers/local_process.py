@@ -7,8 +7,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from scripts.config import ROOT, job_environment
-from service.contract.request import BacktestRequest, text_from_request
-from service.launchers.launcher import JobState, Launcher, LaunchFailed
+from service.launchers.launcher import JobState, Launcher, LaunchFailed, Work, environment_of
 
 GRACE_SECONDS = 5
 COMMAND = (sys.executable, "worker.py")
@@ -22,14 +21,14 @@ class LocalProcess(Launcher):
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._numbers: dict[str, int] = {}
 
-    def launch(self, request: BacktestRequest, number: int) -> None:
-        if request.run_id in self._children:
+    def launch(self, work: Work, number: int) -> None:
+        if work.run_id in self._children:
             return
-        environment = {**job_environment(), **text_from_request(request)}
+        environment = {**job_environment(), **environment_of(work)}
         try:
             # a session of its own: a terminal's Ctrl-C reaches the controller, and that ends its jobs in order
             child = subprocess.Popen(self._command, cwd=ROOT, env=environment, start_new_session=True)  # noqa: S603
-            self._children[request.run_id], self._numbers[request.run_id] = child, number
+            self._children[work.run_id], self._numbers[work.run_id] = child, number
         except OSError as error:
             raise LaunchFailed(str(error)) from error
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, Row, and_, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.contract.result import HEADLINE
@@ -17,6 +17,7 @@ from service.store.run_rows import CANCELLED, QUEUED, UNFINISHED, Run, RunRows, 
 from service.store.tables import figures, results, runs
 
 LEADING = (Status.PENDING, Status.RUNNING, Status.COMPLETED)
+More = Iterable[Insert]  # what is recorded with a run
 MOST_COUNTED = 1000  # a longer queue is not counted to its end at every look
 
 
@@ -32,8 +33,8 @@ class StoredResult:
 class AskedRuns(RunRows):
     """What the web does with runs."""
 
-    def add(self, values: Mapping[str, Any], work: str | None = None) -> bool:
-        """Records a run and commits; False when its run_id is taken.
+    def add(self, values: Mapping[str, Any], work: str | None = None, more: More = ()) -> bool:
+        """Records a run, and `more` that belongs to it, and commits; False when its run_id is taken.
 
         `work` is the fingerprint of all that decides its result. When another run leads that work (waits, computes or
         has completed), this one is attached to it or completed at once; without `work` it is computed anew.
@@ -41,9 +42,7 @@ class AskedRuns(RunRows):
         row = {"status": Status.PENDING, "attempt": 0, "launches": 0, "created_at": utc_in(), **values}
         while True:
             try:
-                self._write(
-                    lambda connection: connection.execute(insert(runs).values({**row, **_twin(connection, work)}))
-                )
+                self._write(lambda connection: _add(connection, {**row, **_twin(connection, work)}, more))
                 return True
             except IntegrityError:
                 if self.get(values["run_id"]) is not None:
@@ -145,6 +144,11 @@ class AskedRuns(RunRows):
         if row is None:
             return None
         return StoredResult(row.result, zlib.decompress(row.equity_csv).decode(), row.chart_base64)
+
+
+def _add(connection: Connection, row: Mapping[str, Any], more: More) -> None:
+    for statement in (insert(runs).values(row), *more):
+        connection.execute(statement)
 
 
 def _twin(connection: Connection, work: str | None) -> dict[str, Any]:

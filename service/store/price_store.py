@@ -67,6 +67,12 @@ class PriceStore:
             content = connection.scalar(select(price_series.c.content).where(price_series.c.fingerprint == fingerprint))
         return None if content is None else series_from_content(zlib.decompress(content))
 
+    def series(self, fingerprint: str) -> PriceSeries:
+        """The same, of a fingerprint that a row has: a series is never deleted."""
+        found = self.read(fingerprint)
+        assert found is not None
+        return found
+
     def ticker(self, ticker: str) -> Ticker | None:
         """The catalogue's entry of one ticker."""
         with self._engine.connect() as connection:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, and_, select, update
 from sqlalchemy.exc import OperationalError
 
-from service.contract.status import Reason, Status
+from service.contract.status import BACKTEST, Reason, Status
 from service.store.database import utc_in
 from service.store.tables import runs
 
@@ -34,6 +34,7 @@ class ActiveRun:
     lease_until: datetime | None
     created_at: datetime
     launched_at: datetime | None
+    kind: str = BACKTEST
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ runs = Table(
     Column("leads", Sha256),  # the work that identical requests are answered with from here
     Column("reused_from", String(36)),  # the run that leads the work of this one
     Column("evidence", Text),  # JSON: what was seen of the job of a run that failed
+    Column("kind", String(10), nullable=False, server_default="backtest"),  # or sweep
     Index("ix_runs_status", "status", "id"),
     Index("ix_runs_ticker", "ticker", "id"),
     Index("ix_runs_ticker_status", "ticker", "status", "id"),
@@ -68,6 +69,7 @@ runs = Table(
     Index("ix_runs_leads", "leads", unique=True),
     Index("ix_runs_reused_from", "reused_from", "status"),
     Index("ix_runs_finished_at", "finished_at"),
+    Index("ix_runs_kind", "kind", "id"),
     mysql_charset="utf8mb4",
 )
 
@@ -76,7 +78,33 @@ results = Table(
     metadata,
     Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("result", LongText, nullable=False),  # canonical JSON without the figure
-    Column("equity_csv", Blob, nullable=False),  # zlib
+    Column("equity_csv", Blob, nullable=False),  # zlib; of a sweep its table
+    mysql_charset="utf8mb4",
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("prices", Text, nullable=False),  # JSON: the fingerprint of each ticker's series
+    mysql_charset="utf8mb4",
+)
+
+sweep_shards = Table(
+    "sweep_shards",
+    metadata,
+    Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column("first_row", Integer, nullable=False),  # of all tickers, one after the other
+    Column("end_row", Integer, nullable=False),  # the first of the next
+    Column("status", String(10), nullable=False),
+    Column("reason", String(40)),
+    Column("message", Text),
+    Column("tries", Integer, nullable=False, default=0),  # claims that were not given back
+    Column("attempt", Integer, nullable=False, default=0),  # raised by every claim
+    Column("claimed_by", String(100)),
+    Column("lease_until", Moment),
+    Column("numbers", Blob),  # NumPy's npz, until the sweep has ended
     mysql_charset="utf8mb4",
 )
 

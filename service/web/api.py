@@ -6,9 +6,9 @@ from flask import Blueprint, Response, g, jsonify
 
 from rules.base_rule import CompositeRule
 from rules.plugins import installed_rules
+from service.web.asking import runs
 from service.web.conditional import conditional
 from service.web.openapi import answer, cached, describe, json_of
-from service.web.pages import runs
 from service.web.presentation import rule_document
 
 bp = Blueprint("api", __name__)

@@ -15,7 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from scripts.config import ROOT
 from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
 from service.runs import Runs
-from service.web import api, auth, conditional, docs, errors, files, health, metrics, origin, pages, texts
+from service.web import api, auth, conditional, docs, errors, files, health, metrics, origin, pages, sweeps, texts
 from service.web.auth import Login
 from service.web.openapi import answer, cached, describe
 
@@ -40,7 +40,7 @@ def create_app(
     app.url_map.merge_slashes = False  # else //a/b is redirected, to whatever Host says
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions.update(runs=runs, schema_problem=schema_problem)
-    for part in (pages, api, files, health, docs):
+    for part in (pages, sweeps, api, files, health, docs):
         app.register_blueprint(part.bp)
     app.view_functions["static"].__doc__ = "A style sheet, script or picture of the pages."
     file = {**cached("The file.", {"*/*": {}}), 206: answer("A part of it.", {"*/*": {}})}

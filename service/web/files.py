@@ -11,9 +11,9 @@ from flask import Blueprint, Response, g
 from service.contract.errors import NoResult
 from service.contract.result import TRADE_FIELDS, BacktestResult
 from service.contract.status import Status
+from service.web.asking import runs
 from service.web.conditional import conditional
 from service.web.openapi import cached, describe, text_of
-from service.web.pages import runs
 
 bp = Blueprint("files", __name__)
 
@@ -34,7 +34,7 @@ def figure(run_id: str) -> Response:
 def equity_csv(run_id: str) -> Response:
     """The table behind the figure: date, equity, drawdown, position, buy and hold."""
     g.run_id = run_id
-    return _csv(runs().equity_csv(runs().run(run_id)), f"equity-{run_id}.csv")
+    return csv_file(runs().equity_csv(runs().backtest(run_id)), f"equity-{run_id}.csv")
 
 
 @bp.get("/result/<run_id>/trades.csv")
@@ -45,17 +45,18 @@ def trades_csv(run_id: str) -> Response:
     writer = csv.DictWriter(table, TRADE_FIELDS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(_result(run_id).trades)
-    return _csv(table.getvalue(), f"trades-{run_id}.csv")
+    return csv_file(table.getvalue(), f"trades-{run_id}.csv")
 
 
 def _result(run_id: str) -> BacktestResult:
     g.run_id = run_id
-    run = runs().run(run_id)
+    run = runs().backtest(run_id)
     if run.status != Status.COMPLETED:
         raise NoResult(run_id, run.status)
     return runs().result(run)
 
 
-def _csv(content: str, name: str) -> Response:
+def csv_file(content: str, name: str) -> Response:
+    """A table to keep."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return conditional(Response(content, mimetype="text/csv", headers=headers))

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rules.base_rule import CompositeRule
-from service.contract import request, result
+from service.contract import request, result, sweep, sweep_result
 from service.contract.documents import schema
-from service.contract.status import Status
+from service.contract.status import BACKTEST, SWEEP, Status
 
 TEXT = {"type": "string"}
 NUMBER_OR_NONE = {"type": ["number", "null"]}
@@ -35,6 +35,13 @@ def _list(**properties: Any) -> dict[str, Any]:
     return {"type": "array", "items": _object(**properties)}
 
 
+RUNS = _list(
+    run_id=RUN_ID, ticker=TEXT, rule_id=TEXT, status=STATUS, reason=TEXT_OR_NONE,
+    total_return_pct=NUMBER_OR_NONE, sharpe_ratio=NUMBER_OR_NONE, max_drawdown_pct=NUMBER_OR_NONE,
+    num_trades={"type": ["integer", "null"]}, created_at={**TEXT, "format": "date-time"},
+    kind={"enum": [BACKTEST, SWEEP], "description": "the numbers of a sweep are those of its best combination"},
+)  # fmt: skip
+
 SCHEMAS: Mapping[str, Any] = {
     "Request": _contract(request.SCHEMA, optional=("run_id",)),
     "Form": {
@@ -49,13 +56,12 @@ SCHEMAS: Mapping[str, Any] = {
     "Status": _contract("status.v1"),
     "Result": _contract(result.SCHEMA),
     "Runs": _object(
-        runs=_list(
-            run_id=RUN_ID, ticker=TEXT, rule_id=TEXT, status=STATUS, reason=TEXT_OR_NONE,
-            total_return_pct=NUMBER_OR_NONE, sharpe_ratio=NUMBER_OR_NONE, max_drawdown_pct=NUMBER_OR_NONE,
-            num_trades={"type": ["integer", "null"]}, created_at={**TEXT, "format": "date-time"},
-        ),
+        runs=RUNS,
         next={**TEXT_OR_NONE, "description": "the address of the next page; null on the last"},
     ),
+    "SweepRequest": _contract(sweep.SCHEMA, optional=("run_id",)),
+    "SweepResult": _contract(sweep_result.SCHEMA),
+    "Sweeps": _object(runs=RUNS),
     "Rules": _object(
         rules=_list(
             name=TEXT, rule_id=TEXT, summary=TEXT, source=TEXT,

@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
-import uuid
 from typing import Any
 
-from flask import (
-    Blueprint,
-    Response,
-    current_app,
-    g,
-    jsonify,
-    make_response,
-    redirect,
-    render_template,
-    request,
-    url_for,
-)
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from rules.base_rule import CompositeRule
 from rules.plugins import installed_rules
-from scripts.logger_config import run_context
-from service.contract.documents import parse_json, schema
 from service.contract.errors import InvalidRequest, UserError
-from service.contract.request import SCHEMA, parse_request
-from service.contract.status import Status
-from service.runs import Runs, rule_of
-from service.store.run_store import Run
+from service.contract.request import parse_request
+from service.contract.status import SWEEP, Status
+from service.runs import rule_of
 from service.web import form
+from service.web.asking import AS_FORM, FORCE, KEY, LOCATION, accept, accepted, json_document, runs, sent_as_form
 from service.web.auth import client
 from service.web.conditional import conditional
 from service.web.errors import retry_after, status_of, wants_json
 from service.web.openapi import ETAG, RETRY, answer, describe, json_of, query, text_of
-from service.web.openapi import schema as openapi_schema
 from service.web.presentation import metric_rows, run_document, shown, utc
 from service.web.texts import sentence
 
@@ -46,29 +28,13 @@ logger = logging.getLogger(__name__)
 
 bp = Blueprint("pages", __name__)
 
-IDEMPOTENCY_KEY = "[!-~]{1,200}"
-RUN_ID = schema(SCHEMA)["properties"]["run_id"]["pattern"]
 LATEST, PAGE, MOST, MOST_ID = 10, 50, 200, 2**62
 TRADES_SHOWN = 500
-FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-
 PAGE_OR_JSON = query("format", "`json` answers JSON whatever Accept says")
-FORCE = query("force", "compute anew what has been computed", enum=["true", "false"], default="false")
-KEY = {
-    "name": "Idempotency-Key", "in": "header", "description": "the same key gives the same run; in place of a run_id",
-    "schema": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
-}  # fmt: skip
 RESULT = {**json_of("Result"), **text_of("text/html")}
 OF_JSON = {**ETAG["ETag"], "required": False, "description": "of the JSON"}
 OF_A_RUN = ("api.status", "pages.result", "pages.cancel")
 EXAMPLE = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
-LOCATION = {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}}
-
-
-def runs() -> Runs:
-    """The service that the factory handed in."""
-    service: Runs = current_app.extensions["runs"]
-    return service
 
 
 @bp.get("/")
@@ -83,7 +49,7 @@ def dashboard() -> Response:
 
 
 def _values_of_run(run_id: str) -> dict[str, str]:
-    asked = parse_request(json.loads(runs().run(run_id).request))
+    asked = parse_request(json.loads(runs().backtest(run_id).request))
     return form.values_of(asked, rule_of(asked.rule_id, asked.params, validated=True))
 
 
@@ -116,24 +82,14 @@ def _dashboard(values: dict[str, str] | None, message: str = "", status: int = 2
     FORCE,
     KEY,
     errors=(400, 409, 413, 415, 429),
-    body={
-        **json_of("Request", cross=EXAMPLE),
-        **{kind: {"schema": openapi_schema("Form")} for kind in FORMS},
-    },
+    body={**json_of("Request", cross=EXAMPLE), **AS_FORM},
 )
 def submit() -> AnyResponse:
     """Asks for a backtest: JSON is answered with 202, a form leads to the result page (or back, as it was typed)."""
-    request.get_data(parse_form_data=True)
-    request.stream.read(1)  # raises RequestEntityTooLarge; a chunked body would be cut at the limit without a word
-    if request.mimetype == "application/json":
+    if not sent_as_form():
         return _submit_json()
-    if None in request.form:  # a part without a name
-        raise BadRequest
-    first = next(iter(request.form), "")
-    if request.mimetype not in FORMS or first.lstrip().startswith("{"):  # JSON that curl calls a form
-        raise UnsupportedMediaType
     try:
-        run = _accept(form.document(request.form))
+        run = accept(runs().submit, form.document(request.form))
     except UserError as error:
         if wants_json():
             raise
@@ -142,51 +98,9 @@ def submit() -> AnyResponse:
     return redirect(url_for("pages.result", run_id=run.run_id), 303)
 
 
-def _accept(document: object) -> Run:
-    """Submits in the name of whoever asks."""
-    force, asker = _force(), client()
-    run, new = runs().submit(_with_key(document, asker), asker, force)
-    g.run_id = run.run_id
-    if new:
-        with run_context(run.run_id):
-            template = "Run accepted: ticker=%s, rule=%s, client=%s%s"
-            logger.info(template, run.ticker, run.rule_id, asker, ", forced" if force else "")
-    return run
-
-
-def _force() -> bool:
-    text = request.args.get("force", request.form.get("force", "false"))
-    if text not in ("true", "false"):
-        raise InvalidRequest("force must be true or false; got {value}.", value=text[:40] or '""')
-    return text == "true"
-
-
-def _with_key(document: object, asker: str) -> object:
-    """The document with a run_id made from Idempotency-Key, where there is one and no run_id of its own."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return document
-    if not re.fullmatch(IDEMPOTENCY_KEY, key):
-        raise InvalidRequest("{field} must be 1 to 200 visible ASCII characters.", field="Idempotency-Key")
-    if not isinstance(document, dict):
-        return document
-    digest = hashlib.sha256(f"{asker}\n{key}".encode()).digest()
-    return {"run_id": str(uuid.UUID(bytes=digest[:16], version=4)), **document}
-
-
 def _submit_json() -> Response:
-    document = parse_json(request.get_data())
-    if isinstance(document, dict) and re.fullmatch(RUN_ID, str(document.get("run_id"))):
-        g.run_id = document["run_id"]
-    run = _accept(document)
-    urls = {
-        "status_url": url_for("api.status", run_id=run.run_id),
-        "result_url": url_for("pages.result", run_id=run.run_id),
-    }
-    response = jsonify(run_id=run.run_id, status=run.status, reused_from=run.reused_from, **urls)
-    response.status_code = 202
-    response.headers["Location"] = urls["status_url"]
-    return response
+    run = accept(runs().submit, json_document())
+    return accepted(run, url_for("pages.result", run_id=run.run_id))
 
 
 @bp.get("/result/<run_id>")
@@ -194,15 +108,18 @@ def _submit_json() -> Response:
     {
         200: answer("The result of a run that has ended, or the page of any run.", RESULT, {"ETag": OF_JSON}),
         202: answer("Where the unfinished run stands.", json_of("Status"), RETRY),
+        303: answer("It is a sweep, which has an address of its own.", text_of("text/html"), LOCATION),
         304: answer("As If-None-Match has it.", {}, ETAG),
     },
     PAGE_OR_JSON,
     errors=(404, 412),
 )
-def result(run_id: str) -> Response:
+def result(run_id: str) -> AnyResponse:
     """The result as a page, or as result v1 in JSON (202 and the status while it is unfinished)."""
     g.run_id = run_id
     run = runs().run(run_id)
+    if run.kind == SWEEP:
+        return redirect(url_for("sweeps.sweep", run_id=run_id, format=request.args.get("format")), 303)
     if wants_json():
         if not run.status.final:
             status = runs().status(run)
@@ -254,7 +171,7 @@ def cancel(run_id: str) -> AnyResponse:
 )
 def history() -> Response:
     """The newest runs first; `ticker`, `status`, `limit` (at most 200) and `before`, an id of the page before."""
-    limit, before = _whole("limit", PAGE, MOST), _whole("before", MOST_ID, MOST_ID)
+    limit, before = whole_number("limit", PAGE, MOST), whole_number("before", MOST_ID, MOST_ID)
     filters = {"ticker": request.args.get("ticker", "").upper(), "status": _status()}
     page = runs().run_store.latest(limit + 1, before, **filters)
     older = None
@@ -267,7 +184,8 @@ def history() -> Response:
     return make_response(render_template("runs.html", runs=page, older=older, filters=filters, shown=shown, utc=utc))
 
 
-def _whole(name: str, default: int, most: int) -> int:
+def whole_number(name: str, default: int, most: int) -> int:
+    """From the query; raises InvalidRequest."""
     text = request.args.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= most):
         template = "{field} must be a whole number from 1 to {most}; got {value}."

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from rules.base_rule import BaseRule
 from service.contract.result import BacktestResult
+from service.search_statistics import verdict
 from service.store.run_store import Run
+from service.web.texts import text
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,13 @@ def shown(value: float | int | None, unit: str = "") -> str:
     return f"{value:,.{digits}f}" + (" %" if unit == "%" else "")
 
 
+def luck(statistics: Mapping[str, float | None]) -> str:
+    """What a sweep's statistics say of its best combination, in the reader's language."""
+    deflated, overfitting = statistics["deflated_sharpe_ratio"], statistics["overfitting_probability"]
+    said = verdict(math.nan if deflated is None else deflated, overfitting or 0.0)
+    return text(said).format(probability=f"{deflated or 0.0:.0%}")
+
+
 def rule_document(rule: type[BaseRule]) -> dict[str, object]:
     """One rule of the catalogue, as GET /rules has it."""
     about = rule.metadata
@@ -107,6 +117,7 @@ def run_document(run: Run) -> Mapping[str, object]:
         "max_drawdown_pct": run.max_drawdown_pct,
         "num_trades": run.num_trades,
         "created_at": utc(run.created_at),
+        "kind": run.kind,
     }
 
 

@@ -46,6 +46,9 @@ metadata:
     app.kubernetes.io/part-of: stock-backtest
     app.kubernetes.io/managed-by: stock-backtest
 spec:
+  # A backtest has one pod; of a sweep, which has an index for each shard, so many work at once.
+  completions: 1
+  parallelism: {{ $w.sweepParallelism }}
   backoffLimit: {{ $w.backoffLimit }}
   ttlSecondsAfterFinished: {{ $w.ttlSecondsAfterFinished }}
   activeDeadlineSeconds: {{ add $w.unschedulableSeconds $w.imagePullSeconds 60 (mul (add1 $w.backoffLimit) $w.timeoutSeconds) }}

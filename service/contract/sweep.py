@@ -1,0 +1,59 @@
+"""Sweep request v1: a parameter search, checked, with its defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from service.contract.checks import checked
+from service.contract.documents import canonical_json
+from service.contract.request import BacktestRequest, parse_request
+
+SCHEMA = "sweep.v1"
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """One rule's parameters on the prices of some tickers; dates, rates and capital as in a BacktestRequest.
+
+    `grid` has the values of each parameter as `rules.optimizer.grid` takes them.
+    """
+
+    run_id: str
+    tickers: tuple[str, ...]
+    rule_id: str
+    grid: Mapping[str, Any]
+    start_date: date
+    end_date: date
+    metric: str = "sharpe_ratio"
+    initial_capital: float = 100_000.0
+    commission_rate: float = 0.001
+    slippage_rate: float = 0.0
+    lot_size: float = 0.0
+    allow_short: bool = False
+    folds: int = 0
+    anchored: bool = False
+    reality_check: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it, every default filled in."""
+        dates = {"start_date": self.start_date.isoformat(), "end_date": self.end_date.isoformat()}
+        return {**asdict(self), "tickers": list(self.tickers), "grid": dict(self.grid), **dates}
+
+    def canonical(self) -> str:
+        """The canonical JSON text."""
+        return canonical_json(self.document())
+
+    def single(self, run_id: str, ticker: str, rule: str, params: Mapping[str, Any]) -> BacktestRequest:
+        """The run of one combination on one ticker."""
+        shared = ("start_date", "end_date", "initial_capital", "commission_rate", "slippage_rate", "lot_size")
+        asked = {name: value for name, value in self.document().items() if name in (*shared, "allow_short")}
+        return parse_request({"run_id": run_id, "ticker": ticker, "rule_id": rule, "params": dict(params), **asked})
+
+
+def parse_sweep(document: object) -> SweepRequest:
+    """Raises InvalidRequest with one sentence on the first field that is wrong."""
+    fields = checked(document, SCHEMA)
+    return SweepRequest(**{**fields, "tickers": tuple(fields["tickers"])})

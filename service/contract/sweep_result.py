@@ -1,0 +1,50 @@
+"""Sweep result v1: what a parameter search came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from service.contract.documents import canonical_json, checker
+from service.contract.result import NOT_REPRODUCED
+
+SCHEMA = "sweep_result.v1"
+SWEEP_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """Every field of the frozen contract; one that failed has nothing but its error."""
+
+    run_id: str
+    status: str
+    metric: str
+    error_message: str | None = None
+    error_code: str | None = None
+    combinations: int = 0
+    skipped: int = 0
+    tickers: Sequence[Mapping[str, Any]] = ()
+    across: Mapping[str, Any] | None = None
+    failed: Sequence[Mapping[str, Any]] = ()
+    chart_base64: str | None = None
+    panels: Sequence[Mapping[str, Any]] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it; raises ValueError when it does not keep its own contract."""
+        lists = {name: [dict(each) for each in getattr(self, name)] for name in ("tickers", "failed", "panels")}
+        document = {**asdict(self), **lists}
+        fault = checker(SCHEMA)(document)
+        if fault is not None:
+            raise ValueError(f"the result breaks its contract at {list(fault.path)}: {fault.message[:200]}")
+        return document
+
+    def canonical(self) -> str:
+        """The canonical JSON text."""
+        return canonical_json(self.document())
+
+    def reproducible(self) -> str:
+        """The canonical text of what the same request must give again, bit for bit."""
+        provenance = {name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED}
+        return replace(self, run_id="", provenance=provenance).canonical()

@@ -1,0 +1,142 @@
+"""Sweeps: runs whose work is cut into shards, each claimed and held by a lease as a run is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Insert, and_, case, func, insert, or_, select, update
+
+from service.contract.status import Reason, Status
+from service.store.database import utc_in
+from service.store.run_rows import RunRows, cut
+from service.store.tables import runs, sweep_shards, sweeps
+
+MOST_TRIES = 2
+DIED = "Its worker died twice, probably for want of memory."
+OVER = (Status.COMPLETED, Status.FAILED)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a sweep's tickers, one after the other, and what they came to (npz)."""
+
+    shard: int
+    first_row: int
+    end_row: int
+    status: str
+    reason: str | None
+    message: str | None
+    numbers: bytes | None = None
+
+
+def rows_of_sweep(run_id: str, prices: Mapping[str, str], shards: Sequence[slice]) -> list[Insert]:
+    """What belongs to a new sweep beside its run: the series of its tickers, and its shards."""
+    parts = [
+        {"run_id": run_id, "shard": number, "first_row": part.start, "end_row": part.stop, "status": Status.PENDING}
+        for number, part in enumerate(shards)
+    ]
+    pinned = insert(sweeps).values(run_id=run_id, prices=json.dumps(prices))
+    return [pinned, insert(sweep_shards).values([{**part, "tries": 0, "attempt": 0} for part in parts])]
+
+
+class SweptRuns(RunRows):
+    """What workers do with sweeps."""
+
+    def prices_of_sweep(self, run_id: str) -> dict[str, str]:
+        """The fingerprint of each ticker's series."""
+        with self._engine.connect() as connection:
+            text = connection.scalar(select(sweeps.c.prices).where(sweeps.c.run_id == run_id))
+        prices: dict[str, str] = json.loads(text or "{}")
+        return prices
+
+    def shards(self, run_id: str, numbers: bool = False) -> list[Shard]:
+        """All of them in order, what they came to only where it is wanted."""
+        names = ("shard", "first_row", "end_row", "status", "reason", "message", *(["numbers"] if numbers else []))
+        query = select(*(sweep_shards.c[name] for name in names)).where(sweep_shards.c.run_id == run_id)
+        with self._engine.connect() as connection:
+            return [Shard(*row) for row in connection.execute(query.order_by(sweep_shards.c.shard))]
+
+    def shard_counts(self, run_id: str) -> tuple[int, int]:
+        """How many have ended, and how many there are."""
+        over = func.sum(case((sweep_shards.c.status.in_(OVER), 1), else_=0))
+        query = select(over, func.count()).where(sweep_shards.c.run_id == run_id)
+        with self._engine.connect() as connection:
+            ended, every = connection.execute(query).one()
+        return int(ended or 0), every
+
+    def start_sweep(self, run_id: str, worker: str) -> bool:
+        """The first of its workers is there; the sweep itself has no lease."""
+        values = {
+            "status": Status.RUNNING,
+            "attempt": runs.c.attempt + 1,
+            "claimed_by": worker,
+            "started_at": func.coalesce(runs.c.started_at, utc_in()),
+            "reason": None,
+            "message": None,
+        }
+        return self._change(run_id, runs.c.status == Status.PENDING, **values)
+
+    def claim_shard(self, run_id: str, shard: int, worker: str) -> int | None:
+        """Takes a shard that nobody has, or whose worker is silent; the new attempt, or None.
+
+        One whose workers fell silent twice has failed.
+        """
+        silent = and_(sweep_shards.c.status == Status.RUNNING, sweep_shards.c.lease_until < utc_in())
+        given_up = {"status": Status.FAILED, "reason": Reason.WORKER_LOST, "message": DIED, "lease_until": None}
+        self._change_shard(run_id, shard, and_(silent, sweep_shards.c.tries >= MOST_TRIES), given_up)
+        values = {
+            "status": Status.RUNNING,
+            "tries": sweep_shards.c.tries + 1,
+            "attempt": sweep_shards.c.attempt + 1,
+            "claimed_by": worker,
+            "lease_until": utc_in(self.lease_seconds),
+        }
+        if not self._change_shard(run_id, shard, or_(sweep_shards.c.status == Status.PENDING, silent), values):
+            return None
+        return self.shard_held_by(run_id, shard, worker)
+
+    def shard_held_by(self, run_id: str, shard: int, worker: str) -> int | None:
+        """The attempt with which this worker has it, also where its claim was not answered; None where it has not."""
+        mine = and_(sweep_shards.c.status == Status.RUNNING, sweep_shards.c.claimed_by == worker)
+        which = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.shard == shard, mine)
+        with self._engine.connect() as connection:
+            return connection.scalar(select(sweep_shards.c.attempt).where(which))
+
+    def renew_shard(self, run_id: str, shard: int, attempt: int) -> bool:
+        """Keeps the lease; False when the shard was taken away, or its sweep ended or was cancelled."""
+        lease = {"lease_until": utc_in(self.lease_seconds)}
+        return self._change_shard(run_id, shard, _held(attempt), lease)
+
+    def release_shard(self, run_id: str, shard: int, attempt: int) -> bool:
+        """Gives it back as if it had not been claimed."""
+        values = {"status": Status.PENDING, "lease_until": None, "tries": sweep_shards.c.tries - 1}
+        return self._change_shard(run_id, shard, _held(attempt), values)
+
+    def finish_shard(self, run_id: str, shard: int, attempt: int, numbers: bytes) -> bool:
+        """False, and nothing stored, when it was taken away."""
+        values = {"status": Status.COMPLETED, "lease_until": None, "numbers": numbers}
+        return self._change_shard(run_id, shard, _held(attempt), values)
+
+    def fail_shard(self, run_id: str, shard: int, attempt: int, reason: str, message: str) -> bool:
+        """Its rows will be named as failed."""
+        values = {"status": Status.FAILED, "reason": reason, "message": cut(message), "lease_until": None}
+        return self._change_shard(run_id, shard, _held(attempt), values)
+
+    def forget_numbers(self, run_id: str) -> None:
+        """Once the sweep's table is stored."""
+        statement = update(sweep_shards).where(sweep_shards.c.run_id == run_id).values(numbers=None)
+        self._write(lambda connection: connection.execute(statement))
+
+    def _change_shard(self, run_id: str, shard: int, condition: ColumnElement[bool], values: Mapping[str, Any]) -> bool:
+        """Only while its sweep is at work."""
+        at_work = select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.status == Status.RUNNING).exists()
+        which = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.shard == shard, at_work, condition)
+        statement = update(sweep_shards).where(which).values(values)
+        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
+
+
+def _held(attempt: int) -> ColumnElement[bool]:
+    return and_(sweep_shards.c.status == Status.RUNNING, sweep_shards.c.attempt == attempt)

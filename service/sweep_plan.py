@@ -1,0 +1,140 @@
+"""What a sweep asks for, made concrete: its rule, its grid, the bars of each ticker, and how they make shards."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtest.kernel import Terms
+from rules.base_rule import BaseRule, CompositeRule, InvalidRule
+from rules.optimizer import MOST_COMBINATIONS, Grid, SearchTable, grid
+from service.contract.errors import InvalidRequest
+from service.contract.sweep import SweepRequest
+from service.cross_validation import EMBARGO, purged_folds
+from service.engine_adapter import refuse_errors, window
+from service.price_checks import check_prices
+from service.price_series import PriceSeries
+from service.runs import rule_of
+from service.sweeps import Search
+from service.walk_forward import splits
+
+SHARD_CELLS = 60_000_000  # bars times rows: a few seconds on one core
+SHARD_ROWS, MOST_SHARDS = 20_000, 100
+
+Arrays = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """`series_of` gives the prices of a ticker. Rows are numbered through all tickers, in the order asked for.
+
+    Raises InvalidRequest or NoData.
+    """
+
+    request: SweepRequest
+    series_of: Callable[[str], PriceSeries]
+    validated: bool = False
+    _searches: dict[str, Search] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def rule(self) -> BaseRule:
+        """Numbers in its name stand where the grid says nothing."""
+        rule = rule_of(self.request.rule_id, {}, validated=self.validated)
+        if isinstance(rule, CompositeRule):
+            raise InvalidRequest("A search takes one rule by its name, such as MA_CROSS.")
+        return rule
+
+    @cached_property
+    def grid(self) -> Grid:
+        try:
+            most = MOST_COMBINATIONS // len(self.request.tickers)
+            return grid(type(self.rule), {**self.rule.params, **self.request.grid}, most)
+        except InvalidRule as error:
+            raise InvalidRequest(error.template, **error.values) from None
+
+    def search(self, ticker: str) -> Search:
+        """The grid on the bars of one ticker."""
+        if ticker not in self._searches:
+            self._searches[ticker] = self._search(ticker)
+        return self._searches[ticker]
+
+    def _search(self, ticker: str) -> Search:
+        series = self.series_of(ticker)
+        refuse_errors(check_prices(series.data), series)
+        data = window(series, self.request.start_date, self.request.end_date)
+        return Search(data, self.grid, self.terms, self.request.metric)
+
+    @property
+    def terms(self) -> Terms:
+        request = self.request
+        costs = request.commission_rate, request.slippage_rate
+        return Terms(request.initial_capital, *costs, request.lot_size, request.allow_short)
+
+    def check(self) -> None:
+        """Raises InvalidRequest or NoData where the sweep could come to nothing, before anything is computed."""
+        for ticker in self.request.tickers:
+            bars = len(self.search(ticker).data)
+            if self.request.folds:
+                self._check_folds(bars)
+
+    def _check_folds(self, bars: int) -> None:
+        folds, needed = self.request.folds, int(self.grid.needed.min()) + 1
+        train = splits(bars, folds)[0][0]
+        if train.stop - train.start < needed:
+            template = "With {folds} folds a training has {bars} bars, and the rule needs {needed}; ask for fewer."
+            raise InvalidRequest(template, folds=folds, bars=train.stop - train.start, needed=needed)
+        embargo = math.ceil(EMBARGO * bars)
+        purged_folds(bars, folds, int(self.grid.needed.max()), embargo)
+
+    def shards(self) -> list[slice]:
+        """Rows of each: as many as a few seconds suffice for."""
+        bars = max(len(self.search(ticker).data) for ticker in self.request.tickers)
+        every = len(self.grid) * len(self.request.tickers)
+        length = max(1, min(SHARD_ROWS, SHARD_CELLS // bars), -(-every // MOST_SHARDS))
+        return [slice(at, min(at + length, every)) for at in range(0, every, length)]
+
+    def pieces(self, rows: slice) -> Iterator[tuple[str, slice]]:
+        """Which rows of the grid those are, ticker by ticker."""
+        m = len(self.grid)
+        for number in range(rows.start // m, -(-rows.stop // m)):
+            start, stop = rows.start - number * m, rows.stop - number * m
+            yield self.request.tickers[number], slice(max(0, start), min(m, stop))
+
+    def computed(self, rows: slice) -> bytes:
+        """The metrics of those rows, as NumPy's npz."""
+        parts: list[Arrays] = []
+        for ticker, piece in self.pieces(rows):
+            params = {name: values[piece] for name, values in self.grid.params.items()}
+            parts += self.search(ticker).evaluate(params)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    def tables(self, parts: Mapping[int, bytes]) -> dict[str, SearchTable]:
+        """The table of each ticker, from what shards came to by their first row; NaN in the rows that are missing."""
+        loaded = {first: _arrays(part) for first, part in parts.items()}
+        shapes = {name: values.shape[1:] for name, values in next(iter(loaded.values())).items()}
+        m, every = len(self.grid), len(self.grid) * len(self.request.tickers)
+        whole = {name: np.full((every, *shape), 0.0 if shape else np.nan) for name, shape in shapes.items()}
+        for first, arrays in loaded.items():
+            for name, values in arrays.items():
+                whole[name][first : first + len(values)] = values
+        return {
+            ticker: SearchTable(
+                self.grid,
+                {name: values[number * m : (number + 1) * m] for name, values in whole.items()},
+                self.request.metric,
+            )
+            for number, ticker in enumerate(self.request.tickers)
+        }
+
+
+def _arrays(content: bytes) -> Arrays:
+    with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
+        return {name: loaded[name] for name in loaded.files}

@@ -1,0 +1,407 @@
+"""A sweep in the service: cut into shards, claimed and lost and found again, put together to the same bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, text
+
+from rules.registry import rule_from_id
+from service import holding
+from service import perform_sweep as module
+from service import sweep_plan as plans
+from service.asked_sweeps import Sweeps, asked_of
+from service.contract.errors import UserError
+from service.contract.status import SWEEP as KIND
+from service.contract.status import ExitCode, Reason, Status
+from service.engine_adapter import run_backtest
+from service.holding import Stopped
+from service.perform import Software
+from service.perform_sweep import SweepWorker
+from service.runs import Runs
+from service.store.run_store import Run, RunStore
+from service.store.swept_runs import DIED
+from service.sweep_plan import SweepPlan
+from tests.conftest import SWEEP, series
+from tests.test_perform import failing
+
+TWO = {**SWEEP, "tickers": ["GOOG", "SPY"]}
+
+
+@pytest.fixture
+def sweeps(runs: Runs) -> Sweeps:
+    return Sweeps(runs)
+
+
+@pytest.fixture
+def worker(runs: Runs) -> SweepWorker:
+    return SweepWorker(runs.run_store, runs.price_store, Software("abc", "image:1"), patience=0.3)
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four rows each: 22 rows make six, one of which has rows of both tickers."""
+    monkeypatch.setattr(plans, "SHARD_ROWS", 4)
+
+
+def asked(sweeps: Sweeps, document: object = SWEEP) -> Run:
+    """Recorded and launched."""
+    run, _ = sweeps.submit(document)
+    assert sweeps.runs.run_store.mark_launched(run.run_id)
+    return run
+
+
+def table(sweeps: Sweeps, run_id: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(sweeps.table_csv(sweeps.sweep(run_id))))
+
+
+def test_every_row_is_a_single_run_bit_for_bit(sweeps: Sweeps, worker: SweepWorker, small_shards: None) -> None:
+    run = asked(sweeps, TWO)
+    assert run.kind == KIND
+    assert worker.work(run.run_id) == ExitCode.DONE
+    rows = table(sweeps, run.run_id)
+    assert list(rows["ticker"]) == ["GOOG"] * 11 + ["SPY"] * 11
+    for _, row in rows.iterrows():
+        params = {"fast": int(row["fast"]), "slow": int(row["slow"])}
+        request = sweeps.single(run, row["ticker"], params)
+        alone = run_backtest(request, series(row["ticker"]), rule_from_id("MA_CROSS", params), "x").result
+        for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades"):
+            assert row[name] == getattr(alone, name), (row["ticker"], params, name)
+
+
+def test_what_it_says_of_the_best(sweeps: Sweeps, worker: SweepWorker) -> None:
+    run = asked(sweeps, {**TWO, "folds": 3, "reality_check": True})
+    worker.work(run.run_id)
+    run = sweeps.sweep(run.run_id)
+    result, rows = sweeps.result(run), table(sweeps, run.run_id)
+    assert (result.combinations, result.skipped, result.failed) == (11, 4, [])
+    for found in result.tickers:
+        mine = rows[rows["ticker"] == found["ticker"]]
+        best = mine.loc[mine["sharpe_ratio"].idxmax()]
+        assert found["best"]["params"] == {"fast": best["fast"], "slow": best["slow"]}
+        assert found["best"]["metrics"]["sharpe_ratio"] == best["sharpe_ratio"]
+        assert found["statistics"]["deflated_sharpe_ratio"] < found["statistics"]["probabilistic_sharpe_ratio"]
+        assert 0 < found["statistics"]["reality_check_p"] <= 1
+        assert len(found["walk_forward"]["folds"]) == 3
+        assert found["cross_validation"]["out_of_sample"] <= found["cross_validation"]["in_sample"]
+        assert "probability" in found["sentence"]
+    assert result.across is not None
+    ranks = rows.groupby(["fast", "slow"])["median_rank"].first()
+    assert result.across["median_rank"] == ranks.min()
+    assert (run.total_return_pct, run.num_trades) == (
+        result.tickers[0]["best"]["metrics"]["total_return_pct"],
+        result.tickers[0]["best"]["metrics"]["num_trades"],
+    )
+
+
+def test_the_same_bytes_however_it_is_cut(sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for length in (1000, 4, 1):
+        monkeypatch.setattr(plans, "SHARD_ROWS", length)
+        run, _ = sweeps.submit(TWO, force=True)
+        sweeps.runs.run_store.mark_launched(run.run_id)
+        worker.work(run.run_id)
+        run = sweeps.sweep(run.run_id)
+        found.append((sweeps.result(run).reproducible(), sweeps.table_csv(run)))
+    assert len(set(found)) == 1
+
+
+def test_the_same_sweep_is_answered_from_the_one_that_did_it(sweeps: Sweeps, worker: SweepWorker) -> None:
+    run = asked(sweeps)
+    waiting, _ = sweeps.submit(SWEEP)
+    assert waiting.reused_from == run.run_id
+    worker.work(run.run_id)
+    later, _ = sweeps.submit(SWEEP)
+    for twin in (sweeps.sweep(waiting.run_id), later):
+        assert (twin.status, twin.reused_from) == (Status.COMPLETED, run.run_id)
+        assert sweeps.table_csv(twin) == sweeps.table_csv(sweeps.sweep(run.run_id))
+        assert sweeps.result(twin).run_id == twin.run_id
+    other, _ = sweeps.submit({**SWEEP, "metric": "cagr_pct"})
+    assert other.reused_from is None
+
+
+def test_indexes_share_the_work_and_the_last_one_ends_it(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None
+) -> None:
+    run = asked(sweeps, TWO)
+    for index in (3, 0, 1, 2, 5):
+        assert worker.work(run.run_id, index) == ExitCode.DONE
+        assert sweeps.sweep(run.run_id).status == Status.RUNNING
+    assert sweeps.progress(run) == (5, 6)
+    assert worker.work(run.run_id, 4) == ExitCode.DONE
+    assert sweeps.sweep(run.run_id).status == Status.COMPLETED
+    assert all(shard.numbers is None for shard in sweeps.runs.run_store.shards(run.run_id, numbers=True))
+    assert worker.work(run.run_id, 4) == ExitCode.DONE  # its Job's retry has nothing to do
+
+
+def silent(engine: Engine) -> None:
+    """Every lease has run out."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE sweep_shards SET lease_until = '2020-01-01' WHERE status = 'running'"))
+
+
+def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None, engine: Engine
+) -> None:
+    run, store = asked(sweeps, TWO), sweeps.runs.run_store
+    store.start_sweep(run.run_id, "first")
+    for name in ("first", "second"):
+        assert store.claim_shard(run.run_id, 2, name)
+        silent(engine)
+    assert worker.work(run.run_id) == ExitCode.DONE
+    result, rows = sweeps.result(sweeps.sweep(run.run_id)), table(sweeps, run.run_id)
+    why = {"reason": "WorkerLost", "message": DIED}
+    assert result.failed == [
+        {"ticker": "GOOG", "combinations": 3, "first": "MA_CROSS_20_60", "last": "MA_CROSS_25_60", **why},
+        {"ticker": "SPY", "combinations": 1, "first": "MA_CROSS_5_10", "last": "MA_CROSS_5_10", **why},
+    ]
+    assert list(rows.index[rows["note"] == "failed: WorkerLost"]) == [8, 9, 10, 11]
+    assert list(rows.index[rows["sharpe_ratio"].isna()]) == [8, 9, 10, 11]
+
+
+def test_a_shard_whose_worker_died_once_is_computed(sweeps: Sweeps, worker: SweepWorker, engine: Engine) -> None:
+    run, store = asked(sweeps), sweeps.runs.run_store
+    store.start_sweep(run.run_id, "first")
+    first = store.claim_shard(run.run_id, 0, "first")
+    assert first
+    assert store.claim_shard(run.run_id, 0, "second") is None
+    silent(engine)
+    assert worker.work(run.run_id) == ExitCode.DONE
+    assert not store.finish_shard(run.run_id, 0, first, b"")
+    assert sweeps.result(sweeps.sweep(run.run_id)).failed == []
+
+
+def test_a_stopped_worker_gives_its_shard_back(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as it likes: being stopped is no try."""
+    run = asked(sweeps)
+
+    def stopped(*_: Any) -> bytes:
+        raise Stopped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SweepPlan, "computed", stopped)
+        for _ in range(3):
+            assert worker.work(run.run_id) == ExitCode.STOPPED
+    assert worker.work(run.run_id) == ExitCode.DONE
+    assert sweeps.sweep(run.run_id).status == Status.COMPLETED
+
+
+@pytest.mark.parametrize("place", ["computed", "tables"])
+def test_what_fails_after_the_stop_is_the_stop(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    run = asked(sweeps)
+
+    def stopped(*_: Any) -> Any:
+        worker.stopping.set()
+        raise ValueError("what a library made of it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SweepPlan, place, stopped)
+        assert worker.work(run.run_id) == ExitCode.STOPPED
+    worker.stopping.clear()
+    assert worker.work(run.run_id) == ExitCode.DONE
+    assert sweeps.sweep(run.run_id).status == Status.COMPLETED
+
+
+def test_an_engine_that_fails_on_some_rows(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, real = asked(sweeps), SweepPlan.computed
+
+    def crash(plan: SweepPlan, rows: slice) -> bytes:
+        if rows.start == 4:
+            raise ZeroDivisionError
+        return real(plan, rows)
+
+    monkeypatch.setattr(SweepPlan, "computed", crash)
+    assert worker.work(run.run_id, 1) == ExitCode.ENGINE_ERROR
+    assert worker.work(run.run_id) == ExitCode.DONE
+    (lost,) = sweeps.result(sweeps.sweep(run.run_id)).failed
+    assert (lost["reason"], lost["combinations"]) == (Reason.ENGINE_ERROR, 4)
+
+
+def test_one_that_fails_on_all_of_them_fails(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = asked(sweeps)
+    monkeypatch.setattr(SweepPlan, "computed", lambda *_: 1 / 0)
+    worker.work(run.run_id)
+    run = sweeps.sweep(run.run_id)
+    assert (run.status, run.reason) == (Status.FAILED, Reason.ENGINE_ERROR)
+    assert sweeps.result(run).error_message == module.FAILED
+
+
+def test_a_metric_that_no_row_has(sweeps: Sweeps, worker: SweepWorker) -> None:
+    """Without a closed trade there is no profit factor."""
+    dates = {"start_date": "2018-11-01", "end_date": "2018-12-31"}
+    run = asked(sweeps, {**SWEEP, **dates, "metric": "profit_factor", "grid": {"fast": [2], "slow": [35]}})
+    assert worker.work(run.run_id) == ExitCode.BAD_INPUT
+    run = sweeps.sweep(run.run_id)
+    assert (run.status, run.reason) == (Status.FAILED, Reason.BAD_INPUT)
+    assert run.message == "profit_factor is undefined for every combination."
+
+
+def test_another_set_of_rules(sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = asked(sweeps)
+    monkeypatch.setattr(module, "rules_digest", lambda _: "another")
+    assert worker.work(run.run_id) == ExitCode.BAD_INPUT
+    assert sweeps.sweep(run.run_id).reason == Reason.RULES_MISMATCH
+
+
+def test_a_database_that_is_away_and_comes_back(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = asked(sweeps)
+    with monkeypatch.context() as patched:
+        patched.setattr(RunStore, "finish_shard", failing(RunStore.finish_shard, 99))
+        assert worker.work(run.run_id) == ExitCode.DATABASE_AWAY
+    holder = holding.this_worker()
+    assert sweeps.runs.run_store.shard_held_by(run.run_id, 0, holder)
+    assert worker.work(run.run_id) == ExitCode.DONE  # the same process has it still
+    assert sweeps.sweep(run.run_id).status == Status.COMPLETED
+
+
+def test_waiting_for_another_worker(sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which ends the shard, or is cancelled with the sweep."""
+    run, store = asked(sweeps), sweeps.runs.run_store
+    store.start_sweep(run.run_id, "other")
+    assert store.claim_shard(run.run_id, 0, "other")
+    monkeypatch.setattr(module.time, "sleep", lambda _: store.cancel(run.run_id))
+    assert worker.work(run.run_id) == ExitCode.DONE
+    assert sweeps.sweep(run.run_id).status == Status.CANCELLING
+    assert worker.work(run.run_id) == ExitCode.DONE
+
+
+def test_the_lease_of_a_shard_ends_with_its_sweep(sweeps: Sweeps) -> None:
+    run, store = asked(sweeps), sweeps.runs.run_store
+    store.start_sweep(run.run_id, "w")
+    attempt = store.claim_shard(run.run_id, 0, "w")
+    assert attempt
+    assert store.renew_shard(run.run_id, 0, attempt)
+    left = threading.Event()
+    with holding.lease(lambda: store.renew_shard(run.run_id, 0, attempt), 0.03, left.set):
+        store.cancel(run.run_id)
+        assert left.wait(5)
+
+
+def test_two_workers_at_once_give_one_result(sweeps: Sweeps, small_shards: None, runs: Runs) -> None:
+    run = asked(sweeps, TWO)
+    codes: list[int] = []
+
+    def go(index: int) -> None:
+        made = SweepWorker(runs.run_store, runs.price_store, Software())
+        codes.append(made.work(run.run_id, index))
+
+    threads = [threading.Thread(target=go, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0] * 6
+    assert sweeps.sweep(run.run_id).status == Status.COMPLETED
+    assert table(sweeps, run.run_id)["sharpe_ratio"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"grid": {}}, "grid must be an object of 1 to 16 parameters"),
+        ({"grid": {"fats": [5]}}, "Did you mean fast"),
+        ({"grid": {"fast": "5:50:0"}}, "fast: a step of 0 never leads from 5 to 50."),
+        ({"grid": {"fast": "50:5:5"}}, "fast: a step of 5 never leads from 50 to 5."),
+        ({"grid": {"fast": []}}, "grid.fast must be a finite number, a list of them, or a text such as 5:50:5"),
+        ({"grid": {"fast": [float("nan")]}}, "grid.fast must be a finite number"),
+        ({"grid": {"fast": "1:900:1", "slow": "2:901:1"}}, "The grid has 810000 combinations, at most 100000"),
+        ({"grid": {"fast": [50], "slow": [20]}}, "None of the 1 combinations is a rule"),
+        ({"grid": {"fast": [5], "slow": [900]}, "end_date": "2015-06-01"}, "needs 901 bars, there are"),
+        ({"metric": "sharp"}, "There is no metric sharp; choose one of"),
+        ({"tickers": []}, "tickers must be a list of 1 to 20 different tickers"),
+        ({"tickers": ["GOOG", "goog"]}, "tickers.1 must be 1 to 15 of A-Z"),
+        ({"tickers": ["GOGG"]}, 'There are no prices of "GOGG"'),
+        ({"tickers": ["GOOG", "SPY"], "grid": {"fast": "1:251:1", "slow": "252:451:1"}}, "at most 50000"),
+        ({"rule_id": "ALL(RSI,BB)"}, "A search takes one rule by its name"),
+        ({"rule_id": "MA_CROS"}, "Did you mean MA_CROSS"),
+        ({"folds": 1}, "folds must be 0, or a whole number from 3 to 20"),
+        ({"folds": 20, "start_date": "2018-10-01"}, "With 20 folds a training has"),
+        ({"folds": 20, "start_date": "2018-12-20", "grid": {"fast": [1], "slow": [2]}}, "A walk forward of 20 folds"),
+        ({"start_date": "2030-01-01", "end_date": "2031-01-01"}, "There are 0 bars in these dates"),
+        ({"gird": {}}, 'There is no field "gird". Did you mean grid?'),
+        ({"grid": {"fast": [1.0 * 10**9 + n for n in range(4000)], "slow": "5:10:1"}}, "must be between"),
+    ],
+)
+def test_refused_before_anything_is_recorded(sweeps: Sweeps, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        sweeps.submit({**SWEEP, **change})
+    assert sentence in str(refused.value)
+    assert sweeps.runs.run_store.latest(9) == []
+
+
+def test_a_grid_that_no_column_holds(sweeps: Sweeps) -> None:
+    values = [1 + n / 10**9 for n in range(9000)]
+    with pytest.raises(UserError, match=r"The grid is too long; write its values as start:stop:step\."):
+        sweeps.submit({**SWEEP, "rule_id": "BB", "grid": {"width": values}})
+
+
+def test_rows_that_are_too_short_say_so(sweeps: Sweeps, worker: SweepWorker) -> None:
+    change = {"start_date": "2018-06-01", "end_date": "2018-12-31", "grid": {"fast": [5], "slow": [10, 900]}}
+    run = asked(sweeps, {**SWEEP, **change})
+    worker.work(run.run_id)
+    rows = table(sweeps, run.run_id)
+    assert list(rows["note"].fillna("")) == ["", "needs 901 bars"]
+    assert sweeps.result(sweeps.sweep(run.run_id)).tickers[0]["too_short"] == 1
+
+
+def test_a_column_of_numbers_in_the_name_stands_where_the_grid_says_nothing(
+    sweeps: Sweeps, worker: SweepWorker
+) -> None:
+    run = asked(sweeps, {**SWEEP, "rule_id": "MA_CROSS_7_50", "grid": {"fast": "5,9"}})
+    worker.work(run.run_id)
+    assert set(table(sweeps, run.run_id)["slow"]) == {50}
+    assert asked_of(run).grid == {"fast": "5,9"}
+
+
+def test_it_expires_with_all_that_belongs_to_it(sweeps: Sweeps, worker: SweepWorker, engine: Engine) -> None:
+    run = asked(sweeps)
+    worker.work(run.run_id)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE runs SET finished_at = '2020-01-01'"))
+    assert sweeps.runs.run_store.expire(30, 10, None)[0] == 1
+    with engine.connect() as connection:
+        for name in ("runs", "sweeps", "sweep_shards", "results", "figures"):
+            assert connection.scalar(text(f"SELECT count(*) FROM {name}")) == 0, name
+
+
+def test_a_process_takes_it_from_its_environment(sweeps: Sweeps, engine: Engine) -> None:
+    import subprocess
+    import sys
+
+    from scripts.config import ROOT
+    from service.launchers.launcher import SweepWork, environment_of
+    from tests.conftest import database_environment
+
+    run = asked(sweeps)
+    work = environment_of(SweepWork(run.run_id, "GOOG", "MA_CROSS", 1))
+    more = dict(pair.split("=", 1) for pair in database_environment(engine))
+    done = subprocess.run(
+        [sys.executable, "worker.py"], cwd=ROOT, env={**os.environ, **more, **work}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"[run_id={run.run_id}] Sweep completed: 11 combinations, 1 tickers" in done.stdout
+    assert sweeps.sweep(run.run_id).status == Status.COMPLETED
+
+
+def test_replace_keeps_a_sweeps_own_software(sweeps: Sweeps, worker: SweepWorker) -> None:
+    run = asked(sweeps)
+    replace(worker, software=Software("rev", "img")).work(run.run_id)
+    provenance = sweeps.result(sweeps.sweep(run.run_id)).provenance
+    assert (provenance["code_revision"], provenance["image"]) == ("rev", "img")
+    assert set(provenance["prices_fingerprints"]) == {"GOOG"}
