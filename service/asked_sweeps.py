@@ -72,7 +72,8 @@ class Sweeps:
         """Sweep result v1 of a sweep that has ended, its figure inline."""
         stored = self.runs.stored(run)
         if stored is None:
-            return SweepResult(run.run_id, "failed", asked_of(run).metric, run.message, run.reason)
+            seen = {"evidence": json.loads(run.evidence)} if run.evidence else {}
+            return SweepResult(run.run_id, "failed", asked_of(run).metric, run.message, run.reason, provenance=seen)
         document = {**json.loads(stored.result), "chart_base64": stored.chart_base64}
         return replace(SweepResult(**document), run_id=run.run_id)
 

@@ -35,7 +35,18 @@ async function followRun(badge, shownHint) {
     if (!answer?.ok) continue;
     const { status, hint } = await answer.json();
     if (status !== shown || (hint ?? "") !== shownHint) return location.reload();
+    await swap("[data-progress]", location.href);
   }
+}
+
+// Puts what the page says now in the place of what it said before.
+async function swap(selector, page) {
+  const old = document.querySelector(selector);
+  if (!old) return;
+  const answer = await fetch(page, { headers: { Accept: "text/html" } }).catch(() => null);
+  if (!answer?.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(selector);
+  if (fresh) old.replaceWith(fresh);
 }
 
 // Pages with a table of runs: swap the table and leave the form as it is being filled in.
@@ -43,10 +54,7 @@ async function followTable() {
   const page = document.querySelector("[data-page]").dataset.page || location.href;
   while (unfinished()) {
     await wait(2);
-    const answer = await fetch(page, { headers: { Accept: "text/html" } }).catch(() => null);
-    if (!answer?.ok) continue;
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(".runs");
-    if (fresh) document.querySelector(".runs").replaceWith(fresh);
+    await swap(".runs", page);
   }
 }
 

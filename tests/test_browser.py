@@ -168,3 +168,39 @@ def test_every_page_fits_and_is_readable(platform: str, browser: Browser, scheme
     assert fits(page)
     page.goto(f"{URL}/nothing-here")
     assert fits(page)
+
+
+def search(page: Page) -> None:
+    page.get_by_role("button", name=re.compile("^(Search|탐색)$")).click()
+    expect(page).to_have_url(re.compile(r"/sweeps/[0-9a-f-]{36}$"))
+    expect(page.locator(".heatmap input")).to_be_visible(timeout=60_000)
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_a_search_and_the_run_of_one_of_its_cells(platform: str, browser: Browser, javascript: bool) -> None:
+    page = open_page(browser, "/sweeps", java_script_enabled=javascript)
+    page.fill("input[name=tickers]", "GOOG")
+    page.fill("input[name='MA_CROSS.fast']", "5:25:5")
+    page.fill("input[name='MA_CROSS.slow']", "30:80:10")
+    search(page)
+    expect(page.locator("h2").first).to_contain_text("MA_CROSS_")
+    expect(page.locator("section").first).to_contain_text("Deflated Sharpe ratio")
+    rows = page.locator("#table ~ form tbody tr")
+    expect(rows).to_have_count(30)
+    page.get_by_role("link", name="slow").click()
+    expect(rows.first).to_contain_text("80")
+    page.fill("input[name=where]", "fast=10 slow<50")
+    page.get_by_role("button", name="Filter").click()
+    expect(rows).to_have_count(2)
+    page.locator(".heatmap input").click(position={"x": 100, "y": 100})  # fast 25, slow 30: the upper left corner
+    expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
+    expect(page.locator("h1")).to_contain_text("MA_CROSS_25_30")
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_the_pages_of_a_search_fit(platform: str, browser: Browser, width: int, locale: str) -> None:
+    page = open_page(browser, "/sweeps", viewport={"width": width, "height": 800}, locale=locale)
+    assert fits(page)
+    search(page)
+    assert fits(page)

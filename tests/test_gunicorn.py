@@ -343,7 +343,7 @@ def test_every_line_is_json_and_carries_the_run(web: Web) -> None:
     by_request = {(line["message"].split()[0], line["run_id"]) for line in access}
     assert {("GET", run_id), ("POST", run_id), ("POST", given)} <= by_request
     assert not any(probe in line["message"] for line in access for probe in ("/health", "/ready", "/metrics"))
-    assert {"gunicorn.error", "gunicorn.access", "service.web.pages"} <= {line["logger"] for line in lines}
+    assert {"gunicorn.error", "gunicorn.access", "service.web.asking"} <= {line["logger"] for line in lines}
 
 
 # how it ends

@@ -241,3 +241,22 @@ def test_what_the_empty_form_suggests_is_accepted(client: FlaskClient) -> None:
         dates = {"start_date": "2013-01-02", "end_date": "2018-12-31"}
         answer = client.post("/sweeps", json={**SWEEP, **dates, "rule_id": name, "grid": grid})
         assert answer.status_code == 202, (name, grid, answer.text)
+
+
+def test_what_was_seen_of_a_sweep_that_failed(client: FlaskClient, runs: Runs) -> None:
+    run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
+    runs.run_store.mark_launched(run_id)
+    seen = '{"exit_code": 1, "log": ["the last line"], "events": []}'
+    runs.run_store.fail(runs.run(run_id), "RetriesExhausted", "Again and again.", seen)
+    assert client.get(f"/sweeps/{run_id}").json["provenance"]["evidence"]["exit_code"] == 1  # type: ignore[index]
+    shown = page(client, f"/sweeps/{run_id}")
+    assert "the last line" in shown
+    assert "Again and again." in shown
+
+
+def test_how_far_it_is(client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.sweep_plan.SHARD_ROWS", 4)
+    run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
+    runs.run_store.mark_launched(run_id)
+    SweepWorker(runs.run_store, runs.price_store, Software()).work(run_id, 1)
+    assert "1 of 3 parts" in page(client, f"/sweeps/{run_id}")
