@@ -14,7 +14,10 @@ import subprocess
 import threading
 import time
 import urllib.request
+import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -38,6 +41,7 @@ with connect(load_config()).connect() as connection:
 """
 METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
 CALLS = re.compile(r'kubernetes_request_seconds_count{code="\d+",resource="(\S+)",verb="(\S+)"} (\S+)')
+CLIENTS, TRIES = 8, 30
 SAMPLE = 100  # whose logs are read for the phases
 PHASES = ("queued", "pod start", "compute", "commit")
 
@@ -51,8 +55,25 @@ def request_of(number: int) -> dict[str, Any]:
 
 def ask(url: str, body: object = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"})) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=30
+    ) as answer:
         return json.load(answer)
+
+
+def submitted(url: str, runs: int) -> dict[str, dict[str, Any]]:
+    """The requests of so many runs by run_id, asked for by several clients at once, again where nobody answers."""
+
+    def submit(number: int) -> str:
+        run_id, document = str(uuid.uuid4()), request_of(number)
+        for _ in range(TRIES):
+            with suppress(OSError):  # the run_id keeps it from being two runs
+                return str(ask(f"{url}/backtest", {"run_id": run_id, **document})["run_id"])
+            time.sleep(1)
+        raise SystemExit(f"{url} does not answer")
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return dict(zip(pool.map(submit, range(runs)), map(request_of, range(runs)), strict=True))
 
 
 def kubectl(namespace: str, *words: str) -> str:
@@ -140,7 +161,7 @@ def main() -> None:
     before = Controllers(given)
     watch, start = Watch(given.namespace), time.monotonic()
     watch.start()
-    documents = {ask(f"{given.url}/backtest", request_of(i))["run_id"]: request_of(i) for i in range(given.runs)}
+    documents = submitted(given.url, given.runs)
     print(f"{given.runs} runs submitted in {time.monotonic() - start:.1f} s")
     waiting = set(documents)
     while waiting:
