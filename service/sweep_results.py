@@ -106,9 +106,13 @@ def _neighbours(table: SearchTable) -> dict[str, Any]:
     return {"count": len(scores), "mean": _number(mean), "lowest": _number(lowest)}
 
 
-def _walked(plan: SweepPlan, data: pd.DataFrame) -> dict[str, Any]:
+def _walked(plan: SweepPlan, data: pd.DataFrame) -> dict[str, Any] | None:
+    """None where the metric is undefined for every combination in one of the trainings."""
     request = plan.request
-    walk = walk_forward(data, plan.grid, plan.terms, request.metric, request.folds, request.anchored)
+    try:
+        walk = walk_forward(data, plan.grid, plan.terms, request.metric, request.folds, request.anchored)
+    except InvalidRule:
+        return None
     folds = [
         {
             "first_bar": str(data.index[fold.test.start].date()),

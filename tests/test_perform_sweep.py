@@ -250,6 +250,16 @@ def test_a_metric_that_no_row_has(sweeps: Sweeps, worker: SweepWorker) -> None:
     assert run.message == "profit_factor is undefined for every combination."
 
 
+def test_a_training_in_which_nothing_was_traded(sweeps: Sweeps, worker: SweepWorker) -> None:
+    """The search itself stands."""
+    change = {"rule_id": "RSI", "grid": {"period": [14], "oversold": [20, 25], "overbought": [80]}}
+    run = asked(sweeps, {**SWEEP, **change, "start_date": "2013-01-02", "folds": 20})
+    assert worker.work(run.run_id) == ExitCode.DONE
+    (found,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
+    assert found["walk_forward"] is None
+    assert found["cross_validation"] is not None
+
+
 def test_another_set_of_rules(sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     run = asked(sweeps)
     monkeypatch.setattr(module, "rules_digest", lambda _: "another")

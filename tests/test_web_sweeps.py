@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import Engine, text
 
 from service.asked_sweeps import Sweeps
 from service.contract.documents import checker
@@ -96,8 +97,8 @@ def test_a_form_with_the_requests_own_fields(client: FlaskClient) -> None:
 def test_the_page(client: FlaskClient, runs: Runs) -> None:
     run_id = swept(client, runs, tickers=["GOOG", "SPY"], folds=3, reality_check=True)
     shown = page(client, f"/sweeps/{run_id}")
-    for text in ("GOOG, SPY", "Deflated Sharpe ratio", "Walk forward", "Cross-validation", "Reality check", "11 rows"):
-        assert text in shown
+    for said in ("GOOG, SPY", "Deflated Sharpe ratio", "Walk forward", "Cross-validation", "Reality check", "11 rows"):
+        assert said in shown
     assert "Over all tickers" in shown
     assert "모든 조합" in page(client, f"/sweeps/{run_id}?lang=ko")
 
@@ -107,7 +108,7 @@ def cells(shown: str, column: str) -> list[float]:
     head, _, body = shown.partition("<tbody>")[2].rpartition("<thead>")[2].partition("<tbody>")
     names = re.findall(r'<a href="[^"]*">(\w+)</a>', head)
     found = re.findall(r"<td[^>]*>([^<]*)</td>", body)
-    return [float(text.removesuffix(" %").replace(",", "")) for text in found[names.index(column) :: len(names)]]
+    return [float(each.removesuffix(" %").replace(",", "")) for each in found[names.index(column) :: len(names)]]
 
 
 def test_the_table_sorts_and_filters(client: FlaskClient, runs: Runs) -> None:
@@ -260,3 +261,13 @@ def test_how_far_it_is(client: FlaskClient, runs: Runs, monkeypatch: pytest.Monk
     runs.run_store.mark_launched(run_id)
     SweepWorker(runs.run_store, runs.price_store, Software()).work(run_id, 1)
     assert "1 of 3 parts" in page(client, f"/sweeps/{run_id}")
+
+
+def test_the_run_of_a_rule_that_is_gone(client: FlaskClient, runs: Runs, engine: Engine) -> None:
+    run_id = swept(client, runs)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE runs SET rule_id = 'GONE'"))
+    answer = client.post(f"/sweeps/{run_id}/run", data={"row": "0"})
+    assert answer.status_code == 400
+    assert "GONE" in answer.json["error"]  # type: ignore[index]
+    assert client.get(f"/sweeps?sweep={run_id}", headers=BROWSER).status_code == 200

@@ -205,7 +205,7 @@ def run_one(run_id: str) -> AnyResponse:
         at = _whole("at.x", 100_000), _whole("at.y", 100_000)
         number = row_at(table, sweeps().result(run).panels, asked_of(run).metric, *at)
     row = table.loc[number]
-    params = {name: row[name].item() for name in installed_rules(True)[run.rule_id]().params}
+    params = {name: row[name].item() for name in sweeps().result(run).tickers[0]["best"]["params"]}
     single = accept(runs().submit, sweeps().single(run, str(row["ticker"]), params).document())
     return redirect(url_for("pages.result", run_id=single.run_id), 303)
 
