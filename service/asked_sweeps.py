@@ -66,7 +66,7 @@ class Sweeps:
 
     def progress(self, run: Run) -> tuple[int, int]:
         """How many shards have ended, and how many there are."""
-        return self.runs.run_store.shard_counts(run.run_id)
+        return self.runs.run_store.shard_counts(run.reused_from or run.run_id)
 
     def result(self, run: Run) -> SweepResult:
         """Sweep result v1 of a sweep that has ended, its figure inline."""

@@ -92,7 +92,7 @@ def _without_job(run: ActiveRun, now: datetime, independent: bool) -> Decision:
     if independent and late and run.claimed_by is not None:  # by a worker of this launch
         return Decision("fail", Reason.JOB_LOST, "The run's Job was deleted before it had ended.")
     if run.status == Status.RUNNING:
-        silent = run.lease_until is None or run.lease_until < now
+        silent = late if run.kind == SWEEP else run.lease_until is None or run.lease_until < now
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.") if silent else WAIT
     return _retry(run, Reason.WORKER_LOST, "The worker never started.") if late else WAIT
 

@@ -7,6 +7,7 @@ import os
 import platform
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 DATABASE_PATIENCE_SECONDS = 120
+PROCESS = uuid.uuid4().hex[:8]  # the pods of an index have the same name, and each its worker the same number
 
 
 class Stopped(BaseException):
@@ -75,4 +77,4 @@ def lease(renewed: Callable[[], bool], seconds: float, lost: Callable[[], None] 
 
 def this_worker() -> str:
     """Who holds what this process has claimed."""
-    return f"{platform.node()}:{os.getpid()}"
+    return f"{platform.node()}:{os.getpid()}:{PROCESS}"

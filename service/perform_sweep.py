@@ -139,7 +139,9 @@ class SweepWorker:
         stored = StoredResult(
             replace(done.result, chart_base64=None).canonical(), done.table_csv, done.result.chart_base64
         )
-        if self._patiently(lambda: self.run_store.finish(run.run_id, run.attempt, stored, done.headline)):
+        # one with holes is nobody else's answer
+        ended = {**done.headline, **({"leads": None} if done.result.failed else {})}
+        if self._patiently(lambda: self.run_store.finish(run.run_id, run.attempt, stored, ended)):
             logger.info("Sweep completed: %d combinations, %d tickers", len(plan.grid), len(plan.request.tickers))
             self._patiently(lambda: self.run_store.forget_numbers(run.run_id))
 

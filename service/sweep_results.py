@@ -15,6 +15,7 @@ from backtest.engine import ENGINE_VERSION
 from rules.base_rule import InvalidRule
 from rules.optimizer import Grid, SearchTable
 from service.contract.errors import InvalidRequest
+from service.contract.status import Reason
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
 from service.cross_validation import cross_validate
 from service.store.swept_runs import Shard
@@ -41,10 +42,7 @@ def judged(plan: SweepPlan, shards: Sequence[Shard], provenance: Mapping[str, An
     done = {shard.first_row: shard.numbers for shard in shards if shard.numbers is not None}
     tables = plan.tables(done)
     lost = {shard.first_row: shard for shard in shards if shard.numbers is None}
-    try:
-        sweeps = {name: plan.search(name).judged(table, plan.request.reality_check) for name, table in tables.items()}
-    except InvalidRule as error:
-        raise InvalidRequest(error.template, **error.values) from None
+    sweeps, undefined = _sweeps(plan, tables)
     common = across(list(sweeps.values())) if len(sweeps) > 1 else None
     png, panels = draw_sweep(plan.request, tables)
     result = SweepResult(
@@ -55,7 +53,7 @@ def judged(plan: SweepPlan, shards: Sequence[Shard], provenance: Mapping[str, An
         skipped=plan.grid.skipped,
         tickers=[_ticker(plan, name, found) for name, found in sweeps.items()],
         across=None if common is None else _across(plan.grid, *common),
-        failed=[each for shard in lost.values() for each in _failed(plan, shard)],
+        failed=[each for shard in lost.values() for each in _failed(plan, shard)] + undefined,
         chart_base64="data:image/png;base64," + base64.b64encode(png).decode(),
         panels=panels,
         provenance={**_provenance(plan), **provenance},
@@ -63,6 +61,26 @@ def judged(plan: SweepPlan, shards: Sequence[Shard], provenance: Mapping[str, An
     first = result.tickers[0]["best"]["metrics"]
     headline = {name: first[name] for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")}
     return Judged(result, _csv(plan, tables, lost, common), headline)
+
+
+def _sweeps(plan: SweepPlan, tables: Mapping[str, SearchTable]) -> tuple[dict[str, Sweep], list[dict[str, Any]]]:
+    """By ticker, and the tickers whose rows all lack the metric; raises InvalidRequest where no ticker has it."""
+    found, undefined, errors = dict[str, Sweep](), list[dict[str, Any]](), list[InvalidRule]()
+    for name, table in tables.items():
+        try:
+            found[name] = plan.search(name).judged(table, plan.request.reality_check)
+        except InvalidRule as error:
+            errors.append(error)
+            undefined.append(_rows(plan, name, slice(0, len(plan.grid)), Reason.NO_DATA, str(error)))
+    if not found:
+        raise InvalidRequest(errors[0].template, **errors[0].values)
+    return found, undefined
+
+
+def _rows(plan: SweepPlan, ticker: str, rows: slice, reason: str, message: str) -> dict[str, Any]:
+    """Those of one ticker that have no numbers, as the result names them."""
+    ends = {"first": plan.grid.rule_at(rows.start).rule_id, "last": plan.grid.rule_at(rows.stop - 1).rule_id}
+    return {"ticker": ticker, "combinations": rows.stop - rows.start, **ends, "reason": reason, "message": message}
 
 
 def _ticker(plan: SweepPlan, name: str, found: Sweep) -> dict[str, Any]:
@@ -138,17 +156,8 @@ def _across(searched: Grid, ranks: Any, beats: Any) -> dict[str, Any]:
 
 def _failed(plan: SweepPlan, shard: Shard) -> list[dict[str, Any]]:
     rows = slice(shard.first_row, shard.end_row)
-    why = {"reason": shard.reason or "", "message": shard.message or ""}
-    return [
-        {
-            "ticker": ticker,
-            "combinations": piece.stop - piece.start,
-            "first": plan.grid.rule_at(piece.start).rule_id,
-            "last": plan.grid.rule_at(piece.stop - 1).rule_id,
-            **why,
-        }
-        for ticker, piece in plan.pieces(rows)
-    ]
+    why = shard.reason or "", shard.message or ""
+    return [_rows(plan, ticker, piece, *why) for ticker, piece in plan.pieces(rows)]
 
 
 def _csv(plan: SweepPlan, tables: Mapping[str, SearchTable], lost: Mapping[int, Shard], common: Any) -> str:

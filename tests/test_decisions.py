@@ -60,6 +60,8 @@ def silent(seconds: int) -> Run:
         (replace(SWEPT, launches=3), ended(0), Reason.RETRIES_EXHAUSTED),
         (SWEPT, JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)), Reason.TIMEOUT),
         (replace(SWEPT, **LATE), None, Reason.JOB_LOST),
+        (replace(SWEPT, claimed_by=None, **LATE), None, REQUEUE),
+        (SWEPT, None, WAIT),  # created a moment ago by the controller before this one
         (CANCELLING, ALIVE, CANCEL),
         (CANCELLING, None, CANCEL),
         (CANCELLING, ended(0), CANCEL),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,6 +16,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from rules.registry import rule_from_id
+from scripts.config import ROOT
 from service import holding
 from service import perform_sweep as module
 from service import sweep_plan as plans
@@ -22,13 +26,14 @@ from service.contract.status import SWEEP as KIND
 from service.contract.status import ExitCode, Reason, Status
 from service.engine_adapter import run_backtest
 from service.holding import Stopped
+from service.launchers.launcher import SweepWork, environment_of
 from service.perform import Software
 from service.perform_sweep import SweepWorker
 from service.runs import Runs
 from service.store.run_store import Run, RunStore
 from service.store.swept_runs import DIED
 from service.sweep_plan import SweepPlan
-from tests.conftest import SWEEP, series
+from tests.conftest import SWEEP, database_environment, series
 from tests.test_perform import failing
 
 TWO = {**SWEEP, "tickers": ["GOOG", "SPY"]}
@@ -240,6 +245,84 @@ def test_one_that_fails_on_all_of_them_fails(
     assert sweeps.result(run).error_message == module.FAILED
 
 
+def test_a_ticker_without_numbers_leaves_the_others(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows of SPY are one shard, and that is lost; nobody else is answered with what is left."""
+    monkeypatch.setattr(plans, "SHARD_ROWS", 11)
+    run, real = asked(sweeps, TWO), SweepPlan.computed
+    attached, _ = sweeps.submit(TWO)
+
+    def crash(plan: SweepPlan, rows: slice) -> bytes:
+        return real(plan, rows) if rows.start == 0 else 1 / 0  # type: ignore[return-value]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SweepPlan, "computed", crash)
+        assert worker.work(run.run_id) == ExitCode.DONE
+    result = sweeps.result(sweeps.sweep(run.run_id))
+    assert [found["ticker"] for found in result.tickers] == ["GOOG"]
+    assert result.across is None
+    assert {(lost["ticker"], lost["reason"]) for lost in result.failed} == {("SPY", "EngineError"), ("SPY", "NoData")}
+    assert sweeps.sweep(attached.run_id).status == Status.COMPLETED
+    again, _ = sweeps.submit(TWO)
+    assert (again.status, again.reused_from) == (Status.PENDING, None)
+
+
+def test_a_sweep_that_starts_again_without_blame_spends_no_try(
+    sweeps: Sweeps, worker: SweepWorker, engine: Engine
+) -> None:
+    """Its node is gone, three times; then it is told to go and its workers give back what they had."""
+    run, store = asked(sweeps), sweeps.runs.run_store
+    for number in range(3):
+        store.start_sweep(run.run_id, f"w{number}")
+        assert store.claim_shard(run.run_id, 0, f"w{number}")
+        (active,) = store.active()
+        assert store.requeue(active, spent=0)
+        assert store.mark_launched(run.run_id)
+    for number in range(2):
+        store.start_sweep(run.run_id, f"v{number}")
+        attempt = store.claim_shard(run.run_id, 0, f"v{number}")
+        assert attempt
+        (active,) = store.active()
+        assert store.requeue(active, spent=1)
+        assert store.release_shard(run.run_id, 0, attempt)
+        assert store.mark_launched(run.run_id)
+    worker.work(run.run_id)
+    assert sweeps.result(sweeps.sweep(run.run_id)).failed == []
+
+
+def test_the_second_pod_of_an_index_is_another_worker() -> None:
+    """It has the name of the first one, and its program the same process number."""
+    code = "from service.holding import this_worker; print(this_worker().rpartition(':')[2])"
+    run = partial(subprocess.run, [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run().stdout != run().stdout
+
+
+def test_a_shard_that_ended_a_moment_ago_is_not_taken_away(sweeps: Sweeps, small_shards: None) -> None:
+    run, store = asked(sweeps), sweeps.runs.run_store
+    store.start_sweep(run.run_id, "w")
+    attempt = store.claim_shard(run.run_id, 0, "w")
+    assert attempt
+    assert store.finish_shard(run.run_id, 0, attempt, b"x")
+    assert store.renew_shard(run.run_id, 0, attempt)
+    assert not store.renew_shard(run.run_id, 0, attempt + 1)
+
+
+def test_whole_numbers_may_have_a_point(sweeps: Sweeps) -> None:
+    run, _ = sweeps.submit({**SWEEP, "folds": 5.0})
+    assert '"folds":5,' in run.request
+    assert sweeps.submit({**SWEEP, "folds": 5})[0].reused_from == run.run_id
+
+
+def test_an_attached_sweep_is_as_far_as_the_one_that_does_it(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None
+) -> None:
+    run = asked(sweeps)
+    attached, _ = sweeps.submit(SWEEP)
+    worker.work(run.run_id, 1)
+    assert sweeps.progress(attached) == sweeps.progress(run) == (1, 3)
+
+
 def test_a_metric_that_no_row_has(sweeps: Sweeps, worker: SweepWorker) -> None:
     """Without a closed trade there is no profit factor."""
     dates = {"start_date": "2018-11-01", "end_date": "2018-12-31"}
@@ -391,13 +474,6 @@ def test_it_expires_with_all_that_belongs_to_it(sweeps: Sweeps, worker: SweepWor
 
 
 def test_a_process_takes_it_from_its_environment(sweeps: Sweeps, engine: Engine) -> None:
-    import subprocess
-    import sys
-
-    from scripts.config import ROOT
-    from service.launchers.launcher import SweepWork, environment_of
-    from tests.conftest import database_environment
-
     run = asked(sweeps)
     work = environment_of(SweepWork(run.run_id, "GOOG", "MA_CROSS", 1))
     more = dict(pair.split("=", 1) for pair in database_environment(engine))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
 from typing import Any
@@ -14,9 +14,11 @@ from jsonschema.exceptions import ValidationError
 from service.contract.documents import checker, schema
 from service.contract.errors import InvalidRequest
 
+MAKES: Mapping[str, Callable[[Any], float]] = {"number": float, "integer": int}  # to JSON Schema 5.0 is a whole number
+
 
 def checked(document: object, name: str) -> dict[str, Any]:
-    """A request that keeps the schema `name`, whose numbers are finite; its dates are dates and its rates floats.
+    """A request that keeps the schema `name`, whose numbers are finite; its dates are dates, its rates floats.
 
     Raises InvalidRequest with one sentence on the first field that is wrong.
     """
@@ -32,8 +34,9 @@ def checked(document: object, name: str) -> dict[str, Any]:
     if start >= end:
         raise InvalidRequest("start_date must be before end_date, got {start} and {end}.", start=start, end=end)
     kinds = schema(name)["properties"]
-    floats = {field: float(value) for field, value in document.items() if kinds[field].get("type") == "number"}
-    return {**document, "start_date": start, "end_date": end, **floats}
+    makes = {field: MAKES[kinds[field]["type"]] for field in document if kinds[field].get("type") in MAKES}
+    numbers = {field: make(document[field]) for field, make in makes.items()}
+    return {**document, "start_date": start, "end_date": end, **numbers}
 
 
 def _numbers(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], float]]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from service.contract.result import HEADLINE
-from service.contract.status import Status
+from service.contract.status import SWEEP, Status
 from service.store.asked_runs import LEADING, answered, bequeath
 from service.store.database import utc_in
 from service.store.run_rows import (
@@ -23,6 +23,7 @@ from service.store.run_rows import (
     cut,
     failed,
 )
+from service.store.swept_runs import give_back
 from service.store.tables import runs
 
 FINAL = tuple(status for status in Status if status.final)
@@ -99,8 +100,15 @@ class DispatchedRuns(RunRows):
     def requeue(self, run: ActiveRun, spent: int = 1, reason: str | None = None, message: str | None = None) -> bool:
         """Back to the queue, unless it ended or was launched anew since it was seen; `spent` of its launches count."""
         free = {"status": Status.PENDING, "launched_at": None, "claimed_by": None, "lease_until": None}
-        why = {"reason": reason, "message": cut(message)}
-        return self._change(run.run_id, _same_launch(run), launches=run.launches - 1 + spent, **free, **why)
+        values = {**free, "launches": run.launches - 1 + spent, "reason": reason, "message": cut(message)}
+
+        def write(connection: Connection) -> bool:
+            changed = self._changed(connection, run.run_id, _same_launch(run), values)
+            if changed and run.kind == SWEEP and not spent:
+                give_back(connection, run.run_id)
+            return changed
+
+        return self._write(write)
 
     def note(self, run: ActiveRun, reason: str | None, message: str | None) -> bool:
         """What the run waits for, for its user to see; nothing else about it changes."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Insert, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, and_, case, func, insert, or_, select, update
 
 from service.contract.status import Reason, Status
 from service.store.database import utc_in
@@ -17,6 +17,18 @@ from service.store.tables import runs, sweep_shards, sweeps
 MOST_TRIES = 2
 DIED = "Its worker died twice, probably for want of memory."
 OVER = (Status.COMPLETED, Status.FAILED)
+
+GIVEN_BACK: Mapping[str, Any] = {
+    "status": Status.PENDING,
+    "lease_until": None,
+    "tries": sweep_shards.c.tries - 1,
+}
+
+
+def give_back(connection: Connection, run_id: str) -> None:
+    """Every shard that is at work: its worker is ended, and not to blame."""
+    which = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.status == Status.RUNNING)
+    connection.execute(update(sweep_shards).where(which).values(GIVEN_BACK))
 
 
 @dataclass(frozen=True)
@@ -108,12 +120,14 @@ class SweptRuns(RunRows):
     def renew_shard(self, run_id: str, shard: int, attempt: int) -> bool:
         """Keeps the lease; False when the shard was taken away, or its sweep ended or was cancelled."""
         lease = {"lease_until": utc_in(self.lease_seconds)}
-        return self._change_shard(run_id, shard, _held(attempt), lease)
+        ended = and_(sweep_shards.c.status.in_(OVER), sweep_shards.c.attempt == attempt)  # by this worker, a moment ago
+        return self._change_shard(run_id, shard, or_(_held(attempt), ended), lease)
 
     def release_shard(self, run_id: str, shard: int, attempt: int) -> bool:
-        """Gives it back as if it had not been claimed."""
-        values = {"status": Status.PENDING, "lease_until": None, "tries": sweep_shards.c.tries - 1}
-        return self._change_shard(run_id, shard, _held(attempt), values)
+        """Gives it back as if it had not been claimed, also when its sweep was told to start again."""
+        which = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.shard == shard, _held(attempt))
+        statement = update(sweep_shards).where(which).values(GIVEN_BACK)
+        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
 
     def finish_shard(self, run_id: str, shard: int, attempt: int, numbers: bytes) -> bool:
         """False, and nothing stored, when it was taken away."""
