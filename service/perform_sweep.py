@@ -110,7 +110,6 @@ class SweepWorker:
         name, waited = this_worker(), False
         while True:
             attempt = self._patiently(lambda: self.run_store.claim_shard(run_id, shard, name))
-            attempt = attempt or self._patiently(lambda: self.run_store.shard_held_by(run_id, shard, name))
             if attempt is not None:
                 return attempt
             run = self._patiently(lambda: self.run_store.get(run_id))

@@ -15,6 +15,7 @@ from backtest.engine import ENGINE_VERSION
 from rules.base_rule import InvalidRule
 from rules.optimizer import Grid, SearchTable
 from service.contract.errors import InvalidRequest
+from service.contract.result import HEADLINE
 from service.contract.status import Reason
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
 from service.cross_validation import cross_validate
@@ -59,8 +60,7 @@ def judged(plan: SweepPlan, shards: Sequence[Shard], provenance: Mapping[str, An
         provenance={**_provenance(plan), **provenance},
     )
     first = result.tickers[0]["best"]["metrics"]
-    headline = {name: first[name] for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")}
-    return Judged(result, _csv(plan, tables, lost, common), headline)
+    return Judged(result, _csv(plan, tables, lost, common), {name: first[name] for name in HEADLINE})
 
 
 def _sweeps(plan: SweepPlan, tables: Mapping[str, SearchTable]) -> tuple[dict[str, Sweep], list[dict[str, Any]]]:

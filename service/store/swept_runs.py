@@ -92,7 +92,7 @@ class SweptRuns(RunRows):
         return self._change(run_id, runs.c.status == Status.PENDING, **values)
 
     def claim_shard(self, run_id: str, shard: int, worker: str) -> int | None:
-        """Takes a shard that nobody has, or whose worker is silent; the new attempt, or None.
+        """Takes a shard that nobody has, or whose worker is silent; the attempt that has it, or None for another's.
 
         One whose workers fell silent twice has failed.
         """
@@ -106,8 +106,7 @@ class SweptRuns(RunRows):
             "claimed_by": worker,
             "lease_until": utc_in(self.lease_seconds),
         }
-        if not self._change_shard(run_id, shard, or_(sweep_shards.c.status == Status.PENDING, silent), values):
-            return None
+        self._change_shard(run_id, shard, or_(sweep_shards.c.status == Status.PENDING, silent), values)
         return self.shard_held_by(run_id, shard, worker)
 
     def shard_held_by(self, run_id: str, shard: int, worker: str) -> int | None:
