@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from service.contract.sweep import SweepRequest, parse_sweep
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
 from service.engine_adapter import fingerprint_of_work
 from service.runs import Planned, Runs, with_run_id
-from service.store.run_store import Run
+from service.store.run_store import Run, StoredResult
 from service.store.swept_runs import rows_of_sweep
 from service.sweep_plan import SweepPlan
 
@@ -74,19 +74,27 @@ class Sweeps:
         if stored is None:
             seen = {"evidence": json.loads(run.evidence)} if run.evidence else {}
             return SweepResult(run.run_id, "failed", asked_of(run).metric, run.message, run.reason, provenance=seen)
-        document = {**json.loads(stored.result), "chart_base64": stored.chart_base64}
-        return replace(SweepResult(**document), run_id=run.run_id)
+        return _result_of(run, stored)
 
-    def table_csv(self, run: Run) -> str:
-        """The table of a completed sweep; raises NoResult."""
+    def found(self, run: Run) -> tuple[SweepResult, str]:
+        """Result and table of a completed sweep, read at once; raises NoResult."""
         stored = self.runs.stored(run)
         if stored is None:
             raise NoResult(run.run_id, run.status)
-        return stored.equity_csv
+        return _result_of(run, stored), stored.equity_csv
+
+    def table_csv(self, run: Run) -> str:
+        """The table alone; raises NoResult."""
+        return self.found(run)[1]
 
     def single(self, run: Run, ticker: str, params: Mapping[str, Any]) -> BacktestRequest:
         """What to ask for to get one of its combinations with everything that a run has; raises InvalidRequest."""
         return asked_of(run).single(str(uuid.uuid4()), ticker, run.rule_id, params)
+
+
+def _result_of(run: Run, stored: StoredResult) -> SweepResult:
+    document = {**json.loads(stored.result), "chart_base64": stored.chart_base64, "run_id": run.run_id}
+    return SweepResult(**document)
 
 
 def asked_of(run: Run) -> SweepRequest:

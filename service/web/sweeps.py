@@ -145,8 +145,13 @@ def sweep(run_id: str) -> Response:
 
 
 def _page(run: Run) -> Response:
-    done = sweeps().result(run) if run.status.final else None
-    ended, every = sweeps().progress(run)
+    done, table = None, dict[str, object]()
+    if run.status == Status.COMPLETED:
+        done, content = sweeps().found(run)
+        table = _table(run, content)
+    elif run.status.final:
+        done = sweeps().result(run)
+    ended, every = (0, 0) if run.status.final else sweeps().progress(run)
     page = render_template(
         "sweep.html",
         run=run,
@@ -158,14 +163,14 @@ def _page(run: Run) -> Response:
         shown=shown,
         luck=luck,
         utc=utc,
-        **(_table(run) if run.status == Status.COMPLETED else {}),
+        **table,
     )
     return make_response(page)
 
 
-def _table(run: Run) -> dict[str, object]:
+def _table(run: Run, content: str) -> dict[str, object]:
     """What the page shows of the table; what is wrong in its filter is said above it, and nothing is filtered."""
-    asked, table = asked_of(run), table_of(sweeps().table_csv(run))
+    asked, table = asked_of(run), table_of(content)
     wanted = request.args.get("ticker", asked.tickers[0])
     ticker = wanted if wanted in asked.tickers else asked.tickers[0]
     where, sort = request.args.get("where", ""), request.args.get("sort", best_first(asked.metric))
@@ -198,14 +203,15 @@ def run_one(run_id: str) -> AnyResponse:
         raise InvalidRequest("Send row, or at.x and at.y, as a form.")
     g.run_id = run_id
     run = sweeps().sweep(run_id)
-    table = table_of(sweeps().table_csv(run))
+    result, content = sweeps().found(run)
+    table = table_of(content)
     if "row" in request.form:
         number = _whole("row", len(table) - 1)
     else:
         at = _whole("at.x", 100_000), _whole("at.y", 100_000)
-        number = row_at(table, sweeps().result(run).panels, asked_of(run).metric, *at)
+        number = row_at(table, result.panels, result.metric, *at)
     row = table.loc[number]
-    params = {name: row[name].item() for name in sweeps().result(run).tickers[0]["best"]["params"]}
+    params = {name: row[name].item() for name in result.tickers[0]["best"]["params"]}
     single = accept(runs().submit, sweeps().single(run, str(row["ticker"]), params).document())
     return redirect(url_for("pages.result", run_id=single.run_id), 303)
 
