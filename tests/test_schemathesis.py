@@ -29,9 +29,10 @@ from service.store.price_store import PriceStore
 from service.store.run_store import RunStore
 from service.web.auth import Login
 from service.web.factory import create_app
-from tests.conftest import RUN_ID, series
+from tests.conftest import RUN_ID, SWEEP, series
 from tests.test_auth import BASIC, PASSWORD, basic
 from tests.test_web import completed
+from tests.test_web_sweeps import swept
 
 pytestmark = pytest.mark.api
 
@@ -40,6 +41,7 @@ pytestmark = pytest.mark.api
 ACCEPTED = ["2xx", "303", "304", "404", "409"]
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "200"))  # for each operation and phase
 SEED = 20261124
+SWEEP_ID = f"{RUN_ID[:-1]}f"
 
 
 @contextmanager
@@ -49,7 +51,9 @@ def application(path: Path, login: Login) -> Iterator[Flask]:
     for ticker in ("GOOG", "SPY"):
         PriceStore(database).save(series(ticker))
     runs = Runs(RunStore(database), PriceStore(database), max_pending=10**9)
-    completed(create_app(runs, str).test_client(), runs, run_id=RUN_ID)
+    client = create_app(runs, str).test_client()
+    completed(client, runs, run_id=RUN_ID)
+    swept(client, runs, run_id=SWEEP_ID)
     yield create_app(runs, partial(schema_problem, database), login=login)
     database.dispose()
 
@@ -143,18 +147,25 @@ def test_nothing_is_found_among_requests_that_can_be_performed(
 
 
 def narrow(document: Any) -> None:
-    request = document["components"]["schemas"]["Request"]["properties"]
-    request["ticker"] = {"enum": ["GOOG", "SPY"]}
-    request["rule_id"] = {"enum": ["MA_CROSS_10_30", "RSI", "ALL(BB_20_2,MACD_12_26_9)"]}
-    request["params"] = {"type": "object", "maxProperties": 0}
-    request["start_date"], request["end_date"] = {"enum": ["2013-01-02"]}, {"enum": ["2020-02-07"]}
-    del document["paths"]["/backtest"]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]
-    del document["paths"]["/backtest"]["post"]["requestBody"]["content"]["multipart/form-data"]
-    for operations in document["paths"].values():
+    schemas = document["components"]["schemas"]
+    single, sweep = schemas["Request"]["properties"], schemas["SweepRequest"]["properties"]
+    single["ticker"] = {"enum": ["GOOG", "SPY"]}
+    single["rule_id"] = {"enum": ["MA_CROSS_10_30", "RSI", "ALL(BB_20_2,MACD_12_26_9)"]}
+    single["params"] = {"type": "object", "maxProperties": 0}
+    sweep["tickers"] = {"enum": [["GOOG"], ["SPY", "GOOG"]]}
+    sweep["rule_id"], sweep["grid"] = {"enum": ["MA_CROSS_10_30"]}, {"enum": [SWEEP["grid"], {"fast": 5}]}
+    sweep["metric"], sweep["folds"] = {"enum": ["sharpe_ratio", "win_rate"]}, {"enum": [0, 3, 20]}
+    for request in (single, sweep):
+        request["start_date"], request["end_date"] = {"enum": ["2013-01-02"]}, {"enum": ["2020-02-07"]}
+    del document["paths"]["/sweeps/{run_id}/run"]  # takes a form alone
+    for path, operations in document["paths"].items():
+        if path in ("/backtest", "/sweeps"):
+            content = operations["post"]["requestBody"]["content"]
+            operations["post"]["requestBody"]["content"] = {"application/json": content["application/json"]}
         for operation in operations.values():
             for parameter in operation["parameters"]:
                 if parameter["name"] == "run_id":
-                    parameter["schema"] = {"enum": [RUN_ID]}
+                    parameter["schema"] = {"enum": [SWEEP_ID if path.startswith("/sweeps") else RUN_ID]}
 
 
 def test_a_lie_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

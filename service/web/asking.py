@@ -36,7 +36,6 @@ KEY = {
     "schema": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
 }  # fmt: skip
 LOCATION = {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}}
-AS_FORM: Content = {kind: {"schema": openapi_schema("Form")} for kind in FORMS}
 
 
 def runs() -> Runs:
@@ -48,6 +47,11 @@ def runs() -> Runs:
 def sweeps() -> Sweeps:
     """The same for sweeps."""
     return Sweeps(runs())
+
+
+def form_of(name: str) -> Content:
+    """A body that is a form, its fields those of one of openapi's SCHEMAS."""
+    return {kind: {"schema": openapi_schema(name)} for kind in FORMS}
 
 
 def sent_as_form() -> bool:

@@ -49,6 +49,13 @@ SCHEMAS: Mapping[str, Any] = {
         "description": "The fields of Request as texts (params as JSON), or those of the dashboard's form.",
         "additionalProperties": TEXT,
     },
+    "Cell": {
+        "type": "object",
+        "description": "A row of the table, counted from 0, or a point of the figure in its pixels.",
+        "anyOf": [{"required": ["row"]}, {"required": ["at.x", "at.y"]}],
+        "properties": {name: {**TEXT, "pattern": "^[0-9]{1,9}$"} for name in ("row", "at.x", "at.y")},
+        "additionalProperties": TEXT,
+    },
     "Accepted": _object(
         run_id=RUN_ID, status=STATUS, reused_from=TEXT_OR_NONE, status_url={**TEXT, "format": "uri-reference"},
         result_url={**TEXT, "format": "uri-reference"},

@@ -16,7 +16,7 @@ from service.contract.request import parse_request
 from service.contract.status import SWEEP, Status
 from service.runs import rule_of
 from service.web import form
-from service.web.asking import AS_FORM, FORCE, KEY, LOCATION, accept, accepted, json_document, runs, sent_as_form
+from service.web.asking import FORCE, KEY, LOCATION, accept, accepted, form_of, json_document, runs, sent_as_form
 from service.web.auth import client
 from service.web.conditional import conditional
 from service.web.errors import retry_after, status_of, wants_json
@@ -82,7 +82,7 @@ def _dashboard(values: dict[str, str] | None, message: str = "", status: int = 2
     FORCE,
     KEY,
     errors=(400, 409, 413, 415, 429),
-    body={**json_of("Request", cross=EXAMPLE), **AS_FORM},
+    body={**json_of("Request", cross=EXAMPLE), **form_of("Form")},
 )
 def submit() -> AnyResponse:
     """Asks for a backtest: JSON is answered with 202, a form leads to the result page (or back, as it was typed)."""

@@ -15,12 +15,12 @@ from service.grid import AT_ONCE, ONE_BY_ONE
 from service.store.run_store import Run
 from service.web import sweep_form
 from service.web.asking import (
-    AS_FORM,
     FORCE,
     KEY,
     LOCATION,
     accept,
     accepted,
+    form_of,
     json_document,
     runs,
     sent_as_form,
@@ -97,7 +97,7 @@ def _form(values: dict[str, str] | None, message: str = "", status: int = 200) -
     FORCE,
     KEY,
     errors=(400, 409, 413, 415, 429),
-    body={**json_of("SweepRequest", cross=EXAMPLE), **AS_FORM},
+    body={**json_of("SweepRequest", cross=EXAMPLE), **form_of("Form")},
 )
 def submit() -> AnyResponse:
     """Asks for a parameter sweep: JSON is answered with 202, a form leads to its page (or back, as it was typed)."""
@@ -135,20 +135,20 @@ def submit() -> AnyResponse:
 def sweep(run_id: str) -> Response:
     """The sweep as a page, or as sweep result v1 in JSON (202 and the status while it is unfinished)."""
     g.run_id = run_id
-    run = sweeps().sweep(run_id)
+    run, number = sweeps().sweep(run_id), whole_number("page", 1, MOST_PAGES)
     if not wants_json():
-        return _page(run)
+        return _page(run, number)
     if not run.status.final:
         status = runs().status(run)
         return retry_after(make_response(jsonify(status.document()), 202), status.poll_after_s or 1)
     return conditional(Response(sweeps().result(run).canonical(), mimetype="application/json"))
 
 
-def _page(run: Run) -> Response:
+def _page(run: Run, number: int) -> Response:
     done, table = None, dict[str, object]()
     if run.status == Status.COMPLETED:
         done, content = sweeps().found(run)
-        table = _table(run, content)
+        table = _table(run, content, number)
     elif run.status.final:
         done = sweeps().result(run)
     ended, every = (0, 0) if run.status.final else sweeps().progress(run)
@@ -168,13 +168,12 @@ def _page(run: Run) -> Response:
     return make_response(page)
 
 
-def _table(run: Run, content: str) -> dict[str, object]:
+def _table(run: Run, content: str, page: int) -> dict[str, object]:
     """What the page shows of the table; what is wrong in its filter is said above it, and nothing is filtered."""
     asked, table = asked_of(run), table_of(content)
     wanted = request.args.get("ticker", asked.tickers[0])
     ticker = wanted if wanted in asked.tickers else asked.tickers[0]
     where, sort = request.args.get("where", ""), request.args.get("sort", best_first(asked.metric))
-    page = whole_number("page", 1, MOST_PAGES)
     try:
         rows, problem = page_of(table, ticker, where, sort, page), ""
     except InvalidRequest as error:
@@ -195,7 +194,7 @@ def table_csv(run_id: str) -> Response:
     {303: answer("Leads to the result page of the run.", text_of("text/html"), LOCATION)},
     FORCE,
     errors=(400, 404, 413, 415, 429),
-    body=AS_FORM,
+    body=form_of("Cell"),
 )
 def run_one(run_id: str) -> AnyResponse:
     """Runs one combination: that of the `row` of the table, or of the point (`at.x`, `at.y`) of the figure."""
