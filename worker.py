@@ -50,7 +50,7 @@ def perform_one() -> int:
         print(error, file=sys.stderr)
         return ExitCode.BAD_INPUT
     with run_context(request.run_id):
-        return work(request, config) if recorded else print_result(request, config)
+        return work(request, config, environment.get("RULES_DIGEST")) if recorded else print_result(request, config)
 
 
 def has_database(config: Config) -> bool:
@@ -58,7 +58,7 @@ def has_database(config: Config) -> bool:
     return bool(config.db_host) or Path(config.database_url.removeprefix("sqlite:///") or "/").is_file()
 
 
-def work(request: BacktestRequest, config: Config) -> int:
+def work(request: BacktestRequest, config: Config, rules: str | None) -> int:
     """Performs the recorded run."""
     from service.store.database import connect
     from service.store.price_store import PriceStore
@@ -67,7 +67,7 @@ def work(request: BacktestRequest, config: Config) -> int:
     engine = connect(config)
     software = Software(config.code_revision, config.image)
     store = RunStore(engine, config.lease_seconds)
-    return Worker(store, PriceStore(engine), software, stopping=stopping).work(request)
+    return Worker(store, PriceStore(engine), software, rules, stopping=stopping).work(request)
 
 
 def work_on_sweep(environment: Mapping[str, str], config: Config) -> int:
@@ -79,7 +79,8 @@ def work_on_sweep(environment: Mapping[str, str], config: Config) -> int:
 
     engine, index = connect(config), environment.get("JOB_COMPLETION_INDEX")
     software = Software(config.code_revision, config.image)
-    worker = SweepWorker(RunStore(engine, config.lease_seconds), PriceStore(engine), software, stopping=stopping)
+    store, rules = RunStore(engine, config.lease_seconds), environment.get("RULES_DIGEST")
+    worker = SweepWorker(store, PriceStore(engine), software, rules, stopping=stopping)
     return worker.work(environment["RUN_ID"], None if index is None else int(index))
 
 

@@ -6,15 +6,16 @@ import hashlib
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 import extracted
 import rules
-from rules.base_rule import BaseRule, CompositeRule
-from rules.registry import BUILT_IN, Rules
+from rules.base_rule import BaseRule, CompositeRule, InvalidRule
+from rules.registry import BUILT_IN, Rules, rule_from_id
 from rules.rule_validator import RuleValidator
 
 GROUP = "stock_backtest.rules"
@@ -62,6 +63,25 @@ def _problems(rule: type[BaseRule]) -> list[str]:
         return RuleValidator().problems(rule())
     except Exception as error:  # noqa: BLE001  its defaults may be out of their own ranges
         return [f"it cannot be made with its defaults: {type(error).__name__}: {error}"]
+
+
+def find_rule(rule_id: str, params: Mapping[str, Any], *, validate: bool) -> BaseRule:
+    """As `rule_from_id`, plug-ins looked up only when it is none of ours; raises InvalidRule."""
+    try:
+        return rule_from_id(rule_id, params)
+    except InvalidRule:
+        every = installed_rules(validate)
+        if len(every) == len(BUILT_IN):
+            raise
+        return rule_from_id(rule_id, params, every)
+
+
+def digest_of(rule_id: str) -> str:
+    """`rules_digest` of the rule that is installed here under this name, "" without one."""
+    try:
+        return rules_digest(find_rule(rule_id, {}, validate=False))
+    except InvalidRule:
+        return ""
 
 
 def rules_digest(rule: BaseRule) -> str:

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from rules.base_rule import BaseRule
 from rules.plugins import rules_digest
-from service.contract.errors import InvalidRequest, UserError
+from service.contract.errors import InvalidRequest, RulesMismatch, UserError
 from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
 from service.contract.status import ExitCode, Reason, Status
@@ -23,7 +24,7 @@ from service.price_series import PriceSeries
 from service.runs import rule_of
 from service.store.database import AWAY
 from service.store.price_store import PriceStore
-from service.store.run_store import Run, RunStore, StoredResult
+from service.store.run_store import RunStore, StoredResult
 
 logger = logging.getLogger(__name__)
 
@@ -55,16 +56,35 @@ def perform(
     return result, performed
 
 
+def agreed_digest(rule: Callable[[], BaseRule], accepted: str, expected: str | None) -> str:
+    """Of the rules to compute with: those that the run was accepted with or, if it waited for an upgrade, today's.
+
+    `expected` are those of whoever launched this worker, None for release 0.1.0. Raises RulesMismatch where nobody else
+    has the worker's rules, or the worker has no such rule.
+    """
+    try:
+        digest = rules_digest(rule())
+    except InvalidRequest:
+        raise RulesMismatch from None
+    if digest not in (accepted, expected) and expected is not None:
+        raise RulesMismatch
+    if digest != accepted:
+        logger.warning("The rules have changed since the run was accepted; it is performed with those of today")
+    return digest
+
+
 @dataclass(frozen=True)
 class Worker:
     """Performs runs that are recorded in a database; each call ends with an exit code of the contract.
 
-    `stopping` is set by who raises Stopped: what fails from then on is nobody's fault.
+    `expected_rules`: see `agreed_digest`. `stopping` is set by who raises Stopped: what fails from then on is nobody's
+    fault.
     """
 
     run_store: RunStore
     price_store: PriceStore
     software: Software = Software()
+    expected_rules: str | None = None
     patience: float = DATABASE_PATIENCE_SECONDS
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -137,27 +157,20 @@ class Worker:
     def _perform(self, request: BacktestRequest, attempt: int) -> int:
         run = self._patiently(lambda: self.run_store.get(request.run_id))
         assert run is not None  # claimed a moment ago
-        if self._rules_differ(run, request):
-            message = "The rules of the worker are not those that the run was accepted with."
-            mismatch = Reason.RULES_MISMATCH
-            self._patiently(lambda: self.run_store.fail_attempt(request.run_id, attempt, mismatch, message))
-            return ExitCode.BAD_INPUT
+        digest = agreed_digest(
+            lambda: rule_of(request.rule_id, request.params, validated=False), run.rules_digest, self.expected_rules
+        )
         series = self._patiently(lambda: self.price_store.series(run.prices_fingerprint))
         result, performed = perform(request, series, self.software)
         stored = StoredResult(
             replace(result, chart_base64=None).canonical(), performed.equity_csv(), result.chart_base64
         )
-        if not self._patiently(lambda: self.run_store.finish(request.run_id, attempt, stored, result.headline())):
+        # who asks for the work that it was accepted for gets nothing of other rules
+        anew = {"rules_digest": digest, "leads": None} if digest != run.rules_digest else {}
+        ended = {**result.headline(), **anew}
+        if not self._patiently(lambda: self.run_store.finish(request.run_id, attempt, stored, ended)):
             logger.warning("The result is discarded: the run was taken away")
         return ExitCode.DONE
-
-    def _rules_differ(self, run: Run, request: BacktestRequest) -> bool:
-        """Also when the worker has no such rule at all: the web had it."""
-        try:
-            rule = rule_of(request.rule_id, request.params, validated=False)
-        except InvalidRequest:
-            return True
-        return rules_digest(rule) != run.rules_digest
 
     def _patiently(self, action: Callable[[], T]) -> T:
         return patiently(action, self.patience)

@@ -13,12 +13,11 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from rules.plugins import rules_digest
-from service.contract.errors import InvalidRequest, UserError
+from service.contract.errors import RulesMismatch, UserError
 from service.contract.status import ExitCode, Reason, Status
 from service.contract.sweep import parse_sweep
 from service.holding import DATABASE_PATIENCE_SECONDS, Stopped, lease, patiently, this_worker
-from service.perform import Software
+from service.perform import Software, agreed_digest
 from service.store.database import AWAY
 from service.store.price_store import PriceStore
 from service.store.run_store import Run, RunStore, StoredResult
@@ -30,19 +29,20 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 FAILED = "The search failed inside the engine; the log has the trace."
-MISMATCH = "The rules of the worker are not those that the sweep was accepted with."
 
 
 @dataclass(frozen=True)
 class SweepWorker:
     """Performs the shards of recorded sweeps; each call ends with an exit code of the contract.
 
-    `stopping` is set by who raises Stopped: what fails from then on is nobody's fault.
+    `expected_rules`: see `agreed_digest`. `stopping` is set by who raises Stopped: what fails from then on is nobody's
+    fault.
     """
 
     run_store: RunStore
     price_store: PriceStore
     software: Software
+    expected_rules: str | None = None
     patience: float = DATABASE_PATIENCE_SECONDS
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -65,12 +65,9 @@ class SweepWorker:
         if run is None or run.status != Status.RUNNING:
             logger.info("Nothing to do: the sweep is %s", "not recorded" if run is None else run.status)
             return ExitCode.DONE
-        plan = self._plan(run)
-        if _rules_differ(plan, run):
-            self._end(run, Reason.RULES_MISMATCH, MISMATCH)
-            return ExitCode.BAD_INPUT
-        shards = self._patiently(lambda: self.run_store.shards(run_id))
-        codes = [self._shard(plan, shard) for shard in shards if index in (None, shard.shard)]
+        plan, shards = self._plan(run), self._patiently(lambda: self.run_store.shards(run_id))
+        run = self._agreed(run, plan, shards)
+        codes = [self._shard(run, plan, shard) for shard in shards if index in (None, shard.shard)]
         ended = self._patiently(lambda: self.run_store.shards(run_id, numbers=True))
         if all(shard.status in OVER for shard in ended):
             self._finish(run, plan, ended)
@@ -81,10 +78,20 @@ class SweepWorker:
         series_of = cache(lambda ticker: self._patiently(lambda: self.price_store.series(prices[ticker])))
         return SweepPlan(parse_sweep(json.loads(run.request)), series_of)
 
-    def _shard(self, plan: SweepPlan, shard: Shard) -> int:
+    def _agreed(self, run: Run, plan: SweepPlan, shards: Sequence[Shard]) -> Run:
+        """All of a sweep is computed with the same rules: with others it starts again. Raises RulesMismatch."""
+        digest = agreed_digest(lambda: plan.rule, run.rules_digest, self.expected_rules)
+        if digest == run.rules_digest:
+            return run
+        if shards[-1].end_row != plan.rows:
+            raise RulesMismatch
+        self._patiently(lambda: self.run_store.restart_sweep(run, digest))
+        return self._patiently(lambda: self.run_store.get(run.run_id)) or run
+
+    def _shard(self, run: Run, plan: SweepPlan, shard: Shard) -> int:
         """Claims and computes it, unless it has ended."""
-        run_id, store = plan.request.run_id, self.run_store
-        attempt = self._claim(run_id, shard.shard)
+        run_id, store = run.run_id, self.run_store
+        attempt = self._claim(run, shard.shard)
         if attempt is None:
             return ExitCode.DONE
         rows = slice(shard.first_row, shard.end_row)
@@ -105,16 +112,17 @@ class SweepWorker:
             self._patiently(lambda: store.fail_shard(run_id, shard.shard, attempt, reason, message))
             return code
 
-    def _claim(self, run_id: str, shard: int) -> int | None:
+    def _claim(self, run: Run, shard: int) -> int | None:
         """Waits while another worker holds the shard: leaving at once would end the index that the other runs in."""
         name, waited = this_worker(), False
         while True:
-            attempt = self._patiently(lambda: self.run_store.claim_shard(run_id, shard, name))
+            attempt = self._patiently(lambda: self.run_store.claim_shard(run, shard, name))
             if attempt is not None:
                 return attempt
-            run = self._patiently(lambda: self.run_store.get(run_id))
-            shards = self._patiently(lambda: self.run_store.shards(run_id))
-            if run is None or run.status != Status.RUNNING or shards[shard].status in OVER:
+            now = self._patiently(lambda: self.run_store.get(run.run_id))
+            shards = self._patiently(lambda: self.run_store.shards(run.run_id))
+            at_work = now is not None and (now.status, now.rules_digest) == (Status.RUNNING, run.rules_digest)
+            if not at_work or shards[shard].status in OVER:
                 return None
             if not waited:
                 logger.info("Waiting: another worker holds shard %d", shard)
@@ -160,19 +168,10 @@ class SweepWorker:
         return patiently(action, self.patience)
 
 
-def _rules_differ(plan: SweepPlan, run: Run) -> bool:
-    """Also when the worker has no such rule at all: the web had it."""
-    try:
-        return rules_digest(plan.rule) != run.rules_digest
-    except InvalidRequest:
-        return True
-
-
 def _why(error: Exception) -> tuple[str, str, int]:
     """Reason code, message and exit code; the trace is in the log."""
     if isinstance(error, UserError):
         logger.warning("Refused: %s", error)
-        bad = isinstance(error, InvalidRequest)
-        return error.code, str(error), ExitCode.BAD_INPUT if bad else ExitCode.NO_DATA
+        return error.code, str(error), ExitCode.NO_DATA if error.code == Reason.NO_DATA else ExitCode.BAD_INPUT
     logger.error("The engine failed", exc_info=error)
     return Reason.ENGINE_ERROR, FAILED, ExitCode.ENGINE_ERROR

@@ -11,8 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 
 from rules.base_rule import BaseRule, InvalidRule
-from rules.plugins import installed_rules, rules_digest
-from rules.registry import BUILT_IN, rule_from_id
+from rules.plugins import find_rule, rules_digest
 from service.contract.errors import (
     InvalidRequest,
     NoResult,
@@ -42,15 +41,9 @@ BY_CHART = (
 
 
 def rule_of(rule_id: str, params: Mapping[str, Any], *, validated: bool) -> BaseRule:
-    """The rule a request names, plug-ins looked up only when it is none of ours; raises InvalidRequest."""
+    """The rule a request names; raises InvalidRequest."""
     try:
-        try:
-            return rule_from_id(rule_id, params)
-        except InvalidRule:
-            every = installed_rules(validated)
-            if len(every) == len(BUILT_IN):
-                raise
-            return rule_from_id(rule_id, params, every)
+        return find_rule(rule_id, params, validate=validated)
     except InvalidRule as error:
         raise InvalidRequest(error.template, **error.values) from None
 

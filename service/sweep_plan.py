@@ -92,12 +92,16 @@ class SweepPlan:
         embargo = math.ceil(EMBARGO * bars)
         purged_folds(bars, folds, int(self.grid.needed.max()), embargo)
 
+    @property
+    def rows(self) -> int:
+        """Of all tickers."""
+        return len(self.grid) * len(self.request.tickers)
+
     def shards(self) -> list[slice]:
         """Rows of each: as many as a few seconds suffice for."""
         bars = max(len(self.search(ticker).data) for ticker in self.request.tickers)
-        every = len(self.grid) * len(self.request.tickers)
-        length = max(1, min(SHARD_ROWS, SHARD_CELLS // bars), -(-every // MOST_SHARDS))
-        return [slice(at, min(at + length, every)) for at in range(0, every, length)]
+        length = max(1, min(SHARD_ROWS, SHARD_CELLS // bars), -(-self.rows // MOST_SHARDS))
+        return [slice(at, min(at + length, self.rows)) for at in range(0, self.rows, length)]
 
     def pieces(self, rows: slice) -> Iterator[tuple[str, slice]]:
         """Which rows of the grid those are, ticker by ticker."""
@@ -120,8 +124,8 @@ class SweepPlan:
         """The table of each ticker, from what shards came to by their first row; NaN in the rows that are missing."""
         loaded = {first: _arrays(part) for first, part in parts.items()}
         shapes = {name: values.shape[1:] for name, values in next(iter(loaded.values())).items()}
-        m, every = len(self.grid), len(self.grid) * len(self.request.tickers)
-        whole = {name: np.full((every, *shape), 0.0 if shape else np.nan) for name, shape in shapes.items()}
+        m = len(self.grid)
+        whole = {name: np.full((self.rows, *shape), 0.0 if shape else np.nan) for name, shape in shapes.items()}
         for first, arrays in loaded.items():
             for name, values in arrays.items():
                 whole[name][first : first + len(values)] = values

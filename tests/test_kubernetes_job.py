@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rules.plugins import digest_of
 from service.contract.request import BacktestRequest, request_from_text
 from service.contract.status import Reason
 from service.launchers.kubernetes_api import Away, Busy, Object, Refused
@@ -122,6 +123,7 @@ def test_the_request_travels_in_the_environment_and_comes_back_whole() -> None:
     names = [variable["name"] for variable in worker["env"]]
     assert len(names) == len(set(names))
     sent = {variable["name"].lower(): variable["value"] for variable in worker["env"] if variable["name"] != "A"}
+    assert sent.pop("rules_digest") == digest_of("RSI")
     assert request_from_text(sent) == REQUEST
     assert job["metadata"]["name"] == f"bt-{RUN_ID}"
     assert template["metadata"]["name"] == "bt-", "the template stays as it was"

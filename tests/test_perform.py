@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
 
+from rules.plugins import rules_digest
+from rules.registry import rule_from_id
 from scripts.logger_config import current_run_id, run_context
 from service import holding
 from service import perform as module
@@ -147,8 +150,6 @@ def test_a_crash_is_a_reason_and_a_trace_in_the_log(
 def test_bad_prices_and_bad_requests_are_named(
     worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     short = replace(request_, end_date=request_.start_date.replace(day=20))
     assert worker.work(short) == ExitCode.NO_DATA
     assert runs.run(RUN_ID).reason == Reason.NO_DATA
@@ -158,19 +159,44 @@ def test_a_worker_without_the_rule_says_that_its_rules_differ(
     worker: Worker, runs: Runs, request_: BacktestRequest
 ) -> None:
     """The web had it: only then was the run accepted."""
-    from dataclasses import replace
-
     assert worker.work(replace(request_, rule_id="NOTHING")) == ExitCode.BAD_INPUT
     assert runs.run(RUN_ID).reason == Reason.RULES_MISMATCH
 
 
-def test_other_rules_than_those_it_was_accepted_with(
-    worker: Worker, runs: Runs, request_: BacktestRequest, engine: Engine
-) -> None:
+@pytest.fixture
+def accepted_before(request_: BacktestRequest, engine: Engine) -> BacktestRequest:
+    """By a release that had other rules."""
     with engine.begin() as connection:
         connection.execute(update(runs_table).values(rules_digest="0" * 64))
-    assert worker.work(request_) == ExitCode.BAD_INPUT
+    return request_
+
+
+def test_other_rules_than_everybody_else_has(worker: Worker, runs: Runs, accepted_before: BacktestRequest) -> None:
+    assert replace(worker, expected_rules="1" * 64).work(accepted_before) == ExitCode.BAD_INPUT
     assert runs.run(RUN_ID).reason == Reason.RULES_MISMATCH
+    assert runs.run(RUN_ID).message == "The rules of the worker are not those that the run was accepted with."
+
+
+@pytest.mark.parametrize("expected", [None, rules_digest(rule_from_id("RSI"))], ids=["by 0.1.0", "by this release"])
+def test_a_run_that_waited_for_an_upgrade(
+    worker: Worker, runs: Runs, accepted_before: BacktestRequest, expected: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is performed with the rules of today, and says so; the same work is answered from it no more."""
+    (attached, _), before = runs.submit(REQUEST), runs.run(RUN_ID)
+    with caplog.at_level(logging.WARNING):
+        assert replace(worker, expected_rules=expected).work(accepted_before) == ExitCode.DONE
+    assert "The rules have changed since the run was accepted" in caplog.text
+    for run_id in (RUN_ID, attached.run_id):
+        run = runs.run(run_id)
+        assert run.status == Status.COMPLETED
+        assert before.rules_digest != run.rules_digest == runs.result(run).provenance["rules_digest"]
+    again, _ = runs.submit(REQUEST)
+    assert (again.status, again.reused_from) == (Status.PENDING, None)
+
+
+def test_accepted_anew_by_others_than_the_worker(worker: Worker, runs: Runs, request_: BacktestRequest) -> None:
+    """A worker of the release before, whose rules are those of the run, does what it was made for."""
+    assert replace(worker, expected_rules="1" * 64).work(request_) == ExitCode.DONE
 
 
 def test_sigterm_gives_the_run_back(

@@ -18,6 +18,7 @@ from sqlalchemy import Engine, text
 from rules.registry import rule_from_id
 from scripts.config import ROOT
 from service import holding
+from service import perform as performing
 from service import perform_sweep as module
 from service import sweep_plan as plans
 from service.asked_sweeps import Sweeps, asked_of
@@ -157,7 +158,7 @@ def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
     run, store = asked(sweeps, TWO), sweeps.runs.run_store
     store.start_sweep(run.run_id, "first")
     for name in ("first", "second"):
-        assert store.claim_shard(run.run_id, 2, name)
+        assert store.claim_shard(run, 2, name)
         silent(engine)
     assert worker.work(run.run_id) == ExitCode.DONE
     result, rows = sweeps.result(sweeps.sweep(run.run_id)), table(sweeps, run.run_id)
@@ -173,9 +174,9 @@ def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
 def test_a_shard_whose_worker_died_once_is_computed(sweeps: Sweeps, worker: SweepWorker, engine: Engine) -> None:
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "first")
-    first = store.claim_shard(run.run_id, 0, "first")
+    first = store.claim_shard(run, 0, "first")
     assert first
-    assert store.claim_shard(run.run_id, 0, "second") is None
+    assert store.claim_shard(run, 0, "second") is None
     silent(engine)
     assert worker.work(run.run_id) == ExitCode.DONE
     assert not store.finish_shard(run.run_id, 0, first, b"")
@@ -275,13 +276,13 @@ def test_a_sweep_that_starts_again_without_blame_spends_no_try(
     run, store = asked(sweeps), sweeps.runs.run_store
     for number in range(3):
         store.start_sweep(run.run_id, f"w{number}")
-        assert store.claim_shard(run.run_id, 0, f"w{number}")
+        assert store.claim_shard(run, 0, f"w{number}")
         (active,) = store.active()
         assert store.requeue(active, spent=0)
         assert store.mark_launched(run.run_id)
     for number in range(2):
         store.start_sweep(run.run_id, f"v{number}")
-        attempt = store.claim_shard(run.run_id, 0, f"v{number}")
+        attempt = store.claim_shard(run, 0, f"v{number}")
         assert attempt
         (active,) = store.active()
         assert store.requeue(active, spent=1)
@@ -301,7 +302,7 @@ def test_the_second_pod_of_an_index_is_another_worker() -> None:
 def test_a_shard_that_ended_a_moment_ago_is_not_taken_away(sweeps: Sweeps, small_shards: None) -> None:
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
-    attempt = store.claim_shard(run.run_id, 0, "w")
+    attempt = store.claim_shard(run, 0, "w")
     assert attempt
     assert store.finish_shard(run.run_id, 0, attempt, b"x")
     assert store.renew_shard(run.run_id, 0, attempt)
@@ -343,9 +344,42 @@ def test_a_training_in_which_nothing_was_traded(sweeps: Sweeps, worker: SweepWor
     assert found["cross_validation"] is not None
 
 
-def test_another_set_of_rules(sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_rules_than_everybody_else_has(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = asked(sweeps)
-    monkeypatch.setattr(module, "rules_digest", lambda _: "another")
+    monkeypatch.setattr(performing, "rules_digest", lambda _: "another")
+    assert replace(worker, expected_rules=run.rules_digest).work(run.run_id) == ExitCode.BAD_INPUT
+    assert sweeps.sweep(run.run_id).reason == Reason.RULES_MISMATCH
+
+
+def test_an_upgrade_in_the_middle_starts_it_again(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No result is made of two rules: what the old ones computed is forgotten, and their workers are shut out."""
+    run, store = asked(sweeps), sweeps.runs.run_store
+    assert worker.work(run.run_id, 0) == ExitCode.DONE
+    held, running = store.claim_shard(run, 1, "old"), store.get(run.run_id)
+    assert held
+    assert running
+    monkeypatch.setattr(performing, "rules_digest", lambda _: "b" * 64)
+    assert replace(worker, expected_rules="b" * 64).work(run.run_id, 2) == ExitCode.DONE
+    assert [shard.status for shard in store.shards(run.run_id)] == ["pending", "pending", "completed"]
+    assert not store.finish_shard(run.run_id, 1, held, b"")
+    assert store.claim_shard(running, 0, "old") is None
+    assert not store.fail_attempt(run.run_id, running.attempt, Reason.ENGINE_ERROR, "from the old one")
+    assert worker.work(run.run_id) == ExitCode.DONE
+    done = sweeps.result(sweeps.sweep(run.run_id))
+    assert (done.provenance["rules_digest"], done.failed, len(table(sweeps, run.run_id))) == ("b" * 64, [], 11)
+    assert sweeps.submit(SWEEP)[0].reused_from is None
+
+
+def test_an_upgrade_after_which_the_grid_is_another(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = asked(sweeps)
+    monkeypatch.setattr(performing, "rules_digest", lambda _: "b" * 64)
+    monkeypatch.setattr(SweepPlan, "rows", 10)
     assert worker.work(run.run_id) == ExitCode.BAD_INPUT
     assert sweeps.sweep(run.run_id).reason == Reason.RULES_MISMATCH
 
@@ -367,7 +401,7 @@ def test_waiting_for_another_worker(sweeps: Sweeps, worker: SweepWorker, monkeyp
     """Which ends the shard, or is cancelled with the sweep."""
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "other")
-    assert store.claim_shard(run.run_id, 0, "other")
+    assert store.claim_shard(run, 0, "other")
     monkeypatch.setattr(module.time, "sleep", lambda _: store.cancel(run.run_id))
     assert worker.work(run.run_id) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.CANCELLING
@@ -377,7 +411,7 @@ def test_waiting_for_another_worker(sweeps: Sweeps, worker: SweepWorker, monkeyp
 def test_the_lease_of_a_shard_ends_with_its_sweep(sweeps: Sweeps) -> None:
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
-    attempt = store.claim_shard(run.run_id, 0, "w")
+    attempt = store.claim_shard(run, 0, "w")
     assert attempt
     assert store.renew_shard(run.run_id, 0, attempt)
     left = threading.Event()

@@ -24,6 +24,15 @@ class NoData(UserError):
     code = "NoData"
 
 
+class RulesMismatch(UserError):
+    """A worker that has other rules than whoever asks it."""
+
+    code = "RulesMismatch"
+
+    def __init__(self) -> None:
+        super().__init__("The rules of the worker are not those that the run was accepted with.")
+
+
 class RunNotFound(UserError):
     """No run has this id (404)."""
 

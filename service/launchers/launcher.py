@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rules.plugins import digest_of
 from service.contract.request import BacktestRequest, text_from_request
 from service.contract.status import SWEEP, Reason
 
@@ -25,10 +26,9 @@ Work = BacktestRequest | SweepWork
 
 
 def environment_of(work: Work) -> dict[str, str]:
-    """What a worker reads to know what to do."""
-    if isinstance(work, SweepWork):
-        return {"RUN_ID": work.run_id, "RUN_KIND": SWEEP}
-    return text_from_request(work)
+    """What a worker reads to know what to do, and which rules it is expected to have."""
+    asked = {"RUN_ID": work.run_id, "RUN_KIND": SWEEP} if isinstance(work, SweepWork) else text_from_request(work)
+    return {**asked, "RULES_DIGEST": digest_of(work.rule_id)}
 
 
 class LaunchFailed(Exception):

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, and_, case, func, inse
 
 from service.contract.status import Reason, Status
 from service.store.database import utc_in
-from service.store.run_rows import RunRows, cut
+from service.store.run_rows import Run, RunRows, cut
 from service.store.tables import runs, sweep_shards, sweeps
 
 MOST_TRIES = 2
@@ -91,11 +91,30 @@ class SweptRuns(RunRows):
         }
         return self._change(run_id, runs.c.status == Status.PENDING, **values)
 
-    def claim_shard(self, run_id: str, shard: int, worker: str) -> int | None:
+    def restart_sweep(self, run: Run, rules_digest: str) -> bool:
+        """With other rules, unless somebody did so already; what was computed with those of before is taken away."""
+        theirs = and_(runs.c.status == Status.RUNNING, runs.c.rules_digest == run.rules_digest)
+        # who asks for the work that it was accepted for gets nothing of other rules
+        values = {"rules_digest": rules_digest, "leads": None, "attempt": runs.c.attempt + 1}
+        fresh = {
+            "status": Status.PENDING, "tries": 0, "attempt": sweep_shards.c.attempt + 1, "lease_until": None,
+            "numbers": None, "reason": None, "message": None,
+        }  # fmt: skip
+
+        def write(connection: Connection) -> bool:
+            changed = self._changed(connection, run.run_id, theirs, values)
+            if changed:
+                connection.execute(update(sweep_shards).where(sweep_shards.c.run_id == run.run_id).values(fresh))
+            return changed
+
+        return self._write(write)
+
+    def claim_shard(self, run: Run, shard: int, worker: str) -> int | None:
         """Takes a shard that nobody has, or whose worker is silent; the attempt that has it, or None for another's.
 
-        One whose workers fell silent twice has failed.
+        One whose workers fell silent twice has failed. `run` is the sweep as the worker's rules have it.
         """
+        run_id = run.run_id
         silent = and_(sweep_shards.c.status == Status.RUNNING, sweep_shards.c.lease_until < utc_in())
         given_up = {"status": Status.FAILED, "reason": Reason.WORKER_LOST, "message": DIED, "lease_until": None}
         self._change_shard(run_id, shard, and_(silent, sweep_shards.c.tries >= MOST_TRIES), given_up)
@@ -106,7 +125,9 @@ class SweptRuns(RunRows):
             "claimed_by": worker,
             "lease_until": utc_in(self.lease_seconds),
         }
-        self._change_shard(run_id, shard, or_(sweep_shards.c.status == Status.PENDING, silent), values)
+        same_rules = select(runs.c.id).where(runs.c.run_id == run_id, runs.c.rules_digest == run.rules_digest)
+        free = and_(or_(sweep_shards.c.status == Status.PENDING, silent), same_rules.exists())
+        self._change_shard(run_id, shard, free, values)
         return self.shard_held_by(run_id, shard, worker)
 
     def shard_held_by(self, run_id: str, shard: int, worker: str) -> int | None:

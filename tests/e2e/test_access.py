@@ -28,7 +28,7 @@ DATABASE = {
     "DB_PASSWORD": "of the/user:p@ss+w%rd~0a?>=",
     "MYSQL_ROOT_PASSWORD": "root~has/an+other:p@ss w%rd",
 }
-# A run that no request can ask for: its worker finds other rules than those that it was accepted with.
+# A run that no request can ask for: its worker has no such rule.
 OF_OTHER_RULES = """
 import json, sys, uuid
 from scripts.config import load_config
@@ -36,7 +36,7 @@ from service.store.database import connect
 from service.store.run_store import RunStore
 store = RunStore(connect(load_config()))
 known, run_id = store.get(sys.argv[1]), str(uuid.uuid4())
-request = json.dumps({**json.loads(known.request), "run_id": run_id})
+request = json.dumps({**json.loads(known.request), "run_id": run_id, "rule_id": "NOTHING"})
 same = {name: getattr(known, name) for name in ("ticker", "rule_id", "prices_fingerprint")}
 assert store.add({**same, "run_id": run_id, "request": request, "rules_digest": "0" * 64})
 print(run_id)
