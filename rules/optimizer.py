@@ -193,6 +193,11 @@ class SearchTable:
         return np.flatnonzero(np.abs(steps - steps[:, [self.best]]).max(axis=0) == 1)
 
 
+def joined(parts: Sequence[Columns]) -> dict[str, NDArray[Any]]:
+    """The rows of some parts, one part after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 class ParameterOptimizer:
     """Evaluates every combination of a grid, chunk by chunk, and finds the best.
 
@@ -210,5 +215,4 @@ class ParameterOptimizer:
             parts.append(part)
             done += len(next(iter(part.values())))
             progress(done, len(searched))
-        metrics = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return SearchTable(searched, metrics, self._metric)
+        return SearchTable(searched, joined(parts), self._metric)

@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from backtest.kernel import Terms
+from backtest.metrics import bars_per_year
+from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
-from rules.optimizer import Grid, ParameterOptimizer
+from rules.optimizer import Columns, Grid, joined
 from service.contract.errors import InvalidRequest
 from service.grid import GridEvaluator
 from service.search_statistics import sharpe_of_sums
@@ -54,16 +56,27 @@ def purged_folds(bars: int, folds: int, purge: int, embargo: int) -> list[Fold]:
     ]
 
 
-def cross_validate(data: pd.DataFrame, searched: Grid, terms: Terms, folds: int = 5) -> CrossValidation:
-    """The combination with the best Sharpe ratio outside each fold, and how it did inside; rules may look back into a
-    test for as long as they need to warm up, so that many bars are purged. Raises InvalidRequest."""
-    parts = purged_folds(len(data), folds, int(searched.needed.max()), math.ceil(EMBARGO * len(data)))
-    slices = [part for fold in parts for part in (fold.test, *fold.purged)]
-    evaluate = GridEvaluator(data, searched.rule, terms, blocks=slices)
-    table = ParameterOptimizer(evaluate).run(searched)
+def validation_blocks(searched: Grid, bars: int, folds: int) -> list[slice]:
+    """Each fold's test and what is purged before and after it. Rules may look back into a test for as long as they need
+    to warm up, so that many bars are purged. Raises InvalidRequest."""
+    parts = purged_folds(bars, folds, int(searched.needed.max()), math.ceil(EMBARGO * bars))
+    return [part for fold in parts for part in (fold.test, *fold.purged)]
+
+
+def cross_validate(
+    data: pd.DataFrame, searched: Grid, terms: Terms, folds: int = 5, numbers: Columns | None = None
+) -> CrossValidation:
+    """The combination with the best Sharpe ratio outside each fold, and how it did inside.
+
+    `numbers` are num_trades, block_sums and block_squares of `validation_blocks`, where somebody has them. Raises
+    InvalidRequest.
+    """
+    slices = validation_blocks(searched, len(data), folds)
+    if numbers is None:
+        numbers = joined(list(GridEvaluator(data, searched.rule, terms, ["num_trades"], slices)(searched.params)))
     lengths = np.array([part.stop - part.start for part in slices]).reshape(folds, 3)
-    sums, squares = (table.metrics[name].reshape(-1, folds, 3) for name in ("block_sums", "block_squares"))
-    early = np.isnan(table.metrics["num_trades"])
+    sums, squares = (numbers[name].reshape(-1, folds, 3) for name in ("block_sums", "block_squares"))
+    early = np.isnan(numbers["num_trades"])
     inside, outside, rules = [], [], []
     for fold in range(folds):
         other, squared = (every[:, :, 0].sum(axis=1) - every[:, fold].sum(axis=1) for every in (sums, squares))
@@ -74,5 +87,5 @@ def cross_validate(data: pd.DataFrame, searched: Grid, terms: Terms, folds: int 
         rules.append(searched.rule_at(best))
         inside.append(learned[best])
         outside.append(tested[0])
-    year = math.sqrt(evaluate.periods)
+    year = math.sqrt(bars_per_year(checked_prices(data).index))
     return CrossValidation(rules, float(np.mean(inside)) * year, float(np.mean(outside)) * year)

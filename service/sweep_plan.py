@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,19 +12,21 @@ from numpy.typing import NDArray
 
 from backtest.kernel import Terms
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule
-from rules.optimizer import MOST_COMBINATIONS, Grid, SearchTable, grid
+from rules.optimizer import MOST_COMBINATIONS, Grid, SearchTable, grid, joined
 from service.contract.errors import InvalidRequest
 from service.contract.sweep import SweepRequest
-from service.cross_validation import EMBARGO, purged_folds
+from service.cross_validation import validation_blocks
 from service.engine_adapter import refuse_errors, window
+from service.grid import AT_ONCE
 from service.price_checks import check_prices
 from service.price_series import PriceSeries
 from service.runs import rule_of
 from service.sweeps import Search
-from service.walk_forward import splits
+from service.walk_forward import splits, trained
 
 SHARD_CELLS = 60_000_000  # bars times rows: a few seconds on one core
 SHARD_ROWS, MOST_SHARDS = 20_000, 100
+ONE_BY_ONE_COSTS = 20  # times what a metric of AT_ONCE does
 
 Arrays = Mapping[str, NDArray[np.float64]]
 
@@ -68,7 +69,22 @@ class SweepPlan:
         series = self.series_of(ticker)
         refuse_errors(check_prices(series.data), series)
         data = window(series, self.request.start_date, self.request.end_date)
-        return Search(data, self.grid, self.terms, self.request.metric)
+        search = Search(data, self.grid, self.terms, self.request.metric)
+        return replace(search, more_blocks=self._fold_blocks(len(data))) if self.request.folds else search
+
+    def _fold_blocks(self, bars: int) -> list[slice]:
+        """Those of the cross-validation; raises InvalidRequest where there can be none, or no walk forward."""
+        folds, needed = self.request.folds, int(self.grid.needed.min()) + 1
+        train = splits(bars, folds)[0][0]
+        if train.stop - train.start < needed:
+            template = "With {folds} folds a training has {bars} bars, and the rule needs {needed}; ask for fewer."
+            raise InvalidRequest(template, folds=folds, bars=train.stop - train.start, needed=needed)
+        return validation_blocks(self.grid, bars, folds)
+
+    def trainings(self, bars: int) -> list[slice]:
+        """Those of the walk forward, if there is one."""
+        request = self.request
+        return [train for train, _ in splits(bars, request.folds, request.anchored)] if request.folds else []
 
     @property
     def terms(self) -> Terms:
@@ -79,18 +95,7 @@ class SweepPlan:
     def check(self) -> None:
         """Raises InvalidRequest or NoData where the sweep could come to nothing, before anything is computed."""
         for ticker in self.request.tickers:
-            bars = len(self.search(ticker).data)
-            if self.request.folds:
-                self._check_folds(bars)
-
-    def _check_folds(self, bars: int) -> None:
-        folds, needed = self.request.folds, int(self.grid.needed.min()) + 1
-        train = splits(bars, folds)[0][0]
-        if train.stop - train.start < needed:
-            template = "With {folds} folds a training has {bars} bars, and the rule needs {needed}; ask for fewer."
-            raise InvalidRequest(template, folds=folds, bars=train.stop - train.start, needed=needed)
-        embargo = math.ceil(EMBARGO * bars)
-        purged_folds(bars, folds, int(self.grid.needed.max()), embargo)
+            self.search(ticker)
 
     @property
     def rows(self) -> int:
@@ -99,9 +104,14 @@ class SweepPlan:
 
     def shards(self) -> list[slice]:
         """Rows of each: as many as a few seconds suffice for."""
-        bars = max(len(self.search(ticker).data) for ticker in self.request.tickers)
-        length = max(1, min(SHARD_ROWS, SHARD_CELLS // bars), -(-self.rows // MOST_SHARDS))
+        cells = max(self._cells(len(self.search(ticker).data)) for ticker in self.request.tickers)
+        length = max(1, min(SHARD_ROWS, SHARD_CELLS // cells), -(-self.rows // MOST_SHARDS))
         return [slice(at, min(at + length, self.rows)) for at in range(0, self.rows, length)]
+
+    def _cells(self, bars: int) -> int:
+        """What a row costs, in bars."""
+        every: int = bars + sum(train.stop - train.start for train in self.trainings(bars))
+        return every if self.request.metric in AT_ONCE else ONE_BY_ONE_COSTS * every
 
     def pieces(self, rows: slice) -> Iterator[tuple[str, slice]]:
         """Which rows of the grid those are, ticker by ticker."""
@@ -112,20 +122,26 @@ class SweepPlan:
 
     def computed(self, rows: slice) -> bytes:
         """The metrics of those rows, as NumPy's npz."""
-        parts: list[Arrays] = []
-        for ticker, piece in self.pieces(rows):
-            params = {name: values[piece] for name, values in self.grid.params.items()}
-            parts += self.search(ticker).evaluate(params)
+        parts = [self._numbers(ticker, piece) for ticker, piece in self.pieces(rows)]
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **joined(parts))  # type: ignore[arg-type]
         return buffer.getvalue()
+
+    def _numbers(self, ticker: str, piece: slice) -> Arrays:
+        """Of some rows of one ticker, what they come to in the trainings of the walk forward among them."""
+        search, params = self.search(ticker), {name: values[piece] for name, values in self.grid.params.items()}
+        numbers, trains = joined(list(search.evaluate(params))), self.trainings(len(search.data))
+        if not trains:
+            return numbers
+        return {**numbers, **trained(search.data, self.grid.rule, self.terms, self.request.metric, trains, params)}
 
     def tables(self, parts: Mapping[int, bytes]) -> dict[str, SearchTable]:
         """The table of each ticker, from what shards came to by their first row; NaN in the rows that are missing."""
         loaded = {first: _arrays(part) for first, part in parts.items()}
         shapes = {name: values.shape[1:] for name, values in next(iter(loaded.values())).items()}
         m = len(self.grid)
-        whole = {name: np.full((self.rows, *shape), 0.0 if shape else np.nan) for name, shape in shapes.items()}
+        lost = {name: 0.0 if name.startswith("block_") else np.nan for name in shapes}
+        whole = {name: np.full((self.rows, *shape), lost[name]) for name, shape in shapes.items()}
         for first, arrays in loaded.items():
             for name, values in arrays.items():
                 whole[name][first : first + len(values)] = values

@@ -22,7 +22,7 @@ from service.cross_validation import cross_validate
 from service.store.swept_runs import Shard
 from service.sweep_figure import draw_sweep
 from service.sweep_plan import SweepPlan
-from service.sweeps import Sweep, across
+from service.sweeps import BLOCKS, Sweep, across
 from service.walk_forward import walk_forward
 
 TOO_SHORT = "needs {needed} bars"
@@ -102,8 +102,8 @@ def _ticker(plan: SweepPlan, name: str, found: Sweep) -> dict[str, Any]:
         "neighbours": _neighbours(table),
         "statistics": {key: _number(value) for key, value in statistics.items()},
         "sentence": found.sentence,
-        "walk_forward": _walked(plan, data) if plan.request.folds else None,
-        "cross_validation": _validated(plan, data) if plan.request.folds else None,
+        "walk_forward": _walked(plan, data, table) if plan.request.folds else None,
+        "cross_validation": _validated(plan, data, table) if plan.request.folds else None,
     }
 
 
@@ -124,11 +124,12 @@ def _neighbours(table: SearchTable) -> dict[str, Any]:
     return {"count": len(scores), "mean": _number(mean), "lowest": _number(lowest)}
 
 
-def _walked(plan: SweepPlan, data: pd.DataFrame) -> dict[str, Any] | None:
+def _walked(plan: SweepPlan, data: pd.DataFrame, table: SearchTable) -> dict[str, Any] | None:
     """None where the metric is undefined for every combination in one of the trainings."""
     request = plan.request
     try:
-        walk = walk_forward(data, plan.grid, plan.terms, request.metric, request.folds, request.anchored)
+        terms, metric = plan.terms, request.metric
+        walk = walk_forward(data, plan.grid, terms, metric, request.folds, request.anchored, table.metrics)
     except InvalidRule:
         return None
     folds = [
@@ -143,8 +144,10 @@ def _walked(plan: SweepPlan, data: pd.DataFrame) -> dict[str, Any] | None:
     return {**kept, "efficiency": _number(walk.efficiency), "folds": folds}
 
 
-def _validated(plan: SweepPlan, data: pd.DataFrame) -> dict[str, Any]:
-    found = cross_validate(data, plan.grid, plan.terms, plan.request.folds)
+def _validated(plan: SweepPlan, data: pd.DataFrame, table: SearchTable) -> dict[str, Any]:
+    blocks = {name: table.metrics[name][:, BLOCKS:] for name in ("block_sums", "block_squares")}
+    numbers = {"num_trades": table.metrics["num_trades"], **blocks}
+    found = cross_validate(data, plan.grid, plan.terms, plan.request.folds, numbers)
     return {"in_sample": _number(found.in_sample), "out_of_sample": _number(found.out_of_sample)}
 
 

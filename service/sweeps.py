@@ -65,6 +65,7 @@ class Search:
     grid: Grid
     terms: Terms
     metric: str
+    more_blocks: Sequence[slice] = ()  # of bars, whose sums the table has beside those of the BLOCKS
 
     def __post_init__(self) -> None:
         engine_on(self.terms)
@@ -84,7 +85,8 @@ class Search:
     def evaluate(self) -> GridEvaluator:
         """What a ParameterOptimizer, or one part of the grid, asks for its metrics."""
         wanted = list(dict.fromkeys([*DEFAULT_METRICS, self.metric]))
-        return GridEvaluator(self.data, self.grid.rule, self.terms, wanted, blocks_of(len(self.data), BLOCKS))
+        blocks = [*blocks_of(len(self.data), BLOCKS), *self.more_blocks]
+        return GridEvaluator(self.data, self.grid.rule, self.terms, wanted, blocks)
 
     @property
     def too_short(self) -> NDArray[np.bool_]:
@@ -100,6 +102,7 @@ class Search:
         best = engine_on(self.terms).run(self.data, self.grid.rule_at(table.best).generate_signals)
         returns = bar_returns(best.equity.to_numpy())
         sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(self.evaluate.periods)
+        sums, squares = (table.metrics[name][:, :BLOCKS] for name in ("block_sums", "block_squares"))
         return Sweep(
             table,
             len(self.data),
@@ -107,9 +110,7 @@ class Search:
             int(np.count_nonzero(self.too_short)),
             skill_probability(returns),
             deflated_sharpe_ratio(returns, sharpe_ratios),
-            overfitting_probability(
-                table.metrics["block_sums"], table.metrics["block_squares"], len(self.data) // BLOCKS
-            ),
+            overfitting_probability(sums, squares, len(self.data) // BLOCKS),
             self._reality_check(best) if reality_check else np.nan,
         )
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from backtest.engine import BacktestResult
 from backtest.kernel import Terms
 from rules.base_rule import BaseRule
-from rules.optimizer import Grid, ParameterOptimizer, SearchTable
+from rules.optimizer import Columns, Grid, SearchTable, joined
 from service.contract.errors import InvalidRequest
-from service.grid import GridEvaluator, engine_on
+from service.grid import Floats, GridEvaluator, engine_on
 
 TRAINING = 4  # times the bars of a test
+SCORE, GROWTH = "training_scores", "training_growths"
 
 
 @dataclass(frozen=True)
@@ -68,21 +69,36 @@ def walk_forward(
     metric: str = "sharpe_ratio",
     folds: int = 5,
     anchored: bool = False,
+    numbers: Columns | None = None,
 ) -> WalkForward:
     """Chooses the best of the grid in each training and trades it in the test after it.
 
-    Raises InvalidRequest, and InvalidRule where a training has no best.
+    `numbers` are those of `trained`, where somebody has them. Raises InvalidRequest, and InvalidRule where a training
+    has no best.
     """
-    chosen = [_fold(data, searched, terms, metric, *split) for split in splits(len(data), folds, anchored)]
+    pairs = splits(len(data), folds, anchored)
+    found = numbers or trained(data, searched.rule, terms, metric, [train for train, _ in pairs], searched.params)
+    chosen = [_fold(searched, metric, found, number, *pair) for number, pair in enumerate(pairs)]
     traded = np.concatenate([_directions(fold.rule, data.iloc[: fold.test.stop])[fold.test] for fold in chosen])
     tested = data.iloc[chosen[0].test.start :]
     return WalkForward(chosen, engine_on(terms).run(tested, lambda _: traded))
 
 
-def _fold(data: pd.DataFrame, searched: Grid, terms: Terms, metric: str, train: slice, test: slice) -> Fold:
-    evaluate = GridEvaluator(data.iloc[train], searched.rule, terms, list(dict.fromkeys([metric, "cagr_pct"])))
-    table: SearchTable = ParameterOptimizer(evaluate, metric).run(searched)
-    return Fold(train, test, searched.rule_at(table.best), float(table.metrics["cagr_pct"][table.best]))
+def trained(
+    data: pd.DataFrame, rule: type[BaseRule], terms: Terms, metric: str, trains: Sequence[slice], params: Columns
+) -> dict[str, Floats]:
+    """What k rows come to in each of s trainings, (k, s): SCORE by the metric, and GROWTH, cagr_pct."""
+    wanted = list(dict.fromkeys([metric, "cagr_pct"]))
+    columns = [joined(list(GridEvaluator(data.iloc[train], rule, terms, wanted)(params))) for train in trains]
+    return {
+        SCORE: np.stack([each[metric] for each in columns], axis=1),
+        GROWTH: np.stack([each["cagr_pct"] for each in columns], axis=1),
+    }
+
+
+def _fold(searched: Grid, metric: str, found: Columns, number: int, train: slice, test: slice) -> Fold:
+    best = SearchTable(searched, {metric: found[SCORE][:, number]}, metric).best
+    return Fold(train, test, searched.rule_at(best), float(found[GROWTH][best, number]))
 
 
 def _directions(rule: BaseRule, data: pd.DataFrame) -> NDArray[np.int8]:

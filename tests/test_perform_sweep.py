@@ -25,6 +25,7 @@ from service.asked_sweeps import Sweeps, asked_of
 from service.contract.errors import UserError
 from service.contract.status import SWEEP as KIND
 from service.contract.status import ExitCode, Reason, Status
+from service.cross_validation import cross_validate
 from service.engine_adapter import run_backtest
 from service.holding import Stopped
 from service.launchers.launcher import SweepWork, environment_of
@@ -34,6 +35,7 @@ from service.runs import Runs
 from service.store.run_store import Run, RunStore
 from service.store.swept_runs import DIED
 from service.sweep_plan import SweepPlan
+from service.walk_forward import walk_forward
 from tests.conftest import SWEEP, database_environment, series
 from tests.test_perform import failing
 
@@ -110,12 +112,54 @@ def test_the_same_bytes_however_it_is_cut(sweeps: Sweeps, worker: SweepWorker, m
     found = []
     for length in (1000, 4, 1):
         monkeypatch.setattr(plans, "SHARD_ROWS", length)
-        run, _ = sweeps.submit(TWO, force=True)
+        run, _ = sweeps.submit({**TWO, "folds": 3}, force=True)
         sweeps.runs.run_store.mark_launched(run.run_id)
         worker.work(run.run_id)
         run = sweeps.sweep(run.run_id)
         found.append((sweeps.result(run).reproducible(), sweeps.table_csv(run)))
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(("metric", "anchored"), [("sharpe_ratio", False), ("omega_ratio", True)])
+def test_folds_computed_in_shards_are_those_computed_at_once(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None, metric: str, anchored: bool
+) -> None:
+    run = asked(sweeps, {**TWO, "folds": 4, "metric": metric, "anchored": anchored})
+    assert worker.work(run.run_id) == ExitCode.DONE
+    plan = SweepPlan(asked_of(run), series)
+    for found in sweeps.result(sweeps.sweep(run.run_id)).tickers:
+        data = plan.search(found["ticker"]).data
+        walk = walk_forward(data, plan.grid, plan.terms, metric, 4, anchored)
+        validated = cross_validate(data, plan.grid, plan.terms, 4)
+        assert [fold["rule_id"] for fold in found["walk_forward"]["folds"]] == [
+            fold.rule.rule_id for fold in walk.folds
+        ]
+        assert found["walk_forward"]["efficiency"] == walk.efficiency
+        assert found["walk_forward"]["sharpe_ratio"] == walk.result["sharpe_ratio"]
+        assert found["cross_validation"]["in_sample"] == validated.in_sample
+        assert found["cross_validation"]["out_of_sample"] == validated.out_of_sample
+
+
+def test_no_fold_takes_a_row_that_was_lost(sweeps: Sweeps, worker: SweepWorker, small_shards: None) -> None:
+    run, store = asked(sweeps, {**SWEEP, "folds": 4}), sweeps.runs.run_store
+    store.start_sweep(run.run_id, "w")
+    for shard in (0, 1):
+        attempt = store.claim_shard(run, shard, "w")
+        assert attempt
+        assert store.fail_shard(run.run_id, shard, attempt, Reason.ENGINE_ERROR, "died")
+    assert worker.work(run.run_id) == ExitCode.DONE
+    (found,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
+    plan = SweepPlan(asked_of(run), series)
+    known = {plan.grid.rule_at(row).rule_id for row in (8, 9, 10)}
+    assert {fold["rule_id"] for fold in found["walk_forward"]["folds"]} <= known
+
+
+def test_shards_are_shorter_where_a_row_costs_more(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "SHARD_CELLS", 20_000)
+    changes: list[dict[str, Any]] = [{}, {"folds": 4}, {"folds": 4, "anchored": True}, {"metric": "omega_ratio"}]
+    requests = [asked_of(sweeps.submit({**TWO, **change})[0]) for change in changes]
+    counts = [len(SweepPlan(request, series).shards()) for request in requests]
+    assert counts == sorted(set(counts))
 
 
 def test_the_same_sweep_is_answered_from_the_one_that_did_it(sweeps: Sweeps, worker: SweepWorker) -> None:
