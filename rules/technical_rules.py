@@ -13,7 +13,8 @@ import numpy as np
 from extracted.features.technical_indicators import (
     atr,
     directional_index,
-    macd,
+    ema,
+    macd_line,
     rolling_max,
     rolling_min,
     rolling_std,
@@ -132,8 +133,13 @@ class MovingAverageConvergence(ConditionRule):
 
     @classmethod
     def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
-        line, average, _ = prices.of(macd, "Close", p["fast"], p["slow"], p["signal"])
+        line = prices.of(macd_line, "Close", p["fast"], p["slow"])
+        average = prices.made(_signal_line, p["fast"], p["slow"], p["signal"])
         return line > average, line <= average
+
+
+def _signal_line(prices: Features, fast: int, slow: int, signal: int) -> Floats:
+    return ema(prices.of(macd_line, "Close", fast, slow), signal)
 
 
 class VolumeSurge(ConditionRule):

@@ -1,18 +1,18 @@
 """Thousands of parameters of one rule on one price series: the engine's kernel on chunks of runs, each row with the
 bits of a single run.
 
-The indicators of a chunk are computed once per distinct parameter; a chunk of signals fits the cache of a processor, so
-that memory does not grow with the grid.
+The indicators of a chunk are computed once per distinct parameter; a chunk is small enough for the caches of a
+processor, so that memory does not grow with the grid.
 """
 
 from __future__ import annotations
 
 import math
-import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,9 @@ from service.contract.errors import InvalidRequest
 Floats = NDArray[np.float64]
 Signals = NDArray[np.int8]
 
-CHUNK = 65_536  # bars times rows: half a megabyte of floats
-THREADS = min(2, os.cpu_count() or 1)
+CHUNK = 1 << 18  # bars times rows: two megabytes of floats
+THREADS = 1  # beside the one that makes signals: what two cores can use
+LARGEST_KEPT = 31 << 20  # bytes; 32 MiB is the largest that glibc learns from
 DEFAULT_METRICS = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades", "cagr_pct")
 
 
@@ -59,7 +60,10 @@ class Books:
 
     @cached_property
     def drawdown(self) -> Floats:
-        return np.asarray(metrics.drawdowns(self.ledger.equity).max(axis=-1))
+        """As the largest of `metrics.drawdowns`: rounding keeps the order, so that one subtraction a row is enough."""
+        equity = self.ledger.equity
+        peak = np.maximum.accumulate(equity, axis=-1)
+        return np.asarray(1 - np.divide(equity, peak, out=peak).min(axis=-1))
 
     @cached_property
     def cagr(self) -> Floats:
@@ -124,14 +128,21 @@ class GridEvaluator:
         self._blocks, self._threads = blocks, threads
         self.periods = metrics.bars_per_year(self._prices.index)
         self._rows = max(1, chunk // len(data))
+        keep_freed_memory()
 
     def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:
         """The metrics of the next rows, (k,) each, a chunk at a time; the bits are those of any number of threads."""
+        waiting = deque[Future[dict[str, Floats]]]()
         with ThreadPoolExecutor(self._threads) as pool:  # NumPy lets others run while it computes
-            yield from pool.map(self._numbers, self._parts(params))
+            for part in self._parts(params):
+                waiting.append(pool.submit(self._numbers, *self._signals(part)))
+                if len(waiting) > self._threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
-    def _numbers(self, params: Columns) -> dict[str, Floats]:
-        books, needed = self._books(params)
+    def _numbers(self, signals: Signals, needed: NDArray[np.int64]) -> dict[str, Floats]:
+        books = self._books(signals)
         found = {name: AT_ONCE[name](books) for name in self._wanted if name in AT_ONCE}
         others = [name for name in self._wanted if name not in AT_ONCE]
         if others:
@@ -141,16 +152,14 @@ class GridEvaluator:
 
     def returns(self, params: Columns) -> Iterator[Floats]:
         """The returns per bar of the next rows, (k, n), a chunk at a time."""
-        return (self._books(part)[0].returns for part in self._parts(params))
+        return (self._books(self._signals(part)[0]).returns for part in self._parts(params))
 
     def _parts(self, params: Columns) -> Iterator[Columns]:
         for at in range(0, len(next(iter(params.values()))), self._rows):
             yield {name: values[at : at + self._rows] for name, values in params.items()}
 
-    def _books(self, params: Columns) -> tuple[Books, NDArray[np.int64]]:
-        """What a chunk came to, and the bars that each of its rows needs before the first signal, (k,)."""
-        signals, needed = self._signals(params)
-        return Books(self._prices, self._terms, self.periods, self._simulated(signals)), needed
+    def _books(self, signals: Signals) -> Books:
+        return Books(self._prices, self._terms, self.periods, self._simulated(signals))
 
     def _signals(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
         """Signals (k, n), and the bars that each row needs, (k,)."""
@@ -186,6 +195,13 @@ class GridEvaluator:
     def _one_by_one(self, books: Books, names: Sequence[str]) -> dict[str, Floats]:
         rows = [books.result(row)["metrics"] for row in range(len(books.ledger.equity))]
         return {name: np.array([np.nan if row[name] is None else row[name] for row in rows], float) for name in names}
+
+
+@cache
+def keep_freed_memory() -> None:
+    """glibc gives the arrays of each chunk back to the system, which clears their pages for the next one: half of a
+    search's time. Once a large array was freed it keeps as much as that for itself (mallopt(3), M_MMAP_THRESHOLD)."""
+    np.empty(LARGEST_KEPT, np.uint8)
 
 
 def _rows(params: Columns) -> Iterator[tuple[Any, ...]]:

@@ -70,11 +70,15 @@ def macd(close: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> t
 
     Both averages start at bar slow - 1, the fast one from the mean of the `fast` values up to there, as in TA-Lib.
     """
-    values = _floats(close)
-    line = _by_stretch(lambda x: _late(x, fast, slow) - _smooth(x, slow, 2 / (slow + 1)), values)
+    line = macd_line(close, fast, slow)
     average = ema(line, signal)
     line = np.where(np.isnan(average), np.nan, line)
     return line, average, line - average
+
+
+def macd_line(close: ArrayLike, fast: int = 12, slow: int = 26) -> Floats:
+    """As `macd` has it, from bar slow - 1 on."""
+    return _by_stretch(lambda x: _late(x, fast, slow) - _smooth(x, slow, 2 / (slow + 1)), close)
 
 
 def bollinger_bands(close: ArrayLike, period: int = 20, width: float = 2.0) -> tuple[Floats, Floats, Floats]:
@@ -221,7 +225,8 @@ def _over_windows(reduce: Callable[[Floats], Floats], values: ArrayLike, period:
 def _by_stretch(smooth: Callable[[Floats], Floats], values: ArrayLike) -> Floats:
     """`smooth` applied to each unbroken stretch of numbers; NaN between them."""
     values = _floats(values)
-    edges = np.flatnonzero(np.diff(np.isnan(values), prepend=True, append=True))
+    unknown = np.concatenate([[True], np.isnan(values), [True]])
+    edges = np.flatnonzero(unknown[1:] != unknown[:-1])
     out = np.full(len(values), np.nan)
     for start, end in edges.reshape(-1, 2):
         out[start:end] = smooth(values[start:end])
