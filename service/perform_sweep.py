@@ -150,7 +150,7 @@ class SweepWorker:
         ended = {**done.headline, **({"leads": None} if done.result.failed else {})}
         if self._patiently(lambda: self.run_store.finish(run.run_id, run.attempt, stored, ended)):
             logger.info("Sweep completed: %d combinations, %d tickers", len(plan.grid), len(plan.request.tickers))
-            self._patiently(lambda: self.run_store.forget_numbers(run.run_id))
+            self._patiently(self.run_store.forget_numbers)
 
     def _failed(self, run_id: str, error: Exception) -> int:
         """What went wrong outside of the shards: it would go wrong again."""

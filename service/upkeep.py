@@ -1,4 +1,4 @@
-"""What the controller does from time to time: it forgets old runs, and brings back those that wait for nothing."""
+"""What the controller does from time to time: it forgets what is old, and brings back runs that wait for nothing."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Upkeep:
             self._next_look = now + ASTRAY_SECONDS
             if self._store.astray(ASTRAY_AT_ONCE):
                 logger.warning("Runs were attached to one that had ended; they go on without it")
+            self._store.forget_numbers()
         if self._days and now >= self._next_expiry:
             self._expire(now)
 

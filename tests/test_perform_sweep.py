@@ -35,6 +35,7 @@ from service.runs import Runs
 from service.store.run_store import Run, RunStore
 from service.store.swept_runs import DIED
 from service.sweep_plan import SweepPlan
+from service.upkeep import Upkeep
 from service.walk_forward import walk_forward
 from tests.conftest import SWEEP, database_environment, series
 from tests.test_perform import failing
@@ -462,6 +463,18 @@ def test_the_lease_of_a_shard_ends_with_its_sweep(sweeps: Sweeps) -> None:
     with holding.lease(lambda: store.renew_shard(run.run_id, 0, attempt), 0.03, left.set):
         store.cancel(run.run_id)
         assert left.wait(5)
+
+
+def test_a_sweep_that_was_cancelled_keeps_no_numbers(sweeps: Sweeps, worker: SweepWorker, small_shards: None) -> None:
+    run, store = asked(sweeps), sweeps.runs.run_store
+    other = asked(sweeps, TWO)
+    for each in (run, other):
+        worker.work(each.run_id, 0)
+    store.cancel(run.run_id)
+    store.cancelled(run.run_id)
+    Upkeep(store, 0).step()
+    kept = [[shard.numbers is not None for shard in store.shards(each.run_id, numbers=True)] for each in (run, other)]
+    assert kept == [[False] * 3, [True] + [False] * 5]
 
 
 def test_two_workers_at_once_give_one_result(sweeps: Sweeps, small_shards: None, runs: Runs) -> None:

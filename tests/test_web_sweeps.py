@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ from service.perform_sweep import SweepWorker
 from service.runs import Runs
 from service.web.sweep_form import suggested
 from service.web.sweep_table import ROWS
-from tests.conftest import SWEEP
+from tests.conftest import SWEEP, series
 from tests.test_web import BROWSER, page
 
 FORM = {
@@ -101,6 +102,16 @@ def test_the_page(client: FlaskClient, runs: Runs) -> None:
         assert said in shown
     assert "Over all tickers" in shown
     assert "모든 조합" in page(client, f"/sweeps/{run_id}?lang=ko")
+
+
+def test_prices_that_have_changed_since(client: FlaskClient, runs: Runs) -> None:
+    """The run of a cell has other numbers than the cell then."""
+    run_id = swept(client, runs, tickers=["GOOG", "SPY"])
+    said = "The prices of SPY have changed since this search: a run has those of today, and other numbers."
+    assert said not in page(client, f"/sweeps/{run_id}")
+    older = series("SPY")
+    runs.price_store.save(replace(older, data=older.data.iloc[:-1]))
+    assert said in page(client, f"/sweeps/{run_id}")
 
 
 def cells(shown: str, column: str) -> list[float]:

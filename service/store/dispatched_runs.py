@@ -14,6 +14,7 @@ from service.store.asked_runs import LEADING, answered, bequeath
 from service.store.database import utc_in
 from service.store.run_rows import (
     CANCELLED,
+    FINAL,
     QUEUED,
     UNFINISHED,
     ActiveRun,
@@ -26,7 +27,6 @@ from service.store.run_rows import (
 from service.store.swept_runs import give_back
 from service.store.tables import runs
 
-FINAL = tuple(status for status in Status if status.final)
 LAUNCHED = or_(
     runs.c.status.in_((Status.RUNNING, Status.CANCELLING)),
     and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)),

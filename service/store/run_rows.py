@@ -64,6 +64,7 @@ class Run(ActiveRun):
 
 # Pending, no job yet and none wanted but its own: the order of the columns is that of the index of the queue.
 QUEUED = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_(None), runs.c.reused_from.is_(None))
+FINAL = tuple(status for status in Status if status.final)
 UNFINISHED = runs.c.status.in_((Status.PENDING, Status.RUNNING))
 CANCELLED: Mapping[str, Any] = {
     "status": Status.CANCELLED,

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, and_, case, func, inse
 
 from service.contract.status import Reason, Status
 from service.store.database import utc_in
-from service.store.run_rows import Run, RunRows, cut
+from service.store.run_rows import FINAL, Run, RunRows, cut
 from service.store.tables import runs, sweep_shards, sweeps
 
 MOST_TRIES = 2
@@ -159,10 +159,16 @@ class SweptRuns(RunRows):
         values = {"status": Status.FAILED, "reason": reason, "message": cut(message), "lease_until": None}
         return self._change_shard(run_id, shard, _held(attempt), values)
 
-    def forget_numbers(self, run_id: str) -> None:
-        """Once the sweep's table is stored."""
-        statement = update(sweep_shards).where(sweep_shards.c.run_id == run_id).values(numbers=None)
-        self._write(lambda connection: connection.execute(statement))
+    def forget_numbers(self) -> None:
+        """Of every sweep that has ended: its table is stored, or it has none."""
+        kept = sweep_shards.c.numbers.is_not(None)
+        query = select(sweep_shards.c.run_id).distinct().where(kept)
+        query = query.join(runs, runs.c.run_id == sweep_shards.c.run_id).where(runs.c.status.in_(FINAL))
+        with self._engine.connect() as connection:
+            ended = connection.scalars(query).all()
+        statement = update(sweep_shards).where(sweep_shards.c.run_id.in_(ended)).values(numbers=None)
+        if ended:
+            self._write(lambda connection: connection.execute(statement))
 
     def _change_shard(self, run_id: str, shard: int, condition: ColumnElement[bool], values: Mapping[str, Any]) -> bool:
         """Only while its sweep is at work."""

@@ -11,6 +11,7 @@ from rules.plugins import installed_rules
 from service.asked_sweeps import asked_of
 from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import SWEEP, Status
+from service.contract.sweep_result import SweepResult
 from service.grid import AT_ONCE, ONE_BY_ONE
 from service.store.run_store import Run
 from service.web import sweep_form
@@ -148,7 +149,7 @@ def _page(run: Run, number: int) -> Response:
     done, table = None, dict[str, object]()
     if run.status == Status.COMPLETED:
         done, content = sweeps().found(run)
-        table = _table(run, content, number)
+        table = {**_table(run, content, number), "other_prices": _other_prices(done)}
     elif run.status.final:
         done = sweeps().result(run)
     ended, every = (0, 0) if run.status.final else sweeps().progress(run)
@@ -166,6 +167,13 @@ def _page(run: Run, number: int) -> Response:
         **table,
     )
     return make_response(page)
+
+
+def _other_prices(done: SweepResult) -> list[str]:
+    """Tickers whose prices are others now than those of the sweep."""
+    known = {name: runs().price_store.ticker(name) for name in done.provenance["prices_fingerprints"]}
+    then = done.provenance["prices_fingerprints"]
+    return [name for name, ticker in known.items() if ticker is None or ticker.fingerprint != then[name]]
 
 
 def _table(run: Run, content: str, page: int) -> dict[str, object]:
