@@ -59,8 +59,8 @@ def perform(
 def agreed_digest(rule: Callable[[], BaseRule], accepted: str, expected: str | None) -> str:
     """Of the rules to compute with: those that the run was accepted with or, if it waited for an upgrade, today's.
 
-    `expected` are those of whoever launched this worker, None for release 0.1.0. Raises RulesMismatch where nobody else
-    has the worker's rules, or the worker has no such rule.
+    `expected` are those of whoever launched this worker, None where that is another release (in the middle of an
+    upgrade). Raises RulesMismatch where nobody else has the worker's rules, or the worker has no such rule.
     """
     try:
         digest = rules_digest(rule())

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from rules.plugins import digest_of
-from service.contract.request import BacktestRequest, request_from_text
+from service.contract.request import FIELDS, BacktestRequest, request_from_text
 from service.contract.status import Reason
 from service.launchers.kubernetes_api import Away, Busy, Object, Refused
 from service.launchers.kubernetes_job import InvalidTemplate, KubernetesJobs, filled_in, template_of
@@ -127,6 +127,25 @@ def test_the_request_travels_in_the_environment_and_comes_back_whole() -> None:
     assert request_from_text(sent) == REQUEST
     assert job["metadata"]["name"] == f"bt-{RUN_ID}"
     assert template["metadata"]["name"] == "bt-", "the template stays as it was"
+
+
+def test_the_controller_of_before_expects_nothing_of_the_workers_of_after(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
+    """In an upgrade the template changes first; its workers' rules may have changed with them."""
+
+    def sent(number: int) -> set[str]:
+        launcher.launch(REQUEST, number)
+        job = cluster.created.pop(f"bt-{RUN_ID}")
+        return {variable["name"] for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+
+    before, after = (broken("spec.template.spec.containers", [{"name": "worker", "image": name}]) for name in "ab")
+    cluster.template = config_map(before)
+    assert "RULES_DIGEST" in sent(1)
+    cluster.template = config_map(after)
+    assert sent(2) == sent(3) == {name.upper() for name in FIELDS}
+    cluster.template = config_map(before)
+    assert "RULES_DIGEST" in sent(4)
 
 
 def test_rule_and_ticker_are_annotations_for_they_are_no_label_values() -> None:

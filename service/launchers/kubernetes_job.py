@@ -48,11 +48,14 @@ class KubernetesJobs(Launcher):
     def __init__(self, template: str, namespace: Namespace) -> None:
         self._name, self._namespace = template, namespace
         self._template: Object | None = None
+        self._image: str | None = None  # of the workers, when this controller began
 
     def launch(self, work: Work, number: int) -> None:
         try:
             self._template = None  # an owner that was made anew has another uid
             job = filled_in(self._loaded(), work, number)
+            if worker_of(job).get("image") != self._image:
+                expect_any_rules(job)
             self._namespace.create_job(job)
         except InvalidTemplate as error:
             raise LaunchFailed(str(error), Reason.CONFIG_ERROR) from error
@@ -192,6 +195,7 @@ class KubernetesJobs(Launcher):
                 raise InvalidTemplate(
                     f"The ConfigMap {self._name} with the worker's Job cannot be read: {error}"
                 ) from None
+            self._image = self._image or worker_of(self._template).get("image")
         return self._template
 
 
@@ -228,11 +232,22 @@ def filled_in(template: Object, work: Work, number: int) -> Object:
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
         named = {"stock-backtest/ticker": work.ticker, "stock-backtest/rule": work.rule_id}
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **named}
-    worker = next(container for container in pod["spec"]["containers"] if container["name"] == WORKER)
-    asked = environment_of(work)
+    worker, asked = worker_of(job), environment_of(work)
     kept = [variable for variable in worker.get("env") or [] if variable["name"] not in asked]
     worker["env"] = kept + [{"name": name, "value": value} for name, value in asked.items()]
     return indexed(job, work.shards) if isinstance(work, SweepWork) else job
+
+
+def worker_of(job: Object) -> Object:
+    """The container that performs the run."""
+    containers: list[Object] = job["spec"]["template"]["spec"]["containers"]
+    return next(container for container in containers if container["name"] == WORKER)
+
+
+def expect_any_rules(job: Object) -> None:
+    """While an upgrade is under way the controller of before starts the workers of after, whose rules may differ."""
+    worker = worker_of(job)
+    worker["env"] = [variable for variable in worker["env"] if variable["name"] != "RULES_DIGEST"]
 
 
 def indexed(job: Object, shards: int) -> Object:
