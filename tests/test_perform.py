@@ -35,7 +35,7 @@ CLOSED = InterfaceError("select", {}, Exception(0, ""))
 
 @pytest.fixture
 def worker(runs: Runs) -> Worker:
-    return Worker(runs.run_store, runs.price_store, Software("abc123", "image:1"), patience=0.3)
+    return Worker(runs.run_store, runs.price_store, Software("abc123", "image:1"))
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_the_database_stays_away(
 ) -> None:  # fmt: skip
     with monkeypatch.context() as patch:
         patch.setattr(runs.run_store, method, failing(getattr(runs.run_store, method), 99, error))
-        assert worker.work(request_) == ExitCode.DATABASE_AWAY
+        assert replace(worker, patience=0.3).work(request_) == ExitCode.DATABASE_AWAY
     assert not runs.run(RUN_ID).status.final, "it is tried again"
 
 

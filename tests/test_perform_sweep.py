@@ -50,7 +50,7 @@ def sweeps(runs: Runs) -> Sweeps:
 
 @pytest.fixture
 def worker(runs: Runs) -> SweepWorker:
-    return SweepWorker(runs.run_store, runs.price_store, Software("abc", "image:1"), patience=0.3)
+    return SweepWorker(runs.run_store, runs.price_store, Software("abc", "image:1"))
 
 
 @pytest.fixture
@@ -435,7 +435,7 @@ def test_a_database_that_is_away_and_comes_back(
     run = asked(sweeps)
     with monkeypatch.context() as patched:
         patched.setattr(RunStore, "finish_shard", failing(RunStore.finish_shard, 99))
-        assert worker.work(run.run_id) == ExitCode.DATABASE_AWAY
+        assert replace(worker, patience=0.3).work(run.run_id) == ExitCode.DATABASE_AWAY
     holder = holding.this_worker()
     assert sweeps.runs.run_store.shard_held_by(run.run_id, 0, holder)
     assert worker.work(run.run_id) == ExitCode.DONE  # the same process has it still
