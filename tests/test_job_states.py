@@ -193,5 +193,7 @@ def test_a_drained_worker_says_so_until_the_next_one_comes() -> None:
 def test_nobody_asks_why_a_new_job_has_no_pod_yet() -> None:
     assert lacks_pods(job(), [], NOW)
     assert not lacks_pods(job(), [pod()], NOW)
+    assert not lacks_pods({**job(), "status": {"active": 1}}, [], NOW), "its pod has just ended"
+    assert lacks_pods({**job(), "status": {"active": 0, "failed": 1}}, [], NOW), "another pod could not be made"
     assert not lacks_pods(job(creationTimestamp="2026-01-01T12:09:56Z"), [], NOW)
     assert not lacks_pods(job(("Failed", "BackoffLimitExceeded")), [], NOW)

@@ -53,8 +53,10 @@ def has_failed_pods(job: Object) -> bool:
 
 
 def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
-    """Whether it is worth asking why: not right after the Job was made, and not when it has ended."""
-    return not pods and _ended(job) is None and _since(job["metadata"].get("creationTimestamp"), now) > SOON_SECONDS
+    """Whether it is worth asking why: not right after the Job was made, and not when it has ended, or its pod has (which
+    the Job still counts as active: its conditions come later)."""
+    expected = not pods and _ended(job) is None and not job.get("status", {}).get("active")
+    return expected and _since(job["metadata"].get("creationTimestamp"), now) > SOON_SECONDS
 
 
 def in_order(pods: Sequence[Object]) -> list[Object]:
