@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.contract.status import Reason
-from service.launchers.job_states import lacks_pods, state_of
+from service.launchers.job_states import lacks_pods, state_of, waits_for_volumes
 from service.launchers.launcher import JobState
 
 NOW = datetime(2026, 1, 1, 12, 10, tzinfo=UTC)
@@ -188,6 +188,13 @@ def test_a_drained_worker_says_so_until_the_next_one_comes() -> None:
     )  # fmt: skip
     following = pod({"running": {}}, created="2026-01-01T12:09:30Z")
     assert state(job(), over(143, conditions=[condition]), following).problem is None
+
+
+@pytest.mark.parametrize(("begun", "asked"), [("2026-01-01T12:09:50Z", False), ("2026-01-01T12:09:40Z", True)])
+def test_nobody_asks_why_a_pod_has_no_volumes_while_they_may_still_come(begun: str, asked: bool) -> None:
+    creating = pod({"waiting": {"reason": "ContainerCreating"}})
+    creating["status"]["startTime"] = begun
+    assert waits_for_volumes(creating, NOW) is asked
 
 
 def test_nobody_asks_why_a_new_job_has_no_pod_yet() -> None:

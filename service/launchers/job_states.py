@@ -24,7 +24,7 @@ WAITING = {
 }
 STALE_SECONDS = 600
 OVERDUE_SECONDS = 30  # after a pod should have been gone: its node does nothing any more
-SOON_SECONDS = 5  # in which pods and volumes come by themselves
+SOON_SECONDS, MOUNTED_SECONDS = 5, 15  # in which pods and their volumes come by themselves
 AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")  # no waiting mends them
 
 
@@ -53,8 +53,8 @@ def has_failed_pods(job: Object) -> bool:
 
 
 def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
-    """Whether it is worth asking why: not right after the Job was made, and not when it has ended, or its pod has (which
-    the Job still counts as active: its conditions come later)."""
+    """Whether it is worth asking why: not right after the Job was made, and not when it has ended or its pod has, which
+    the Job counts as active until it notices."""
     expected = not pods and _ended(job) is None and not job.get("status", {}).get("active")
     return expected and _since(job["metadata"].get("creationTimestamp"), now) > SOON_SECONDS
 
@@ -79,7 +79,7 @@ def _timeout(ended: Object | None, pods: Sequence[Object]) -> Problem | None:
 
 def waits_for_volumes(pod: Object, now: datetime) -> bool:
     """Scheduled a while ago, and no container of it has started."""
-    if _since(pod.get("status", {}).get("startTime"), now) <= SOON_SECONDS:
+    if _since(pod.get("status", {}).get("startTime"), now) <= MOUNTED_SECONDS:
         return False
     waiting = [container.get("state", {}).get("waiting") or {} for container in _containers(pod)]
     return any(it.get("reason") in ("ContainerCreating", "PodInitializing") for it in waiting)
