@@ -18,7 +18,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -136,8 +136,11 @@ def of(text: str, metric: str) -> float:
 
 
 def split(namespace: str, row: dict[str, str]) -> dict[str, float]:
-    moments = [datetime.fromisoformat(row[name]) for name in ("created_at", "launched_at", "started_at")]
-    moments += [computed_at(namespace, row["run_id"]), datetime.fromisoformat(row["finished_at"])]
+    created, launched, started, finished = (
+        datetime.fromisoformat(row[f"{name}_at"]).replace(tzinfo=UTC)
+        for name in ("created", "launched", "started", "finished")
+    )
+    moments = [created, launched, started, computed_at(namespace, row["run_id"]), finished]
     phases = {name: (b - a).total_seconds() for name, (a, b) in zip(PHASES, pairwise(moments), strict=True)}
     return {**phases, "in all": (moments[-1] - moments[0]).total_seconds()}
 
