@@ -178,7 +178,7 @@ def test_a_row_is_run_on_its_own(client: FlaskClient, runs: Runs) -> None:
     for number in (0, 7):
         answer = client.post(f"/sweeps/{run_id}/run", data={"row": str(number)})
         assert asked_by(runs, answer) == f"MA_CROSS_{rows['fast'][number]}_{rows['slow'][number]}"
-    for bad in ({"row": "11"}, {"row": "-1"}, {"row": "x"}, {"rows": "1"}, {"at.x": "5"}):
+    for bad in ({"row": "11"}, {"row": "-1"}, {"row": "x"}, {"rows": "1"}, {"at.x": "5"}, {"row": "0", "at.x": "5*"}):
         assert client.post(f"/sweeps/{run_id}/run", data=bad).status_code == 400
     assert client.post(f"/sweeps/{run_id}/run", json={"row": 0}).status_code == 400
 

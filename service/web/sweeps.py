@@ -212,11 +212,9 @@ def run_one(run_id: str) -> AnyResponse:
     run = sweeps().sweep(run_id)
     result, content = sweeps().found(run)
     table = table_of(content)
-    if "row" in request.form:
-        number = _whole("row", len(table) - 1)
-    else:
-        at = _whole("at.x", 100_000), _whole("at.y", 100_000)
-        number = row_at(table, result.panels, result.metric, *at)
+    by_row = "row" in request.form
+    point = [_whole(name, 100_000) for name in ("at.x", "at.y") if name in request.form or not by_row]
+    number = _whole("row", len(table) - 1) if by_row else row_at(table, result.panels, result.metric, *point)
     row = table.loc[number]
     params = {name: row[name].item() for name in result.tickers[0]["best"]["params"]}
     single = accept(runs().submit, sweeps().single(run, str(row["ticker"]), params).document())
