@@ -8,6 +8,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def dump(releases: tuple[Release, Release], history: object, tmp_path_factory: p
 
 def test_the_first_backup_is_taken_at_once(releases: tuple[Release, Release]) -> None:
     (job,) = releases[0].namespace.objects("jobs", **releases[0].labels("backup"))
-    assert job_ended(job) == "Complete"
+    seen = partial(releases[0].namespace.object, "job", job["metadata"]["name"])
+    assert job_ended(wait_until(seen, job_ended, 60, "the first backup has ended")) == "Complete"
 
 
 def test_a_fresh_release_with_the_dump_has_the_same_history(
