@@ -171,9 +171,8 @@ def _page(run: Run, number: int) -> Response:
 
 def _other_prices(done: SweepResult) -> list[str]:
     """Tickers whose prices are others now than those of the sweep."""
-    known = {name: runs().price_store.ticker(name) for name in done.provenance["prices_fingerprints"]}
-    then = done.provenance["prices_fingerprints"]
-    return [name for name, ticker in known.items() if ticker is None or ticker.fingerprint != then[name]]
+    now = {ticker.ticker: ticker.fingerprint for ticker in runs().price_store.tickers()}
+    return [name for name, then in done.provenance["prices_fingerprints"].items() if now.get(name) != then]
 
 
 def _table(run: Run, content: str, page: int) -> dict[str, object]:
