@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from backtest.engine import BacktestEngine
 from backtest.kernel import Terms
@@ -16,7 +19,7 @@ from rules.base_rule import BaseRule, ConditionRule, InvalidRule, Mask, Paramete
 from rules.features import Features, lagged
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
-from service.grid import AT_ONCE, GridEvaluator
+from service.grid import AT_ONCE, SPAN, GridEvaluator, lowest_below_peak
 from tests.conftest import prices, random_walk
 
 EVERY = (*AT_ONCE, "win_rate_pct", "profit_factor", "value_at_risk_pct", "max_drawdown_days", "alpha")
@@ -152,6 +155,28 @@ def test_the_number_of_threads_changes_no_bit(name: str) -> None:
     for threads in (2, 5):
         together = searched(data, found, threads=threads, chunk=1500)
         assert all(alone[key].tobytes() == together[key].tobytes() for key in alone)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_drawdown_is_found_wherever_it_is(data: st.DataObject) -> None:
+    """Steps among a few levels: blocks with and without new peaks, ties, ruin, a rest of a block at the end."""
+    bars = data.draw(st.sampled_from([1, 2, SPAN - 1, SPAN, SPAN + 1, 3 * SPAN + 7]))
+    levels = np.array([0.0, 1.0, 1.0 + 2**-52, 3.0, 7.0, 1e5])
+    drawn = data.draw(arrays(np.int64, (4, bars), elements=st.integers(0, 5), fill=st.integers(0, 5)))
+    equity = levels[drawn] * data.draw(st.sampled_from([1.0, 0.1, 1e-300]))
+    equity[:, 0] = np.maximum(equity[:, 0], 1e-300)
+    expected = (equity / np.maximum.accumulate(equity, axis=-1)).min(axis=-1)
+    assert lowest_below_peak(equity).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_drawdown_of_a_walk(seed: int) -> None:
+    random = np.random.Generator(np.random.PCG64(seed))
+    steps = random.normal(random.uniform(-0.002, 0.002), 0.02, (50, 2699)) * (random.random((50, 1)) < 0.9)
+    equity = 1e5 * np.exp(np.cumsum(steps, axis=-1))
+    expected = (equity / np.maximum.accumulate(equity, axis=-1)).min(axis=-1)
+    assert lowest_below_peak(equity).tobytes() == expected.tobytes()
 
 
 def test_rows_without_enough_bars_are_undefined() -> None:
