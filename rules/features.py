@@ -30,13 +30,6 @@ class Features:
 
     def of(self, indicator: Callable[..., Any], columns: str, *numbers: Any) -> Floats:
         """`indicator(*columns, *numbers)`; `columns` are names with spaces between them."""
-        return self._each(indicator, columns, *numbers)
-
-    def made(self, indicator: Callable[..., Any], *numbers: Any) -> Floats:
-        """`indicator(self, *numbers)`: what is computed from other indicators, so that many share one of those."""
-        return self._each(indicator, None, *numbers)
-
-    def _each(self, indicator: Callable[..., Any], columns: str | None, *numbers: Any) -> Floats:
         if not any(isinstance(number, np.ndarray) for number in numbers):
             return self._once(indicator, columns, *numbers)
         flat = (each.ravel().tolist() for each in np.broadcast_arrays(*numbers))
@@ -44,9 +37,8 @@ class Features:
         stacked = np.stack(rows[:1] if all(row is rows[0] for row in rows) else rows)
         return stacked if stacked.ndim == 2 else np.moveaxis(stacked, 1, 0)
 
-    def _computed(self, indicator: Callable[..., Any], columns: str | None, *numbers: Any) -> Floats:
-        given = [self] if columns is None else map(self.column, columns.split())
-        return np.asarray(indicator(*given, *numbers))
+    def _computed(self, indicator: Callable[..., Any], columns: str, *numbers: Any) -> Floats:
+        return np.asarray(indicator(*map(self.column, columns.split()), *numbers))
 
     def _column(self, name: str) -> Floats:
         return self._data[name].to_numpy(dtype=np.float64)

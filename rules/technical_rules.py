@@ -14,6 +14,7 @@ from extracted.features.technical_indicators import (
     atr,
     directional_index,
     ema,
+    ema_of_rows,
     macd_line,
     rolling_max,
     rolling_min,
@@ -134,12 +135,20 @@ class MovingAverageConvergence(ConditionRule):
     @classmethod
     def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
         line = prices.of(macd_line, "Close", p["fast"], p["slow"])
-        average = prices.made(_signal_line, p["fast"], p["slow"], p["signal"])
+        average = _signal_line(line, p["signal"])
         return line > average, line <= average
 
 
-def _signal_line(prices: Features, fast: int, slow: int, signal: int) -> Floats:
-    return ema(prices.of(macd_line, "Close", fast, slow), signal)
+def _signal_line(line: Floats, period: Any) -> Floats:
+    """The average of a line (n,) over `period` bars, or of lines (k or 1, n), each over its own of (k, 1) periods."""
+    if line.ndim == 1:
+        return ema(line, period)
+    lines = np.broadcast_to(line, (len(period), line.shape[1]))
+    average = np.empty(lines.shape)
+    for each in np.unique(period):
+        mine = period[:, 0] == each
+        average[mine] = ema_of_rows(lines[mine], each)
+    return average
 
 
 class VolumeSurge(ConditionRule):

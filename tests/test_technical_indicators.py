@@ -168,3 +168,22 @@ def test_vwap_without_volume_keeps_the_value_before() -> None:
     out = ti.vwap(price, price, price, volume, 2)
     np.testing.assert_allclose(out[1:], [1.5, 2, 2, 5])
     assert np.isnan(out[0])
+
+
+@settings(max_examples=150)
+@given(st.integers(2, 12), st.lists(st.lists(st.sampled_from([1.0, 2.5, 7.0]), max_size=30), min_size=1, max_size=5))
+def test_averages_of_rows_are_those_of_each(period: int, known: list[list[float]]) -> None:
+    """Rows that begin late, rest, or are too short for an average."""
+    rows = np.full((len(known), 30), np.nan)
+    for row, values in zip(rows, known, strict=True):
+        row[30 - len(values) :] = values
+    each = np.stack([ti.ema(row, period) for row in rows])
+    assert ti.ema_of_rows(rows, period).tobytes() == each.tobytes()
+
+
+def test_averages_of_rows_with_gaps_are_those_of_each() -> None:
+    close = prices(bars=300)["Close"].to_numpy()
+    rows = np.stack([close, np.where(np.arange(300) == 150, np.nan, close), np.full(300, np.nan)])
+    each = np.stack([ti.ema(row, 10) for row in rows])
+    assert np.flatnonzero(np.isnan(each[1])).tolist() == [*range(9), *range(150, 160)]
+    np.testing.assert_array_equal(ti.ema_of_rows(rows, 10), each)
