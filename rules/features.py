@@ -24,9 +24,13 @@ class Features:
     """
 
     def __init__(self, data: pd.DataFrame, most_bytes: int = MOST_BYTES) -> None:
-        self._data = data
-        self.column = cache(self._column)
-        self._once = lru_cache(maxsize=max(4, most_bytes // (8 * max(1, len(data)))))(self._computed)
+        column = cache(lambda name: data[name].to_numpy(dtype=np.float64))
+
+        @lru_cache(maxsize=max(4, most_bytes // (8 * max(1, len(data)))))
+        def once(indicator: Callable[..., Any], columns: str, *numbers: Any) -> Floats:
+            return np.asarray(indicator(*map(column, columns.split()), *numbers))
+
+        self.column, self._once = column, once  # no methods: who forgets the Features frees its arrays at once
 
     def of(self, indicator: Callable[..., Any], columns: str, *numbers: Any) -> Floats:
         """`indicator(*columns, *numbers)`; `columns` are names with spaces between them."""
@@ -36,12 +40,6 @@ class Features:
         rows = [self._once(indicator, columns, *row) for row in zip(*flat, strict=True)]
         stacked = np.stack(rows[:1] if all(row is rows[0] for row in rows) else rows)
         return stacked if stacked.ndim == 2 else np.moveaxis(stacked, 1, 0)
-
-    def _computed(self, indicator: Callable[..., Any], columns: str, *numbers: Any) -> Floats:
-        return np.asarray(indicator(*map(self.column, columns.split()), *numbers))
-
-    def _column(self, name: str) -> Floats:
-        return self._data[name].to_numpy(dtype=np.float64)
 
 
 def lagged(values: Floats, bars: int) -> Floats:

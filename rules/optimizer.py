@@ -162,10 +162,6 @@ def _refusal(rule: type[BaseRule], every: Columns, row: int) -> str:
     return ""
 
 
-def _why(rule: type[BaseRule], every: Columns) -> str:
-    return _refusal(rule, every, 0)
-
-
 @dataclass(frozen=True)
 class SearchTable:
     """What each combination came to: for every metric an array of shape (m,), NaN where it is undefined."""
@@ -175,9 +171,23 @@ class SearchTable:
     metric: str
 
     def order(self) -> NDArray[np.int64]:
-        """Rows, best first by the metric; equal ones in the order of their parameters, undefined ones last."""
+        """Rows, best first by the metric; equal ones in the order of their parameters. Who never traded comes after all
+        who did (doing nothing has the least drawdown), undefined ones are last."""
+        return np.lexsort((self._losses, self._idle, np.isnan(self._losses)))
+
+    def ranks(self) -> NDArray[np.int64]:
+        """1 is the best, equal ones share theirs, and so do all who never traded or are undefined: the last."""
+        losses = np.where(self._idle | np.isnan(self._losses), np.inf, self._losses)
+        return 1 + np.searchsorted(np.sort(losses), losses)
+
+    @property
+    def _losses(self) -> NDArray[np.float64]:
         score = self.metrics[self.metric]
-        return np.argsort(score if self.metric in LESS_IS_BETTER else -score, kind="stable")
+        return np.asarray(score if self.metric in LESS_IS_BETTER else -score)
+
+    @property
+    def _idle(self) -> NDArray[np.bool_]:
+        return np.asarray(self.metrics.get("num_trades", np.ones(len(self.grid))) == 0)
 
     @property
     def best(self) -> int:
@@ -191,6 +201,15 @@ class SearchTable:
         """Rows that differ from the best by one step at most in each parameter: a good best stands among good ones."""
         steps = np.stack([np.unique(values, return_inverse=True)[1] for values in self.grid.params.values()])
         return np.flatnonzero(np.abs(steps - steps[:, [self.best]]).max(axis=0) == 1)
+
+    def beside(self) -> tuple[int, float, float]:
+        """How many neighbours there are, and what they have on average and at worst: NaN where none has the metric."""
+        scores = self.metrics[self.metric][self.neighbours()]
+        known = scores[~np.isnan(scores)]
+        if not len(known):
+            return len(scores), math.nan, math.nan
+        worst = known.max() if self.metric in LESS_IS_BETTER else known.min()
+        return len(scores), float(known.mean()), float(worst)
 
 
 def joined(parts: Sequence[Columns]) -> dict[str, NDArray[Any]]:

@@ -63,6 +63,8 @@ class Search:
         if isinstance(rule, CompositeRule):
             raise InvalidRule("A search takes one rule by its name, such as MA_CROSS.")
         asked = dict(text.partition("=")[::2] for text in given.grid)
+        if given.csv and not given.csv.absolute().parent.is_dir():
+            raise InvalidRule("There is no directory for {name}; make it first.", name=given.csv)
         if len(asked) < len(given.grid):
             raise InvalidRule("--grid names a parameter twice; several values are written 5,10,20.")
         terms = Terms(given.capital, given.commission, given.slippage, given.lot_size, given.allow_short)
@@ -110,6 +112,7 @@ def report(found: Sweep, top: int, seconds: float) -> str:
     rule, every = found.table.grid.rule_at(found.table.best), len(found.table.grid)
     skipped = f", {found.table.grid.skipped} skipped as no rule" if found.table.grid.skipped else ""
     short = f", {found.too_short} of them need more bars than there are" if found.too_short else ""
+    without = f", {found.undefined} have none and come last" if found.undefined else ""
     statistics = {
         "probabilistic Sharpe ratio, as if it were the only one tried": found.probabilistic_sharpe,
         "deflated Sharpe ratio": found.deflated_sharpe,
@@ -119,7 +122,7 @@ def report(found: Sweep, top: int, seconds: float) -> str:
     lines = [
         f"{every} combinations on {found.bars} bars in {seconds:.2f} s{skipped}{short}\n",
         frame(found).head(top).to_string(index=False, float_format="{:.4f}".format, na_rep="-"),
-        f"\nbest by {found.table.metric}: {rule.rule_id}",
+        f"\nbest by {found.table.metric}: {rule.rule_id}{without}",
         *(f"{name} {value:.3f}" for name, value in statistics.items() if not np.isnan(value)),
         found.sentence,
         *neighbours(found),
@@ -129,12 +132,10 @@ def report(found: Sweep, top: int, seconds: float) -> str:
 
 def neighbours(found: Sweep) -> list[str]:
     """How those next to the best did: a peak among bad ones is more likely luck."""
-    rows, metric = found.table.neighbours(), found.table.metric
-    scores = found.table.metrics[metric][rows]
-    if not len(rows) or np.isnan(scores).all():
+    count, mean, worst = found.table.beside()
+    if np.isnan(mean):
         return []
-    mean, lowest = np.nanmean(scores), np.nanmin(scores)
-    return [f"its {len(rows)} neighbours have {metric} {mean:.4f} on average, {lowest:.4f} at least"]
+    return [f"its {count} neighbours have {found.table.metric} {mean:.4f} on average, {worst:.4f} at worst"]
 
 
 def walked(found: WalkForward) -> str:

@@ -58,8 +58,17 @@ def purged_folds(bars: int, folds: int, purge: int, embargo: int) -> list[Fold]:
 
 def validation_blocks(searched: Grid, bars: int, folds: int) -> list[slice]:
     """Each fold's test and what is purged before and after it. Rules may look back into a test for as long as they need
-    to warm up, so that many bars are purged. Raises InvalidRequest."""
-    parts = purged_folds(bars, folds, int(searched.needed.max()), math.ceil(EMBARGO * bars))
+    to warm up, so that many bars are purged; who needs more bars than there are is never chosen. Raises
+    InvalidRequest."""
+    longest = int(np.where(searched.needed + 1 > bars, 0, searched.needed).argmax())
+    try:
+        parts = purged_folds(bars, folds, int(searched.needed[longest]), math.ceil(EMBARGO * bars))
+    except InvalidRequest as error:
+        template = (
+            "{bars} bars are too few for {folds} folds with {purge} bars purged around each, for so long {rule} looks "
+            "back; ask for fewer folds or shorter values."
+        )
+        raise InvalidRequest(template, rule=searched.rule_at(longest).rule_id, **error.values) from None
     return [part for fold in parts for part in (fold.test, *fold.purged)]
 
 

@@ -110,7 +110,8 @@ class GridEvaluator:
 
     `wanted` are names of AT_ONCE, computed for a chunk at once, or of ONE_BY_ONE (a thousand rows take two seconds).
     For s `blocks` of bars there are also `block_sums` and `block_squares` of the returns in each, (k, s).
-    Rows whose rule needs more bars than there are have NaN. `periods` is bars per year.
+    Rows whose rule needs more bars than there are have NaN. The first `warm` bars are looked at and not traded: on the
+    bar after them a rule stands where its last BUY or SELL left it. `periods` is bars per year.
     """
 
     def __init__(
@@ -122,10 +123,12 @@ class GridEvaluator:
         blocks: Sequence[slice] = (),
         chunk: int = CHUNK,
         threads: int = THREADS,
+        warm: int = 0,
     ) -> None:
         self._data, self._rule, self._terms, self._wanted = data, rule, terms, wanted
-        self._prices, self._features = checked_prices(data), Features(data)
-        self._blocks, self._threads = blocks, threads
+        self._index, self._features = checked_prices(data).index, Features(data)
+        self._prices = checked_prices(data.iloc[warm:])
+        self._blocks, self._threads, self._warm = blocks, threads, warm
         self.periods = metrics.bars_per_year(self._prices.index)
         self._rows = max(1, chunk // len(data))
         keep_freed_memory()
@@ -135,7 +138,7 @@ class GridEvaluator:
         waiting = deque[Future[dict[str, Floats]]]()
         with ThreadPoolExecutor(self._threads) as pool:  # NumPy lets others run while it computes
             for part in self._parts(params):
-                waiting.append(pool.submit(self._numbers, *self._signals(part)))
+                waiting.append(pool.submit(self._numbers, *self._traded(part)))
                 if len(waiting) > self._threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -152,7 +155,7 @@ class GridEvaluator:
 
     def returns(self, params: Columns) -> Iterator[Floats]:
         """The returns per bar of the next rows, (k, n), a chunk at a time."""
-        return (self._books(self._signals(part)[0]).returns for part in self._parts(params))
+        return (self._books(self._traded(part)[0]).returns for part in self._parts(params))
 
     def _parts(self, params: Columns) -> Iterator[Columns]:
         for at in range(0, len(next(iter(params.values()))), self._rows):
@@ -161,6 +164,16 @@ class GridEvaluator:
     def _books(self, signals: Signals) -> Books:
         return Books(self._prices, self._terms, self.periods, self._simulated(signals))
 
+    def _traded(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
+        """As `_signals`, from the end of the warm bars on."""
+        signals, needed = self._signals(params)
+        if self._warm:
+            latest = signals[:, self._warm :: -1]
+            stands = latest[np.arange(len(latest)), (latest != 0).argmax(axis=1)]
+            signals = signals[:, self._warm :]
+            signals[:, 0] = stands
+        return signals, needed
+
     def _signals(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
         """Signals (k, n), and the bars that each row needs, (k,)."""
         rule = self._rule
@@ -168,7 +181,7 @@ class GridEvaluator:
             columns = {name: values[:, np.newaxis] for name, values in params.items()}
             return self._at_once(rule, columns, len(next(iter(params.values()))))
         rules = [rule(**dict(zip(params, row, strict=True))) for row in _rows(params)]
-        signals = [checked_signals(rule.generate_signals(self._data), self._prices.index) for rule in rules]
+        signals = [checked_signals(rule.generate_signals(self._data), self._index) for rule in rules]
         return np.stack(signals), np.array([rule.warm_up for rule in rules])
 
     def _at_once(self, rule: type[ConditionRule], columns: Columns, k: int) -> tuple[Signals, NDArray[np.int64]]:

@@ -35,9 +35,13 @@ def stationary_bootstrap(bars: int, resamples: int, mean_block: float, seed: int
 
 
 class RealityCheck:
-    """Takes the excess returns of all trials, as many at once as there are, and keeps nothing but the largest.
+    """Takes the excess returns of all trials, as many at once as there are, and keeps nothing but the largest sums.
 
-    `bars` is their length, `mean_block` that of the bootstrap's blocks in bars, the square root of `bars` by default.
+    `largest` (resamples + 1,): the best trial's own sum, then, of each resample, the largest by which any trial's sum
+    is above its own. Those of two parts of a search are joined by `np.maximum`.
+
+    `bars` is the length of a trial, `mean_block` that of the bootstrap's blocks in bars, by default the
+    square root of `bars`.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class RealityCheck:
         self._bars = bars
         starts, lengths, self._firsts = stationary_bootstrap(bars, resamples, mean_block or math.sqrt(bars), seed)
         self._starts, self._ends = starts, starts + lengths
-        self._best, self._by_luck = -np.inf, np.full(resamples, -np.inf)
+        self.largest = np.full(resamples + 1, -np.inf)
 
     def add(self, excess: Floats) -> None:
         """Returns of k trials less those of the benchmark, (k, n)."""
@@ -54,10 +58,9 @@ class RealityCheck:
             total = float(trial.sum())
             running = np.concatenate([[0.0], np.cumsum(np.concatenate([trial, trial]))])
             resampled = np.add.reduceat(running[self._ends] - running[self._starts], self._firsts)
-            self._best = max(self._best, total)
-            np.maximum(self._by_luck, resampled - total, out=self._by_luck)
+            np.maximum(self.largest, [total, *(resampled - total)], out=self.largest)
 
-    @property
-    def p_value(self) -> float:
-        """Share of the resamples, the real one among them, in which the best by luck is at least as good."""
-        return float((np.count_nonzero(self._by_luck >= self._best) + 1) / (len(self._by_luck) + 1))
+
+def p_value(largest: Floats) -> float:
+    """Share of the resamples, the real one among them, in which the best by luck is at least as good."""
+    return float((np.count_nonzero(largest[1:] >= largest[0]) + 1) / len(largest))

@@ -56,9 +56,9 @@ def skill_probability(returns: Floats, hurdle: float = 0.0) -> float:
 def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
     """Probability that the winner of a search has any skill: its true Sharpe ratio is above what luck would show.
 
-    `returns` (n,) are those of the winner, `sharpe_ratios` (m,) those of all trials; undefined ones, which never
-    traded, count as 0. Neighbours in a grid are alike, so that there were fewer independent trials and the answer is on
-    the careful side. Source: Bailey and Lopez de Prado (2014), The Deflated Sharpe Ratio.
+    `returns` (n,) are those of the winner, `sharpe_ratios` (m,) those of all that was tried; undefined ones never
+    traded and count as 0. Neighbours in a grid are alike, so that there were fewer independent trials and the answer is
+    on the careful side. Source: Bailey and Lopez de Prado (2014), The Deflated Sharpe Ratio.
     """
     every = np.nan_to_num(sharpe_ratios, nan=0.0)
     spread = float(deviation(every)) if len(every) > 1 else 0.0
@@ -123,4 +123,13 @@ def verdict(deflated: float, overfitting: float) -> str:
 
 def sentence(deflated: float, overfitting: float) -> str:
     """The same with its number."""
-    return verdict(deflated, overfitting).format(probability=f"{deflated:.0%}")
+    return verdict(deflated, overfitting).format(probability=percent(deflated))
+
+
+def percent(probability: float) -> str:
+    """In whole percent, never more than it is: what is not certain is not shown as certain, nor 94.9 as 95."""
+    if math.isnan(probability):
+        return "–"
+    if 0.99 < probability < 1:
+        return "> 99 %"
+    return "< 1 %" if 0 < probability < 0.01 else f"{math.floor(100 * probability + 1e-9)} %"

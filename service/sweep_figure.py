@@ -136,9 +136,8 @@ def _draw(axes: Axes, panel: Panel, scores: NDArray[np.float64], colours: tuple[
     axes.set_ylabel(panel.y)
     _label(axes.yaxis, panel.ys)
     if not np.isnan(scores).all():
-        less = panel.table.metric in LESS_IS_BETTER
-        best = np.nanargmin(scores) if less else np.nanargmax(scores)
-        line, column = np.unravel_index(best, scores.shape)
+        ranks = panel.table.ranks()
+        line, column, _ = min(panel.rows(), key=lambda cell: ranks[cell[2]])
         axes.plot(column, line, marker="o", markersize=11, fillstyle="none", color="#dc2626", markeredgewidth=2)
 
 

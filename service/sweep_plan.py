@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -27,6 +27,8 @@ from service.walk_forward import splits, trained
 SHARD_CELLS = 60_000_000  # bars times rows: a few seconds on one core
 SHARD_ROWS, MOST_SHARDS = 20_000, 100
 ONE_BY_ONE_COSTS = 20  # times what a metric of AT_ONCE does
+REALITY_CHECK_COSTS = 6  # times what a row does
+LUCK = "luck "  # and the ticker: the one array of a shard that has no rows
 
 Arrays = Mapping[str, NDArray[np.float64]]
 
@@ -111,7 +113,9 @@ class SweepPlan:
     def _cells(self, bars: int) -> int:
         """What a row costs, in bars."""
         every: int = bars + sum(train.stop - train.start for train in self.trainings(bars))
-        return every if self.request.metric in AT_ONCE else ONE_BY_ONE_COSTS * every
+        if self.request.metric not in AT_ONCE:
+            every *= ONE_BY_ONE_COSTS
+        return every + REALITY_CHECK_COSTS * bars if self.request.reality_check else every
 
     def pieces(self, rows: slice) -> Iterator[tuple[str, slice]]:
         """Which rows of the grid those are, ticker by ticker."""
@@ -122,22 +126,25 @@ class SweepPlan:
 
     def computed(self, rows: slice) -> bytes:
         """The metrics of those rows, as NumPy's npz."""
-        parts = [self._numbers(ticker, piece) for ticker, piece in self.pieces(rows)]
+        pieces = list(self.pieces(rows))
+        found = joined([self._numbers(ticker, piece) for ticker, piece in pieces])
+        if self.request.reality_check:
+            found |= {LUCK + ticker: self.search(ticker).luck(piece) for ticker, piece in pieces}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **joined(parts))  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **found)  # type: ignore[arg-type]
         return buffer.getvalue()
 
     def _numbers(self, ticker: str, piece: slice) -> Arrays:
         """Of some rows of one ticker, what they come to in the trainings of the walk forward among them."""
         search, params = self.search(ticker), {name: values[piece] for name, values in self.grid.params.items()}
-        numbers, trains = joined(list(search.evaluate(params))), self.trainings(len(search.data))
+        numbers, trains = joined(list(search.evaluator()(params))), self.trainings(len(search.data))
         if not trains:
             return numbers
         return {**numbers, **trained(search.data, self.grid.rule, self.terms, self.request.metric, trains, params)}
 
     def tables(self, parts: Mapping[int, bytes]) -> dict[str, SearchTable]:
         """The table of each ticker, from what shards came to by their first row; NaN in the rows that are missing."""
-        loaded = {first: _arrays(part) for first, part in parts.items()}
+        loaded = {first: _arrays(part, luck=False) for first, part in parts.items()}
         shapes = {name: values.shape[1:] for name, values in next(iter(loaded.values())).items()}
         m = len(self.grid)
         lost = {name: 0.0 if name.startswith("block_") else np.nan for name in shapes}
@@ -155,6 +162,16 @@ class SweepPlan:
         }
 
 
-def _arrays(content: bytes) -> Arrays:
+def lucks(parts: Iterable[bytes]) -> Arrays:
+    """`Search.luck` of each ticker, from what shards came to."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for part in parts:
+        for name, largest in _arrays(part, luck=True).items():
+            ticker = name.removeprefix(LUCK)
+            found[ticker] = np.maximum(found.get(ticker, largest), largest)
+    return found
+
+
+def _arrays(content: bytes, luck: bool) -> Arrays:
     with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-        return {name: loaded[name] for name in loaded.files}
+        return {name: loaded[name] for name in loaded.files if name.startswith(LUCK) == luck}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,11 @@ from rules.base_rule import InvalidRule
 from rules.optimizer import Grid, SearchTable
 from service.contract.errors import InvalidRequest
 from service.contract.result import HEADLINE
-from service.contract.status import Reason
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
 from service.cross_validation import cross_validate
 from service.store.swept_runs import Shard
 from service.sweep_figure import draw_sweep
-from service.sweep_plan import SweepPlan
+from service.sweep_plan import Arrays, SweepPlan, lucks
 from service.sweeps import BLOCKS, Sweep, across
 from service.walk_forward import walk_forward
 
@@ -31,7 +29,7 @@ COUNTS = ("num_trades",)  # whole numbers, whatever they were computed with
 
 @dataclass(frozen=True)
 class Judged:
-    """A result, the table that belongs to it, and what its best combination came to."""
+    """A result, the table that belongs to it, and what the best combination of the first ticker came to."""
 
     result: SweepResult
     table_csv: str
@@ -43,7 +41,7 @@ def judged(plan: SweepPlan, shards: Sequence[Shard], provenance: Mapping[str, An
     done = {shard.first_row: shard.numbers for shard in shards if shard.numbers is not None}
     tables = plan.tables(done)
     lost = {shard.first_row: shard for shard in shards if shard.numbers is None}
-    sweeps, undefined = _sweeps(plan, tables)
+    sweeps = _sweeps(plan, tables, lucks(done.values()))
     common = across(list(sweeps.values())) if len(sweeps) > 1 else None
     png, panels = draw_sweep(plan.request, tables)
     result = SweepResult(
@@ -54,33 +52,28 @@ def judged(plan: SweepPlan, shards: Sequence[Shard], provenance: Mapping[str, An
         skipped=plan.grid.skipped,
         tickers=[_ticker(plan, name, found) for name, found in sweeps.items()],
         across=None if common is None else _across(plan.grid, *common),
-        failed=[each for shard in lost.values() for each in _failed(plan, shard)] + undefined,
+        failed=[each for shard in lost.values() for each in _failed(plan, shard)],
+        undefined=[name for name in tables if name not in sweeps and _tried(tables[name])],
         chart_base64="data:image/png;base64," + base64.b64encode(png).decode(),
         panels=panels,
         provenance={**_provenance(plan), **provenance},
     )
-    first = result.tickers[0]["best"]["metrics"]
-    return Judged(result, _csv(plan, tables, lost, common), {name: first[name] for name in HEADLINE})
+    asked_first = sweeps.get(plan.request.tickers[0])
+    first = {} if asked_first is None else _metrics(asked_first.table, asked_first.table.best)
+    return Judged(result, _csv(plan, tables, lost, common), {name: first.get(name) for name in HEADLINE})
 
 
-def _sweeps(plan: SweepPlan, tables: Mapping[str, SearchTable]) -> tuple[dict[str, Sweep], list[dict[str, Any]]]:
-    """By ticker, and the tickers whose rows all lack the metric; raises InvalidRequest where no ticker has it."""
-    found, undefined, errors = dict[str, Sweep](), list[dict[str, Any]](), list[InvalidRule]()
+def _sweeps(plan: SweepPlan, tables: Mapping[str, SearchTable], luck: Arrays) -> dict[str, Sweep]:
+    """Of each ticker that has the metric in some row; raises InvalidRequest where none has."""
+    found, errors = dict[str, Sweep](), list[InvalidRule]()
     for name, table in tables.items():
         try:
-            found[name] = plan.search(name).judged(table, plan.request.reality_check)
+            found[name] = plan.search(name).judged(table, luck.get(name))
         except InvalidRule as error:
             errors.append(error)
-            undefined.append(_rows(plan, name, slice(0, len(plan.grid)), Reason.NO_DATA, str(error)))
     if not found:
         raise InvalidRequest(errors[0].template, **errors[0].values)
-    return found, undefined
-
-
-def _rows(plan: SweepPlan, ticker: str, rows: slice, reason: str, message: str) -> dict[str, Any]:
-    """Those of one ticker that have no numbers, as the result names them."""
-    ends = {"first": plan.grid.rule_at(rows.start).rule_id, "last": plan.grid.rule_at(rows.stop - 1).rule_id}
-    return {"ticker": ticker, "combinations": rows.stop - rows.start, **ends, "reason": reason, "message": message}
+    return found
 
 
 def _ticker(plan: SweepPlan, name: str, found: Sweep) -> dict[str, Any]:
@@ -97,6 +90,7 @@ def _ticker(plan: SweepPlan, name: str, found: Sweep) -> dict[str, Any]:
         "first_bar": str(data.index[0].date()),
         "last_bar": str(data.index[-1].date()),
         "too_short": found.too_short,
+        "undefined": found.undefined,
         "buy_and_hold_pct": found.buy_and_hold_pct,
         "best": {**_named(table.grid, table.best), "metrics": _metrics(table, table.best)},
         "neighbours": _neighbours(table),
@@ -118,10 +112,8 @@ def _metrics(table: SearchTable, row: int) -> dict[str, float | int | None]:
 
 
 def _neighbours(table: SearchTable) -> dict[str, Any]:
-    scores = table.metrics[table.metric][table.neighbours()]
-    known = scores[~np.isnan(scores)]
-    mean, lowest = (known.mean(), known.min()) if len(known) else (math.nan, math.nan)
-    return {"count": len(scores), "mean": _number(mean), "lowest": _number(lowest)}
+    count, mean, worst = table.beside()
+    return {"count": count, "mean": _number(mean), "worst": _number(worst)}
 
 
 def _walked(plan: SweepPlan, data: pd.DataFrame, table: SearchTable) -> dict[str, Any] | None:
@@ -157,10 +149,18 @@ def _across(searched: Grid, ranks: Any, beats: Any) -> dict[str, Any]:
     return {**_named(searched, best), **numbers}
 
 
+def _tried(table: SearchTable) -> bool:
+    return not np.isnan(table.metrics["num_trades"]).all()
+
+
 def _failed(plan: SweepPlan, shard: Shard) -> list[dict[str, Any]]:
-    rows = slice(shard.first_row, shard.end_row)
-    why = shard.reason or "", shard.message or ""
-    return [_rows(plan, ticker, piece, *why) for ticker, piece in plan.pieces(rows)]
+    """Its rows, ticker by ticker, as the result names them."""
+    why = {"reason": shard.reason or "", "message": shard.message or ""}
+    found = []
+    for ticker, rows in plan.pieces(slice(shard.first_row, shard.end_row)):
+        ends = {"first": plan.grid.rule_at(rows.start).rule_id, "last": plan.grid.rule_at(rows.stop - 1).rule_id}
+        found.append({"ticker": ticker, "combinations": rows.stop - rows.start, **ends, **why})
+    return found
 
 
 def _csv(plan: SweepPlan, tables: Mapping[str, SearchTable], lost: Mapping[int, Shard], common: Any) -> str:

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest.engine import BacktestResult
 from backtest.kernel import Terms
-from backtest.metrics import Floats, bar_returns, total_return
+from backtest.metrics import Floats, bar_returns, bars_per_year, total_return
+from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
-from rules.optimizer import LESS_IS_BETTER, MOST_COMBINATIONS, Grid, ParameterOptimizer, Progress, SearchTable, grid
+from rules.optimizer import MOST_COMBINATIONS, Grid, ParameterOptimizer, Progress, SearchTable, grid
 from service.contract.errors import InvalidRequest, NoData
 from service.grid import AT_ONCE, DEFAULT_METRICS, ONE_BY_ONE, GridEvaluator, engine_on
-from service.reality_check import RealityCheck
+from service.reality_check import RealityCheck, p_value
 from service.search_statistics import (
     blocks_of,
     deflated_sharpe_ratio,
@@ -35,14 +35,15 @@ class Sweep:
 
     `probabilistic_sharpe` is the probability of skill as if nothing else had been tried, `deflated_sharpe` that after
     all the tries, `overfitting` a probability too, `reality_check` the p-value against buy and hold on the same terms,
-    where it was asked for. `too_short` counts the rows that need more bars than there are; `buy_and_hold_pct` is the
-    total return of buy and hold.
+    where it was asked for. `too_short` counts the rows that need more bars than there are, `undefined` those that were
+    tried and lack the metric; `buy_and_hold_pct` is the total return of buy and hold.
     """
 
     table: SearchTable
     bars: int
     buy_and_hold_pct: float
     too_short: int
+    undefined: int
     probabilistic_sharpe: float
     deflated_sharpe: float
     overfitting: float
@@ -81,9 +82,9 @@ class Search:
             rule = self.grid.rule_at(int(self.grid.needed.argmin())).rule_id
             raise NoData(template, count=len(self.grid), rule=rule, needed=least, bars=len(self.data))
 
-    @cached_property
-    def evaluate(self) -> GridEvaluator:
-        """What a ParameterOptimizer, or one part of the grid, asks for its metrics."""
+    def evaluator(self) -> GridEvaluator:
+        """What a ParameterOptimizer, or one part of the grid, asks for its metrics. It keeps what it computed of the
+        prices: 64 MiB and more, so that nobody should keep many."""
         wanted = list(dict.fromkeys([*DEFAULT_METRICS, self.metric]))
         blocks = [*blocks_of(len(self.data), BLOCKS), *self.more_blocks]
         return GridEvaluator(self.data, self.grid.rule, self.terms, wanted, blocks)
@@ -95,31 +96,43 @@ class Search:
 
     def table(self, progress: Progress = lambda done, every: None) -> SearchTable:
         """All of it."""
-        return ParameterOptimizer(self.evaluate, self.metric).run(self.grid, progress)
+        return ParameterOptimizer(self.evaluator(), self.metric).run(self.grid, progress)
 
-    def judged(self, table: SearchTable, reality_check: bool = False) -> Sweep:
-        """The best row of the table, and how much of it is luck; raises InvalidRule where no row has the metric."""
+    def luck(self, rows: slice = slice(None)) -> Floats:
+        """`RealityCheck.largest` of those rows that have bars enough."""
+        enough = ~self.too_short[rows]
+        params = {name: values[rows][enough] for name, values in self.grid.params.items()}
+        held = bar_returns(self._benchmark.to_numpy())
+        check = RealityCheck(len(held))
+        for returns in self.evaluator().returns(params):
+            check.add(returns - held)
+        return check.largest
+
+    @cached_property
+    def _benchmark(self) -> pd.Series:
+        """Equity of buy and hold, on the same terms."""
+        return engine_on(self.terms).run(self.data, lambda data: np.zeros(len(data), np.int8)).benchmark
+
+    def judged(self, table: SearchTable, luck: Floats | None = None) -> Sweep:
+        """The best row of the table, and how much of it is luck; raises InvalidRule where no row has the metric.
+
+        Rows without numbers were not tried: too short, or lost with their worker."""
         best = engine_on(self.terms).run(self.data, self.grid.rule_at(table.best).generate_signals)
         returns = bar_returns(best.equity.to_numpy())
-        sharpe_ratios = table.metrics["sharpe_ratio"] / np.sqrt(self.evaluate.periods)
-        sums, squares = (table.metrics[name][:, :BLOCKS] for name in ("block_sums", "block_squares"))
+        tried = ~np.isnan(table.metrics["num_trades"])
+        sharpe_ratios = table.metrics["sharpe_ratio"][tried] / np.sqrt(bars_per_year(checked_prices(self.data).index))
+        sums, squares = (table.metrics[name][tried, :BLOCKS] for name in ("block_sums", "block_squares"))
         return Sweep(
             table,
             len(self.data),
-            100 * float(total_return(best.benchmark.to_numpy())),
+            100 * float(total_return(self._benchmark.to_numpy())),
             int(np.count_nonzero(self.too_short)),
+            int(np.count_nonzero(np.isnan(table.metrics[self.metric][tried]))),
             skill_probability(returns),
             deflated_sharpe_ratio(returns, sharpe_ratios),
             overfitting_probability(sums, squares, len(self.data) // BLOCKS),
-            self._reality_check(best) if reality_check else np.nan,
+            np.nan if luck is None else p_value(luck),
         )
-
-    def _reality_check(self, best: BacktestResult) -> float:
-        held = bar_returns(best.benchmark.to_numpy())
-        check = RealityCheck(len(held))
-        for returns in self.evaluate.returns(self.grid.params):
-            check.add(returns - held)
-        return check.p_value
 
 
 def sweep(
@@ -137,16 +150,12 @@ def sweep(
     Raises InvalidRule, InvalidRequest or NoData with a sentence that says how to mend it.
     """
     search = Search(data, grid(rule, asked, most), terms, metric)
-    return search.judged(search.table(progress), reality_check)
+    return search.judged(search.table(progress), search.luck() if reality_check else None)
 
 
 def across(sweeps: Sequence[Sweep]) -> tuple[Floats, Floats]:
     """Of the same combinations on several price series, (m,) each: the median of their ranks (1 is the best, equal ones
     share theirs), and on which share of the series they end above buy and hold."""
-    ranks, beats = [], []
-    for found in sweeps:
-        score = found.table.metrics[found.table.metric]
-        better = np.nan_to_num(score if found.table.metric in LESS_IS_BETTER else -score, nan=np.inf)
-        ranks.append(1 + np.searchsorted(np.sort(better), better))
-        beats.append(found.table.metrics["total_return_pct"] > found.buy_and_hold_pct)
+    ranks = [found.table.ranks() for found in sweeps]
+    beats = [found.table.metrics["total_return_pct"] > found.buy_and_hold_pct for found in sweeps]
     return np.median(ranks, axis=0), np.mean(beats, axis=0)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backtest.engine import BacktestResult
 from backtest.kernel import Terms
+from backtest.metrics import annual_growth
 from rules.base_rule import BaseRule
 from rules.optimizer import Columns, Grid, SearchTable, joined
 from service.contract.errors import InvalidRequest
@@ -30,7 +31,7 @@ class Fold:
     train: slice
     test: slice
     rule: BaseRule
-    cagr_pct: float  # in training
+    growth_pct: float  # a year, in training
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class WalkForward:
     @property
     def efficiency(self) -> float:
         """Growth a year in the tests over the mean of that in training; NaN where training did not grow."""
-        trained = float(np.mean([fold.cagr_pct for fold in self.folds]))
+        trained = float(np.mean([fold.growth_pct for fold in self.folds]))
         return self.result["metrics"]["cagr_pct"] / trained if trained > 0 else float("nan")
 
 
@@ -87,13 +88,31 @@ def walk_forward(
 def trained(
     data: pd.DataFrame, rule: type[BaseRule], terms: Terms, metric: str, trains: Sequence[slice], params: Columns
 ) -> dict[str, Floats]:
-    """What k rows come to in each of s trainings, (k, s): SCORE by the metric, and GROWTH, cagr_pct."""
-    wanted = list(dict.fromkeys([metric, "cagr_pct"]))
-    columns = [joined(list(GridEvaluator(data.iloc[train], rule, terms, wanted)(params))) for train in trains]
-    return {
-        SCORE: np.stack([each[metric] for each in columns], axis=1),
-        GROWTH: np.stack([each["cagr_pct"] for each in columns], axis=1),
-    }
+    """What k rows come to in each of s trainings, (k, s): SCORE by the metric, NaN where nothing was traded, and
+    GROWTH, percent a year of the bars that a row could trade on.
+
+    A training is traded as a test is: rules are warm where there are bars before it.
+    """
+    needed = Grid(rule, params, 0).needed
+    columns = [_trained(data, rule, terms, metric, train, params, needed) for train in trains]
+    return {name: np.stack([each[name] for each in columns], axis=1) for name in (SCORE, GROWTH)}
+
+
+def _trained(
+    data: pd.DataFrame,
+    rule: type[BaseRule],
+    terms: Terms,
+    metric: str,
+    train: slice,
+    params: Columns,
+    needed: NDArray[np.int64],
+) -> dict[str, Floats]:
+    wanted = list(dict.fromkeys([metric, "total_return_pct", "num_trades"]))
+    evaluator = GridEvaluator(data.iloc[: train.stop], rule, terms, wanted, warm=train.start)
+    found = joined(list(evaluator(params)))
+    bars = np.maximum(train.stop - np.maximum(needed, train.start), 1)
+    growth = annual_growth(1 + found["total_return_pct"] / 100, bars, evaluator.periods)
+    return {SCORE: np.where(found["num_trades"] > 0, found[metric], np.nan), GROWTH: 100 * growth}
 
 
 def _fold(searched: Grid, metric: str, found: Columns, number: int, train: slice, test: slice) -> Fold:
@@ -102,7 +121,8 @@ def _fold(searched: Grid, metric: str, found: Columns, number: int, train: slice
 
 
 def _directions(rule: BaseRule, data: pd.DataFrame) -> NDArray[np.int8]:
-    """The last BUY or SELL up to each bar: a fold that begins says at once where it stands."""
+    """The last BUY or SELL up to each bar: a fold that begins says at once where it stands. It does stand somewhere,
+    since it was chosen for what it traded before."""
     values = rule.generate_signals(data).to_numpy()
     last = np.maximum.accumulate(np.where(values != 0, np.arange(len(values)), 0))
     return np.asarray(values[last], dtype=np.int8)

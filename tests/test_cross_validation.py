@@ -57,5 +57,17 @@ def test_as_bar_by_bar() -> None:
 
 def test_too_few_bars() -> None:
     searched = grid(BUILT_IN["MA_CROSS"], {"fast": [5], "slow": [200]})
-    with pytest.raises(InvalidRequest, match="500 bars are too few for 5 folds with 200 bars purged around each"):
+    said = (
+        "500 bars are too few for 5 folds with 200 bars purged around each, for so long MA_CROSS_5_200 looks back; ask"
+    )
+    with pytest.raises(InvalidRequest, match=said):
         cross_validate(prices(bars=500), searched, PLAIN)
+
+
+def test_what_needs_more_bars_than_there_are_purges_none() -> None:
+    """It is never chosen."""
+    alone, more = (grid(BUILT_IN["MA_CROSS"], {"fast": [5, 10], "slow": slow}) for slow in ([50], [50, 1000]))
+    data = prices(bars=500)
+    found, among_longer = cross_validate(data, alone, PLAIN), cross_validate(data, more, PLAIN)
+    assert [rule.rule_id for rule in found.rules] == [rule.rule_id for rule in among_longer.rules]
+    assert (found.in_sample, found.out_of_sample) == (among_longer.in_sample, among_longer.out_of_sample)

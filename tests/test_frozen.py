@@ -22,7 +22,7 @@ FROZEN = {
     "service/contract/result.v1.json": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
     "service/contract/status.v1.json": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",
     "service/contract/sweep.v1.json": "26db45c06da8b1aa7c996034a92366f55b5eb4e71d79d5afcb659da9fac4c824",
-    "service/contract/sweep_result.v1.json": "30c83df4c9e48afc81533758ecea6625389fa546acb8c1a545f032a2f109c115",
+    "service/contract/sweep_result.v1.json": "6bd991c0b51a6b4ee12ac83137dbe7c14defda73d9c16d99e82b0b668e923c3f",
 }  # fmt: skip
 
 

@@ -7,14 +7,18 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import Engine, text
 
+from backtest.engine import BacktestEngine
+from backtest.metrics import bar_returns
 from rules.registry import rule_from_id
 from scripts.config import ROOT
 from service import holding
@@ -25,19 +29,22 @@ from service.asked_sweeps import Sweeps, asked_of
 from service.contract.errors import UserError
 from service.contract.status import SWEEP as KIND
 from service.contract.status import ExitCode, Reason, Status
+from service.contract.sweep import parse_sweep
 from service.cross_validation import cross_validate
 from service.engine_adapter import run_backtest
 from service.holding import Stopped
 from service.launchers.launcher import SweepWork, environment_of
 from service.perform import Software
 from service.perform_sweep import SweepWorker
+from service.reality_check import p_value
 from service.runs import Runs
+from service.search_statistics import deflated_sharpe_ratio
 from service.store.run_store import Run, RunStore
 from service.store.swept_runs import DIED
 from service.sweep_plan import SweepPlan
 from service.upkeep import Upkeep
 from service.walk_forward import walk_forward
-from tests.conftest import SWEEP, database_environment, series
+from tests.conftest import RUN_ID, SWEEP, database_environment, series
 from tests.test_perform import failing
 
 TWO = {**SWEEP, "tickers": ["GOOG", "SPY"]}
@@ -308,10 +315,71 @@ def test_a_ticker_without_numbers_leaves_the_others(
     result = sweeps.result(sweeps.sweep(run.run_id))
     assert [found["ticker"] for found in result.tickers] == ["GOOG"]
     assert result.across is None
-    assert {(lost["ticker"], lost["reason"]) for lost in result.failed} == {("SPY", "EngineError"), ("SPY", "NoData")}
+    assert [(lost["ticker"], lost["reason"]) for lost in result.failed] == [("SPY", "EngineError")]
+    assert result.undefined == []
     assert sweeps.sweep(attached.run_id).status == Status.COMPLETED
     again, _ = sweeps.submit(TWO)
     assert (again.status, again.reused_from) == (Status.PENDING, None)
+
+
+SILENT = {**TWO, "rule_id": "RSI", "grid": {"period": [14], "oversold": [20], "overbought": [70, 80]}}
+
+
+def test_a_ticker_without_the_metric_is_named_and_its_numbers_stand(sweeps: Sweeps, worker: SweepWorker) -> None:
+    """RSI never falls so low on GOOG in these years, so that nothing is traded there; the answer is the same again."""
+    run = asked(sweeps, SILENT)
+    worker.work(run.run_id)
+    run = sweeps.sweep(run.run_id)
+    result, rows = sweeps.result(run), table(sweeps, run.run_id)
+    assert (result.failed, result.undefined) == ([], ["GOOG"])
+    assert [found["ticker"] for found in result.tickers] == ["SPY"]
+    assert rows[rows["ticker"] == "GOOG"]["num_trades"].tolist() == [0, 0]
+    assert (run.total_return_pct, run.num_trades) == (None, None), "the row is that of GOOG"
+    again, _ = sweeps.submit(SILENT)
+    assert (again.status, again.reused_from) == (Status.COMPLETED, run.run_id)
+
+
+def test_lost_rows_were_not_tried(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch, small_shards: None
+) -> None:
+    """The statistics are those of the rows that were computed, the reality check among them."""
+    run, real = asked(sweeps, {**SWEEP, "reality_check": True}), SweepPlan.computed
+
+    def crash(plan: SweepPlan, rows: slice) -> bytes:
+        return 1 / 0 if rows.start == 8 else real(plan, rows)  # type: ignore[return-value]
+
+    monkeypatch.setattr(SweepPlan, "computed", crash)
+    assert worker.work(run.run_id) == ExitCode.DONE
+    ((found,), rows) = sweeps.result(sweeps.sweep(run.run_id)).tickers, table(sweeps, run.run_id)
+    kept = rows[rows["num_trades"].notna()]
+    assert (len(rows), len(kept)) == (11, 8)
+    plan = SweepPlan(asked_of(run), series)
+    best = series("GOOG").data.loc[found["first_bar"] : found["last_bar"]]
+    rule = rule_from_id(found["best"]["rule_id"])
+    equity = BacktestEngine(commission_rate=plan.request.commission_rate).run(best, rule.generate_signals).equity
+    tried = kept["sharpe_ratio"].to_numpy() / np.sqrt(252)
+    expected = deflated_sharpe_ratio(bar_returns(equity.to_numpy()), tried)
+    assert found["statistics"]["deflated_sharpe_ratio"] == pytest.approx(expected, rel=1e-9)
+    assert found["statistics"]["reality_check_p"] == p_value(plan.search("GOOG").luck(slice(0, 8)))
+
+
+def test_the_memory_of_many_tickers_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indicators of a ticker are of no use for the next one."""
+    request = parse_sweep(
+        {
+            **SWEEP,
+            "run_id": RUN_ID,
+            "tickers": ["GOOG", "SPY", "AAPL", "MSFT"],
+            "grid": {"fast": "2:200:1", "slow": 250},
+        }
+    )
+    plan = SweepPlan(request, series)
+    plan.check()
+    tracemalloc.start()
+    plan.computed(slice(0, plan.rows))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2**20, "an indicator has 8 KiB, and each ticker has 200"
 
 
 def test_a_sweep_that_starts_again_without_blame_spends_no_try(

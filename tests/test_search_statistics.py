@@ -13,6 +13,7 @@ from service.search_statistics import (
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
     overfitting_probability,
+    percent,
     probabilistic_sharpe_ratio,
     sentence,
 )
@@ -106,3 +107,22 @@ def test_undefined() -> None:
 )
 def test_sentences(deflated: float, luck: float, words: str) -> None:
     assert words in sentence(deflated, luck)
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.9499, "94 %"),
+        (0.95, "95 %"),
+        (0.29, "29 %"),
+        (0.99, "99 %"),
+        (0.996, "> 99 %"),
+        (1.0, "100 %"),
+        (0.01, "1 %"),
+        (0.004, "< 1 %"),
+        (0.0, "0 %"),
+        (math.nan, "–"),
+    ],
+)
+def test_a_probability_is_never_shown_as_more_than_it_is(probability: float, text: str) -> None:
+    assert percent(probability) == text

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -81,6 +82,43 @@ def test_rows_that_need_more_bars_than_there_are_are_counted() -> None:
         sweep(prices(bars=100), BUILT_IN["MOMENTUM"], {"lookback": [100, 150]}, PLAIN)
 
 
+def test_what_is_too_short_was_not_tried() -> None:
+    """It changes nothing of what is said of the others."""
+    data = prices("AMZN").iloc[-700:]
+    fast, slow = [5, 10, 20], [30, 60, 100]
+    alone = sweep(data, BUILT_IN["MA_CROSS"], {"fast": fast, "slow": slow}, PLAIN, reality_check=True)
+    more = sweep(data, BUILT_IN["MA_CROSS"], {"fast": fast, "slow": [*slow, 800, 900]}, PLAIN, reality_check=True)
+    assert more.too_short == 6
+    assert (more.deflated_sharpe, more.overfitting) == (alone.deflated_sharpe, alone.overfitting)
+    assert more.reality_check == alone.reality_check
+
+
+def test_who_never_traded_comes_after_all_who_did() -> None:
+    """Doing nothing has no drawdown."""
+    asked = {"period": [20], "width": [1, 2, 10]}
+    found = sweep(prices(), BUILT_IN["BB"], asked, PLAIN, "max_drawdown_pct")
+    assert found.table.metrics["max_drawdown_pct"][2] == found.table.metrics["num_trades"][2] == 0
+    assert found.table.best != 2
+    assert found.table.order()[-1] == 2
+    assert found.table.ranks().max() == found.table.ranks()[2] == 3
+    count, mean, worst = found.table.beside()
+    assert (count, mean, worst) == (1, *2 * [found.table.metrics["max_drawdown_pct"][1 - found.table.best]])
+
+
+def test_the_worst_neighbour_is_the_largest_where_less_is_better() -> None:
+    asked = {"fast": [5, 10, 20], "slow": [50]}
+    for metric, worst in (("max_drawdown_pct", np.max), ("sharpe_ratio", np.min)):
+        table = sweep(prices(), BUILT_IN["MA_CROSS"], asked, PLAIN, metric).table
+        assert table.beside()[2] == worst(table.metrics[metric][table.neighbours()])
+
+
+def test_rows_without_the_metric_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule that never lost has no profit factor."""
+    words = ["GOOG", "RSI", "--grid", "period=5", "--grid", "oversold=15", "--grid", "overbought=80,90"]
+    assert main([*words, "--start", "2013-01-01", "--end", "2019-12-31", "--metric", "profit_factor"]) == 0
+    assert "best by profit_factor: RSI_5_15_80, 1 have none and come last" in capsys.readouterr().out
+
+
 def test_an_unknown_metric_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest, match="There is no metric sharp; choose one of total_return_pct, sharpe_ratio"):
         sweep(prices(), BUILT_IN["MA_CROSS"], {"fast": [5]}, PLAIN, "sharp")
@@ -97,6 +135,7 @@ def test_an_unknown_metric_is_refused_by_name() -> None:
         (["GOOG", "ALL(RSI,BB)", *GRID], 64, "A search takes one rule by its name"),
         (["GOOG", "MA_CROSS", *GRID, "--capital", "0"], 64, "initial_capital must be above 0 and finite, got 0.0."),
         (["GOOG", "MA_CROSS", *GRID, "--metric", "x"], 64, "There is no metric x"),
+        (["GOOG", "MA_CROSS", *GRID, "--csv", "nowhere/t.csv"], 64, "There is no directory for nowhere/t.csv; make it"),
         (["NONE", "MA_CROSS", *GRID], 65, "No prices of NONE in"),
         (
             ["GOOG", "MA_CROSS", *GRID, "--start", "2030-01-01"],

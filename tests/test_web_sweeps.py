@@ -20,7 +20,7 @@ from service.perform import Software
 from service.perform_sweep import SweepWorker
 from service.runs import Runs
 from service.web.sweep_form import suggested
-from service.web.sweep_table import ROWS
+from service.web.sweep_table import ROWS, row_at
 from tests.conftest import SWEEP, series
 from tests.test_web import BROWSER, page
 
@@ -79,6 +79,13 @@ def test_from_the_form_and_back(client: FlaskClient, runs: Runs) -> None:
     assert 'name="MA_CROSS.fast" value="5:25:5"' in again
     assert 'name="tickers" value="GOOG, SPY"' in again
     assert page(client, f"/sweeps?sweep={run_id[:-1]}0", 404)
+
+
+def test_what_was_not_searched_comes_back_as_it_was(client: FlaskClient, runs: Runs) -> None:
+    """Not as the empty form suggests it: that would be another search."""
+    run_id = swept(client, runs, rule_id="MA_CROSS_10_60", grid={"fast": "5:25:5"})
+    assert 'name="MA_CROSS.slow" value="60"' in page(client, f"/sweeps?sweep={run_id}")
+    assert "<code>slow=60</code>" in page(client, f"/sweeps/{run_id}")
 
 
 def test_a_form_that_is_wrong_comes_back_as_it_was_typed(client: FlaskClient) -> None:
@@ -143,6 +150,8 @@ def test_the_table_sorts_and_filters(client: FlaskClient, runs: Runs) -> None:
         ("where=speed>1", "There is no column speed; there are fast, slow, total_return_pct"),
         ("where=note>1", "There is no column note"),
         ("sort=ticker", "There is no column ticker"),
+        ("sort=ticker&page=2", "There is no column ticker"),
+        ("where=" + 201 * "a", "Conditions have at most 200 characters, got 201."),
     ],
 )
 def test_a_filter_that_is_wrong_is_said_above_the_table(
@@ -151,7 +160,8 @@ def test_a_filter_that_is_wrong_is_said_above_the_table(
     run_id = swept(client, runs)
     shown = page(client, f"/sweeps/{run_id}?{query}")
     assert sentence in shown
-    assert "11 rows" in shown
+    assert "11 rows, page 1 of 1" in re.sub(r"\s+", " ", shown)
+    assert "sort=ticker" not in shown.partition('id="table"')[2]
     assert client.get(f"/sweeps/{run_id}?page=0", headers=BROWSER).status_code == 400
 
 
@@ -163,6 +173,7 @@ def test_a_long_table_has_pages(client: FlaskClient, runs: Runs) -> None:
     assert 'rel="next"' in first
     assert 'rel="prev"' in last
     assert 'rel="next"' not in last
+    assert page(client, f"/sweeps/{run_id}?sort=fast&page=9") == last.replace("page=2", "page=9")
 
 
 def asked_by(runs: Runs, answer: Any) -> str:
@@ -204,6 +215,23 @@ def test_a_point_of_the_figure_is_run(client: FlaskClient, runs: Runs) -> None:
                     assert asked_by(runs, answer) == f"MA_CROSS_{fast}_{slow}"
     outside = client.post(f"/sweeps/{run_id}/run", data={"at.x": "1", "at.y": "1"})
     assert outside.json["error"] == "There is no combination at that point of the figure."  # type: ignore[index]
+
+
+def test_a_cell_of_several_rows_is_its_best_that_traded() -> None:
+    rows = {"ticker": "A", "x": [1, 1, 2], "z": [1, 2, 1], "num_trades": [0, 3, 0], "max_drawdown_pct": [0.0, 9.0, 0.0]}
+    panel = {"ticker": "A", "fixed": {}, "x": "x", "xs": [1, 2], "y": None, "ys": [], "box": [0, 0, 10, 10]}
+    found = [row_at(pd.DataFrame(rows), [panel], "max_drawdown_pct", x, 5) for x in (2, 8)]
+    assert found == [1, 2]
+
+
+def test_a_figure_without_room_for_all_tickers_says_so(client: FlaskClient, runs: Runs) -> None:
+    names = [f"T{number}" for number in range(13)]
+    for name in names:
+        runs.price_store.save(replace(series("GOOG"), ticker=name))
+    asked = {"tickers": names, "grid": {"fast": [5, 10]}}
+    shown = page(client, f"/sweeps/{swept(client, runs, **asked)}")
+    assert f"The figure has room for {', '.join(names[:12])}." in shown
+    assert "has room for" not in page(client, f"/sweeps/{swept(client, runs)}")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ class SweepResult:
     tickers: Sequence[Mapping[str, Any]] = ()
     across: Mapping[str, Any] | None = None
     failed: Sequence[Mapping[str, Any]] = ()
+    undefined: Sequence[str] = ()
     chart_base64: str | None = None
     panels: Sequence[Mapping[str, Any]] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class SweepResult:
     def document(self) -> dict[str, Any]:
         """As JSON has it; raises ValueError when it does not keep its own contract."""
         lists = {name: [dict(each) for each in getattr(self, name)] for name in ("tickers", "failed", "panels")}
-        document = {**asdict(self), **lists}
+        document = {**asdict(self), **lists, "undefined": list(self.undefined)}
         fault = checker(SCHEMA)(document)
         if fault is not None:
             raise ValueError(f"the result breaks its contract at {list(fault.path)}: {fault.message[:200]}")

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from rules.base_rule import BaseRule
 from service.contract.result import BacktestResult
-from service.search_statistics import verdict
+from service.search_statistics import percent, verdict
 from service.store.run_store import Run
 from service.web.texts import text
 
@@ -83,7 +83,7 @@ def luck(statistics: Mapping[str, float | None]) -> str:
     """What a sweep's statistics say of its best combination, in the reader's language."""
     deflated, overfitting = statistics["deflated_sharpe_ratio"], statistics["overfitting_probability"]
     said = verdict(math.nan if deflated is None else deflated, overfitting or 0.0)
-    return text(said).format(probability=f"{deflated or 0.0:.0%}")
+    return text(said).format(probability=percent(deflated or 0.0))
 
 
 def rule_document(rule: type[BaseRule]) -> dict[str, object]:

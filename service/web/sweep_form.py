@@ -40,13 +40,15 @@ def first_values(tickers: Sequence[Ticker]) -> dict[str, str]:
     return {**values, "tickers": values["ticker"], "metric": "sharpe_ratio", "folds": "5"}
 
 
-def values_of(request: SweepRequest, rule: type[BaseRule]) -> dict[str, str]:
-    """The form's fields that ask for `request` again."""
+def values_of(request: SweepRequest, rule: BaseRule) -> dict[str, str]:
+    """The form's fields that ask for `request` again; `rule` has the values of what it did not search."""
     asked = request.document()
     values = {name: number_text(asked[name]) if isinstance(asked[name], float) else str(asked[name]) for name in PLAIN}
     values |= {name: "on" for name in CHECKED if asked[name]}
-    grid = {f"{rule.metadata.name}.{name}": _text(value) for name, value in request.grid.items()}
-    return {**values, "tickers": ", ".join(request.tickers), "rule": rule.metadata.name, **grid}
+    texts = {name: number_text(value) for name, value in rule.params.items()}
+    texts |= {name: _text(value) for name, value in request.grid.items()}
+    fields = {f"{rule.metadata.name}.{name}": each for name, each in texts.items()}
+    return {**values, "tickers": ", ".join(request.tickers), "rule": rule.metadata.name, **fields}
 
 
 def suggested(parameters: Sequence[Parameter]) -> dict[str, str]:

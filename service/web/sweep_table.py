@@ -15,7 +15,7 @@ import pandas as pd
 from rules.optimizer import LESS_IS_BETTER
 from service.contract.errors import InvalidRequest
 
-ROWS = 100
+ROWS, LONGEST = 100, 200
 CONDITION = re.compile(r"([a-z_]\w*) ?(<=|>=|<|>|=) ?(-?\d+(?:\.\d+)?)", re.ASCII)
 COMPARE = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt, "=": operator.eq}
 
@@ -28,6 +28,7 @@ class Shown:
     index: Sequence[int]
     rows: Sequence[Sequence[Any]]
     found: int
+    page: int
     pages: int
 
 
@@ -39,16 +40,18 @@ def table_of(content: str) -> pd.DataFrame:
 
 def page_of(table: pd.DataFrame, ticker: str, where: str, sort: str, page: int) -> Shown:
     """`where` has conditions such as `fast>=10 sharpe_ratio>0.5`, `sort` a column, a minus before it for the largest
-    first. Rows without a number come last. Raises InvalidRequest."""
+    first. Rows without a number come last, and beyond the last page there is the last. Raises InvalidRequest."""
     mine = table[table["ticker"] == ticker]
     for name, compare, number in _conditions(where, table):
         mine = mine[COMPARE[compare](mine[name].astype(float), number).to_numpy()]
     name = _column(sort.removeprefix("-"), table)
     mine = mine.sort_values(name, ascending=not sort.startswith("-"), kind="stable", na_position="last")
     hidden = ["ticker"] if mine["note"].notna().any() else ["ticker", "note"]
+    pages = max(1, -(-len(mine) // ROWS))
+    page = min(page, pages)
     part = mine.iloc[(page - 1) * ROWS : page * ROWS].drop(columns=hidden)
     rows = part.astype(object).where(part.notna(), None).to_numpy().tolist()
-    return Shown(list(part.columns), part.index.tolist(), rows, len(mine), max(1, -(-len(mine) // ROWS)))
+    return Shown(list(part.columns), part.index.tolist(), rows, len(mine), page, pages)
 
 
 def best_first(metric: str) -> str:
@@ -57,6 +60,8 @@ def best_first(metric: str) -> str:
 
 
 def _conditions(where: str, table: pd.DataFrame) -> Iterator[tuple[str, str, float]]:
+    if len(where) > LONGEST:
+        raise InvalidRequest("Conditions have at most {most} characters, got {count}.", most=LONGEST, count=len(where))
     found = list(CONDITION.finditer(where))
     if CONDITION.sub("", where).strip(" ,"):
         template = "Conditions are written as fast>=10 sharpe_ratio>0.5; got {text}."
@@ -81,10 +86,11 @@ def row_at(table: pd.DataFrame, panels: Sequence[Mapping[str, Any]], metric: str
             if panel["y"] is not None:
                 wanted[panel["y"]] = _nth(panel["ys"], y, bottom, top)
             cell = table[np.logical_and.reduce([table[name] == value for name, value in wanted.items()])]
-            scores = cell[metric].astype(float).dropna()
-            if len(scores):
-                best = scores.argmin() if metric in LESS_IS_BETTER else scores.argmax()
-                return int(scores.index[int(best)])
+            for some in (cell[cell["num_trades"] > 0], cell):  # who never traded is best only among themselves
+                scores = some[metric].astype(float).dropna()
+                if len(scores):
+                    best = scores.argmin() if metric in LESS_IS_BETTER else scores.argmax()
+                    return int(scores.index[int(best)])
     raise InvalidRequest("There is no combination at that point of the figure.")
 
 

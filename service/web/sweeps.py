@@ -7,12 +7,15 @@ import logging
 from flask import Blueprint, Response, g, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from rules.base_rule import InvalidRule
 from rules.plugins import installed_rules
+from rules.registry import rule_from_id
 from service.asked_sweeps import asked_of
 from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import SWEEP, Status
 from service.contract.sweep_result import SweepResult
 from service.grid import AT_ONCE, ONE_BY_ONE
+from service.search_statistics import percent
 from service.store.run_store import Run
 from service.web import sweep_form
 from service.web.asking import (
@@ -66,9 +69,11 @@ def _latest() -> list[Run]:
 
 
 def _values_of(run_id: str) -> dict[str, str]:
-    run = sweeps().sweep(run_id)
-    rule = installed_rules(True).get(run.rule_id)
-    return {} if rule is None else sweep_form.values_of(asked_of(run), rule)
+    asked = asked_of(sweeps().sweep(run_id))
+    try:
+        return sweep_form.values_of(asked, rule_from_id(asked.rule_id, rules=installed_rules(True)))
+    except InvalidRule:  # no longer installed
+        return {}
 
 
 def _form(values: dict[str, str] | None, message: str = "", status: int = 200) -> Response:
@@ -163,6 +168,7 @@ def _page(run: Run, number: int) -> Response:
         every=every,
         shown=shown,
         luck=luck,
+        percent=percent,
         utc=utc,
         **table,
     )
@@ -180,12 +186,14 @@ def _table(run: Run, content: str, page: int) -> dict[str, object]:
     asked, table = asked_of(run), table_of(content)
     wanted = request.args.get("ticker", asked.tickers[0])
     ticker = wanted if wanted in asked.tickers else asked.tickers[0]
-    where, sort = request.args.get("where", ""), request.args.get("sort", best_first(asked.metric))
+    by_default, problem = best_first(asked.metric), ""
+    where, sort = request.args.get("where", ""), request.args.get("sort", by_default)
     try:
-        rows, problem = page_of(table, ticker, where, sort, page), ""
+        rows = page_of(table, ticker, where, sort, page)
     except InvalidRequest as error:
-        rows, problem = page_of(table, ticker, "", best_first(asked.metric), 1), sentence(error)
-    return {"table": rows, "ticker": ticker, "where": where, "sort": sort, "page": page, "problem": problem}
+        sort, problem = by_default, sentence(error)
+        rows = page_of(table, ticker, "", sort, 1)
+    return {"table": rows, "ticker": ticker, "where": where, "sort": sort, "problem": problem}
 
 
 @bp.get("/sweeps/<run_id>/table.csv")
