@@ -119,7 +119,7 @@ def _linear(name: str, start: Decimal, stop: Decimal, step: Decimal, most: int) 
 
 
 def _geometric(parameter: Parameter, start: Decimal, stop: Decimal, factor: Decimal, most: int) -> list[int | float]:
-    """Rounded where the parameter is a whole number."""
+    """Rounded where the parameter is a whole number, and never above the stop."""
     if factor <= 1 or not 0 < start <= stop:
         template = "{name}: {start}:{stop}:x{factor} needs a factor above 1 and a start above 0 and below the stop."
         raise InvalidRule(template, name=parameter.name, start=start, stop=stop, factor=factor)
@@ -127,9 +127,9 @@ def _geometric(parameter: Parameter, start: Decimal, stop: Decimal, factor: Deci
         raise InvalidRule("{name} has over {most} values; use a larger factor.", name=parameter.name, most=most)
     found = []
     while start <= stop:
-        found.append(_number(round(start) if parameter.whole else round(start, MAX_DECIMALS)))
+        found.append(round(start) if parameter.whole else round(start, MAX_DECIMALS))
         start *= factor
-    return found
+    return [_number(value) for value in found if value <= stop]
 
 
 def _decimal(text: str) -> Decimal:

@@ -51,6 +51,7 @@ def test_what_is_not_asked_for_is_as_by_default() -> None:
         ("5:320:x2", [5, 10, 20, 40, 80, 160, 320]),
         ("10:40:x1.5", [10, 15, 22, 34]),
         ("1:2:x1.0001", [1, 2]),
+        ("5:7.5:x1.5", [5]),
     ],
 )
 def test_ranges(text: str, values: list[int]) -> None:
