@@ -21,11 +21,12 @@ from service.grid import AT_ONCE
 from service.price_checks import check_prices
 from service.price_series import PriceSeries
 from service.runs import rule_of
-from service.sweeps import Search
+from service.sweeps import BLOCKS, Search
 from service.walk_forward import splits, trained
 
 SHARD_CELLS = 60_000_000  # bars times rows: a few seconds on one core
 SHARD_ROWS, MOST_SHARDS = 20_000, 100
+SHARD_BYTES = 15 << 20  # of numbers, which hardly get smaller by compression; MEDIUMBLOB takes 16 MiB
 ONE_BY_ONE_COSTS = 20  # times what a metric of AT_ONCE does
 REALITY_CHECK_COSTS = 6  # times what a row does
 LUCK = "luck "  # and the ticker: the one array of a shard that has no rows
@@ -105,9 +106,11 @@ class SweepPlan:
         return len(self.grid) * len(self.request.tickers)
 
     def shards(self) -> list[slice]:
-        """Rows of each: as many as a few seconds suffice for."""
+        """Rows of each: as many as a few seconds suffice for, and a field of the database."""
         cells = max(self._cells(len(self.search(ticker).data)) for ticker in self.request.tickers)
-        length = max(1, min(SHARD_ROWS, SHARD_CELLS // cells), -(-self.rows // MOST_SHARDS))
+        numbers = 7 + 2 * (BLOCKS + 3 * self.request.folds) + 2 * self.request.folds
+        length = min(SHARD_ROWS, SHARD_CELLS // cells, SHARD_BYTES // (8 * numbers))
+        length = max(1, length, -(-self.rows // MOST_SHARDS))
         return [slice(at, min(at + length, self.rows)) for at in range(0, self.rows, length)]
 
     def _cells(self, bars: int) -> int:

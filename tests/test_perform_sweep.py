@@ -382,6 +382,17 @@ def test_the_memory_of_many_tickers_is_that_of_one(monkeypatch: pytest.MonkeyPat
     assert kept < 2**20, "an indicator has 8 KiB, and each ticker has 200"
 
 
+@pytest.mark.parametrize("folds", [0, 5, 20])
+def test_a_shard_fits_its_field(folds: int) -> None:
+    """MEDIUMBLOB takes 16 MiB, of however short a time."""
+    grid = {"period": 5, "oversold": "1:49:0.5", "overbought": "51:99:0.1"}
+    change = {"run_id": RUN_ID, "rule_id": "RSI", "grid": grid, "folds": folds, "start_date": "2017-09-01"}
+    plan = SweepPlan(parse_sweep({**SWEEP, **change, "metric": "cagr_pct"}), series)
+    with np.load(io.BytesIO(plan.computed(slice(0, 3)))) as found:
+        a_row = sum(found[name].nbytes for name in found.files) / 3
+    assert 2**23 * (folds > 0) < plan.shards()[0].stop * a_row < 2**24 - 4096
+
+
 def test_a_sweep_that_starts_again_without_blame_spends_no_try(
     sweeps: Sweeps, worker: SweepWorker, engine: Engine
 ) -> None:
