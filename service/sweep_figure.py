@@ -23,7 +23,7 @@ from service.figures import png_of
 
 WIDTH, DPI = 1160, 100  # pixels, and dots per inch
 MOST_PANELS, MOST_LABELS = 12, 12
-ABOVE, BELOW, BESIDE, BETWEEN, RIGHT = 48, 48, 66, 44, 96  # pixels around and between the panels
+ABOVE, BELOW, BESIDE, BETWEEN, RIGHT = 48, 48, 80, 44, 96  # pixels around and between the panels
 HEIGHTS = {1: 520, 2: 420, 3: 320, 4: 260}  # of a panel, by the columns
 
 
@@ -60,10 +60,12 @@ class Panel:
             yield int(lines[row]), int(columns[row]), int(row)
 
     def scores(self) -> NDArray[np.float64]:
-        """The metric, (ys, xs); NaN where there is no combination."""
+        """The metric, (ys, xs); NaN where there is no combination or none that traded: doing nothing is not good."""
         found = np.full((len(self.ys), len(self.xs)), np.nan)
+        traded = self.table.metrics["num_trades"] > 0
         for line, column, row in self.rows():
-            found[line, column] = self.table.metrics[self.table.metric][row]
+            if traded[row]:
+                found[line, column] = self.table.metrics[self.table.metric][row]
         return found
 
     def document(self, box: Sequence[float]) -> dict[str, Any]:

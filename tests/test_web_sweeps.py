@@ -9,16 +9,19 @@ import struct
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, text
 
-from service.asked_sweeps import Sweeps
+from service.asked_sweeps import Sweeps, asked_of
 from service.contract.documents import checker
 from service.perform import Software
 from service.perform_sweep import SweepWorker
 from service.runs import Runs
+from service.sweep_figure import panels_of
+from service.sweep_plan import SweepPlan
 from service.web.sweep_form import suggested
 from service.web.sweep_table import ROWS, row_at
 from tests.conftest import SWEEP, series
@@ -222,6 +225,20 @@ def test_a_cell_of_several_rows_is_its_best_that_traded() -> None:
     panel = {"ticker": "A", "fixed": {}, "x": "x", "xs": [1, 2], "y": None, "ys": [], "box": [0, 0, 10, 10]}
     found = [row_at(pd.DataFrame(rows), [panel], "max_drawdown_pct", x, 5) for x in (2, 8)]
     assert found == [1, 2]
+
+
+def test_who_never_traded_is_not_shown_as_good(client: FlaskClient, runs: Runs) -> None:
+    """No drawdown: last in the table, and without a colour."""
+    grid = {"period": [10, 20], "width": [1, 2, 8, 10]}
+    run_id = swept(client, runs, rule_id="BB", grid=grid, metric="max_drawdown_pct")
+    shown = page(client, f"/sweeps/{run_id}")
+    assert [trades == 0 for trades in cells(shown, "num_trades")] == [False] * 4 + [True] * 4
+    assert cells(shown, "max_drawdown_pct")[:4] == sorted(cells(shown, "max_drawdown_pct")[:4])
+    assert "grey ones never traded" in shown
+    request = asked_of(Sweeps(runs).sweep(run_id))
+    plan = SweepPlan(request, series)
+    (panel,) = panels_of({"GOOG": plan.search("GOOG").table()})
+    assert np.isnan(panel.scores()).tolist() == [[False, False, True, True]] * 2
 
 
 def test_a_figure_without_room_for_all_tickers_says_so(client: FlaskClient, runs: Runs) -> None:

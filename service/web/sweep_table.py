@@ -40,12 +40,15 @@ def table_of(content: str) -> pd.DataFrame:
 
 def page_of(table: pd.DataFrame, ticker: str, where: str, sort: str, page: int) -> Shown:
     """`where` has conditions such as `fast>=10 sharpe_ratio>0.5`, `sort` a column, a minus before it for the largest
-    first. Rows without a number come last, and beyond the last page there is the last. Raises InvalidRequest."""
+    first. Rows without a number come last, and where less is better who never traded before them; beyond the last page
+    there is the last. Raises InvalidRequest."""
     mine = table[table["ticker"] == ticker]
     for name, compare, number in _conditions(where, table):
         mine = mine[COMPARE[compare](mine[name].astype(float), number).to_numpy()]
     name = _column(sort.removeprefix("-"), table)
     mine = mine.sort_values(name, ascending=not sort.startswith("-"), kind="stable", na_position="last")
+    if sort in LESS_IS_BETTER:
+        mine = mine.sort_values("num_trades", key=lambda trades: trades.eq(0), kind="stable", na_position="last")
     hidden = ["ticker"] if mine["note"].notna().any() else ["ticker", "note"]
     pages = max(1, -(-len(mine) // ROWS))
     page = min(page, pages)
