@@ -58,7 +58,8 @@ class RealityCheck:
             total = float(trial.sum())
             running = np.concatenate([[0.0], np.cumsum(np.concatenate([trial, trial]))])
             resampled = np.add.reduceat(running[self._ends] - running[self._starts], self._firsts)
-            np.maximum(self.largest, [total, *(resampled - total)], out=self.largest)
+            self.largest[0] = max(self.largest[0], total)
+            np.maximum(self.largest[1:], resampled - total, out=self.largest[1:])
 
 
 def p_value(largest: Floats) -> float:

@@ -91,7 +91,7 @@ def trained(
     """What k rows come to in each of s trainings, (k, s): SCORE by the metric, NaN where nothing was traded, and
     GROWTH, percent a year of the bars that a row could trade on.
 
-    A training is traded as a test is: rules are warm where there are bars before it.
+    Rules are warm where there are bars before a training, and begin it where they stand.
     """
     needed = Grid(rule, params, 0).needed
     columns = [_trained(data, rule, terms, metric, train, params, needed) for train in trains]

@@ -179,6 +179,23 @@ def test_a_drawdown_of_a_walk(seed: int) -> None:
     assert lowest_below_peak(equity).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("rule", [BUILT_IN["RSI"], BUILT_IN["BB"], Fancy])
+def test_after_warm_bars_a_rule_stands_where_it_stood(rule: type[BaseRule]) -> None:
+    """It was long or not before the first bar that counts, and many bars may pass before it speaks again."""
+    data, found = prices(bars=600), grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name])
+    stood = set()
+    for warm in (200, 333):
+        together = searched(data, found, warm=warm)
+        for row in range(len(found)):
+            signals = found.rule_at(row).generate_signals(data).to_numpy()
+            stands = next((signal for signal in signals[warm::-1] if signal), 0)
+            stood.add((int(stands), signals[warm] == 0))
+            mine = np.concatenate([[stands], signals[warm + 1 :]]).astype(np.int8)
+            alone = BacktestEngine().run(data.iloc[warm:], lambda _, mine=mine: mine)
+            assert together["total_return_pct"][row] == alone["total_return_pct"]
+    assert (1, True) in stood, "or the test tries nothing"
+
+
 def test_rows_without_enough_bars_are_undefined() -> None:
     found = grid(BUILT_IN["MOMENTUM"], {"lookback": [10, 97, 98, 99, 150]})
     metrics = searched(prices(bars=100), found)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
+from matplotlib.image import imread
 from sqlalchemy import Engine, text
 
 from service.asked_sweeps import Sweeps, asked_of
@@ -24,7 +25,7 @@ from service.sweep_figure import panels_of
 from service.sweep_plan import SweepPlan
 from service.web.sweep_form import suggested
 from service.web.sweep_table import ROWS, row_at
-from tests.conftest import SWEEP, series
+from tests.conftest import RUN_ID, SWEEP, series
 from tests.test_web import BROWSER, page
 
 FORM = {
@@ -81,7 +82,7 @@ def test_from_the_form_and_back(client: FlaskClient, runs: Runs) -> None:
     again = page(client, f"/sweeps?sweep={run_id}")
     assert 'name="MA_CROSS.fast" value="5:25:5"' in again
     assert 'name="tickers" value="GOOG, SPY"' in again
-    assert page(client, f"/sweeps?sweep={run_id[:-1]}0", 404)
+    assert page(client, f"/sweeps?sweep={RUN_ID}", 404)
 
 
 def test_what_was_not_searched_comes_back_as_it_was(client: FlaskClient, runs: Runs) -> None:
@@ -218,6 +219,19 @@ def test_a_point_of_the_figure_is_run(client: FlaskClient, runs: Runs) -> None:
                     assert asked_by(runs, answer) == f"MA_CROSS_{fast}_{slow}"
     outside = client.post(f"/sweeps/{run_id}/run", data={"at.x": "1", "at.y": "1"})
     assert outside.json["error"] == "There is no combination at that point of the figure."  # type: ignore[index]
+
+
+@pytest.mark.parametrize("metric", ["sharpe_ratio", "max_drawdown_pct"])
+def test_the_ring_of_the_figure_is_around_the_best(client: FlaskClient, runs: Runs, metric: str) -> None:
+    result: Any = client.get(f"/sweeps/{swept(client, runs, metric=metric)}").json
+    pixels = imread(io.BytesIO(base64.b64decode(result["chart_base64"].partition(",")[2])))
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    ys, xs = np.nonzero((red > 0.8) & (green < 0.25) & (blue < 0.25))
+    (panel,), best = result["panels"], result["tickers"][0]["best"]["params"]
+    left, top, right, bottom = panel["box"]
+    x = left + (panel["xs"].index(best["slow"]) + 0.5) / len(panel["xs"]) * (right - left)
+    y = bottom - (panel["ys"].index(best["fast"]) + 0.5) / len(panel["ys"]) * (bottom - top)
+    assert (xs.mean(), ys.mean()) == pytest.approx((x, y), abs=1.5)
 
 
 def test_a_cell_of_several_rows_is_its_best_that_traded() -> None:

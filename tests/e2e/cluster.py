@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import yaml
 
 from scripts.config import ROOT
-from tests.e2e.waiters import Object, pod_ready, wait_until
+from tests.e2e.waiters import Object, deployment_ready, pod_ready, stateful_set_ready, wait_until
 from tests.e2e.web import Web
 
 CHART = ROOT / "charts" / "stock-backtest"
@@ -108,6 +109,12 @@ class Namespace:
             yield
         finally:
             self.kubectl("create", "-f", "-", given=json.dumps(there))
+
+    def wait_until_whole(self, seconds: float) -> None:
+        """Every StatefulSet and Deployment is what its spec asks for."""
+        for kind, ready in (("statefulset", stateful_set_ready), ("deployment", deployment_ready)):
+            for name in sorted(self.names(kind)):
+                wait_until(partial(self.object, kind, name), ready, seconds, f"{name} is ready")
 
     def restarts(self) -> dict[str, int]:
         """Containers that were restarted, and how often."""

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from tests.e2e.chaos import Chaos
 from tests.e2e.cluster import CommandFailed, Namespace, Release
 from tests.e2e.conftest import TINY
 from tests.e2e.nodes import addresses, nodes_of
-from tests.e2e.waiters import deployment_ready, stateful_set_ready, wait_until
+from tests.e2e.waiters import wait_until
 from tests.e2e.web import FINAL
 from tests.faults.audit import quiet_result
 from tests.faults.client import Client, variant
@@ -34,11 +33,6 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
 RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
 CLIENTS, DIFFERENT, CANCELLED, REUSED = 2, 25, 0.05, 0.1
 MAY_FAIL = ("JobLost", "OutOfMemory", "WorkerLost", "RetriesExhausted")  # hit again and again, or deleted by hand
-PARTS = (
-    ("statefulset", "mysql", stateful_set_ready),
-    ("deployment", "web", deployment_ready),
-    ("deployment", "controller", deployment_ready),
-)
 DRAIN_SECONDS = 240.0  # for what the last faults delayed, and then so much for every run
 SECONDS_A_RUN = 6.0
 ROWS = """
@@ -139,7 +133,7 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
         for thread in threads:
             thread.result()
     seconds = drain(observer)
-    wait_until_whole(release)
+    release.namespace.wait_until_whole(180)  # what the last fault took away comes back
     ends = Counter(status["reason"] or status["status"] for status in observer.ends.values())
     told = (
         f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, drained in {seconds:.0f} s"
@@ -148,13 +142,6 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
     check(release, observer, client)
     assert len(client.accepted) == RUNS
     assert ends["completed"] > 0.7 * RUNS
-
-
-def wait_until_whole(release: Release) -> None:
-    """What the last fault took away has come back."""
-    for kind, component, ready in PARTS:
-        name = release.name_of(kind, component)
-        wait_until(partial(release.namespace.object, kind, name), ready, 180, f"{kind} {name} is ready")
 
 
 def rows_of(release: Release) -> list[list[Any]]:

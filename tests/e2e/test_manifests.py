@@ -9,7 +9,6 @@ import pytest
 
 from scripts.config import ROOT
 from tests.e2e.cluster import CommandFailed, Namespace
-from tests.e2e.waiters import deployment_ready, stateful_set_ready, wait_until
 from tests.e2e.web import Web
 
 pytestmark = pytest.mark.cluster
@@ -35,9 +34,7 @@ def applied(new_namespace: Callable[..., Namespace], folder: str) -> Namespace:
     words = [f"--from-literal={key}={value}" for key, value in SECRET.items()]
     namespace.kubectl("create", "secret", "generic", "stock-backtest-mysql-auth", *words)
     namespace.kubectl("apply", "-k", folder)
-    for kind, ready in (("statefulset", stateful_set_ready), ("deployment", deployment_ready)):
-        for name in sorted(namespace.names(kind)):
-            wait_until(lambda kind=kind, name=name: namespace.object(kind, name), ready, 300, f"{name} is ready")
+    namespace.wait_until_whole(300)
     return namespace
 
 
