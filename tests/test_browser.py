@@ -84,6 +84,7 @@ def run_it(page: Page) -> None:
     page.get_by_role("button", name=re.compile("^(Run|실행)$")).click()
     expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
     expect(page.locator("figure img")).to_be_visible(timeout=30_000)
+    page.wait_for_load_state()  # visible is neither decoded nor drawn with the style sheet yet
 
 
 def fits(page: Page) -> bool:
@@ -174,6 +175,7 @@ def search(page: Page) -> None:
     page.get_by_role("button", name=re.compile("^(Search|탐색)$")).click()
     expect(page).to_have_url(re.compile(r"/sweeps/[0-9a-f-]{36}$"))
     expect(page.locator(".heatmap input")).to_be_visible(timeout=60_000)
+    page.wait_for_load_state()
 
 
 @pytest.mark.parametrize("javascript", [True, False])
