@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -129,3 +130,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("faults on the cluster")
         for line in dict.fromkeys(lines):
             terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic clock in the hand of the test."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now

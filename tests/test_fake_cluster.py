@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,20 @@ def test_a_pass_takes_no_more_when_more_runs_have_completed(engine: Engine, serv
         for number in range(100):
             cluster.add(f"00000000-0000-4000-8000-{len(sent):06}{number:06}", "completed")
     assert abs(sent[2] - sent[1]) < 100, sent
+
+
+def test_what_the_clock_says_is_asked_of_the_api_server(
+    serve: Callable[..., FakeCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says when a pod must be gone; a controller on a node whose clock is ahead would take it for lost."""
+    served = "Thu, 01 Jan 2026 12:00:00 GMT"
+    serve(running=1)
+    namespace = Namespace()
+    assert abs(namespace.now() - datetime.now(UTC)) < timedelta(minutes=1)
+    for date in (served, "", "yesterday"):
+        monkeypatch.setattr("http.server.BaseHTTPRequestHandler.date_time_string", lambda *_, date=date: date)
+        namespace.living_pods({})
+        assert timedelta() <= namespace.now() - datetime(2026, 1, 1, 12, tzinfo=UTC) < timedelta(minutes=1)
 
 
 def test_every_page_comes(serve: Callable[..., FakeCluster]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from service.contract.status import Reason
 from service.launchers.job_states import lacks_pods, state_of, waits_for_volumes
-from service.launchers.launcher import JobState
+from service.launchers.launcher import JobState, Problem
 
 NOW = datetime(2026, 1, 1, 12, 10, tzinfo=UTC)
 CREATED = "2026-01-01T12:00:00Z"
@@ -87,10 +87,10 @@ def test_a_second_pod_counts_as_a_retry() -> None:
 @pytest.mark.parametrize(
     ("reason", "expected", "seconds"),
     [
-        ("ErrImagePull", Reason.IMAGE_PULL, 600),
-        ("ImagePullBackOff", Reason.IMAGE_PULL, 600),
+        ("ErrImagePull", Reason.IMAGE_PULL, 0),
+        ("ImagePullBackOff", Reason.IMAGE_PULL, 0),
         ("InvalidImageName", Reason.IMAGE_PULL, math.inf),
-        ("CreateContainerConfigError", Reason.CONFIG_ERROR, 600),
+        ("CreateContainerConfigError", Reason.CONFIG_ERROR, 0),
     ],
 )
 def test_why_a_container_waits(reason: str, expected: Reason, seconds: float) -> None:
@@ -110,8 +110,7 @@ def test_no_node_takes_it() -> None:
         "lastTransitionTime": "2026-01-01T12:09:00Z",
     }  # fmt: skip
     problem = state(job(), pod(conditions=[condition])).problem
-    assert problem is not None
-    assert (problem.reason, problem.seconds) == (Reason.UNSCHEDULABLE, 60)
+    assert problem == Problem(Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes are available")
 
 
 def happened(reason: str, message: str, last: str = "2026-01-01T12:09:00Z") -> dict[str, Any]:
@@ -129,8 +128,7 @@ def test_a_secret_that_is_missing() -> None:
     creating = {**waiting("ContainerCreating")}
     creating["metadata"] = {**creating["metadata"], "uid": "u1"}
     problem = state(job(), creating, events=[said]).problem
-    assert problem is not None
-    assert (problem.reason, problem.message, problem.seconds) == (Reason.CONFIG_ERROR, said["message"], 600)
+    assert problem == Problem(Reason.CONFIG_ERROR, said["message"])
     assert state(job(), creating).problem is None, "it is on its way"
 
 
@@ -146,9 +144,11 @@ def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
     event = happened("FailedCreate", f"Error creating: {message}")
     older = happened("FailedCreate", "Error creating: something else", last="2026-01-01T12:08:00Z")
     other = {**happened("FailedCreate", "Error creating: not ours"), "involvedObject": {"uid": "u2"}}
-    problem = state(job(), events=[event, older, other]).problem
-    assert problem is not None
-    assert (problem.reason, problem.message, problem.seconds) == (reason, message, 600)
+    events = [event, older, other]
+    assert state(job(), events=events).problem == Problem(reason, message)
+    first = over(1, phase="Failed")
+    assert state(job(failed=1), first, events=events).problem == Problem(reason, message), "nor a second one"
+    assert state(job(failed=1), first, pod({"running": {}}), events=events).problem is None
 
 
 def test_deadlines_of_the_job_and_of_a_pod() -> None:
@@ -192,14 +192,15 @@ def test_a_drained_worker_says_so_until_the_next_one_comes() -> None:
 
 @pytest.mark.parametrize(("begun", "asked"), [("2026-01-01T12:09:50Z", False), ("2026-01-01T12:09:40Z", True)])
 def test_nobody_asks_why_a_pod_has_no_volumes_while_they_may_still_come(begun: str, asked: bool) -> None:
-    creating = pod({"waiting": {"reason": "ContainerCreating"}})
-    creating["status"]["startTime"] = begun
+    creating = pod({"waiting": {"reason": "ContainerCreating"}}, created=begun)
+    creating["status"]["startTime"] = "2026-01-01T11:00:00Z"  # by the clock of its node
     assert waits_for_volumes(creating, NOW) is asked
 
 
 def test_nobody_asks_why_a_new_job_has_no_pod_yet() -> None:
     assert lacks_pods(job(), [], NOW)
     assert not lacks_pods(job(), [pod()], NOW)
+    assert lacks_pods({**job(), "status": {"failed": 1}}, [over(1, phase="Failed")], NOW), "nor a second one"
     assert not lacks_pods({**job(), "status": {"active": 1}}, [], NOW), "its pod has just ended"
     assert lacks_pods({**job(), "status": {"active": 0, "failed": 1}}, [], NOW), "another pod could not be made"
     assert not lacks_pods(job(creationTimestamp="2026-01-01T12:09:56Z"), [], NOW)

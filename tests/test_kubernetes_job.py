@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from service.contract.request import FIELDS, BacktestRequest, request_from_text
 from service.contract.status import Reason
 from service.launchers.kubernetes_api import Away, Busy, Object, Refused
 from service.launchers.kubernetes_job import InvalidTemplate, KubernetesJobs, filled_in, template_of
-from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed, SweepWork
+from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed, Problem, SweepWork
 from tests.conftest import RUN_ID
 
 REQUEST = BacktestRequest(RUN_ID, "^GSPC", "ALL(RSI,MA_CROSS)", date(2020, 1, 1), date(2021, 1, 1), {"period": 7})
@@ -52,6 +52,7 @@ class Cluster:
         self.asked: list[str] = []
         self.happened: list[Object] = []
         self.logs: dict[str, str] = {}
+        self.clock = datetime(2026, 1, 1, 12, 10, tzinfo=UTC)
 
     def create_job(self, job: Object, dry_run: bool = False) -> None:
         if self.refuse:
@@ -61,7 +62,10 @@ class Cluster:
             raise Refused(409, f'jobs.batch "{name}" already exists')
         if not dry_run:
             self.created[name] = copy.deepcopy(job)
-            self.created[name]["metadata"]["creationTimestamp"] = "2026-01-01T12:00:00Z"
+            self.created[name]["metadata"] |= {"creationTimestamp": "2026-01-01T12:00:00Z", "uid": name}
+
+    def now(self) -> datetime:
+        return self.clock
 
     def job(self, name: str) -> Object:
         if name not in self.created:
@@ -84,7 +88,7 @@ class Cluster:
 
     def warnings(self, reason: str) -> list[Object]:
         self.asked.append(reason)
-        return []
+        return [event for event in self.happened if event["reason"] == reason]
 
     def events(self, name: str) -> list[Object]:
         return [event for event in self.happened if event["involvedObject"]["name"] == name]
@@ -331,12 +335,44 @@ def test_events_are_asked_for_only_where_something_is_missing(launcher: Kubernet
     labels = cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]
     waiting = {"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}
     status = {"containerStatuses": [waiting], "startTime": "2026-01-01T12:00:00Z"}
-    cluster.made = [{"metadata": {"name": "pod", "labels": labels}, "status": status}]
+    metadata = {"name": "pod", "labels": labels, "creationTimestamp": "2026-01-01T12:00:00Z"}
+    cluster.made = [{"metadata": metadata, "status": status}]
     launcher.jobs()
     assert cluster.asked == ["FailedCreate", "FailedMount"]
     cluster.made[0]["status"] = {}
     launcher.jobs()
     assert cluster.asked == ["FailedCreate", "FailedMount"]
+
+
+def test_a_problem_is_timed_by_the_watch_of_who_sees_it(
+    clock: list[float], launcher: KubernetesJobs, cluster: Cluster
+) -> None:
+    """A Job that was at work for ten minutes has lacked a pod for a moment; and clocks of nodes may be wrong."""
+    launcher.launch(REQUEST, 1)
+    about = {"kind": "Job", "name": "x", "uid": f"bt-{RUN_ID}"}
+    refused = {"reason": "FailedCreate", "message": "Error creating: failed calling webhook", "involvedObject": about}
+    cluster.happened = [{**refused, "lastTimestamp": "2026-01-01T12:09:59Z"}]
+    seen = []
+    for pause in (0, 61, 5):
+        clock[0] += pause
+        seen.append(launcher.jobs()[RUN_ID].problem)
+    assert seen == [Problem(Reason.ADMISSION_DENIED, "failed calling webhook", seconds) for seconds in (0, 61, 66)]
+    cluster.happened = []
+    assert launcher.jobs()[RUN_ID].problem is None
+    cluster.happened = [{**refused, "lastTimestamp": "2026-01-01T12:09:59Z"}]
+    found = launcher.jobs()[RUN_ID].problem
+    assert found is not None
+    assert found.seconds == 0, "it is another one"
+
+
+def test_a_sweep_with_a_pod_is_seen_after_its_first_shard_has_ended(launcher: KubernetesJobs, cluster: Cluster) -> None:
+    """The list leaves out Jobs with a success, and nobody expects a sweep that went back to the queue."""
+    launcher.launch(SweepWork(RUN_ID, "GOOG", "MA_CROSS", 3), 1)
+    cluster.completed.append(f"bt-{RUN_ID}")
+    assert launcher.jobs() == {}
+    pod_of(launcher, cluster, "pod")
+    cluster.made[0]["metadata"]["deletionTimestamp"] = "2026-01-01T12:09:00Z"
+    assert launcher.jobs()[RUN_ID].lost
 
 
 def test_a_template_made_anew_owns_the_next_job(launcher: KubernetesJobs, cluster: Cluster) -> None:

@@ -29,12 +29,17 @@ AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")  # no waiting mends them
 
 
 def state_of(job: Object, pods: Sequence[Object], events: Sequence[Object], now: datetime, launch: int) -> JobState:
-    """The state of one Job; its conditions alone decide whether it has ended, never its counts."""
+    """The state of one Job; its conditions alone decide whether it has ended, never its counts.
+
+    `now` is the API server's: it writes when objects were made and must be gone. How long a problem has stood is not to
+    be seen here, since the clocks of nodes say when it began; one that no waiting mends has stood for ever.
+    """
     ended = _ended(job)
     pods = in_order(pods)
     problem = _timeout(ended, pods)
     if ended is None and problem is None:
-        problem = _problem(pods[-1], events, now) if pods else _childless(job, events, now)
+        problem = _problem(pods[-1], events, now) if pods else None
+        problem = problem or (None if _any_alive(pods) else _childless(job, events, now))
     return JobState(
         alive=ended is None,
         exit_code=0 if ended and ended["type"] == "Complete" else _exit_code(pods),
@@ -55,8 +60,12 @@ def has_failed_pods(job: Object) -> bool:
 def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
     """Whether it is worth asking why: not right after the Job was made, and not when it has ended or its pod has, which
     the Job counts as active until it notices."""
-    expected = not pods and _ended(job) is None and not job.get("status", {}).get("active")
+    expected = not _any_alive(pods) and _ended(job) is None and not job.get("status", {}).get("active")
     return expected and _since(job["metadata"].get("creationTimestamp"), now) > SOON_SECONDS
+
+
+def _any_alive(pods: Sequence[Object]) -> bool:
+    return any(pod.get("status", {}).get("phase") not in ("Failed", "Succeeded") for pod in pods)
 
 
 def in_order(pods: Sequence[Object]) -> list[Object]:
@@ -79,7 +88,7 @@ def _timeout(ended: Object | None, pods: Sequence[Object]) -> Problem | None:
 
 def waits_for_volumes(pod: Object, now: datetime) -> bool:
     """Scheduled a while ago, and no container of it has started."""
-    if _since(pod.get("status", {}).get("startTime"), now) <= MOUNTED_SECONDS:
+    if _since(pod["metadata"].get("creationTimestamp"), now) <= MOUNTED_SECONDS:
         return False
     waiting = [container.get("state", {}).get("waiting") or {} for container in _containers(pod)]
     return any(it.get("reason") in ("ContainerCreating", "PodInitializing") for it in waiting)
@@ -90,19 +99,19 @@ def _problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | 
     for condition in status.get("conditions") or []:
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             message = f"The worker has to leave its node: {condition.get('message') or condition.get('reason')}"
-            return Problem(Reason.DISRUPTED, message, _since(condition.get("lastTransitionTime"), now))
+            return Problem(Reason.DISRUPTED, message)
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             message = f"No node takes the worker: {condition.get('message', '')}"
-            return Problem(Reason.UNSCHEDULABLE, message, _since(condition.get("lastTransitionTime"), now))
+            return Problem(Reason.UNSCHEDULABLE, message)
     for container in _containers(pod):
         waiting = container.get("state", {}).get("waiting") or {}
         reason = WAITING.get(waiting.get("reason", ""))
         if reason is not None:
-            seconds = math.inf if waiting["reason"] in AT_ONCE else _since(status.get("startTime"), now)
+            seconds = math.inf if waiting["reason"] in AT_ONCE else 0.0
             message = f"{container.get('image')}: {waiting['reason']}: {waiting.get('message', '')}"
             return Problem(reason, message, seconds)
     said = _said(pod, events, now, "FailedMount") if waits_for_volumes(pod, now) else None
-    return None if said is None else Problem(Reason.CONFIG_ERROR, said, _since(status.get("startTime"), now))
+    return None if said is None else Problem(Reason.CONFIG_ERROR, said)
 
 
 def _childless(job: Object, events: Sequence[Object], now: datetime) -> Problem | None:
@@ -115,7 +124,7 @@ def _childless(job: Object, events: Sequence[Object], now: datetime) -> Problem 
         reason = Reason.QUOTA_EXCEEDED
     else:
         reason = Reason.CONFIG_ERROR if "serviceaccount" in message else Reason.ADMISSION_DENIED
-    return Problem(reason, message, _since(job["metadata"]["creationTimestamp"], now))
+    return Problem(reason, message)
 
 
 def _said(about: Object, events: Sequence[Object], now: datetime, reason: str) -> str | None:

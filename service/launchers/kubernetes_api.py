@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Generic, Required, TypedDict, TypeVar
 
@@ -16,6 +19,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = (3, 10)  # to connect, to answer
 DELETE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
 
+LOG_BYTES = 1_000_000
 PAGE = 250  # objects of one answer: 2 MB, of which little is kept
 SECONDS = Histogram(
     "stock_backtest_kubernetes_request_seconds",
@@ -84,6 +88,11 @@ class Namespace:
             self.name = context["context"].get("namespace", "default")
         settings.retries = False  # the controller's next pass is the retry
         self._api = client.ApiClient(settings)
+        self._ahead = timedelta()  # the API server's clock, of ours
+
+    def now(self) -> datetime:
+        """By the clock of the API server that answered last, to a second; ours may be wrong."""
+        return datetime.now(UTC) + self._ahead
 
     def create_job(self, job: Object, dry_run: bool = False) -> None:
         """Raises Refused (409 when the name is taken) or Away."""
@@ -131,9 +140,13 @@ class Namespace:
 
     def log(self, pod: str, container: str, lines: int) -> str:
         """The end of what the container wrote; raises Refused when it has not started."""
-        query = {"container": container, "tailLines": str(lines)}
+        query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
         _, text = self._ask("GET", self._path("v1", f"pods/{pod}/log"), query, seconds=(3, 3))
         return text.decode(errors="replace")
+
+    def _compare_clocks(self, date: str | None) -> None:
+        with suppress(TypeError, ValueError):  # no date, or none that can be read
+            self._ahead = parsedate_to_datetime(str(date)) - datetime.now(UTC)
 
     def _delete(self, path: str, how: Object) -> None:
         try:
@@ -188,6 +201,7 @@ class Namespace:
             answer = self._api.call_api(*asked, _request_timeout=seconds)
             content = answer.read()  # type: ignore[no-untyped-call]
             status = answer.status
+            self._compare_clocks(answer.getheader("Date"))  # type: ignore[no-untyped-call]
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
             raise Away(f"the Kubernetes API does not answer: {error}") from error
         finally:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import date, datetime
 from typing import Any
 
 import yaml
@@ -49,6 +51,7 @@ class KubernetesJobs(Launcher):
         self._name, self._namespace = template, namespace
         self._template: Object | None = None
         self._image: str | None = None  # of the workers, when this controller began
+        self._troubles: dict[tuple[str, Reason], float] = {}  # of Jobs, by uid, and since when they are seen
 
     def launch(self, work: Work, number: int) -> None:
         try:
@@ -94,31 +97,36 @@ class KubernetesJobs(Launcher):
         try:
             labels = self._ours()
             jobs = {_run_id(job): job for job in self._namespace.unfinished_jobs(labels)}
-            for run_id in expected:
+            pods = by_run(self._namespace.living_pods(labels))
+            # a Job of shards is left out of the list from its first success on; a pod of it may be on a dead node
+            for run_id in [*expected, *pods]:
                 if run_id not in jobs and (job := self._by_name(run_id)) is not None:
                     jobs[run_id] = job
-            pods = self._pods(jobs, labels, expected)
-            now = datetime.now(UTC)
+            for run_id in expected:
+                if run_id in jobs and has_failed_pods(jobs[run_id]):
+                    pods[run_id] = self._namespace.pods({**labels, RUN_LABEL: run_id})
+            now = self._namespace.now()
             events = self._events(jobs, pods, now)
         except (Refused, Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
-        return {
+        states = {
             run_id: state_of(job, pods.get(run_id, []), events, now, _launch(job))
             for run_id, job in jobs.items()
             if run_id
         }
+        return self._timed(states, jobs)
 
-    def _pods(
-        self, jobs: Mapping[str, Object], labels: Mapping[str, str], expected: Collection[str]
-    ) -> dict[str, list[Object]]:
-        """By run_id: the living ones, and all of a Job that somebody waits for and whose pods have failed."""
-        pods = defaultdict(list)
-        for pod in self._namespace.living_pods(labels):
-            pods[_run_id(pod)].append(pod)
-        for run_id in expected:
-            if run_id in jobs and has_failed_pods(jobs[run_id]):
-                pods[run_id] = self._namespace.pods({**labels, RUN_LABEL: run_id})
-        return dict(pods)
+    def _timed(self, states: dict[str, JobState], jobs: Mapping[str, Object]) -> Mapping[str, JobState]:
+        """With the time that each problem has been seen for, by this controller's own watch."""
+        now, before, self._troubles = time.monotonic(), self._troubles, {}
+        for run_id, job in states.items():
+            if job.problem is None:
+                continue
+            trouble = str(jobs[run_id]["metadata"].get("uid")), job.problem.reason
+            since = self._troubles[trouble] = before.get(trouble, now)
+            problem = replace(job.problem, seconds=max(job.problem.seconds, now - since))
+            states[run_id] = replace(job, problem=problem)
+        return states
 
     def _by_name(self, run_id: str) -> Object | None:
         """A Job that the list lacks: it completed, or it is really gone."""
@@ -263,6 +271,14 @@ def indexed(job: Object, shards: int) -> Object:
     for rule in spec.get("podFailurePolicy", {}).get("rules", []):
         rule["action"] = "FailIndex" if rule["action"] == "FailJob" else rule["action"]
     return job
+
+
+def by_run(pods: Sequence[Object]) -> dict[str, list[Object]]:
+    """Each with those of its run."""
+    found = defaultdict(list)
+    for pod in pods:
+        found[_run_id(pod)].append(pod)
+    return dict(found)
 
 
 def _run_id(found: Mapping[str, Any]) -> str:

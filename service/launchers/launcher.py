@@ -56,11 +56,11 @@ class LauncherAway(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """What keeps a job from starting, or ended it, in a sentence, and for how many seconds it has stood."""
+    """What keeps a job from starting, or ended it, in a sentence, and for how many seconds it has been seen."""
 
     reason: Reason
     message: str
-    seconds: float
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.e2e.cluster import Namespace, Release
 from tests.e2e.conftest import ONE_EACH, TINY
 from tests.e2e.nodes import addresses, api_server_frozen, dead, nodes_of, ready
-from tests.e2e.template import changed, performs, pod_of
+from tests.e2e.template import Change, changed, performs, pod_of
+from tests.e2e.test_sweeps import SWEEP, computing
 from tests.e2e.waiters import wait_until
 from tests.e2e.web import Web
 
@@ -48,16 +50,21 @@ def web(release: Release) -> Web:
     return Web(f"http://{addresses(release.namespace)[0]}:{port}")
 
 
-def start_on(release: Release, web: Web, node: str, seconds: int, rule_id: str) -> str:
-    """A run at work on that node, which it prefers; its run_id."""
+def on(node: str, change: Change) -> Change:
+    """On that node, which it prefers."""
     prefers = {"preference": {"matchExpressions": [{"key": HOST, "operator": "In", "values": [node]}]}, "weight": 100}
 
-    def change(job: dict[str, object]) -> None:
-        performs(f"time.sleep({seconds})")(job)
+    def both(job: dict[str, Any]) -> None:
+        change(job)
         affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [prefers]}}
         pod_of(job)["affinity"] = affinity
 
-    with changed(release, change):
+    return both
+
+
+def start_on(release: Release, web: Web, node: str, seconds: int, rule_id: str) -> str:
+    """A run at work there; its run_id."""
+    with changed(release, on(node, performs(f"time.sleep({seconds})"))):
         run_id = web.submit(rule_id=rule_id)
         web.wait(run_id, "running")
     assert where(release, run_id) == node
@@ -103,15 +110,33 @@ def test_the_api_server_is_away_for_half_a_minute(
     record_property("fault", f"API server away: ClusterAway, completed {time.monotonic() - started:.0f} s after it")
 
 
-def test_a_node_vanishes_with_its_worker(
+def start_sweep_on(release: Release, web: Web, node: str) -> str:
+    """A sweep whose first shard has ended and whose others are at work there."""
+    with changed(release, on(node, computing("index and time.sleep(60)"))):
+        run_id = str(web.ask("/sweeps?force=true", SWEEP)["run_id"])
+        wait_until(
+            lambda: release.namespace.shown("get", "job", f"bt-{run_id}", "-o", "jsonpath={.status.succeeded}"),
+            lambda succeeded: succeeded == "1",
+            120,
+            "a shard",
+        )
+    assert where(release, run_id) == node
+    return run_id
+
+
+def test_a_node_vanishes_with_its_workers(
     release: Release, web: Web, nodes: tuple[Namespace, str, str], record_property: Callable[..., None]
 ) -> None:
     namespace, first, other = nodes
+    sweep_id = start_sweep_on(release, web, other)
     run_id = start_on(release, web, other, 60, "MA_CROSS_8_30")
     started = time.monotonic()
     with dead(other):
-        status = web.wait(run_id, seconds=VANISHED_SECONDS)
-        record_property("fault", f"node vanished: {status['status']} after {time.monotonic() - started:.0f} s")
-        assert where(release, run_id) == first
-    assert status["status"] == "completed"
+        for what, its_id in (("run", run_id), ("sweep", sweep_id)):
+            status = web.wait(its_id, seconds=VANISHED_SECONDS)
+            took = time.monotonic() - started
+            record_property("fault", f"node of a {what} vanished: {status['status']} after {took:.0f} s")
+            assert where(release, its_id) == first
+            assert status["status"] == "completed"
+        assert web.ask(f"/sweeps/{sweep_id}")["failed"] == []
     wait_until(lambda: ready(namespace, other), bool, 120, "the node is back")
