@@ -176,6 +176,7 @@ def questions(engine: Engine) -> Mapping[str, Callable[[], object]]:
         "the next client that waits": lambda: store.waiting_clients("c3", 1),
         "attached to one that ended": lambda: store.astray(100),
         "first of a client": lambda: store.queued_of("c3", 5),
+        "numbers of sweeps that ended": store.forget_numbers,
         "expired ones": lambda: store.expire(30, 500, None),
     }
 

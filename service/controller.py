@@ -64,7 +64,7 @@ class Controller:
         self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
         self.dispatcher = Dispatcher(store, launcher, max_active, may_act, patience.quota)
         self._look_seconds, self._looked = look_seconds, -math.inf
-        self._unmarked: dict[Launch, Decision] = {}  # carried out on the jobs, not in the rows yet
+        self._unmarked: dict[Launch, Decision] = {}  # failed, their jobs are told to go, not in the rows yet
         self._unwanted: dict[str, float] = {}  # jobs at work that no active row has, and since when
         self._known: set[str] = set()  # active after the last pass
         self.explainer = Explainer(store, launcher)
@@ -74,7 +74,7 @@ class Controller:
         expected = self._store.active_clients()
         ends = self._store.ended(self._known - expected.keys())
         observe(ends)
-        self.explainer.expect(ends)
+        self.explainer.begin(ends)
         self._known = set(expected)
         if not self._time_to_look():
             return
@@ -97,7 +97,6 @@ class Controller:
         silent = 0
         for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
             if not self._may_act():
-                self._unmarked.clear()
                 return False
             with run_context(run_id):
                 try:
@@ -142,16 +141,28 @@ class Controller:
             self._note(run, *((job.problem.reason, job.problem.message) if job and job.problem else (None, None)))
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
             return
-        if run is not None and decision is not CANCEL:
-            self._unmarked[launch_of(run)] = decision  # should the database be away in a moment
+        if run is not None and decision.action == "requeue":
+            self._requeue(run, decision, job)
+            return
         evidence = self.explainer.evidence(run_id, job) if decision.action == "fail" else None  # while there is some
         if not self._may_act():
             return  # that took a while; another controller may see it otherwise by now
+        if run is not None and decision is not CANCEL:
+            self._unmarked[launch_of(run)] = decision  # should the database be away in a moment
         if job is None or not self._left_to_look_at(job, decision):
             self._launcher.remove(run_id)  # kill before you mark
         if run is not None:
             self._mark(run, decision, job, evidence)
             self._unmarked.pop(launch_of(run), None)
+
+    def _requeue(self, run: ActiveRun, decision: Decision, job: JobState | None) -> None:
+        """Marks before it kills: a job that went first, and nobody left to say why, would look as if somebody had
+        deleted it. Nothing is launched anew while the old job is there."""
+        why = {"reason": decision.reason, "message": decision.message} if decision.reason else {}
+        if self._store.requeue(run, decision.spent, **why):
+            said = decision.message or ("ended early" if job else "is gone")
+            logger.warning("The run goes back to the queue: its job %s", said)
+            self._launcher.remove(run.run_id)
 
     def _note(self, run: ActiveRun, reason: Reason | None, message: str | None) -> None:
         """What keeps the job from starting stands at the run before its time is up."""
@@ -163,11 +174,6 @@ class Controller:
         return self._launcher.independent and not job.alive and decision.action in ("forget", "fail")
 
     def _mark(self, run: ActiveRun, decision: Decision, job: JobState | None, evidence: str | None) -> None:
-        why = {"reason": decision.reason, "message": decision.message} if decision.reason else {}
-        if decision.action == "requeue" and self._store.requeue(run, decision.spent, **why):
-            logger.warning(
-                "The run goes back to the queue: its job %s", decision.message or ("ended early" if job else "is gone")
-            )
         if decision.action == "cancel" and job is None and self._store.cancelled(run.run_id):
             logger.info("The run was cancelled")
         failed = decision.action == "fail" and decision.reason

@@ -18,6 +18,7 @@ ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and nobody 
 SECOND_POD_SECONDS = 60  # a lease that ran out while the job lives: its second pod is about to claim the run
 NO_ROW_SECONDS = 600  # a job that nobody waits for any more and that does not end
 QUOTA_SECONDS = 86_400.0
+BLAMELESS = (ExitCode.DATABASE_AWAY, ExitCode.STOPPED)
 FIXED = {
     Reason.TIMEOUT: 0.0,
     Reason.QUOTA_EXCEEDED: 60.0,
@@ -92,7 +93,8 @@ def _without_job(run: ActiveRun, now: datetime, independent: bool) -> Decision:
     if independent and late and run.claimed_by is not None:  # by a worker of this launch
         return Decision("fail", Reason.JOB_LOST, "The run's Job was deleted before it had ended.")
     if run.status == Status.RUNNING:
-        silent = late if run.kind == SWEEP else run.lease_until is None or run.lease_until < now
+        unheld = run.lease_until is None or run.lease_until < now
+        silent = late or run.launched_at is None if run.kind == SWEEP else unheld
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.") if silent else WAIT
     return _retry(run, Reason.WORKER_LOST, "The worker never started.") if late else WAIT
 
@@ -116,6 +118,9 @@ def _with_ended_job(run: ActiveRun, job: JobState) -> Decision:
     if job.problem is not None:
         return Decision("fail", job.problem.reason, job.problem.message)
     if run.kind == SWEEP:  # its workers say how each shard ended; the next ones go on, and put the result together
+        if run.claimed_by is None and job.exit_code not in (None, ExitCode.DONE, *BLAMELESS):
+            message = f"The sweep's workers failed before they began, the last time with exit code {job.exit_code}."
+            return Decision("fail", Reason.RETRIES_EXHAUSTED, message)
         return _retry(run, Reason.RETRIES_EXHAUSTED, "The sweep's workers ended without a result, again and again.")
     match job.exit_code:
         case ExitCode.BAD_INPUT:
@@ -130,7 +135,7 @@ def _with_ended_job(run: ActiveRun, job: JobState) -> Decision:
             return _killed(run, job)
         case _:
             message = f"The worker failed, the last time with exit code {job.exit_code}."
-            over = job.retried and job.exit_code not in (ExitCode.DATABASE_AWAY, ExitCode.STOPPED)
+            over = job.retried and job.exit_code not in BLAMELESS
             return _retry(run, Reason.RETRIES_EXHAUSTED, message, MAX_LAUNCHES if over else run.launches)
 
 

@@ -13,6 +13,7 @@ from service.store.run_store import EndedRun, RunStore
 logger = logging.getLogger(__name__)
 
 EXPLAIN_SECONDS = 60.0  # in which a job ends after its worker has said why
+ASKING_SECONDS = 10.0  # of one pass: hundreds of runs may fail at once, and an API server may hardly answer
 
 
 class Explainer:
@@ -21,26 +22,34 @@ class Explainer:
     def __init__(self, store: RunStore, launcher: Launcher) -> None:
         self._store, self._launcher = store, launcher
         self.waiting: dict[str, float] = {}  # runs that their workers ended, and until when their jobs are waited for
+        self._until: float | None = None  # then no more is asked in this pass
 
     def evidence(self, run_id: str, job: JobState | None) -> str | None:
         """What was seen of the job, as JSON, for whoever asks later why the run failed."""
         seen = {} if job is None else {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}
         try:
-            found = {**seen, **self._launcher.evidence(run_id)}
+            found = {**seen, **(self._launcher.evidence(run_id) if self._has_time() else {})}
         except Exception:  # the launcher promises not to; a run must end all the same
             logger.exception("No evidence of the run's end could be had")
             found = seen
         return fitted(found) if found else None
 
-    def expect(self, ends: Iterable[EndedRun]) -> None:
-        """A worker that fails writes its row before its job has ended."""
+    def begin(self, ends: Iterable[EndedRun]) -> None:
+        """A pass, and what has ended since the last: a worker that fails writes its row before its job has ended."""
+        self._until = None
         if self._launcher.independent:
             until = time.monotonic() + EXPLAIN_SECONDS
             self.waiting |= {end.run_id: until for end in ends if end.failed_by_worker}
 
+    def _has_time(self) -> bool:
+        self._until = self._until or time.monotonic() + ASKING_SECONDS
+        return time.monotonic() < self._until
+
     def step(self, jobs: Mapping[str, JobState]) -> None:
-        """Explains those whose jobs have ended by now."""
+        """Explains those whose jobs have ended by now; who is left when the time is up comes next time."""
         for run_id, until in list(self.waiting.items()):
+            if not self._has_time():
+                break
             job = jobs.get(run_id)
             if job is not None and not job.alive:
                 del self.waiting[run_id]

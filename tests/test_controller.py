@@ -346,14 +346,6 @@ def test_a_worker_cannot_finish_a_run_that_is_being_cancelled(
     assert runs.run_store.claim(run_id, "another") is None
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The monotonic clock of controller and dispatcher, in the hand of the test."""
-    now = [1000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    return now
-
-
 def test_a_quota_holds_the_queue_and_spends_no_launch(
     clock: list[float], runs: Runs, cluster: OnACluster, remote: Controller
 ) -> None:
@@ -677,19 +669,104 @@ def test_a_job_in_the_way_of_a_queued_run_is_told_to_go(runs: Runs, cluster: OnA
 def test_a_verdict_outlives_a_database_that_is_away(
     runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job is gone by then, which would look as if somebody had deleted it."""
+    """The job is gone by then, which would look as if somebody had deleted it. The lease runs out meanwhile."""
     (run_id,) = submit(runs)
     remote.step()
     runs.run_store.claim(run_id, "w")
-    cluster.states[run_id] = ended(137)
+    cluster.states[run_id] = replace(ALIVE, problem=Problem(Reason.IMAGE_PULL, "No image.", 999))
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.run_store, "fail", lambda *given, **more: 1 / 0)
+        remote.step()
+    assert cluster.removed == [run_id]
+    del cluster.states[run_id]
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_may_act", lambda: False)
+        remote.step()
+    remote.step()
+    assert runs.run(run_id).reason == Reason.IMAGE_PULL
+    assert remote._unmarked == {}
+
+
+def test_the_job_of_a_run_that_starts_again_goes_once_its_row_says_so(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next controller, who knows nothing of why, would call it deleted by hand."""
+    (run_id,) = submit(runs)
+    remote.step()
+    runs.run_store.claim(run_id, "w")
+    cluster.states[run_id] = ended(75)
     with monkeypatch.context() as patch:
         patch.setattr(runs.run_store, "requeue", lambda *given, **more: 1 / 0)
         remote.step()
+    assert cluster.removed == []
+    following = Controller(runs.run_store, cluster, max_active=2, timeout_seconds=900)
+    following.step()
+    assert (runs.run(run_id).status, cluster.removed[:1]) == (Status.PENDING, [run_id])
+    assert cluster.launched == [run_id], "its last job is not gone yet"
     del cluster.states[run_id]
-    remote.step()
-    remote.step()
+    following.step()
     assert cluster.launched == [run_id] * 2
-    assert remote._unmarked == {}
+
+
+def test_what_a_controller_saw_of_an_earlier_launch_changes_nothing(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
+    """It stood still in between; a launch that did not count gives its number to the next one."""
+    (run_id,) = submit(runs)
+    remote.step()
+    (seen,) = runs.run_store.active()
+    assert runs.run_store.requeue(seen, spent=0)
+    assert runs.run_store.mark_launched(run_id)
+    assert runs.run(run_id).launches == seen.launches
+    assert not runs.run_store.fail(seen, "Timeout", "x")
+    assert not runs.run_store.requeue(seen)
+
+
+def test_evidence_takes_ten_seconds_of_a_pass(
+    clock: list[float], runs: Runs, cluster: OnACluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds may fail at once: all end in this pass, and those that their workers ended are explained by and by."""
+
+    def slowly(run_id: str) -> dict[str, Any]:
+        clock[0] += 4
+        return {"log": ["why"]}
+
+    monkeypatch.setattr(cluster, "evidence", slowly)
+    remote = Controller(runs.run_store, cluster, max_active=9, timeout_seconds=900)
+    ids = submit(runs, 5)
+    for _ in range(2):
+        remote.step()
+        clock[0] += 5
+    assert len(cluster.launched) == 5
+    cluster.states = {run_id: ended(70) for run_id in ids}
+    before = clock[0]
+    remote.step()
+    assert clock[0] - before == 12
+    assert [runs.run(run_id).reason for run_id in ids] == [Reason.ENGINE_ERROR] * 5
+    assert ["log" in str(runs.run(run_id).evidence) for run_id in ids] == [True] * 3 + [False] * 2
+    assert '"exit_code": 70' in str(runs.run(ids[4]).evidence).replace(":7", ": 7")
+
+
+def test_what_workers_said_is_read_in_several_passes(
+    clock: list[float], runs: Runs, cluster: OnACluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(run_id: str) -> dict[str, Any]:
+        clock[0] += 6
+        return {"log": ["why"]}
+
+    monkeypatch.setattr(cluster, "evidence", slowly)
+    remote = Controller(runs.run_store, cluster, max_active=9, timeout_seconds=900)
+    ids = submit(runs, 4)
+    remote.step()
+    for run_id in ids:
+        runs.run_store.claim(run_id, "w")
+        runs.run_store.fail_attempt(run_id, 1, "EngineError", "x")
+    cluster.states = {run_id: ended(70) for run_id in ids}
+    explained = []
+    for _ in range(2):
+        remote.step()
+        explained.append(sum(runs.run(run_id).evidence is not None for run_id in ids))
+    assert explained == [2, 4]
 
 
 def test_a_pass_that_fails_is_not_the_last(

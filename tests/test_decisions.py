@@ -61,6 +61,10 @@ def silent(seconds: int) -> Run:
         (SWEPT, JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)), Reason.TIMEOUT),
         (replace(SWEPT, **LATE), None, Reason.JOB_LOST),
         (replace(SWEPT, claimed_by=None, **LATE), None, REQUEUE),
+        (replace(SWEPT, launched_at=None), None, REQUEUE),  # nothing else would end it
+        (replace(SWEPT, claimed_by=None), ended(1), Reason.RETRIES_EXHAUSTED),  # nor would the next ones begin
+        (replace(SWEPT, claimed_by=None), ended(0), REQUEUE),
+        (replace(SWEPT, claimed_by=None), ended(75), REQUEUE),
         (SWEPT, None, WAIT),  # created a moment ago by the controller before this one
         (CANCELLING, ALIVE, CANCEL),
         (CANCELLING, None, CANCEL),

@@ -416,6 +416,35 @@ def test_a_sweep_that_starts_again_without_blame_spends_no_try(
     assert sweeps.result(sweeps.sweep(run.run_id)).failed == []
 
 
+def test_a_worker_of_a_launch_that_was_taken_back_does_not_start_the_sweep(sweeps: Sweeps, worker: SweepWorker) -> None:
+    """Its Job is told to go; a sweep at work without a launch would have nobody who looks after it."""
+    run, store = asked(sweeps), sweeps.runs.run_store
+    (active,) = store.active()
+    assert store.requeue(active, spent=0)
+    assert worker.work(run.run_id) == ExitCode.DONE
+    assert sweeps.sweep(run.run_id).status == Status.PENDING
+    assert [queued.run_id for queued in store.queued(5)] == [run.run_id]
+
+
+def test_a_launch_that_could_not_be_made_gives_no_shard_another_try(
+    sweeps: Sweeps, worker: SweepWorker, engine: Engine
+) -> None:
+    run, store = asked(sweeps), sweeps.runs.run_store
+    store.start_sweep(run.run_id, "w")
+    for name in ("first", "second"):
+        assert store.claim_shard(run, 0, name)
+        silent(engine)
+    (active,) = store.active()
+    assert store.requeue(active, spent=1)
+    assert store.mark_launched(run.run_id)
+    (active,) = store.active()
+    assert store.requeue(active, spent=0), "the old Job is still there"
+    assert store.mark_launched(run.run_id)
+    worker.work(run.run_id)
+    run = sweeps.sweep(run.run_id)
+    assert (run.status, run.message) == (Status.FAILED, DIED)
+
+
 def test_the_second_pod_of_an_index_is_another_worker() -> None:
     """It has the name of the first one, and its program the same process number."""
     code = "from service.holding import this_worker; print(this_worker().rpartition(':')[2])"

@@ -104,7 +104,7 @@ class DispatchedRuns(RunRows):
 
         def write(connection: Connection) -> bool:
             changed = self._changed(connection, run.run_id, _same_launch(run), values)
-            if changed and run.kind == SWEEP and not spent:
+            if changed and run.kind == SWEEP and not spent and run.status == Status.RUNNING:
                 give_back(connection, run.run_id)
             return changed
 
@@ -189,7 +189,8 @@ class DispatchedRuns(RunRows):
 
 def _same_launch(run: ActiveRun) -> ColumnElement[bool]:
     """Pending or running: a worker that is told to end releases its run on the way."""
-    return and_(UNFINISHED, runs.c.launches == run.launches)
+    seen = and_(UNFINISHED, runs.c.launches == run.launches)  # a number that comes again where a launch did not count
+    return seen if run.launched_at is None else and_(seen, runs.c.launched_at == run.launched_at)
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

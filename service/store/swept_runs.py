@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, and_, case, func, insert, or_, select, update
 
-from service.contract.status import Reason, Status
+from service.contract.status import SWEEP, Reason, Status
 from service.store.database import utc_in
 from service.store.run_rows import FINAL, Run, RunRows, cut
 from service.store.tables import runs, sweep_shards, sweeps
@@ -80,7 +80,7 @@ class SweptRuns(RunRows):
         return int(ended or 0), every
 
     def start_sweep(self, run_id: str, worker: str) -> bool:
-        """The first of its workers is there; the sweep itself has no lease."""
+        """The first of its workers is there, not one of a launch that was taken back; the sweep itself has no lease."""
         values = {
             "status": Status.RUNNING,
             "attempt": runs.c.attempt + 1,
@@ -89,7 +89,7 @@ class SweptRuns(RunRows):
             "reason": None,
             "message": None,
         }
-        return self._change(run_id, runs.c.status == Status.PENDING, **values)
+        return self._change(run_id, and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)), **values)
 
     def restart_sweep(self, run: Run, rules_digest: str) -> bool:
         """With other rules, unless somebody did so already; what was computed with those of before is taken away."""
@@ -160,10 +160,10 @@ class SweptRuns(RunRows):
         return self._change_shard(run_id, shard, _held(attempt), values)
 
     def forget_numbers(self) -> None:
-        """Of every sweep that has ended: its table is stored, or it has none."""
-        kept = sweep_shards.c.numbers.is_not(None)
-        query = select(sweep_shards.c.run_id).distinct().where(kept)
-        query = query.join(runs, runs.c.run_id == sweep_shards.c.run_id).where(runs.c.status.in_(FINAL))
+        """Of every sweep that ended in the last hour: its table is stored, or it has none."""
+        lately = and_(runs.c.kind == SWEEP, runs.c.status.in_(FINAL), runs.c.finished_at > utc_in(-3600))
+        kept = and_(sweep_shards.c.run_id == runs.c.run_id, sweep_shards.c.numbers.is_not(None))
+        query = select(runs.c.run_id).where(lately, select(sweep_shards.c.shard).where(kept).exists())
         with self._engine.connect() as connection:
             ended = connection.scalars(query).all()
         statement = update(sweep_shards).where(sweep_shards.c.run_id.in_(ended)).values(numbers=None)
