@@ -1,7 +1,14 @@
 """Performs one run: the request from the environment, the result into the database (or, without one, to stdout)."""
 
-import logging
+import os
 import signal
+
+if __name__ == "__main__":
+    # The first process of a container ignores what it does not handle, and the imports take a second: who is told to
+    # stop meanwhile has claimed nothing yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+
+import logging
 import sys
 import threading
 from collections.abc import Mapping
@@ -22,7 +29,7 @@ stopping = threading.Event()
 
 def main() -> int:
     """Answers with an exit code of the contract (service/contract/status.py)."""
-    signal.signal(signal.SIGTERM, stop)  # the first process of a container ignores what it does not handle
+    signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:
         return perform_one()

@@ -53,12 +53,13 @@ REFUSED = {
         "a value holds a character that YAML cannot",
     ),
     "too many workers": (
-        on_secret("worker.maxActive", 70),
-        "70 workers may need 164 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive or web.workers",
+        on_secret("worker.maxActive", 35),
+        "70 workers may need 164 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive, "
+        "worker.sweepParallelism or web.workers",
     ),
     "too many web processes": (
         on_secret("web", {"workers": 8, "threads": 8}),
-        "10 workers may need 178 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive or web.workers",
+        "20 workers may need 198 connections",
     ),
     "a Secret that nobody reads": (on_secret("auth.existingSecret", "login"), "auth.mode is none, so anybody would get in"),
     "a login without keys": (login(secretKeys={"users": ""}), "auth.mode=basic lets nobody in: name a key of the Secret"),
@@ -74,7 +75,7 @@ REFUSED = {
     "metrics without a token's line": (laid_over(login(), laid_over(METERED, NAMED)), TOKENLESS),
     "too many web pods": (
         on_secret("web.autoscaling", {"enabled": True, "maxReplicas": 25}),
-        "10 workers may need 159 connections",
+        "20 workers may need 179 connections",
     ),
     "a variable of the chart": (on_secret("web.extraEnv", [{"name": "DB_USER", "value": "x"}]), f"extraEnv sets DB_USER{TWICE}"),
     "the worker's image": (on_secret("worker.extraEnv", [{"name": "IMAGE", "value": "x"}]), f"extraEnv sets IMAGE{TWICE}"),
@@ -150,7 +151,7 @@ def test_without_the_secret_of_a_login_too(mode: str) -> None:
         login(mode="proxy-header", secretKeys={"users": ""}),
         laid_over(login(secretKeys={"tokens": "t"}), laid_over(METERED, NAMED)),
         laid_over(SECRET, METERED),
-        on_secret("worker.maxActive", 63),
+        on_secret("worker.maxActive", 31),
         job(at(f"{POD}.containers", [{"name": "worker", "image": "mine:1"}])),
         job(at("spec.ttlSecondsAfterFinished", 600)),
         laid_over(EXTERNAL, at("worker.maxActive", 5000)),

@@ -89,8 +89,12 @@ def test_the_limits_of_numbers_hold(path: str) -> None:
 @pytest.mark.parametrize("limit", ["minimum", "maximum"])
 def test_numbers_at_their_limits_make_good_objects(limit: str) -> None:
     """A large one must not become 1e+06 on its way."""
-    more: Object = {"mysql": {"config": {"maxConnections": 100_000}}, "web": {"service": {"type": "NodePort"}}}
-    alone = {"web.workers"}  # as many processes in as many pods need more connections than MySQL can have
+    more: Object = {
+        "mysql": {"config": {"maxConnections": 100_000}}, "web": {"service": {"type": "NodePort"}},
+        "worker": {"sweepParallelism": 1},
+    }  # fmt: skip
+    # as many processes in as many pods need more connections than MySQL can have
+    alone = {"web.workers", "worker.sweepParallelism"}
     limits = (at(path, NODES[path][limit]) for path in NUMBERS if path not in alone)
     values = reduce(laid_over, limits, laid_over(SECRET, more))
     assert refusal(values) == ""

@@ -43,14 +43,15 @@
 {{- end -}}
 {{- end }}
 
-{{/* A process of the web holds one connection a thread and one for probes, a controller two, a worker two (it renews its lease). */}}
+{{/* A process of the web holds one connection a thread and one for probes, a controller two, a worker two (it renews its lease); a sweep has several workers. */}}
 {{- define "stock-backtest.checkConnections" -}}
 {{- if .Values.mysql.enabled -}}
 {{- $web := mul (include "stock-backtest.webReplicas" . | int) .Values.web.workers (add1 .Values.web.threads) -}}
-{{- $needed := add $web (mul 2 .Values.controller.replicaCount) (mul 2 .Values.worker.maxActive) 10 -}}
+{{- $workers := mul .Values.worker.maxActive .Values.worker.sweepParallelism -}}
+{{- $needed := add $web (mul 2 .Values.controller.replicaCount) (mul 2 $workers) 10 -}}
 {{- $most := .Subcharts.mysql.Values.config.maxConnections -}}
 {{- if gt (int $needed) (int $most) -}}
-{{- fail (printf "web, controller and %d workers may need %d connections, mysql.config.maxConnections is %d: raise it, or lower worker.maxActive or web.workers" (int .Values.worker.maxActive) (int $needed) (int $most)) -}}
+{{- fail (printf "web, controller and %d workers may need %d connections, mysql.config.maxConnections is %d: raise it, or lower worker.maxActive, worker.sweepParallelism or web.workers" (int $workers) (int $needed) (int $most)) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
