@@ -134,9 +134,8 @@ class Controller:
         if run is not None and job is not None and job.launch != run.launches:
             self._launcher.remove(run_id)  # another controller has launched the run since
             job = None
-        decision = self._unmarked.pop(launch_of(run), None) if run and run.status != Status.CANCELLING else None
         unwanted = time.monotonic() - self._unwanted.get(run_id, math.inf)
-        decision = decision or decide(run, job, now, self._timeout, self._patience, unwanted)
+        decision = self._verdict(run, job) or decide(run, job, now, self._timeout, self._patience, unwanted)
         if decision is WAIT and run is not None and run.status == Status.PENDING:
             self._note(run, *((job.problem.reason, job.problem.message) if job and job.problem else (None, None)))
         if decision is WAIT or (decision is FORGET and job is not None and job.alive):
@@ -155,6 +154,11 @@ class Controller:
             self._mark(run, decision, job, evidence)
             self._unmarked.pop(launch_of(run), None)
 
+    def _verdict(self, run: ActiveRun | None, job: JobState | None) -> Decision | None:
+        """What was carried out on the job and not marked; a job that goes on all the same is looked at anew."""
+        goes_on = job is not None and job.alive and job.leaving is None
+        return None if run is None or run.status == Status.CANCELLING or goes_on else self._unmarked.get(launch_of(run))
+
     def _requeue(self, run: ActiveRun, decision: Decision, job: JobState | None) -> None:
         """Marks before it kills: a job that went first, and nobody left to say why, would look as if somebody had
         deleted it. Nothing is launched anew while the old job is there."""
@@ -162,7 +166,8 @@ class Controller:
         if self._store.requeue(run, decision.spent, **why):
             said = decision.message or ("ended early" if job else "is gone")
             logger.warning("The run goes back to the queue: its job %s", said)
-            self._launcher.remove(run.run_id)
+            if self._may_act():  # the answer may have taken half a minute: by now it may be another controller's job
+                self._launcher.remove(run.run_id)
 
     def _note(self, run: ActiveRun, reason: Reason | None, message: str | None) -> None:
         """What keeps the job from starting stands at the run before its time is up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from service.contract.status import SWEEP, ExitCode, Reason, Status
@@ -107,6 +107,8 @@ def _with_living_job(run: ActiveRun, job: JobState, now: datetime, independent: 
         return Decision("requeue", Reason.DISRUPTED, message, spent=0)
     if job.problem is not None and job.problem.seconds >= patience.with_problem(job.problem.reason):
         waits = job.problem.reason == Reason.QUOTA_EXCEEDED and not waited_enough(run, now, patience.quota)
+        if waits and job.exit_code is not None:  # the run may be to blame: a worker of it has ended
+            return _with_ended_job(run, replace(job, problem=None))
         return Decision("requeue" if waits else "fail", job.problem.reason, job.problem.message, spent=0)
     grace = timedelta(seconds=SECOND_POD_SECONDS if independent else 0)
     if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until + grace < now:

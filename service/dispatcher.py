@@ -61,7 +61,7 @@ class Dispatcher:
         busy = {run_id for run_id, job in jobs.items() if (job.alive or job.leaving is not None) and not is_stuck(job)}
         active = self._store.active_clients()
         room = min(self.max_active - len(busy | active.keys()), self._allowed())
-        if room <= 0 or self._pausing():
+        if room <= 0 or self._pausing() or not self._may_act():
             return set()
         there = sum(job.alive or job.leaving is not None for run_id, job in jobs.items() if run_id not in active)
         waiting = self._waiting(room + there)

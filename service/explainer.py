@@ -27,6 +27,9 @@ class Explainer:
     def evidence(self, run_id: str, job: JobState | None) -> str | None:
         """What was seen of the job, as JSON, for whoever asks later why the run failed."""
         seen = {} if job is None else {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}
+        if job is not None and not job.alive and self._launcher.independent and not self._has_time():
+            self._later(run_id)
+            return None
         try:
             found = {**seen, **(self._launcher.evidence(run_id) if self._has_time() else {})}
         except Exception:  # the launcher promises not to; a run must end all the same
@@ -37,9 +40,13 @@ class Explainer:
     def begin(self, ends: Iterable[EndedRun]) -> None:
         """A pass, and what has ended since the last: a worker that fails writes its row before its job has ended."""
         self._until = None
-        if self._launcher.independent:
-            until = time.monotonic() + EXPLAIN_SECONDS
-            self.waiting |= {end.run_id: until for end in ends if end.failed_by_worker}
+        for end in ends:
+            if end.failed_by_worker and self._launcher.independent:
+                self._later(end.run_id)
+
+    def _later(self, run_id: str) -> None:
+        """An ended Job stays for a while."""
+        self.waiting[run_id] = time.monotonic() + EXPLAIN_SECONDS
 
     def _has_time(self) -> bool:
         self._until = self._until or time.monotonic() + ASKING_SECONDS

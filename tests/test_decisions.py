@@ -94,6 +94,25 @@ def test_each_problem_has_its_budget(reason: Reason) -> None:
     assert (decision.action, decision.reason, decision.message, decision.spent) == (action, reason, "Why.", 0)
 
 
+@pytest.mark.parametrize(
+    ("run", "code", "expected"),
+    [
+        (PENDING, None, Decision("requeue", Reason.QUOTA_EXCEEDED, "Why.", spent=0)),
+        (PENDING, 137, REQUEUE),
+        (replace(PENDING, launches=2), 137, Reason.OUT_OF_MEMORY),
+        (replace(PENDING, launches=3), 1, Reason.RETRIES_EXHAUSTED),
+        (SWEPT, 137, REQUEUE),
+    ],
+)
+def test_a_quota_that_refuses_the_second_pod_takes_no_blame_away(
+    run: Run, code: int | None, expected: Decision | Reason
+) -> None:
+    job = replace(with_problem(Reason.QUOTA_EXCEEDED, 60), exit_code=code)
+    decision = decide(run, job, NOW, None)
+    assert expected in (decision, decision.reason)
+    assert decision.spent == (code is not None)
+
+
 def test_budgets_can_be_set() -> None:
     patience = Patience(image_pull=20, unschedulable=30, quota=40)
     for reason, seconds in ((Reason.IMAGE_PULL, 20), (Reason.UNSCHEDULABLE, 30)):

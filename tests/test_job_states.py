@@ -27,7 +27,7 @@ def job(*conditions: tuple[str, str], failed: int = 0, **metadata: Any) -> dict[
 def pod(state: dict[str, Any] | None = None, created: str = CREATED, **status: Any) -> dict[str, Any]:
     containers = [{"name": "worker", "image": "worker:1", "state": state}] if state else []
     return {
-        "metadata": {"creationTimestamp": created},
+        "metadata": {"creationTimestamp": created, "uid": "p1"},
         "status": {"containerStatuses": containers, "startTime": CREATED, **status},
     }
 
@@ -110,7 +110,7 @@ def test_no_node_takes_it() -> None:
         "lastTransitionTime": "2026-01-01T12:09:00Z",
     }  # fmt: skip
     problem = state(job(), pod(conditions=[condition])).problem
-    assert problem == Problem(Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes are available")
+    assert problem == Problem(Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes are available", about="p1")
 
 
 def happened(reason: str, message: str, last: str = "2026-01-01T12:09:00Z") -> dict[str, Any]:
@@ -128,7 +128,7 @@ def test_a_secret_that_is_missing() -> None:
     creating = {**waiting("ContainerCreating")}
     creating["metadata"] = {**creating["metadata"], "uid": "u1"}
     problem = state(job(), creating, events=[said]).problem
-    assert problem == Problem(Reason.CONFIG_ERROR, said["message"])
+    assert problem == Problem(Reason.CONFIG_ERROR, said["message"], about="u1")
     assert state(job(), creating).problem is None, "it is on its way"
 
 
@@ -145,10 +145,14 @@ def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
     older = happened("FailedCreate", "Error creating: something else", last="2026-01-01T12:08:00Z")
     other = {**happened("FailedCreate", "Error creating: not ours"), "involvedObject": {"uid": "u2"}}
     events = [event, older, other]
-    assert state(job(), events=events).problem == Problem(reason, message)
-    first = over(1, phase="Failed")
-    assert state(job(failed=1), first, events=events).problem == Problem(reason, message), "nor a second one"
-    assert state(job(failed=1), first, pod({"running": {}}), events=events).problem is None
+    expected = Problem(reason, message, about="u1")
+    assert state(job(), events=events).problem == expected
+    disrupted = [{"type": "DisruptionTarget", "status": "True", "message": "evicted"}]
+    for first in (over(1, phase="Failed"), over(143, phase="Failed", conditions=disrupted)):
+        assert state(job(failed=1), first, events=events).problem == expected, "nor a second one"
+        assert state(job(failed=1), first, pod({"running": {}}), events=events).problem is None
+    made_since = over(1, created="2026-01-01T12:09:30Z", phase="Failed")
+    assert state(job(failed=1), made_since, events=events).problem is None, "the next one is about to be made"
 
 
 def test_deadlines_of_the_job_and_of_a_pod() -> None:

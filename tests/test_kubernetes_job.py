@@ -353,16 +353,35 @@ def test_a_problem_is_timed_by_the_watch_of_who_sees_it(
     refused = {"reason": "FailedCreate", "message": "Error creating: failed calling webhook", "involvedObject": about}
     cluster.happened = [{**refused, "lastTimestamp": "2026-01-01T12:09:59Z"}]
     seen = []
-    for pause in (0, 61, 5):
+    for pause in (0, 59, 5, 61):
         clock[0] += pause
         seen.append(launcher.jobs()[RUN_ID].problem)
-    assert seen == [Problem(Reason.ADMISSION_DENIED, "failed calling webhook", seconds) for seconds in (0, 61, 66)]
+    assert seen == [
+        Problem(Reason.ADMISSION_DENIED, "failed calling webhook", seconds, f"bt-{RUN_ID}")
+        for seconds in (0, 59, 64, 0)
+    ], "the last look was long ago"
     cluster.happened = []
     assert launcher.jobs()[RUN_ID].problem is None
     cluster.happened = [{**refused, "lastTimestamp": "2026-01-01T12:09:59Z"}]
     found = launcher.jobs()[RUN_ID].problem
     assert found is not None
     assert found.seconds == 0, "it is another one"
+
+
+def test_each_pod_has_a_wait_of_its_own(clock: list[float], launcher: KubernetesJobs, cluster: Cluster) -> None:
+    """A sweep with room for one worker goes on although its next one always waits."""
+    launcher.launch(SweepWork(RUN_ID, "GOOG", "MA_CROSS", 3), 1)
+    unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}
+    seen = []
+    for minute, name in enumerate(("first", "first", "second")):
+        pod_of(launcher, cluster, name, minute)
+        cluster.made[0]["metadata"]["uid"] = name
+        cluster.made[0]["status"] = {"conditions": [unschedulable]}
+        clock[0] += 30
+        problem = launcher.jobs()[RUN_ID].problem
+        assert problem is not None
+        seen.append(problem.seconds)
+    assert seen == [0, 30, 0]
 
 
 def test_a_sweep_with_a_pod_is_seen_after_its_first_shard_has_ended(launcher: KubernetesJobs, cluster: Cluster) -> None:

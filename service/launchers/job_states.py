@@ -38,8 +38,8 @@ def state_of(job: Object, pods: Sequence[Object], events: Sequence[Object], now:
     pods = in_order(pods)
     problem = _timeout(ended, pods)
     if ended is None and problem is None:
-        problem = _problem(pods[-1], events, now) if pods else None
-        problem = problem or (None if _any_alive(pods) else _childless(job, events, now))
+        problem = None if _any_alive(pods) else _childless(job, pods, events, now)
+        problem = problem or (_problem(pods[-1], events, now) if pods else None)
     return JobState(
         alive=ended is None,
         exit_code=0 if ended and ended["type"] == "Complete" else _exit_code(pods),
@@ -87,7 +87,7 @@ def _timeout(ended: Object | None, pods: Sequence[Object]) -> Problem | None:
 
 
 def waits_for_volumes(pod: Object, now: datetime) -> bool:
-    """Scheduled a while ago, and no container of it has started."""
+    """Made a while ago, by now on a node, and no container of it has started."""
     if _since(pod["metadata"].get("creationTimestamp"), now) <= MOUNTED_SECONDS:
         return False
     waiting = [container.get("state", {}).get("waiting") or {} for container in _containers(pod)]
@@ -95,28 +95,29 @@ def waits_for_volumes(pod: Object, now: datetime) -> bool:
 
 
 def _problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | None:
-    status = pod.get("status", {})
+    status, uid = pod.get("status", {}), str(pod["metadata"].get("uid"))
     for condition in status.get("conditions") or []:
         if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
             message = f"The worker has to leave its node: {condition.get('message') or condition.get('reason')}"
-            return Problem(Reason.DISRUPTED, message)
+            return Problem(Reason.DISRUPTED, message, about=uid)
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             message = f"No node takes the worker: {condition.get('message', '')}"
-            return Problem(Reason.UNSCHEDULABLE, message)
+            return Problem(Reason.UNSCHEDULABLE, message, about=uid)
     for container in _containers(pod):
         waiting = container.get("state", {}).get("waiting") or {}
         reason = WAITING.get(waiting.get("reason", ""))
         if reason is not None:
             seconds = math.inf if waiting["reason"] in AT_ONCE else 0.0
             message = f"{container.get('image')}: {waiting['reason']}: {waiting.get('message', '')}"
-            return Problem(reason, message, seconds)
+            return Problem(reason, message, seconds, uid)
     said = _said(pod, events, now, "FailedMount") if waits_for_volumes(pod, now) else None
-    return None if said is None else Problem(Reason.CONFIG_ERROR, said)
+    return None if said is None else Problem(Reason.CONFIG_ERROR, said, about=uid)
 
 
-def _childless(job: Object, events: Sequence[Object], now: datetime) -> Problem | None:
-    """The newest word on why the Job has no pod."""
-    said = _said(job, events, now, "FailedCreate")
+def _childless(job: Object, ended: Sequence[Object], events: Sequence[Object], now: datetime) -> Problem | None:
+    """The newest word on why the Job has no pod, or no other one."""
+    last = max((str(pod["metadata"].get("creationTimestamp")) for pod in ended), default="")
+    said = _said(job, [event for event in events if moment_of(event) >= last], now, "FailedCreate")
     if said is None:
         return None
     message = said.removeprefix("Error creating: ")
@@ -124,7 +125,7 @@ def _childless(job: Object, events: Sequence[Object], now: datetime) -> Problem 
         reason = Reason.QUOTA_EXCEEDED
     else:
         reason = Reason.CONFIG_ERROR if "serviceaccount" in message else Reason.ADMISSION_DENIED
-    return Problem(reason, message)
+    return Problem(reason, message, about=str(job["metadata"].get("uid")))
 
 
 def _said(about: Object, events: Sequence[Object], now: datetime, reason: str) -> str | None:

@@ -19,7 +19,6 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = (3, 10)  # to connect, to answer
 DELETE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
 
-LOG_BYTES = 1_000_000
 PAGE = 250  # objects of one answer: 2 MB, of which little is kept
 SECONDS = Histogram(
     "stock_backtest_kubernetes_request_seconds",
@@ -140,7 +139,7 @@ class Namespace:
 
     def log(self, pod: str, container: str, lines: int) -> str:
         """The end of what the container wrote; raises Refused when it has not started."""
-        query = {"container": container, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
+        query = {"container": container, "tailLines": str(lines)}
         _, text = self._ask("GET", self._path("v1", f"pods/{pod}/log"), query, seconds=(3, 3))
         return text.decode(errors="replace")
 

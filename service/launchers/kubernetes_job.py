@@ -30,6 +30,7 @@ from service.launchers.launcher import (
     environment_of,
 )
 
+UNSEEN_SECONDS = 60.0  # in which anything may have happened: the API server was away
 TEMPLATE_KEY, WORKER = "job.yaml", "worker"
 RUN_LABEL, LAUNCH_LABEL = "stock-backtest/run-id", "stock-backtest/launch"
 OURS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance", "app.kubernetes.io/component")
@@ -51,7 +52,8 @@ class KubernetesJobs(Launcher):
         self._name, self._namespace = template, namespace
         self._template: Object | None = None
         self._image: str | None = None  # of the workers, when this controller began
-        self._troubles: dict[tuple[str, Reason], float] = {}  # of Jobs, by uid, and since when they are seen
+        self._troubles: dict[tuple[str, Reason], float] = {}  # of pods and Jobs, by uid, and since when they are seen
+        self._looked = -math.inf
 
     def launch(self, work: Work, number: int) -> None:
         try:
@@ -114,15 +116,17 @@ class KubernetesJobs(Launcher):
             for run_id, job in jobs.items()
             if run_id
         }
-        return self._timed(states, jobs)
+        return self._timed(states)
 
-    def _timed(self, states: dict[str, JobState], jobs: Mapping[str, Object]) -> Mapping[str, JobState]:
+    def _timed(self, states: dict[str, JobState]) -> Mapping[str, JobState]:
         """With the time that each problem has been seen for, by this controller's own watch."""
-        now, before, self._troubles = time.monotonic(), self._troubles, {}
+        now = time.monotonic()
+        before = self._troubles if now - self._looked < UNSEEN_SECONDS else {}
+        self._looked, self._troubles = now, {}
         for run_id, job in states.items():
             if job.problem is None:
                 continue
-            trouble = str(jobs[run_id]["metadata"].get("uid")), job.problem.reason
+            trouble = job.problem.about, job.problem.reason
             since = self._troubles[trouble] = before.get(trouble, now)
             problem = replace(job.problem, seconds=max(job.problem.seconds, now - since))
             states[run_id] = replace(job, problem=problem)

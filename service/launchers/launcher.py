@@ -56,11 +56,15 @@ class LauncherAway(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """What keeps a job from starting, or ended it, in a sentence, and for how many seconds it has been seen."""
+    """What keeps a job from starting, or ended it, in a sentence, and for how many seconds it has been seen.
+
+    `about`: which pod or Job has it; another one's wait begins anew.
+    """
 
     reason: Reason
     message: str
     seconds: float = 0.0
+    about: str = ""
 
 
 @dataclass(frozen=True)

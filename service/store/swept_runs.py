@@ -160,10 +160,10 @@ class SweptRuns(RunRows):
         return self._change_shard(run_id, shard, _held(attempt), values)
 
     def forget_numbers(self) -> None:
-        """Of every sweep that ended in the last hour: its table is stored, or it has none."""
-        lately = and_(runs.c.kind == SWEEP, runs.c.status.in_(FINAL), runs.c.finished_at > utc_in(-3600))
+        """Of every sweep that has ended: its table is stored, or it has none."""
+        ended_sweep = and_(runs.c.kind == SWEEP, runs.c.status.in_(FINAL))
         kept = and_(sweep_shards.c.run_id == runs.c.run_id, sweep_shards.c.numbers.is_not(None))
-        query = select(runs.c.run_id).where(lately, select(sweep_shards.c.shard).where(kept).exists())
+        query = select(runs.c.run_id).where(ended_sweep, select(sweep_shards.c.shard).where(kept).exists())
         with self._engine.connect() as connection:
             ended = connection.scalars(query).all()
         statement = update(sweep_shards).where(sweep_shards.c.run_id.in_(ended)).values(numbers=None)
