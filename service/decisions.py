@@ -110,6 +110,8 @@ def _with_living_job(run: ActiveRun, job: JobState, now: datetime, independent: 
         if waits and job.exit_code is not None:  # the run may be to blame: a worker of it has ended
             return _with_ended_job(run, replace(job, problem=None))
         return Decision("requeue" if waits else "fail", job.problem.reason, job.problem.message, spent=0)
+    if run.kind == SWEEP and run.claimed_by is None and job.retried:  # as with a run: its other pods would fail too
+        return _with_ended_job(run, replace(job, problem=None))
     grace = timedelta(seconds=SECOND_POD_SECONDS if independent else 0)
     if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until + grace < now:
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")

@@ -54,6 +54,10 @@ def silent(seconds: int) -> Run:
         (replace(ROW, launches=3), JobState(alive=False, exit_code=75, retried=True), Reason.RETRIES_EXHAUSTED),
         (ROW, JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)), Reason.TIMEOUT),
         (SWEPT, ALIVE, WAIT),  # its shards have leases of their own
+        (SWEPT, JobState(True, 1, retried=True), WAIT),  # which are tried twice each
+        (replace(SWEPT, claimed_by=None), JobState(True, 1), WAIT),
+        (replace(SWEPT, claimed_by=None), JobState(True, 1, retried=True), Reason.RETRIES_EXHAUSTED),  # none begins
+        (replace(SWEPT, claimed_by=None), JobState(True, 75, retried=True), REQUEUE),
         (SWEPT, JobState(False, 137, retried=True), REQUEUE),  # the next workers name what was lost
         (SWEPT, ended(70), REQUEUE),
         (SWEPT, ended(0), REQUEUE),

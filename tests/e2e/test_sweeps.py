@@ -134,6 +134,15 @@ def test_a_shard_that_dies_twice_is_named(release: Release, web: Web, record_pro
     record_property("fault", "a sweep's shard dies twice: completed, its rows named")
 
 
+def test_workers_that_cannot_begin(release: Release, web: Web, record_property: Callable[..., None]) -> None:
+    """Two are enough to know it, however many shards there are."""
+    run_id = start(release, web, program("raise SystemExit(3)"))
+    status = web.wait(run_id, seconds=120)
+    assert (status["status"], status["reason"]) == ("failed", "RetriesExhausted"), status
+    assert "failed before they began, the last time with exit code 3." in web.page(f"/sweeps/{run_id}")
+    record_property("fault", "a sweep's workers cannot begin: RetriesExhausted")
+
+
 def test_cancelled_while_it_computes(release: Release, web: Web) -> None:
     run_id = start(release, web, computing("time.sleep(60)"))
     web.wait(run_id, "running", seconds=90)
