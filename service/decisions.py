@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.contract.status import SWEEP, ExitCode, Reason, Status
@@ -77,7 +77,8 @@ def decide(
     if run.status == Status.CANCELLING:
         return CANCEL
     if job is not None and not job.alive:
-        return _with_ended_job(run, job)
+        ended_by = job.problem
+        return Decision("fail", ended_by.reason, ended_by.message) if ended_by else _with_ended_workers(run, job)
     if timeout is not None and now - (run.launched_at or now) > timeout:
         return Decision("fail", Reason.TIMEOUT, f"The run took longer than {timeout.total_seconds():.0f} seconds.")
     independent = timeout is None
@@ -108,19 +109,17 @@ def _with_living_job(run: ActiveRun, job: JobState, now: datetime, independent: 
     if job.problem is not None and job.problem.seconds >= patience.with_problem(job.problem.reason):
         waits = job.problem.reason == Reason.QUOTA_EXCEEDED and not waited_enough(run, now, patience.quota)
         if waits and job.exit_code is not None:  # the run may be to blame: a worker of it has ended
-            return _with_ended_job(run, replace(job, problem=None))
+            return _with_ended_workers(run, job)
         return Decision("requeue" if waits else "fail", job.problem.reason, job.problem.message, spent=0)
     if run.kind == SWEEP and run.claimed_by is None and job.retried:  # as with a run: its other pods would fail too
-        return _with_ended_job(run, replace(job, problem=None))
+        return _with_ended_workers(run, job)
     grace = timedelta(seconds=SECOND_POD_SECONDS if independent else 0)
     if run.status == Status.RUNNING and run.lease_until is not None and run.lease_until + grace < now:
         return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")
     return WAIT
 
 
-def _with_ended_job(run: ActiveRun, job: JobState) -> Decision:
-    if job.problem is not None:
-        return Decision("fail", job.problem.reason, job.problem.message)
+def _with_ended_workers(run: ActiveRun, job: JobState) -> Decision:
     if run.kind == SWEEP:  # its workers say how each shard ended; the next ones go on, and put the result together
         if run.claimed_by is None and job.exit_code not in (None, ExitCode.DONE, *BLAMELESS):
             message = f"The sweep's workers failed before they began, the last time with exit code {job.exit_code}."

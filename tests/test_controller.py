@@ -753,17 +753,20 @@ def test_what_a_controller_saw_of_an_earlier_launch_changes_nothing(
     assert not runs.run_store.requeue(seen)
 
 
-def test_evidence_takes_ten_seconds_of_a_pass(
-    clock: list[float], runs: Runs, cluster: OnACluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Hundreds may fail at once: all end in this pass, and are explained by and by."""
+def asking_slowly(runs: Runs, cluster: OnACluster, clock: list[float], seconds: float) -> Controller:
+    """A controller whose cluster takes so long for the evidence of one run."""
 
-    def slowly(run_id: str) -> dict[str, Any]:
-        clock[0] += 4
+    def evidence(run_id: str) -> dict[str, Any]:
+        clock[0] += seconds
         return {"log": ["why"]}
 
-    monkeypatch.setattr(cluster, "evidence", slowly)
-    remote = Controller(runs.run_store, cluster, max_active=9, timeout_seconds=900)
+    cluster.evidence = evidence  # type: ignore[method-assign]
+    return Controller(runs.run_store, cluster, max_active=9, timeout_seconds=900)
+
+
+def test_evidence_takes_ten_seconds_of_a_pass(clock: list[float], runs: Runs, cluster: OnACluster) -> None:
+    """Hundreds may fail at once: all end in this pass, and are explained by and by."""
+    remote = asking_slowly(runs, cluster, clock, 4)
     ids = submit(runs, 5)
     for _ in range(2):
         remote.step()
@@ -779,15 +782,8 @@ def test_evidence_takes_ten_seconds_of_a_pass(
     assert ["log" in str(runs.run(run_id).evidence) for run_id in ids] == [True] * 5
 
 
-def test_what_workers_said_is_read_in_several_passes(
-    clock: list[float], runs: Runs, cluster: OnACluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slowly(run_id: str) -> dict[str, Any]:
-        clock[0] += 6
-        return {"log": ["why"]}
-
-    monkeypatch.setattr(cluster, "evidence", slowly)
-    remote = Controller(runs.run_store, cluster, max_active=9, timeout_seconds=900)
+def test_what_workers_said_is_read_in_several_passes(clock: list[float], runs: Runs, cluster: OnACluster) -> None:
+    remote = asking_slowly(runs, cluster, clock, 6)
     ids = submit(runs, 4)
     remote.step()
     for run_id in ids:
