@@ -27,7 +27,7 @@ class Explainer:
     def evidence(self, run_id: str, job: JobState | None) -> str | None:
         """What was seen of the job, as JSON, for whoever asks later why the run failed."""
         seen = {} if job is None else {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}
-        if job is not None and not job.alive and self._launcher.independent and not self._has_time():
+        if job is not None and not job.alive and not self._has_time():
             self._later(run_id)
             return None
         try:

@@ -68,6 +68,7 @@ def silent(seconds: int) -> Run:
         (replace(SWEPT, launched_at=None), None, REQUEUE),  # nothing else would end it
         (replace(SWEPT, claimed_by=None), ended(1), Reason.RETRIES_EXHAUSTED),  # nor would the next ones begin
         (replace(SWEPT, claimed_by=None), ended(0), REQUEUE),
+        (replace(SWEPT, claimed_by=None), JobState(False, None), REQUEUE),  # its pods are gone
         (replace(SWEPT, claimed_by=None), ended(75), REQUEUE),
         (SWEPT, None, WAIT),  # created a moment ago by the controller before this one
         (CANCELLING, ALIVE, CANCEL),

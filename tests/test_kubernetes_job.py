@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -382,6 +383,27 @@ def test_each_pod_has_a_wait_of_its_own(clock: list[float], launcher: Kubernetes
         assert problem is not None
         seen.append(problem.seconds)
     assert seen == [0, 30, 0]
+
+
+def test_another_problem_of_a_pod_has_a_time_of_its_own(
+    clock: list[float], launcher: KubernetesJobs, cluster: Cluster
+) -> None:
+    """It has found its node after a while; and what no waiting mends has stood for ever at once."""
+    launcher.launch(REQUEST, 1)
+    pod_of(launcher, cluster, "pod")
+    unschedulable = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}
+    pulling, invalid = (
+        {"containerStatuses": [{"name": "worker", "image": "x", "state": {"waiting": {"reason": reason}}}]}
+        for reason in ("ErrImagePull", "InvalidImageName")
+    )
+    seen = []
+    for status in (unschedulable, unschedulable, pulling, pulling, invalid):
+        cluster.made[0]["status"] = status
+        clock[0] += 30
+        problem = launcher.jobs()[RUN_ID].problem
+        assert problem is not None
+        seen.append(problem.seconds)
+    assert seen == [0, 30, 0, 30, math.inf]
 
 
 def test_a_sweep_with_a_pod_is_seen_after_its_first_shard_has_ended(launcher: KubernetesJobs, cluster: Cluster) -> None:
