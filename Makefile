@@ -25,6 +25,12 @@ run: .venv/installed ## Start the dashboard and the controller on http://127.0.0
 test: .venv/developer ## Run the fast tests: no network, no server
 	$(BIN)/python -m pytest
 
+RANDOM_ROUNDS ?= 3
+.PHONY: test-random
+test-random: .venv/developer ## Search for counterexamples at random, RANDOM_ROUNDS times; keep what it finds as an @example
+	@for round in $$(seq $(RANDOM_ROUNDS)); do \
+	    $(BIN)/python -m pytest -m 'hypothesis and not api' --hypothesis-profile=random || exit 1; done
+
 .PHONY: test-browser
 test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/chromium
 	$(BIN)/python -m pytest -m browser -n 0

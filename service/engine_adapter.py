@@ -18,6 +18,7 @@ from service.contract.documents import canonical_json
 from service.contract.errors import NoData
 from service.contract.request import BacktestRequest
 from service.contract.result import RESULT_VERSION, BacktestResult
+from service.enhanced_engine import metrics_of
 from service.price_checks import Finding, check_prices
 from service.price_series import PriceSeries
 
@@ -87,7 +88,7 @@ def run_backtest(request: BacktestRequest, series: PriceSeries, rule: BaseRule, 
 
 
 def _result(request: BacktestRequest, done: EngineResult, provenance: dict[str, Any]) -> BacktestResult:
-    metrics = dict(done["metrics"])
+    metrics = dict(metrics_of(done))
     if done.bankruptcy_shortfall:
         metrics["bankruptcy_shortfall"] = done.bankruptcy_shortfall
     return BacktestResult(

@@ -5,12 +5,24 @@ It holds a BacktestEngine, calls it as anybody would, and answers with the engin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from backtest.engine import BacktestEngine, BacktestResult, Strategy
 from backtest.metrics import drawdowns
 from rules.base_rule import Signal
+
+
+def metrics_of(result: BacktestResult) -> Mapping[str, float | int | None]:
+    """The result's metrics, None where one is undefined.
+
+    The engine raises the mean excess return to the power of the bars in a year for `alpha`. For returns that no market
+    has, the power overflows: infinity is undefined too, and NumPy's warning about it says nothing that None does not.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return result.metrics
 
 
 class EnhancedEngine:

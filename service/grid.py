@@ -28,6 +28,7 @@ from rules.base_rule import BaseRule, ConditionRule
 from rules.features import Features
 from rules.optimizer import Columns
 from service.contract.errors import InvalidRequest
+from service.enhanced_engine import metrics_of
 
 Floats = NDArray[np.float64]
 Signals = NDArray[np.int8]
@@ -206,7 +207,7 @@ class GridEvaluator:
         return {"block_sums": np.stack(sums, axis=1), "block_squares": np.stack(squares, axis=1)}
 
     def _one_by_one(self, books: Books, names: Sequence[str]) -> dict[str, Floats]:
-        rows = [books.result(row)["metrics"] for row in range(len(books.ledger.equity))]
+        rows = [metrics_of(books.result(row)) for row in range(len(books.ledger.equity))]
         return {name: np.array([np.nan if row[name] is None else row[name] for row in rows], float) for name in names}
 
 

@@ -18,6 +18,7 @@ from backtest.metrics import annual_growth
 from rules.base_rule import BaseRule
 from rules.optimizer import Columns, Grid, SearchTable, joined
 from service.contract.errors import InvalidRequest
+from service.enhanced_engine import metrics_of
 from service.grid import Floats, GridEvaluator, engine_on
 
 TRAINING = 4  # times the bars of a test
@@ -43,9 +44,10 @@ class WalkForward:
 
     @property
     def efficiency(self) -> float:
-        """Growth a year in the tests over the mean of that in training; NaN where training did not grow."""
+        """Growth a year in the tests over the mean of that in training; NaN where either is undefined, or none was."""
         trained = float(np.mean([fold.growth_pct for fold in self.folds]))
-        return self.result["metrics"]["cagr_pct"] / trained if trained > 0 else float("nan")
+        tested = metrics_of(self.result)["cagr_pct"]
+        return tested / trained if tested is not None and trained > 0 else float("nan")
 
 
 def splits(bars: int, folds: int, anchored: bool = False) -> list[tuple[slice, slice]]:

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, make_url
 
 from scripts.config import ROOT, Config
@@ -29,6 +31,13 @@ from tests.openapi_check import CheckedClient
 
 MYSQL = os.environ.get("TEST_MYSQL", "")
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
+# The same examples in every run; `make test-random` draws new ones. No test depends on how fast the machine is.
+hypothesis_settings.register_profile(
+    "deterministic", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("deterministic")
+
 RUN_ID = "11111111-1111-4111-8111-111111111111"
 REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
 SWEEP = {

@@ -257,7 +257,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=400, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(
     changes=st.dictionaries(st.one_of(NAMES, st.text(max_size=9)), VALUES, max_size=8),
     kept=st.sets(st.sampled_from(sorted(FORM))),

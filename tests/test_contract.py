@@ -48,7 +48,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(REQUESTS)
 def test_every_valid_request_survives_all_its_forms(document: dict[str, object]) -> None:
     request = parse_request(document)
@@ -147,7 +147,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(JSON, st.sampled_from(FIELDS))
 def test_any_json_is_accepted_or_refused_with_one_sentence(value: object, name: str) -> None:
     for document in (value, {**DOCUMENT, name: value}):

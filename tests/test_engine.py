@@ -18,6 +18,7 @@ from backtest.engine import BacktestEngine, BacktestResult
 from backtest.kernel import Terms, simulate
 from backtest.prices import InvalidPrices, InvalidSignals
 from scripts.config import ROOT
+from service.enhanced_engine import metrics_of
 from tests.conftest import TICKERS, prices, random_walk
 from tests.naive_engine import Naive
 
@@ -38,9 +39,10 @@ def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> 
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9, atol=1e-9 * scale)
     np.testing.assert_allclose(result.positions, naive.shares, rtol=1e-9, atol=1e-9)
     check_trades(result, naive, data, scale)
-    assert result["metrics"]["total_costs"] == pytest.approx(naive.costs, rel=1e-9, abs=1e-9 * scale)
+    metrics = metrics_of(result)
+    assert metrics["total_costs"] == pytest.approx(naive.costs, rel=1e-9, abs=1e-9 * scale)
     mean = sum(naive.equity) / len(naive.equity)
-    assert result["metrics"]["turnover"] == pytest.approx(naive.traded / mean, rel=1e-9, abs=1e-9)
+    assert metrics["turnover"] == pytest.approx(naive.traded / mean, rel=1e-9, abs=1e-9)
     check_identities(result, data, terms)
     return result
 
@@ -73,7 +75,7 @@ def check_identities(result: BacktestResult, data: pd.DataFrame, terms: dict[str
         assert (result.cash >= 0).all()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     ticker=st.sampled_from(TICKERS),
     start=st.integers(0, 1500),
@@ -102,7 +104,7 @@ def bars(opens: list[float], closes: list[float]) -> pd.DataFrame:
 SHORT = {"initial_capital": 100.0, "commission_rate": 0.0, "slippage_rate": 0.0, "lot_size": 0.0, "allow_short": True}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     moves=st.lists(
         st.tuples(st.floats(0.3, 3.0), st.floats(0.3, 3.0), st.sampled_from([-1, 0, 1])), min_size=2, max_size=12
@@ -110,6 +112,8 @@ SHORT = {"initial_capital": 100.0, "commission_rate": 0.0, "slippage_rate": 0.0,
     terms=st.fixed_dictionaries({**TERMS, "allow_short": st.just(True)}),
 )
 @example(moves=[(1.0, 1.0, -1), (1.0, 1.0, 0), (1.0, 2.0, 0), (1.0, 1.0, 0)], terms=SHORT)  # equity exactly 0
+@example(moves=[(0.3, 3.0, -1), (1.3, 2.0, 0), (0.8, 0.3, 0)], terms=SHORT)  # alpha overflows
+@example(moves=[(1.4, 0.3, -1), (0.4, 2.0, 0), (0.3, 1.1, -1)], terms={**SHORT, "commission_rate": 0.1})
 def test_ruined_shorts_agree(moves: list[tuple[float, float, int]], terms: dict[str, float]) -> None:
     levels = np.cumprod([factor for move in moves for factor in move[:2]]) * 10
     compare(bars(levels[::2].tolist(), levels[1::2].tolist()), [move[2] for move in moves], terms)

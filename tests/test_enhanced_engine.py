@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from backtest.engine import BacktestEngine
+from backtest import metrics
+from backtest.engine import BacktestEngine, BacktestResult
 from backtest.metrics import drawdowns
 from rules.registry import rule_from_id
-from service.enhanced_engine import EnhancedEngine
-from tests.conftest import prices
+from service.enhanced_engine import EnhancedEngine, metrics_of
+from tests.conftest import prices, random_walk
 
 STRATEGY = rule_from_id("MA_CROSS_10_30").generate_signals
 
@@ -54,3 +57,36 @@ def test_passing_it_on_the_last_bar() -> None:
 def test_limits_outside_0_to_100_are_refused(limit: float) -> None:
     with pytest.raises(ValueError, match="max_drawdown_pct must be between 0 and 100"):
         EnhancedEngine().run_with_risk_limit(prices(), STRATEGY, max_drawdown_pct=limit)
+
+
+def sold_short(factors: list[float]) -> BacktestResult:
+    """A short position held from the first open on, over closes that move by `factors`."""
+    data = random_walk(len(factors) + 2, 1, 0.0)
+    closes = 10.0 * np.cumprod([1.0, 1.0, *factors])
+    for column in ("Open", "High", "Low", "Close"):
+        data[column] = closes
+    return BacktestEngine(allow_short=True).run(data, lambda bars: np.full(len(bars), -1))
+
+
+OVERFLOWING = np.array([0.0, -0.99, 99.0]), np.array([0.0, 0.99, -0.49748744])
+
+
+def test_the_engine_itself_warns_of_an_alpha_that_overflows() -> None:
+    """The frozen file does; when it no longer did, `metrics_of` could go."""
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        assert metrics.alpha(*OVERFLOWING, 252) == np.inf
+
+
+@given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8))
+@example([0.01, 100.0])
+@example([1.99, 0.01, 3.0])
+@example([0.5, 0.01, 0.01, 0.01, 0.01, 100.0])
+def test_metrics_are_finite_or_undefined_without_a_warning(factors: list[float]) -> None:
+    """Whatever the market does; a warning would fail the test."""
+    numbers = metrics_of(sold_short(factors))
+    assert all(value is None or np.isfinite(value) for value in numbers.values())
+
+
+def test_metrics_are_those_of_the_engine() -> None:
+    result = EnhancedEngine().run(prices(), STRATEGY)
+    assert metrics_of(result) == BacktestEngine().run(prices(), STRATEGY)["metrics"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.launchers.evidence import BYTES, LINE_CHARACTERS, LINES, event_lines, fitted, log_lines
@@ -47,7 +47,6 @@ def test_a_traceback_whose_head_was_cut_off_or_that_a_message_quotes() -> None:
     assert log_lines(f"before\n{grouped}") == ["before", "after"]
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.integers(1, 500))
 def test_whatever_a_worker_and_a_cluster_say_fits_into_the_column(text: str, message: str, times: int) -> None:
     about = {"involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Failed", "message": message * times}

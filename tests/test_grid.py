@@ -157,7 +157,7 @@ def test_the_number_of_threads_changes_no_bit(name: str) -> None:
         assert all(alone[key].tobytes() == together[key].tobytes() for key in alone)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_drawdown_is_found_wherever_it_is(data: st.DataObject) -> None:
     """Steps among a few levels: blocks with and without new peaks, ties, ruin, a rest of a block at the end."""

@@ -113,7 +113,7 @@ def test_risk_free_rate(rate: float) -> None:
     assert mine["alpha"] == pytest.approx(empyrical.alpha(r, b, per_bar), rel=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(-0.5, 0.5), min_size=4, max_size=80))
 def test_skew_and_kurtosis_equal_pandas(values: list[float]) -> None:
     r = np.array(values)

@@ -82,7 +82,7 @@ def test_ours_pass_at_their_defaults(name: str) -> None:
     assert RuleValidator().problems(BUILT_IN[name]()) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANY_RULE)
 def test_ours_pass_at_random_parameters(rule: BaseRule) -> None:
     data = probe_prices(min(rule.warm_up, 150) + 60, seed=3)

@@ -37,7 +37,7 @@ ANY_RULE = st.sampled_from(list(BUILT_IN.values())).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ANY_RULE)
 def test_rule_id_and_back(rule: BaseRule) -> None:
     again = rule_from_id(rule.rule_id)
@@ -135,7 +135,7 @@ def test_rules_are_refused_as_members_of_a_nested_combination() -> None:
         CompositeRule("ANY", [inner, BUILT_IN["BB"]()])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(max_size=60), st.dictionaries(st.text(max_size=8), st.integers() | st.floats() | st.booleans(), max_size=3)
 )

@@ -138,7 +138,7 @@ def test_averages_do_not_drift() -> None:
         assert out[bar] == pytest.approx(values[bar - 9 : bar + 1].mean(), rel=1e-15)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(1, 1000), min_size=0, max_size=40), st.integers(1, 50))
 def test_short_series_have_the_right_length(values: list[float], period: int) -> None:
     array = np.array(values)
@@ -170,7 +170,7 @@ def test_vwap_without_volume_keeps_the_value_before() -> None:
     assert np.isnan(out[0])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(2, 12), st.lists(st.lists(st.sampled_from([1.0, 2.5, 7.0]), max_size=30), min_size=1, max_size=5))
 def test_averages_of_rows_are_those_of_each(period: int, known: list[list[float]]) -> None:
     """Rows that begin late, rest, or are too short for an average."""

@@ -99,7 +99,7 @@ def test_values_drawn_at_random() -> None:
     seen: Counter[str] = Counter()
 
     @settings(
-        derandomize=True, max_examples=30, database=None, deadline=None, phases=[Phase.generate],
+        derandomize=True, max_examples=30, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(drawing.values())
