@@ -81,6 +81,11 @@ lint: .venv/developer ## Check style, types and imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/render_k8s.py --check
+	$(BIN)/python scripts/import_table.py --check
+
+.PHONY: import-table
+import-table: .venv/installed ## Write the table of rooms in CONTRIBUTING.md from the import contracts
+	$(BIN)/python scripts/import_table.py
 
 .PHONY: format
 format: .venv/developer ## Format the code

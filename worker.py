@@ -19,9 +19,9 @@ from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import FIELDS, BacktestRequest, request_from_text
 from service.contract.status import SWEEP, ExitCode
-from service.holding import Stopped
-from service.perform import Software, Worker, perform
-from service.price_series import UnreadablePrices, read_csv
+from service.prices.series import UnreadablePrices, read_csv
+from service.worker.holding import Stopped
+from service.worker.run import Software, Worker, perform
 
 logger = logging.getLogger("worker")
 stopping = threading.Event()
@@ -57,18 +57,25 @@ def perform_one() -> int:
         print(error, file=sys.stderr)
         return ExitCode.BAD_INPUT
     with run_context(request.run_id):
-        return work(request, config, environment.get("RULES_DIGEST")) if recorded else print_result(request, config)
+        return (
+            work(request, config, environment.get("RULES_DIGEST"))
+            if recorded
+            else print_result(request, config)
+        )
 
 
 def has_database(config: Config) -> bool:
     """SQLite counts once its file is there: the web or the controller made it."""
-    return bool(config.db_host) or Path(config.database_url.removeprefix("sqlite:///") or "/").is_file()
+    return (
+        bool(config.db_host)
+        or Path(config.database_url.removeprefix("sqlite:///") or "/").is_file()
+    )
 
 
 def work(request: BacktestRequest, config: Config, rules: str | None) -> int:
     """Performs the recorded run."""
     from service.store.database import connect
-    from service.store.price_store import PriceStore
+    from service.store.prices import PriceStore
     from service.store.run_store import RunStore
 
     engine = connect(config)
@@ -79,10 +86,10 @@ def work(request: BacktestRequest, config: Config, rules: str | None) -> int:
 
 def work_on_sweep(environment: Mapping[str, str], config: Config) -> int:
     """The shard of this index, or all of them where the job has no indexes."""
-    from service.perform_sweep import SweepWorker
     from service.store.database import connect
-    from service.store.price_store import PriceStore
+    from service.store.prices import PriceStore
     from service.store.run_store import RunStore
+    from service.worker.sweep import SweepWorker
 
     engine, index = connect(config), environment.get("JOB_COMPLETION_INDEX")
     software = Software(config.code_revision, config.image)
@@ -101,7 +108,11 @@ def print_result(request: BacktestRequest, config: Config) -> int:
     path = Path(config.prices_dir) / f"{request.ticker}.csv"
     try:
         series = read_csv(path, request.ticker, source=path.name)
-        print(perform(request, series, Software(config.code_revision, config.image), validated=True)[0].canonical())
+        print(
+            perform(request, series, Software(config.code_revision, config.image), validate=True)[
+                0
+            ].canonical()
+        )
     except UnreadablePrices as error:
         print(f"No prices of {request.ticker} in {path}: {error}", file=sys.stderr)
         return ExitCode.NO_DATA

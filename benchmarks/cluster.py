@@ -26,8 +26,8 @@ from scripts.config import ROOT
 from scripts.logger_config import set_up_logging
 from service.contract.request import parse_request
 from service.contract.result import BacktestResult
-from service.perform import Software, perform
-from service.price_series import read_csv
+from service.prices.series import read_csv
+from service.worker.run import Software, perform
 
 TICKERS = ("AAPL", "AMD", "GOOG", "MSFT", "NFLX")
 ROWS = """
@@ -39,8 +39,12 @@ query = "SELECT run_id, created_at, launched_at, started_at, finished_at FROM ru
 with connect(load_config()).connect() as connection:
     print(json.dumps([dict(row._mapping) for row in connection.execute(text(query))], default=str))
 """
-METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
-CALLS = re.compile(r'kubernetes_request_seconds_count{code="\d+",resource="(\S+)",verb="(\S+)"} (\S+)')
+METRICS = (
+    "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+)
+CALLS = re.compile(
+    r'kubernetes_request_seconds_count{code="\d+",resource="(\S+)",verb="(\S+)"} (\S+)'
+)
 CLIENTS, TRIES = 8, 30
 SAMPLE = 100  # whose logs are read for the phases
 PHASES = ("queued", "pod start", "compute", "commit")
@@ -68,7 +72,9 @@ def submitted(url: str, runs: int) -> dict[str, dict[str, Any]]:
         run_id, document = str(uuid.uuid4()), request_of(number)
         for _ in range(TRIES):
             with suppress(OSError):  # the run_id keeps it from being two runs
-                return str(ask(f"{url}/backtest?force=true", {"run_id": run_id, **document})["run_id"])
+                return str(
+                    ask(f"{url}/backtest?force=true", {"run_id": run_id, **document})["run_id"]
+                )
             time.sleep(1)
         raise SystemExit(f"{url} does not answer")
 
@@ -77,7 +83,9 @@ def submitted(url: str, runs: int) -> dict[str, dict[str, Any]]:
 
 
 def kubectl(namespace: str, *words: str) -> str:
-    return subprocess.run(["kubectl", "-n", namespace, *words], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["kubectl", "-n", namespace, *words], capture_output=True, text=True, check=True
+    ).stdout
 
 
 class Watch(threading.Thread):
@@ -90,19 +98,29 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.done.wait(0.5):
             listed = kubectl(
-                self.namespace, "get", "jobs", "-l", "app.kubernetes.io/managed-by=stock-backtest", "-o", "json"
+                self.namespace,
+                "get",
+                "jobs",
+                "-l",
+                "app.kubernetes.io/managed-by=stock-backtest",
+                "-o",
+                "json",
             )
             alive = [job for job in json.loads(listed)["items"] if not ended(job)]
             self.most = max(self.most, len(alive))
 
 
 def ended(job: Any) -> bool:
-    return any(it["type"] in ("Complete", "Failed") for it in job.get("status", {}).get("conditions", []))
+    return any(
+        it["type"] in ("Complete", "Failed") for it in job.get("status", {}).get("conditions", [])
+    )
 
 
 def computed_at(namespace: str, run_id: str) -> datetime:
     lines = kubectl(namespace, "logs", f"job/bt-{run_id}").splitlines()
-    done = next(line for line in map(json.loads, lines) if line["message"].startswith("Backtest completed"))
+    done = next(
+        line for line in map(json.loads, lines) if line["message"].startswith("Backtest completed")
+    )
     return datetime.fromisoformat(done["time"].replace(",", "."))
 
 
@@ -112,7 +130,9 @@ class Controllers:
     def __init__(self, given: argparse.Namespace) -> None:
         label = f"app.kubernetes.io/component=controller,app.kubernetes.io/instance={given.release}"
         pods = kubectl(given.namespace, "get", "pods", "-l", label, "-o", "name").split()
-        texts = [kubectl(given.namespace, "exec", pod, "--", "python", "-c", METRICS) for pod in pods]
+        texts = [
+            kubectl(given.namespace, "exec", pod, "--", "python", "-c", METRICS) for pod in pods
+        ]
         self.calls: Counter[str] = Counter()
         for resource, verb, count in (found for text in texts for found in CALLS.findall(text)):
             self.calls[f"{verb} {resource}"] += int(float(count))
@@ -126,7 +146,9 @@ class Controllers:
             print(f"{name:20}{count:7}{count / runs:8.2f} a run")
         print(f"{'in all':20}{calls.total():7}{calls.total() / runs:8.2f} a run")
         cpu = self.cpu - before.cpu
-        print(f"controllers: {cpu:.1f} s of CPU in {seconds:.0f} s, {self.memory / 2**20:.0f} MiB at most resident")
+        print(
+            f"controllers: {cpu:.1f} s of CPU in {seconds:.0f} s, {self.memory / 2**20:.0f} MiB at most resident"
+        )
 
 
 def of(text: str, metric: str) -> float:
@@ -141,7 +163,10 @@ def split(namespace: str, row: dict[str, str]) -> dict[str, float]:
         for name in ("created", "launched", "started", "finished")
     )
     moments = [created, launched, started, computed_at(namespace, row["run_id"]), finished]
-    phases = {name: (b - a).total_seconds() for name, (a, b) in zip(PHASES, pairwise(moments), strict=True)}
+    phases = {
+        name: (b - a).total_seconds()
+        for name, (a, b) in zip(PHASES, pairwise(moments), strict=True)
+    }
     return {**phases, "in all": (moments[-1] - moments[0]).total_seconds()}
 
 
@@ -154,7 +179,9 @@ def same_bytes(url: str, run_id: str, document: dict[str, Any]) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--namespace", default="bt")
     parser.add_argument("--release", default="bt")
@@ -169,7 +196,11 @@ def main() -> None:
     waiting = set(documents)
     while waiting:
         time.sleep(1)
-        waiting = {it for it in waiting if ask(f"{given.url}/status/{it}")["status"] not in ("completed", "failed")}
+        waiting = {
+            it
+            for it in waiting
+            if ask(f"{given.url}/status/{it}")["status"] not in ("completed", "failed")
+        }
     print(f"all ended after {time.monotonic() - start:.1f} s; at most {watch.most} Jobs at a time")
     watch.done.set()
     Controllers(given).report(before, given.runs, time.monotonic() - start)
@@ -182,7 +213,9 @@ def main() -> None:
 
 def report(given: argparse.Namespace, ids: set[str]) -> None:
     web = f"deploy/{given.release}-stock-backtest-web"
-    rows = json.loads(kubectl(given.namespace, "exec", web, "-c", "web", "--", "python", "-c", ROWS))
+    rows = json.loads(
+        kubectl(given.namespace, "exec", web, "-c", "web", "--", "python", "-c", ROWS)
+    )
     ours = sorted((row for row in rows if row["run_id"] in ids), key=lambda row: row["created_at"])
     late = sum(a["launched_at"] > b["launched_at"] for a, b in pairwise(ours))
     print(f"started in the order of arrival: all but {late} of {len(ours)}")
@@ -190,7 +223,9 @@ def report(given: argparse.Namespace, ids: set[str]) -> None:
     print(f"{'seconds':12}{'median':>8}{'95 %':>8}")
     for name in (*PHASES, "in all"):
         values = sorted(one[name] for one in splits)
-        print(f"{name:12}{statistics.median(values):8.2f}{values[int(0.95 * (len(values) - 1))]:8.2f}")
+        print(
+            f"{name:12}{statistics.median(values):8.2f}{values[int(0.95 * (len(values) - 1))]:8.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -21,15 +21,23 @@ class Ours(Contender):  # type: ignore[misc]
     """SMA crossing: total return, Sharpe ratio, drawdown, trades, growth a year."""
 
     cores = 2
-    name, about, module, packages = "ours", "service.grid", "service.grid", ["numpy", "pandas"]
+    name, about, module, packages = (
+        "ours",
+        "service.search.evaluator",
+        "service.search.evaluator",
+        ["numpy", "pandas"],
+    )
 
     def setup(self) -> None:
         from backtest.kernel import Terms
         from rules.optimizer import ParameterOptimizer, grid
         from rules.registry import BUILT_IN
-        from service.grid import GridEvaluator
+        from service.search.evaluator import GridEvaluator
 
-        self.rule, self.terms = BUILT_IN["MA_CROSS"], Terms(self.cash, self.commission, 0.0, 0.0, False)
+        self.rule, self.terms = (
+            BUILT_IN["MA_CROSS"],
+            Terms(self.cash, self.commission, 0.0, 0.0, False),
+        )
         self.grid_of, self.evaluator, self.optimizer = grid, GridEvaluator, ParameterOptimizer
 
     def single(self, prepared: pd.DataFrame, fast: int, slow: int) -> dict[str, Any]:
@@ -39,8 +47,14 @@ class Ours(Contender):  # type: ignore[misc]
     def grid(self, prepared: pd.DataFrame, fasts: list[int], slows: list[int]) -> list[Row]:
         asked = self.grid_of(self.rule, {"fast": fasts, "slow": slows})
         found = self.optimizer(self.evaluator(prepared, self.rule, self.terms)).run(asked)
-        columns = [found.grid.params["fast"], found.grid.params["slow"], found.metrics["total_return_pct"] / 100]
-        return list(zip(*(each.tolist() for each in [*columns, found.metrics["sharpe_ratio"]]), strict=True))
+        columns = [
+            found.grid.params["fast"],
+            found.grid.params["slow"],
+            found.metrics["total_return_pct"] / 100,
+        ]
+        return list(
+            zip(*(each.tolist() for each in [*columns, found.metrics["sharpe_ratio"]]), strict=True)
+        )
 
 
 ADAPTERS = [Ours]

@@ -20,7 +20,7 @@ from sqlalchemy import Engine, event, func, insert, literal_column, select, text
 from scripts.config import Config
 from service.contract.request import BacktestRequest
 from service.contract.status import Status
-from service.controller import Controller
+from service.controller.reconciler import Controller
 from service.launchers.launcher import JobState, Launcher
 from service.store.database import connect, utc_in
 from service.store.migrate import migrate
@@ -38,7 +38,9 @@ EXPLAIN = "FORMAT=TRADITIONAL" if MYSQL else "QUERY PLAN"
 def database() -> Iterator[Engine]:
     """Empty and migrated."""
     with tempfile.TemporaryDirectory() as folder:
-        config = mysql_config() if MYSQL else Config(sqlite_path=str(Path(folder) / "bench.sqlite3"))
+        config = (
+            mysql_config() if MYSQL else Config(sqlite_path=str(Path(folder) / "bench.sqlite3"))
+        )
         if MYSQL:
             _as_root(f"CREATE DATABASE {config.db_name}")
         engine = connect(config, patient=True)
@@ -58,29 +60,58 @@ def fill(engine: Engine) -> None:
         "status": Status.COMPLETED, "attempt": 1, "launches": 1,
     }  # fmt: skip
     rows = [
-        {**first, "run_id": str(uuid.uuid4()), "ticker": TICKERS[i % 12], "client": f"c{i * 7 % CLIENTS}"}
+        {
+            **first,
+            "run_id": str(uuid.uuid4()),
+            "ticker": TICKERS[i % 12],
+            "client": f"c{i * 7 % CLIENTS}",
+        }
         for i in range(1000)
     ]
-    ended = {"created_at": utc_in(), "started_at": utc_in(), "finished_at": utc_in(), "launched_at": utc_in()}
+    ended = {
+        "created_at": utc_in(),
+        "started_at": utc_in(),
+        "finished_at": utc_in(),
+        "launched_at": utc_in(),
+    }
     new_id = "uuid()" if MYSQL else "lower(hex(randomblob(16)))"
     copied = [column for column in runs.c if column.name not in ("id", "run_id", "leads")]
     with engine.begin() as connection:
         connection.execute(insert(runs).values(ended), rows)
     while (have := count(engine)) < RUNS:
         with engine.begin() as connection:
-            some = select(literal_column(new_id), *copied).order_by(runs.c.id).limit(min(have, RUNS - have, 50_000))
-            connection.execute(insert(runs).from_select(["run_id", *(column.name for column in copied)], some))
+            some = (
+                select(literal_column(new_id), *copied)
+                .order_by(runs.c.id)
+                .limit(min(have, RUNS - have, 50_000))
+            )
+            connection.execute(
+                insert(runs).from_select(["run_id", *(column.name for column in copied)], some)
+            )
     states(engine)
 
 
 def states(engine: Engine) -> None:
     """One in twenty failed; the youngest wait, those before them are at work."""
     last = count(engine)
-    waits = {"status": Status.PENDING, "launched_at": None, "started_at": None, "finished_at": None, "launches": 0}
-    works = {"status": Status.RUNNING, "finished_at": None, "lease_until": utc_in(3600), "claimed_by": "w"}
+    waits = {
+        "status": Status.PENDING,
+        "launched_at": None,
+        "started_at": None,
+        "finished_at": None,
+        "launches": 0,
+    }
+    works = {
+        "status": Status.RUNNING,
+        "finished_at": None,
+        "lease_until": utc_in(3600),
+        "claimed_by": "w",
+    }
     with engine.begin() as connection:
         ids = connection.scalars(select(runs.c.id).order_by(runs.c.id)).all()
-        connection.execute(update(runs).where(runs.c.id % 20 == 0).values(status=Status.FAILED, reason="Timeout"))
+        connection.execute(
+            update(runs).where(runs.c.id % 20 == 0).values(status=Status.FAILED, reason="Timeout")
+        )
         queue, work = ids[last - WAITING], ids[last - WAITING - AT_WORK]
         connection.execute(update(runs).where(runs.c.id >= queue).values(waits))
         connection.execute(update(runs).where(runs.c.id >= work, runs.c.id < queue).values(works))
@@ -102,7 +133,9 @@ class Watched:
         self.engine, self.statements = engine, list[tuple[str, object]]()
         event.listen(engine, "before_cursor_execute", self._remember)
 
-    def _remember(self, _c: object, _k: object, statement: str, parameters: object, *_: object) -> None:
+    def _remember(
+        self, _c: object, _k: object, statement: str, parameters: object, *_: object
+    ) -> None:
         self.statements.append((statement, parameters))
 
     def explain(self, action: Callable[[], object]) -> list[str]:
@@ -186,7 +219,9 @@ def main() -> None:
     with database() as engine:
         start = time.perf_counter()
         fill(engine)
-        print(f"{engine.dialect.name}: {count(engine):,} runs in {time.perf_counter() - start:.0f} s")
+        print(
+            f"{engine.dialect.name}: {count(engine):,} runs in {time.perf_counter() - start:.0f} s"
+        )
         watched, slow = Watched(engine), []
         for name, ask in questions(engine).items():
             plan = watched.explain(ask)
@@ -208,7 +243,9 @@ def passes(engine: Engine) -> None:
     free = Controller(store, launcher, AT_WORK + 100, 9e9)
     print(f"the same, launching 5 of the {WAITING:,} that wait: {timed(free.step, 5)[0]:.0f} ms")
     counts = timed(store.counts, 3)[0]
-    print(f"runs by status, for /metrics: {counts:.0f} ms; the whole queue counted: {timed(store.queue, 5)[0]:.0f} ms")
+    print(
+        f"runs by status, for /metrics: {counts:.0f} ms; the whole queue counted: {timed(store.queue, 5)[0]:.0f} ms"
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a harness imports this file from anywhere
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # a harness imports this file from anywhere
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ import pandas as pd
 from backtest.engine import BacktestEngine
 from rules.registry import rule_from_id
 from scripts.config import ROOT
-from service.price_series import read_csv
+from service.prices.series import read_csv
 
 ROUNDS, REPEATS = 15, 100
 FAST, SLOW, COMMISSION = 10, 30, 0.001
@@ -39,7 +41,11 @@ def numpy_floor(data: pd.DataFrame) -> Callable[[], tuple[float, float, float]]:
     open_, close = data["Open"].to_numpy(), data["Close"].to_numpy()
     sums = np.concatenate([[0.0], np.cumsum(close)])
     before = np.concatenate([close[:1], close[:-1]])
-    held, entered, left = close / before, close / open_ / (1 + COMMISSION), open_ / before * (1 - COMMISSION)
+    held, entered, left = (
+        close / before,
+        close / open_ / (1 + COMMISSION),
+        open_ / before * (1 - COMMISSION),
+    )
 
     def average(k: int) -> np.ndarray:
         out = np.full(len(close), np.nan)
@@ -67,7 +73,11 @@ def ours(data: pd.DataFrame) -> Callable[[], tuple[float, float, float]]:
 
     def run() -> tuple[float, float, float]:
         result = engine.run(data, lambda _: signals)
-        return result["total_return_pct"] / 100, result["sharpe_ratio"], result["max_drawdown_pct"] / 100
+        return (
+            result["total_return_pct"] / 100,
+            result["sharpe_ratio"],
+            result["max_drawdown_pct"] / 100,
+        )
 
     return run
 
@@ -78,7 +88,9 @@ def backtesting_py(data: pd.DataFrame) -> Callable[[], tuple[float, float, float
         import backtesting
     except ImportError:
         return None
-    signals = rule_from_id(f"MA_CROSS_{FAST}_{SLOW}").generate_signals(data).to_numpy().astype(float)
+    signals = (
+        rule_from_id(f"MA_CROSS_{FAST}_{SLOW}").generate_signals(data).to_numpy().astype(float)
+    )
 
     class Follow(backtesting.Strategy):  # type: ignore[misc]
         def init(self) -> None:
@@ -109,7 +121,12 @@ except ImportError:
 class Adapter(Contender):  # type: ignore[misc]
     """BacktestEngine for a harness: signals are computed once per (fast, slow), the frozen numbers are taken."""
 
-    name, about, module, packages = "ours", "BacktestEngine, signals given", "numpy", ["numpy", "pandas"]
+    name, about, module, packages = (
+        "ours",
+        "BacktestEngine, signals given",
+        "numpy",
+        ["numpy", "pandas"],
+    )
 
     def setup(self) -> None:
         """Costs and capital are the harness's."""
@@ -117,14 +134,19 @@ class Adapter(Contender):  # type: ignore[misc]
 
     def prepare(self, data: pd.DataFrame) -> pd.DataFrame:
         """Data as they are."""
-        self.signals = cache(lambda fast, slow: rule_from_id(f"MA_CROSS_{fast}_{slow}").generate_signals(data))
+        self.signals = cache(
+            lambda fast, slow: rule_from_id(f"MA_CROSS_{fast}_{slow}").generate_signals(data)
+        )
         return data
 
     def single(self, prepared: pd.DataFrame, fast: int, slow: int) -> dict[str, Any]:
         """One run."""
         signals = self.signals(fast, slow)
         result = self.engine.run(prepared, lambda _: signals)
-        numbers = {"total_return": result["total_return_pct"] / 100, "sharpe": result["sharpe_ratio"]}
+        numbers = {
+            "total_return": result["total_return_pct"] / 100,
+            "sharpe": result["sharpe_ratio"],
+        }
         return {**numbers, "trades": result["num_trades"]}
 
 
@@ -155,7 +177,10 @@ def main() -> None:
         ratio = statistics.median(mine / base for mine, base in zip(taken, floor, strict=True))
         print(f"{name:15} {statistics.median(taken) * 1e6:10.1f} us   {ratio:8.2f} x the floor")
     if peer is not None:
-        ratios = [theirs / mine for theirs, mine in zip(times["backtesting.py"], times["ours"], strict=True)]
+        ratios = [
+            theirs / mine
+            for theirs, mine in zip(times["backtesting.py"], times["ours"], strict=True)
+        ]
         print(f"backtesting.py takes {statistics.median(ratios):.0f} x as long as ours")
 
 

@@ -25,8 +25,8 @@ from backtest.kernel import Terms
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
 from scripts.config import ROOT
-from service.grid import GridEvaluator
-from service.price_series import read_csv
+from service.prices.series import read_csv
+from service.search.evaluator import GridEvaluator
 
 ROUNDS = 7
 TERMS = Terms(100_000.0, 0.001, 0.0, 0.0, False)
@@ -94,7 +94,9 @@ def against_numpy(path: str) -> None:
     data = goog()
     found, theirs = grid(BUILT_IN["MA_CROSS"], EVERY_RULE["MA_CROSS"]), numpy_contender(path, data)
     apart = np.abs([row[2] for row in theirs()] - ours(data, found)["total_return_pct"] / 100).max()
-    print(f"{len(found)} combinations on {len(data)} bars; total returns differ by at most {apart:.1e}")
+    print(
+        f"{len(found)} combinations on {len(data)} bars; total returns differ by at most {apart:.1e}"
+    )
     pairs = [(seconds(lambda: ours(data, found)), seconds(theirs)) for _ in range(ROUNDS)]
     mine, numpy = (statistics.median(each) for each in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from backtest.kernel import Terms
 from rules.registry import BUILT_IN
-from service.sweeps import sweep
+from service.search.search import sweep
 
 SEEDS, BARS, SIGMA = range(200), 2520, 0.012
 TERMS = Terms(100_000.0, 0.001, 0.0, 0.0, False)
@@ -24,10 +24,19 @@ ASKED = {"fast": "5:50:5", "slow": "20:200:10"}
 def walk(seed: int, annual_sharpe: float) -> pd.DataFrame:
     """A daily walk of log returns with that Sharpe ratio."""
     random = np.random.Generator(np.random.PCG64(seed))
-    close = 100 * np.exp(np.cumsum(random.normal(annual_sharpe / math.sqrt(252) * SIGMA, SIGMA, BARS)))
+    close = 100 * np.exp(
+        np.cumsum(random.normal(annual_sharpe / math.sqrt(252) * SIGMA, SIGMA, BARS))
+    )
     open_ = np.append(100.0, close[:-1]) * np.exp(random.normal(0.0, SIGMA / 4, BARS))
-    columns = {"Open": open_, "High": np.maximum(open_, close), "Low": np.minimum(open_, close), "Close": close}
-    return pd.DataFrame({**columns, "Volume": 1.0}, index=pd.bdate_range("2014-01-01", periods=BARS))
+    columns = {
+        "Open": open_,
+        "High": np.maximum(open_, close),
+        "Low": np.minimum(open_, close),
+        "Close": close,
+    }
+    return pd.DataFrame(
+        {**columns, "Volume": 1.0}, index=pd.bdate_range("2014-01-01", periods=BARS)
+    )
 
 
 def judged(annual_sharpe: float) -> list[float]:
@@ -35,14 +44,19 @@ def judged(annual_sharpe: float) -> list[float]:
     found = [sweep(walk(seed, annual_sharpe), BUILT_IN["MA_CROSS"], ASKED, TERMS) for seed in SEEDS]
     positive = [each.table.metrics["sharpe_ratio"][each.table.best] > 0 for each in found]
     alone = [each.probabilistic_sharpe >= 0.95 for each in found]
-    return [float(np.mean(share)) for share in (positive, alone, [each.deflated_sharpe >= 0.95 for each in found])]
+    return [
+        float(np.mean(share))
+        for share in (positive, alone, [each.deflated_sharpe >= 0.95 for each in found])
+    ]
 
 
 def main() -> None:
     """A line for walks without skill, and one for those with it."""
     for name, annual_sharpe in (("random walks", 0.0), ("planted Sharpe ratio 1.5", 1.5)):
         positive, alone, deflated = judged(annual_sharpe)
-        print(f"{name:25} above 0 {positive:6.1%}   as if alone {alone:6.1%}   deflated {deflated:6.1%}")
+        print(
+            f"{name:25} above 0 {positive:6.1%}   as if alone {alone:6.1%}   deflated {deflated:6.1%}"
+        )
 
 
 if __name__ == "__main__":

@@ -16,11 +16,16 @@ from typing import Any
 
 from rules.plugins import installed_rules
 from scripts.config import load_config
-from service.controller import Controller, launcher_of
+from service.controller.__main__ import launcher_of
+from service.controller.reconciler import Controller
 from service.store.migrate import open_database
 from service.store.run_store import RunStore
 
-PARTS = {"JSON": ("json/__init__.py", "orjson"), "cluster": ("kubernetes_api.py",), "database": ("service/store/",)}
+PARTS = {
+    "JSON": ("json/__init__.py", "orjson"),
+    "cluster": ("kubernetes_api.py",),
+    "database": ("service/store/",),
+}
 Calls = dict[tuple[str, int, str], tuple[Any, ...]]
 
 
@@ -42,10 +47,18 @@ def one(controller: Controller, address: str) -> dict[str, Any]:
     before, wall, cpu = asked(address), time.perf_counter(), time.process_time()
     controller.step()
     wall, cpu, after = time.perf_counter() - wall, time.process_time() - cpu, asked(address)
-    more = {name: count - before["requests"].get(name, 0) for name, count in after["requests"].items()}
+    more = {
+        name: count - before["requests"].get(name, 0) for name, count in after["requests"].items()
+    }
     requests = {name: count for name, count in more.items() if count}
     megabytes_sent = (after["bytes"] - before["bytes"]) / 1e6
-    return {"seconds": wall, "cpu": cpu, "requests": requests, "sent": megabytes_sent, "peak": megabytes("VmHWM")}
+    return {
+        "seconds": wall,
+        "cpu": cpu,
+        "requests": requests,
+        "sent": megabytes_sent,
+        "peak": megabytes("VmHWM"),
+    }
 
 
 def profile(controller: Controller) -> None:
@@ -58,7 +71,10 @@ def profile(controller: Controller) -> None:
     spent["cluster"] -= spent["JSON"]
     total: float = stats.total_tt  # type: ignore[attr-defined]
     spent["the rest"] = total - sum(spent.values())
-    print(f"of {total:.2f} s: " + ", ".join(f"{part} {seconds:.2f} s" for part, seconds in spent.items()))
+    print(
+        f"of {total:.2f} s: "
+        + ", ".join(f"{part} {seconds:.2f} s" for part, seconds in spent.items())
+    )
     stats.sort_stats("tottime").print_stats(20)
 
 
@@ -73,7 +89,9 @@ def main(address: str, passes: str, *options: str) -> None:
     """Starts as the controller does."""
     config = load_config()
     store = RunStore(open_database(config), config.lease_seconds)
-    controller = Controller(store, launcher_of(config), config.max_active_runs, config.run_timeout_seconds)
+    controller = Controller(
+        store, launcher_of(config), config.max_active_runs, config.run_timeout_seconds
+    )
     installed_rules(True)
     idle = megabytes("VmRSS")
     found = [one(controller, address) for _ in range(int(passes))]

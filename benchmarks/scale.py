@@ -28,7 +28,11 @@ from tests.conftest import database_environment
 from tests.fake_cluster import TEMPLATE, kubeconfig, of_states
 from tests.fake_rows import fill, rows
 
-SIZES = [(2_000, 200, 200), (20_000, 2_000, 2_000), (200_000, 2_000, 2_000)]  # finished, failed of them, active
+SIZES = [
+    (2_000, 200, 200),
+    (20_000, 2_000, 2_000),
+    (200_000, 2_000, 2_000),
+]  # finished, failed of them, active
 PASSES = 5
 MOST_SECONDS, MOST_MEGABYTES = 2, 200
 
@@ -38,7 +42,9 @@ def fake_cluster(numbers: Mapping[str, int]) -> Iterator[str]:
     """Its address."""
     options = [f"--{state}={number}" for state, number in numbers.items()]
     words = [sys.executable, "-m", "tests.fake_cluster", *options]
-    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.communicate("")  # the end of its input ends it
@@ -54,7 +60,12 @@ def measured(engine: Engine, address: str, active: int, options: list[str]) -> d
         settings |= {"MAX_ACTIVE_RUNS": str(active)}
         words = [sys.executable, "-m", "benchmarks.passes", address, str(PASSES), *options]
         done = subprocess.run(
-            words, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.PIPE, text=True, check=True
+            words,
+            cwd=ROOT,
+            env={**os.environ, **settings},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
     *shown, last = done.stdout.splitlines()
     print("\n".join(shown), end="\n" if shown else "")
@@ -71,19 +82,29 @@ def line(name: str, found: Mapping[str, Any]) -> str:
 
 def median(passes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Of the seconds; memory and requests are those of the last pass."""
-    return {**passes[-1], **{name: statistics.median(each[name] for each in passes) for name in ("seconds", "cpu")}}
+    return {
+        **passes[-1],
+        **{name: statistics.median(each[name] for each in passes) for name in ("seconds", "cpu")},
+    }
 
 
 def size(finished: int, failed: int, active: int, options: list[str]) -> bool:
     """Measures one cluster; whether it was quick and small enough."""
     pending = active // 20
-    numbers = {"completed": finished - failed, "failed": failed, "pending": pending, "running": active - pending}
+    numbers = {
+        "completed": finished - failed,
+        "failed": failed,
+        "pending": pending,
+        "running": active - pending,
+    }
     with database() as engine, fake_cluster(numbers) as address:
         fill(engine, of_states(**numbers))
         before = rows(engine)
         report = measured(engine, address, active, options)
         assert rows(engine) == before, "all is well: no run may change"
-        print(f"{engine.dialect.name}: {finished:,} finished Jobs, {failed:,} of them failed; {active:,} active")
+        print(
+            f"{engine.dialect.name}: {finished:,} finished Jobs, {failed:,} of them failed; {active:,} active"
+        )
     first, *later = report["passes"]
     usual = median(later)
     print(f"  the controller before its first pass: {report['idle']:.0f} MB")
@@ -94,7 +115,9 @@ def size(finished: int, failed: int, active: int, options: list[str]) -> bool:
 
 def main() -> None:
     """One line for the first pass over each cluster and one for those after it; fails when one is too slow or large."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--finished", type=int)
     parser.add_argument("--failed", type=int, default=2_000)
     parser.add_argument("--active", type=int, default=2_000)

@@ -26,10 +26,10 @@ from sqlalchemy import Engine
 from benchmarks.database import database
 from scripts.config import ROOT
 from service.contract.request import parse_request
-from service.perform import Worker
-from service.runs import Runs
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore
+from service.usecases.runs import Runs
+from service.worker.run import Worker
 from tests.conftest import REQUEST, database_environment, series
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 5, 8
@@ -95,14 +95,20 @@ def measured(url: str) -> tuple[float, str]:
     ]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in told, told
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1]), re.search(r"99%\s+(\S+)", told)[1]  # type: ignore[index]
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", told)[1]), re.search(r"99%\s+(\S+)", told)[
+        1
+    ]  # type: ignore[index]
 
 
 def submit(url: str, client: int) -> Counter[int]:
     """The runs of one client, which waits as it is told; the answers by status."""
     statuses: Counter[int] = Counter()
     for number in range(RUNS_EACH):
-        document = {**REQUEST, "run_id": str(uuid.uuid4()), "initial_capital": 1000 + client * RUNS_EACH + number}
+        document = {
+            **REQUEST,
+            "run_id": str(uuid.uuid4()),
+            "initial_capital": 1000 + client * RUNS_EACH + number,
+        }
         while True:
             headers = {"X-Forwarded-For": f"10.0.0.{client}"}
             answer = requests.post(f"{url}/backtest", json=document, headers=headers, timeout=60)
@@ -129,7 +135,13 @@ def main() -> None:
     with database() as engine:
         run_id = completed(engine)
         given = dict(pair.split("=", 1) for pair in database_environment(engine))
-        environment = {**os.environ, **given, "WEB_WORKERS": "2", "PROXY_HOPS": "1", "MAX_PENDING_RUNS": "2000"}
+        environment = {
+            **os.environ,
+            **given,
+            "WEB_WORKERS": "2",
+            "PROXY_HOPS": "1",
+            "MAX_PENDING_RUNS": "2000",
+        }
         with (
             served("app:app", 5071, CONFIGURED, environment) as ours,
             served("app:app", 5072, CONFIGURED, {**environment, "ACCESS_LOG": "false"}) as silent,
@@ -147,7 +159,9 @@ def main() -> None:
             flood(ours, engine)
     floor = statistics.median(found["bare"])
     for name in ("GET /status", "without access log"):
-        print(f"{engine.dialect.name}: {name}: {statistics.median(found[name]) / floor:.0%} of the bare route")
+        print(
+            f"{engine.dialect.name}: {name}: {statistics.median(found[name]) / floor:.0%} of the bare route"
+        )
 
 
 if __name__ == "__main__":

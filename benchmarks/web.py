@@ -22,13 +22,18 @@ from rules.plugins import rules_digest
 from rules.registry import rule_from_id
 from scripts.config import ROOT
 from service.contract.request import parse_request
-from service.engine_adapter import run_backtest
-from service.figures import draw_figure
-from service.price_series import read_csv
+from service.engine.adapter import run_backtest
+from service.engine.figure import draw_figure
+from service.prices.series import read_csv
 
 PORT = 5063
 RUNS, MOST = 200, 2
-REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
+REQUEST = {
+    "ticker": "GOOG",
+    "rule_id": "MA_CROSS_10_30",
+    "start_date": "2013-01-02",
+    "end_date": "2020-02-07",
+}
 
 
 class Web:
@@ -48,11 +53,15 @@ class Web:
         while self.ask("GET", "/ready", patient=True) is None:
             time.sleep(0.2)
 
-    def ask(self, method: str, path: str, body: dict[str, object] | None = None, patient: bool = False) -> dict | None:
+    def ask(
+        self, method: str, path: str, body: dict[str, object] | None = None, patient: bool = False
+    ) -> dict | None:
         """The JSON answer."""
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
-            self.connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            self.connection.request(
+                method, path, json.dumps(body) if body is not None else None, headers
+            )
             return json.loads(self.connection.getresponse().read())
         except (OSError, http.client.HTTPException):
             self.connection.close()
@@ -62,7 +71,9 @@ class Web:
 
     def workers(self) -> int:
         """How many worker processes are alive."""
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(
+            ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+        ).stdout
         return sum(line.endswith(" worker.py") and "python" in line for line in listed.splitlines())
 
 
@@ -74,13 +85,18 @@ def status_latency(web: Web, run_id: str) -> None:
         web.ask("GET", f"/status/{run_id}")
         times.append(time.perf_counter() - start)
     worst = sorted(times)[989]
-    print(f"GET /status: median {statistics.median(times) * 1e3:.2f} ms, 99th percentile {worst * 1e3:.2f} ms")
+    print(
+        f"GET /status: median {statistics.median(times) * 1e3:.2f} ms, 99th percentile {worst * 1e3:.2f} ms"
+    )
 
 
 def flood(web: Web) -> None:
     """Submits everything at once, then watches it to the end."""
     start = time.perf_counter()
-    ids = [web.ask("POST", "/backtest", {**REQUEST, "initial_capital": 1000 + i})["run_id"] for i in range(RUNS)]  # type: ignore[index]
+    ids = [
+        web.ask("POST", "/backtest", {**REQUEST, "initial_capital": 1000 + i})["run_id"]
+        for i in range(RUNS)
+    ]  # type: ignore[index]
     submitted, most, open_ids = time.perf_counter() - start, 0, set(ids)
     ended: dict[str, int] = {}
     while open_ids:
@@ -91,7 +107,9 @@ def flood(web: Web) -> None:
                 open_ids.discard(run_id)
                 ended[status] = ended.get(status, 0) + 1
     taken = time.perf_counter() - start
-    print(f"{RUNS} runs: submitted in {submitted:.1f} s, all ended in {taken:.1f} s as {ended}, at most {most} workers")
+    print(
+        f"{RUNS} runs: submitted in {submitted:.1f} s, all ended in {taken:.1f} s as {ended}, at most {most} workers"
+    )
 
 
 def memory_of_figures() -> None:
@@ -105,8 +123,14 @@ def memory_of_figures() -> None:
         draw_figure(done.bars, done.result.trades, "GOOG")
         if number in (19, 249, 499):
             gc.collect()
-            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
-    print(f"resident memory after 20, 250 and 500 figures: {', '.join(f'{size:.1f}' for size in sizes)} MiB")
+            sizes.append(
+                int(Path("/proc/self/statm").read_text().split()[1])
+                * resource.getpagesize()
+                / 2**20
+            )
+    print(
+        f"resident memory after 20, 250 and 500 figures: {', '.join(f'{size:.1f}' for size in sizes)} MiB"
+    )
 
 
 def main() -> None:

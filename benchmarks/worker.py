@@ -16,22 +16,29 @@ from pathlib import Path
 
 from scripts.config import ROOT, Config
 from service.contract.request import parse_request, text_from_request
-from service.price_series import read_csv
-from service.runs import Runs
+from service.prices.series import read_csv
 from service.store.database import connect
 from service.store.migrate import migrate
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore
+from service.usecases.runs import Runs
 
 ROUNDS = 15
 BASELINE = [sys.executable, "-c", "import pandas, sqlalchemy, matplotlib.figure"]
-REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
+REQUEST = {
+    "ticker": "GOOG",
+    "rule_id": "MA_CROSS_10_30",
+    "start_date": "2013-01-02",
+    "end_date": "2020-02-07",
+}
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
     """Wall time of one process."""
     start = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True)
+    subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, check=True, capture_output=True
+    )
     return time.perf_counter() - start
 
 
@@ -48,7 +55,12 @@ def main() -> None:
             run, _ = runs.submit({**REQUEST, "initial_capital": 1000 + number})
             request = text_from_request(parse_request(json.loads(run.request)))
             baseline.append(seconds(BASELINE, {}))
-            worker.append(seconds([sys.executable, "worker.py"], {**request, "DB_HOST": "", "SQLITE_PATH": str(path)}))
+            worker.append(
+                seconds(
+                    [sys.executable, "worker.py"],
+                    {**request, "DB_HOST": "", "SQLITE_PATH": str(path)},
+                )
+            )
             assert runs.run(run.run_id).status == "completed"
         engine.dispose()
     worker, baseline = worker[1:], baseline[1:]  # the first round warms the disk

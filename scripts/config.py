@@ -24,7 +24,9 @@ class InvalidConfig(SystemExit):
 
 def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) -> Any:
     """`limits`: `choices`, the regular expression `form` of a text or `line` of its lines, the `least` of a number."""
-    return field(default=default, repr=not secret, metadata={"help": help, "secret": secret, **limits})
+    return field(
+        default=default, repr=not secret, metadata={"help": help, "secret": secret, **limits}
+    )
 
 
 @dataclass(frozen=True)
@@ -40,55 +42,95 @@ class Config:
     db_user: str = _setting("backtest", "MySQL user")
     db_password: str = _setting("", "MySQL password, or DB_PASSWORD_FILE", secret=True)
     db_tls: str = _setting(
-        "preferred", "preferred, required, or verify: with DB_TLS_CA", choices=("preferred", "required", "verify")
+        "preferred",
+        "preferred, required, or verify: with DB_TLS_CA",
+        choices=("preferred", "required", "verify"),
     )
     db_tls_ca: str = _setting("", "file with the certificate authority of MySQL, for DB_TLS=verify")
     db_wait_seconds: int = _setting(600, "how long a migration waits for MySQL to answer")
-    sqlite_path: str = _setting("stock_backtest.sqlite3", "SQLite file, from the root, when DB_HOST is empty")
-    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    sqlite_path: str = _setting(
+        "stock_backtest.sqlite3", "SQLite file, from the root, when DB_HOST is empty"
+    )
+    log_level: str = _setting(
+        "INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR")
+    )
     log_format: str = _setting("text", "text or json", choices=("text", "json"))
     prices_dir: str = _setting("data", "CSV files for a worker without a database")
     max_active_runs: int = _setting(2, "runs that compute at the same time")
     max_pending_runs: int = _setting(1000, "runs that may wait; more are refused with 429")
-    rate_limit_per_minute: int = _setting(600, "runs that one client may ask for in a minute; 0 for any", least=0)
-    result_retention_days: float = _setting(0.0, "days after which ended runs are deleted; 0 keeps all", least=0)
+    rate_limit_per_minute: int = _setting(
+        600, "runs that one client may ask for in a minute; 0 for any", least=0
+    )
+    result_retention_days: float = _setting(
+        0.0, "days after which ended runs are deleted; 0 keeps all", least=0
+    )
     run_timeout_seconds: int = _setting(900, "a run that takes longer is stopped")
-    image_pull_seconds: int = _setting(180, "how long a cluster may try to get the worker's image", least=0)
-    unschedulable_seconds: int = _setting(900, "how long a worker may wait for a node with room", least=0)
+    image_pull_seconds: int = _setting(
+        180, "how long a cluster may try to get the worker's image", least=0
+    )
+    unschedulable_seconds: int = _setting(
+        900, "how long a worker may wait for a node with room", least=0
+    )
     quota_seconds: int = _setting(86_400, "how long a run may wait for a cluster's quota", least=0)
     lease_seconds: int = _setting(60, "how long a worker may be silent before it counts as lost")
     controller_poll_seconds: float = _setting(0.25, "pause between two passes of the controller")
-    controller_port: int = _setting(0, "port of the controller's /health, /ready and /metrics; 0 for none", least=0)
-    launcher: str = _setting("local", "local processes, or kubernetes Jobs", choices=("local", "kubernetes"))
+    controller_port: int = _setting(
+        0, "port of the controller's /health, /ready and /metrics; 0 for none", least=0
+    )
+    launcher: str = _setting(
+        "local", "local processes, or kubernetes Jobs", choices=("local", "kubernetes")
+    )
     job_template: str = _setting("", "ConfigMap with the worker's Job, for LAUNCHER=kubernetes")
     max_body_bytes: int = _setting(65_536, "largest request body")
     application_root: str = _setting(
         "", "where the pages are below the host, /backtests for example", form=r"(/[\w.~-]+)*/?"
     )
-    proxy_hops: int = _setting(0, "trusted proxies in front, whose X-Forwarded-* headers count", least=0)
+    proxy_hops: int = _setting(
+        0, "trusted proxies in front, whose X-Forwarded-* headers count", least=0
+    )
     web_bind: str = _setting("127.0.0.1:5000", "address and port of the web", form=r"\S+:\d+")
     web_workers: int = _setting(1, "processes of the web")
     web_threads: int = _setting(4, "requests that one process of the web answers at the same time")
-    web_graceful_seconds: int = _setting(20, "how long a stopping web may take to answer what it has accepted")
-    web_request_seconds: int = _setting(20, "a request must have come whole by then, and an answer go on being taken")
-    web_keepalive_seconds: int = _setting(75, "how long an idle connection stays open; longer than a proxy keeps it")
-    web_timeout_seconds: int = _setting(60, "a process of the web that is silent for so long is replaced")
+    web_graceful_seconds: int = _setting(
+        20, "how long a stopping web may take to answer what it has accepted"
+    )
+    web_request_seconds: int = _setting(
+        20, "a request must have come whole by then, and an answer go on being taken"
+    )
+    web_keepalive_seconds: int = _setting(
+        75, "how long an idle connection stays open; longer than a proxy keeps it"
+    )
+    web_timeout_seconds: int = _setting(
+        60, "a process of the web that is silent for so long is replaced"
+    )
     access_log: str = _setting("true", "a line for every request", choices=("true", "false"))
-    metrics_dir: str = _setting("", "folder in memory where processes of the web count together; empty: one is made")
+    metrics_dir: str = _setting(
+        "", "folder in memory where processes of the web count together; empty: one is made"
+    )
     auth_mode: str = _setting("none", "how users log in", choices=("none", "basic", "proxy-header"))
     auth_users: str = _setting(
-        "", "lines of python -m scripts.make_login NAME, or AUTH_USERS_FILE", secret=True, line=USER_LINE
+        "",
+        "lines of python -m scripts.make_login NAME, or AUTH_USERS_FILE",
+        secret=True,
+        line=USER_LINE,
     )
     auth_tokens: str = _setting(
-        "", "lines of python -m scripts.make_login --token NAME, or AUTH_TOKENS_FILE", secret=True, line=TOKEN_LINE
+        "",
+        "lines of python -m scripts.make_login --token NAME, or AUTH_TOKENS_FILE",
+        secret=True,
+        line=TOKEN_LINE,
     )
     auth_proxy_header: str = _setting(
-        "X-Forwarded-User", "where the proxy says who it is, for AUTH_MODE=proxy-header", form="[A-Za-z][A-Za-z0-9-]*"
+        "X-Forwarded-User",
+        "where the proxy says who it is, for AUTH_MODE=proxy-header",
+        form="[A-Za-z][A-Za-z0-9-]*",
     )
     auth_proxy_secret: str = _setting(
         "", "what the proxy sends as X-Auth-Proxy-Secret, or AUTH_PROXY_SECRET_FILE", secret=True
     )
-    prices_command: str = _setting("python scripts/data_loader.py", "how users add prices, for messages")
+    prices_command: str = _setting(
+        "python scripts/data_loader.py", "how users add prices, for messages"
+    )
     code_revision: str = _setting("", "revision of the code, for the provenance")
     image: str = _setting("", "container image, for the provenance")
 
@@ -152,7 +194,9 @@ def _check_lines(name: str, text: str, form: str) -> None:
     seen = set()
     for number, line in _lines(text):
         if not re.fullmatch(form, line):
-            raise InvalidConfig(f"{name}: line {number} is none that python -m scripts.make_login prints")
+            raise InvalidConfig(
+                f"{name}: line {number} is none that python -m scripts.make_login prints"
+            )
         if line.partition(":")[0] in seen:
             raise InvalidConfig(f"{name}: line {number} has the name of an earlier line")
         seen.add(line.partition(":")[0])
@@ -162,13 +206,19 @@ def _check_login(config: Config) -> None:
     """A login that lets nobody in, or that is not asked for, is a mistake."""
     users, tokens = name_and_secret(config.auth_users), name_and_secret(config.auth_tokens)
     if config.auth_mode == "none" and (users or tokens):
-        raise InvalidConfig("AUTH_USERS and AUTH_TOKENS count with AUTH_MODE=basic or proxy-header only")
+        raise InvalidConfig(
+            "AUTH_USERS and AUTH_TOKENS count with AUTH_MODE=basic or proxy-header only"
+        )
     if config.auth_mode == "basic" and not users and not tokens:
-        raise InvalidConfig("AUTH_MODE=basic needs AUTH_USERS or AUTH_TOKENS, or a file AUTH_..._FILE")
+        raise InvalidConfig(
+            "AUTH_MODE=basic needs AUTH_USERS or AUTH_TOKENS, or a file AUTH_..._FILE"
+        )
     if config.auth_mode == "proxy-header" and users:
         raise InvalidConfig("AUTH_USERS counts with AUTH_MODE=basic only")
     if config.auth_mode == "proxy-header" and len(config.auth_proxy_secret) < LEAST_SECRET:
-        raise InvalidConfig(f"AUTH_MODE=proxy-header needs an AUTH_PROXY_SECRET of at least {LEAST_SECRET} characters")
+        raise InvalidConfig(
+            f"AUTH_MODE=proxy-header needs an AUTH_PROXY_SECRET of at least {LEAST_SECRET} characters"
+        )
 
 
 def _read_secret(name: str, path: str) -> str:
@@ -186,5 +236,7 @@ def _number(name: str, text: str, kind: type, least: float | None) -> Any:
     except ValueError:
         raise InvalidConfig(f"{name} must be a number, got {text!r}") from None
     if not (number > 0 if least is None else least <= number) or not number < float("inf"):
-        raise InvalidConfig(f"{name} must be {'above 0' if least is None else f'at least {least}'}, got {text!r}")
+        raise InvalidConfig(
+            f"{name} must be {'above 0' if least is None else f'at least {least}'}, got {text!r}"
+        )
     return number

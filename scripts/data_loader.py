@@ -25,10 +25,10 @@ from tqdm import tqdm
 from scripts.config import load_config
 from service.contract.documents import schema
 from service.contract.request import SCHEMA
-from service.price_checks import check_prices
-from service.price_series import COLUMNS, PriceSeries, UnreadablePrices, read_csv
+from service.prices.checks import check_prices
+from service.prices.series import COLUMNS, PriceSeries, UnreadablePrices, read_csv
 from service.store.migrate import open_database
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 
 STDIN = "-"
 TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
@@ -41,15 +41,25 @@ class Refused(Exception):
 def load(series: PriceSeries, store: PriceStore) -> str:
     """Validates and stores one ticker; a line about it. Raises Refused."""
     if not TICKER.fullmatch(series.ticker):
-        raise Refused(f"{series.ticker!r} is no ticker: use A-Z, 0-9 and . ^ = -; rename the file or pass --ticker")
+        raise Refused(
+            f"{series.ticker!r} is no ticker: use A-Z, 0-9 and . ^ = -; rename the file or pass --ticker"
+        )
     findings = check_prices(series.data)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        more = f" (and {len(errors) - 1} more; python scripts/qa_prices.py FILE lists them)" if len(errors) > 1 else ""
+        more = (
+            f" (and {len(errors) - 1} more; python scripts/qa_prices.py FILE lists them)"
+            if len(errors) > 1
+            else ""
+        )
         where = f" at {errors[0].day}" if errors[0].day else ""
         raise Refused(f"{errors[0].code}{where}: {errors[0].message}{more}")
     store.save(series)
-    noted = f", {len(findings)} warnings (python scripts/qa_prices.py {series.ticker})" if findings else ""
+    noted = (
+        f", {len(findings)} warnings (python scripts/qa_prices.py {series.ticker})"
+        if findings
+        else ""
+    )
     return f"{series.ticker}: {len(series.data)} bars from {series.first} to {series.last}{noted}"
 
 
@@ -67,36 +77,51 @@ def from_yahoo(ticker: str, start: date, end: date) -> PriceSeries:
     """One ticker from Yahoo Finance, split-adjusted, dividends not reinvested; both days included."""
     import yfinance
 
-    logging.getLogger("yfinance").setLevel(logging.CRITICAL)  # what it has to say comes with the exception
+    logging.getLogger("yfinance").setLevel(
+        logging.CRITICAL
+    )  # what it has to say comes with the exception
     try:
         until = end + pd.Timedelta(days=1)
-        table = yfinance.Ticker(ticker).history(start=start, end=until, auto_adjust=False, raise_errors=True)
+        table = yfinance.Ticker(ticker).history(
+            start=start, end=until, auto_adjust=False, raise_errors=True
+        )
     except Exception as error:  # noqa: BLE001  the vendor's client raises whatever its transport does
-        raise Refused(f"Yahoo Finance gave nothing ({type(error).__name__}): {_advice(str(error))}") from None
+        raise Refused(
+            f"Yahoo Finance gave nothing ({type(error).__name__}): {_advice(str(error))}"
+        ) from None
     if table.empty:
-        raise Refused(f"Yahoo Finance has no prices of it from {start} to {end}; check the ticker and the dates")
+        raise Refused(
+            f"Yahoo Finance has no prices of it from {start} to {end}; check the ticker and the dates"
+        )
     data = table[list(COLUMNS)].astype(float)
-    data.index = pd.DatetimeIndex(data.index).tz_localize(None).normalize().as_unit("ns").rename("Date")
+    data.index = (
+        pd.DatetimeIndex(data.index).tz_localize(None).normalize().as_unit("ns").rename("Date")
+    )
     return PriceSeries(ticker, "Yahoo Finance via yfinance", data)
 
 
 def _advice(error: str) -> str:
     if "Too Many Requests" in error or "429" in error or "Rate" in error:
         return "it refuses more requests for now; try again in an hour, or import a CSV instead"
-    if any(word in error for word in ("resolve", "connect", "Connection", "timed out", "SSL", "proxy", "Proxy")):
-        return (
-            "the network is away; connect and try again, or import a CSV: python scripts/data_loader.py import FILE.csv"
-        )
+    if any(
+        word in error
+        for word in ("resolve", "connect", "Connection", "timed out", "SSL", "proxy", "Proxy")
+    ):
+        return "the network is away; connect and try again, or import a CSV: python scripts/data_loader.py import FILE.csv"
     return f"{error.splitlines()[0] if error else 'no reason given'}; check the ticker, or import a CSV instead"
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """`import FILES` or the download's options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     if words[:1] == ["import"]:
         parser.add_argument("files", nargs="+", type=Path, help="CSV files; - is standard input")
         parser.add_argument("--ticker", help="for one file; else the file's name is the ticker")
-        parser.add_argument("--missing-only", action="store_true", help="leave tickers that are stored as they are")
+        parser.add_argument(
+            "--missing-only", action="store_true", help="leave tickers that are stored as they are"
+        )
         parsed = parser.parse_args(words[1:])
         if parsed.ticker and len(parsed.files) > 1:
             parser.error("--ticker goes with one file")
@@ -104,9 +129,14 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
             parser.error("standard input has no name: say --ticker")
         return parsed
     parser.add_argument("--tickers", nargs="+", required=True, type=str.upper)
-    parser.add_argument("--start", type=date.fromisoformat, default=date(2000, 1, 1), help="first day, 2000-01-01")
     parser.add_argument(
-        "--end", type=date.fromisoformat, default=datetime.now(UTC).date(), help="last day, included; today"
+        "--start", type=date.fromisoformat, default=date(2000, 1, 1), help="first day, 2000-01-01"
+    )
+    parser.add_argument(
+        "--end",
+        type=date.fromisoformat,
+        default=datetime.now(UTC).date(),
+        help="last day, included; today",
     )
     parsed = parser.parse_args(words)
     if parsed.start >= parsed.end:
@@ -114,7 +144,9 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def sources(given: argparse.Namespace, store: PriceStore) -> Iterable[tuple[str, Callable[[], PriceSeries]]]:
+def sources(
+    given: argparse.Namespace, store: PriceStore
+) -> Iterable[tuple[str, Callable[[], PriceSeries]]]:
     """(name, how to read it) of everything asked for."""
     if "files" in given:
         for path in given.files:

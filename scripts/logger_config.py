@@ -53,11 +53,15 @@ def _add_run_id(record: logging.LogRecord) -> bool:
     return True
 
 
-def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _log_crash(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    logging.getLogger("crash").critical("Uncaught %s: %s", kind.__name__, error, exc_info=(kind, error, trace))
+    logging.getLogger("crash").critical(
+        "Uncaught %s: %s", kind.__name__, error, exc_info=(kind, error, trace)
+    )
 
 
 def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:
@@ -68,7 +72,11 @@ def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:
 class _TextFormatter(logging.Formatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  logging's name
         """UTC, ISO 8601, milliseconds."""
-        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return (
+            datetime.fromtimestamp(record.created, UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z")
+        )
 
 
 class _JsonFormatter(_TextFormatter):

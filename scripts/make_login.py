@@ -23,16 +23,24 @@ from scripts.config import NAME, PASSWORD_METHOD
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the line; 1 and one sentence on standard error when there is no password."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.make_login", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("name", type=_name, help="letters, digits and . _ @ -, such as alice or alice@example.org")
-    parser.add_argument("--token", action="store_true", help="a token for programs instead of a password")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.make_login", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "name", type=_name, help="letters, digits and . _ @ -, such as alice or alice@example.org"
+    )
+    parser.add_argument(
+        "--token", action="store_true", help="a token for programs instead of a password"
+    )
     asked = parser.parse_args(arguments)
     if asked.token:
         print(_token_line(asked.name))
         return 0
     password = _password()
     if not password:
-        print("No line: the password is empty, or it was not typed the same twice.", file=sys.stderr)
+        print(
+            "No line: the password is empty, or it was not typed the same twice.", file=sys.stderr
+        )
         return 1
     print(f"{asked.name}:{generate_password_hash(password, PASSWORD_METHOD)}")
     return 0
@@ -40,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _name(text: str) -> str:
     if not re.fullmatch(NAME, text):
-        raise argparse.ArgumentTypeError("use 1 to 64 letters, digits and . _ @ -, the first a letter or digit")
+        raise argparse.ArgumentTypeError(
+            "use 1 to 64 letters, digits and . _ @ -, the first a letter or digit"
+        )
     return text
 
 

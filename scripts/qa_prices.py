@@ -19,10 +19,10 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, import from the root
 
 from scripts.config import load_config
-from service.price_checks import Finding, check_prices
-from service.price_series import PriceSeries, UnreadablePrices, read_csv
+from service.prices.checks import Finding, check_prices
+from service.prices.series import PriceSeries, UnreadablePrices, read_csv
 from service.store.migrate import open_database
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 
 
 def series_of(names: Sequence[str]) -> Iterator[PriceSeries]:
@@ -44,7 +44,9 @@ def _stored(names: Sequence[str]) -> Iterator[PriceSeries]:
         ticker = store.ticker(name)
         series = None if ticker is None else store.read(ticker.fingerprint)
         if series is None:
-            raise UnreadablePrices(f"there are no stored prices of {name}; a file's name ends in .csv")
+            raise UnreadablePrices(
+                f"there are no stored prices of {name}; a file's name ends in .csv"
+            )
         yield series
 
 
@@ -54,13 +56,16 @@ def table(found: Sequence[tuple[str, Finding]]) -> str:
     rows.insert(0, ("ticker", "severity", "code", "day", "what"))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     return "\n".join(
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]])
+        for row in rows
     )
 
 
 def main(words: Sequence[str]) -> int:
     """Prints the findings and answers with the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="TICKER_OR_CSV")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     given = parser.parse_args(list(words))
@@ -71,10 +76,16 @@ def main(words: Sequence[str]) -> int:
         return 2
     found = [(series.ticker, finding) for series, findings in checked for finding in findings]
     if given.json:
-        print(json.dumps([{"ticker": ticker, **asdict(finding)} for ticker, finding in found], indent=1))
+        print(
+            json.dumps(
+                [{"ticker": ticker, **asdict(finding)} for ticker, finding in found], indent=1
+            )
+        )
     else:
         print(table(found) if found else "nothing found")
-        print(f"\n{len(checked)} tickers, {sum(len(series.data) for series, _ in checked)} bars, {len(found)} findings")
+        print(
+            f"\n{len(checked)} tickers, {sum(len(series.data) for series, _ in checked)} bars, {len(found)} findings"
+        )
     return int(any(finding.severity == "error" for _, finding in found))
 
 

@@ -62,7 +62,11 @@ def manifests() -> dict[str, str]:
         objects = [_plain(one) for one in yaml.safe_load_all(text) if one and not _is_hook(one)]
         if objects:
             files[_file_name(path)] = HEADER + _text(objects)
-    listed = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(files)}
+    listed = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": sorted(files),
+    }
     secret = HEADER + SECRET_HEADER + _text([SECRET_TEMPLATE])
     return {**files, "kustomization.yaml": HEADER + _text([listed]), "secret.yaml": secret}
 
@@ -102,14 +106,18 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    )
 
 
 _Dumper.add_representer(str, _string)
 
 
 def _text(objects: Iterable[Object]) -> str:
-    return "---\n".join(yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=120) for one in objects)
+    return "---\n".join(
+        yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=120) for one in objects
+    )
 
 
 def differences(folder: Path) -> list[str]:

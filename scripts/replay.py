@@ -6,24 +6,21 @@ import json
 import sys
 from functools import cache
 
-from sqlalchemy import Engine
-
 from rules.plugins import rules_digest
 from scripts.config import load_config
 from service.contract.errors import UserError
 from service.contract.request import parse_request
 from service.contract.result import NOT_REPRODUCED, BacktestResult
-from service.contract.status import SWEEP, Status
+from service.contract.status import SWEEP
 from service.contract.sweep import parse_sweep
 from service.contract.sweep_result import SweepResult
-from service.perform import Software, perform
-from service.runs import result_from_store
-from service.store.database import connect
-from service.store.price_store import PriceStore
+from service.search.plan import SweepPlan
+from service.search.result import EndedShard, judged
+from service.store.database import Engine, connect
+from service.store.prices import PriceStore
 from service.store.run_store import Run, RunStore, StoredResult
-from service.store.swept_runs import Shard
-from service.sweep_plan import SweepPlan
-from service.sweep_results import judged
+from service.usecases.runs import result_from_store
+from service.worker.run import Software, perform
 
 Results = tuple[BacktestResult | SweepResult, BacktestResult | SweepResult, bool]
 
@@ -44,7 +41,9 @@ def replay(run_id: str) -> int:
         print(f"{run_id} cannot be performed any more: {error}", file=sys.stderr)
         return 1
     same = now.reproducible() == then.reproducible() and same_table
-    print(f"{run_id}: {'every byte is the same' if same else 'the bytes DIFFER: ' + _difference(then, now)}")
+    print(
+        f"{run_id}: {'every byte is the same' if same else 'the bytes DIFFER: ' + _difference(then, now)}"
+    )
     return 0 if same else 1
 
 
@@ -57,9 +56,10 @@ def _run_again(engine: Engine, run: Run, stored: StoredResult) -> Results:
 def _sweep_again(engine: Engine, run: Run, stored: StoredResult) -> Results:
     """Rows that were lost then are computed now, and differ."""
     prices, store = RunStore(engine).prices_of_sweep(run.run_id), PriceStore(engine)
-    plan = SweepPlan(parse_sweep(json.loads(run.request)), cache(lambda ticker: store.series(prices[ticker])))
-    rows = plan.shards()
-    shards = [Shard(i, at.start, at.stop, Status.COMPLETED, None, None, plan.computed(at)) for i, at in enumerate(rows)]
+    plan = SweepPlan(
+        parse_sweep(json.loads(run.request)), cache(lambda ticker: store.series(prices[ticker]))
+    )
+    shards = [EndedShard(part.start, part.stop, plan.computed(part)) for part in plan.shards()]
     done = judged(plan, shards, {"rules_digest": rules_digest(plan.rule)})
     then = SweepResult(**{**json.loads(stored.result), "chart_base64": stored.chart_base64})
     return then, done.result, done.table_csv == stored.equity_csv
@@ -68,4 +68,9 @@ def _sweep_again(engine: Engine, run: Run, stored: StoredResult) -> Results:
 def _difference(then: BacktestResult | SweepResult, now: BacktestResult | SweepResult) -> str:
     before, after = ({**result.document(), **result.provenance} for result in (then, now))
     ignored = {"run_id", "provenance", *NOT_REPRODUCED}
-    return ", ".join(name for name in before if name not in ignored and before[name] != after.get(name)) or "the table"
+    return (
+        ", ".join(
+            name for name in before if name not in ignored and before[name] != after.get(name)
+        )
+        or "the table"
+    )

@@ -38,7 +38,9 @@ print(json.dumps({
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the document."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.sbom", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.sbom", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("image", help="name:tag of an image that Docker has")
     image = parser.parse_args(arguments).image
     command = ["docker", "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", LOOK]
@@ -55,7 +57,10 @@ def document(image: str, found: Mapping[str, Any]) -> str:
     bom.metadata.component = whole
     bom.register_dependency(whole, bom.components)
     written = json.loads(JsonV1Dot6(bom).output_as_string())
-    del written["serialNumber"], written["metadata"]["timestamp"]  # both optional, and new each time
+    del (
+        written["serialNumber"],
+        written["metadata"]["timestamp"],
+    )  # both optional, and new each time
     return json.dumps(written, indent=2, sort_keys=True)
 
 
@@ -64,9 +69,14 @@ def components(found: Mapping[str, Any]) -> Iterator[Component]:
     system = found["system"]
     distro = f"{system['ID']}-{system['VERSION_ID']}"
     yield Component(
-        type=ComponentType.OPERATING_SYSTEM, name=system["ID"], version=system["VERSION_ID"], bom_ref=distro
+        type=ComponentType.OPERATING_SYSTEM,
+        name=system["ID"],
+        version=system["VERSION_ID"],
+        bom_ref=distro,
     )
-    yield _component(PackageURL("generic", None, "python", found["python"]), ComponentType.APPLICATION)
+    yield _component(
+        PackageURL("generic", None, "python", found["python"]), ComponentType.APPLICATION
+    )
     for name, version in found["wheels"]:
         yield _component(PackageURL("pypi", None, canonicalize_name(name), version))
     for name, version, architecture, source, source_version in found["debian"]:
@@ -75,7 +85,9 @@ def components(found: Mapping[str, Any]) -> Iterator[Component]:
 
 
 def _component(url: PackageURL, type: ComponentType = ComponentType.LIBRARY) -> Component:
-    return Component(type=type, name=url.name, version=url.version, purl=url, bom_ref=url.to_string())
+    return Component(
+        type=type, name=url.name, version=url.version, purl=url, bom_ref=url.to_string()
+    )
 
 
 if __name__ == "__main__":

@@ -30,17 +30,21 @@ from rules.registry import rule_from_id
 from scripts.config import load_config
 from service.contract.errors import UserError
 from service.contract.status import ExitCode
-from service.cross_validation import cross_validate
-from service.engine_adapter import refuse_errors, window
-from service.price_checks import check_prices
-from service.price_series import PriceSeries, UnreadablePrices, read_csv
-from service.sweeps import Sweep, across, sweep
-from service.walk_forward import WalkForward, walk_forward
+from service.engine.adapter import refuse_errors, window
+from service.prices.checks import check_prices
+from service.prices.series import PriceSeries, UnreadablePrices, read_csv
+from service.search.cross_validation import cross_validate
+from service.search.search import Sweep, across, sweep
+from service.search.walk_forward import WalkForward, walk_forward
 
 
 def series_of(name: str) -> PriceSeries:
     """A CSV file where the name ends so, else the ticker's in PRICES_DIR; raises UnreadablePrices."""
-    path = Path(name) if name.lower().endswith(".csv") else Path(load_config().prices_dir) / f"{name}.csv"
+    path = (
+        Path(name)
+        if name.lower().endswith(".csv")
+        else Path(load_config().prices_dir) / f"{name}.csv"
+    )
     try:
         return read_csv(path, path.stem.upper(), source=path.name)
     except UnreadablePrices as error:
@@ -67,7 +71,9 @@ class Search:
             raise InvalidRule("There is no directory for {name}; make it first.", name=given.csv)
         if len(asked) < len(given.grid):
             raise InvalidRule("--grid names a parameter twice; several values are written 5,10,20.")
-        terms = Terms(given.capital, given.commission, given.slippage, given.lot_size, given.allow_short)
+        terms = Terms(
+            given.capital, given.commission, given.slippage, given.lot_size, given.allow_short
+        )
         return cls(given, type(rule), {**rule.params, **asked} if asked else {}, terms)
 
     def data_of(self, name: str) -> pd.DataFrame:
@@ -86,7 +92,14 @@ class Search:
 
             given = self.given
             return sweep(
-                data, self.rule, self.asked, self.terms, given.metric, MOST_COMBINATIONS, progress, given.reality_check
+                data,
+                self.rule,
+                self.asked,
+                self.terms,
+                given.metric,
+                MOST_COMBINATIONS,
+                progress,
+                given.reality_check,
             )
 
     def folds(self, data: pd.DataFrame) -> str:
@@ -96,14 +109,19 @@ class Search:
         walk = walk_forward(data, searched, self.terms, given.metric, given.folds, given.anchored)
         validated = cross_validate(data, searched, self.terms, given.folds)
         inside, outside = validated.in_sample, validated.out_of_sample
-        said = f"annual Sharpe ratio {outside:.4f} where it was not chosen, {inside:.4f} where it was"
+        said = (
+            f"annual Sharpe ratio {outside:.4f} where it was not chosen, {inside:.4f} where it was"
+        )
         return f"{walked(walk)}\ncross-validation: {said}"
 
 
 def frame(found: Sweep) -> pd.DataFrame:
     """Parameters and metrics of every combination, best first."""
     table = found.table
-    columns = {**table.grid.params, **{name: each for name, each in table.metrics.items() if each.ndim == 1}}
+    columns = {
+        **table.grid.params,
+        **{name: each for name, each in table.metrics.items() if each.ndim == 1},
+    }
     return pd.DataFrame(columns).iloc[table.order()]
 
 
@@ -135,35 +153,56 @@ def neighbours(found: Sweep) -> list[str]:
     count, mean, worst = found.table.beside()
     if np.isnan(mean):
         return []
-    return [f"its {count} neighbours have {found.table.metric} {mean:.4f} on average, {worst:.4f} at worst"]
+    return [
+        f"its {count} neighbours have {found.table.metric} {mean:.4f} on average, {worst:.4f} at worst"
+    ]
 
 
 def walked(found: WalkForward) -> str:
     """What each fold chose, and what trading it came to."""
     dates, result = found.result.equity.index, found.result
     first = found.folds[0].test.start
-    lines = [f"  from {dates[fold.test.start - first].date()} {fold.rule.rule_id}" for fold in found.folds]
+    lines = [
+        f"  from {dates[fold.test.start - first].date()} {fold.rule.rule_id}"
+        for fold in found.folds
+    ]
     sharpe = "undefined" if result["sharpe_ratio"] is None else f"{result['sharpe_ratio']:.4f}"
     numbers = f"return {result['total_return_pct']:.2f} %, Sharpe ratio {sharpe}, efficiency {found.efficiency:.2f}"
-    return "\n".join(["\nwalk forward, each chosen on the bars before it:", *lines, f"  together: {numbers}"])
+    return "\n".join(
+        ["\nwalk forward, each chosen on the bars before it:", *lines, f"  together: {numbers}"]
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("prices", metavar="TICKERS_OR_CSVS", help="one, or several with commas")
     made.add_argument("rule", metavar="RULE", help="such as MA_CROSS")
-    made.add_argument("--grid", action="append", default=[], metavar="NAME=VALUES", help="once for each parameter")
+    made.add_argument(
+        "--grid", action="append", default=[], metavar="NAME=VALUES", help="once for each parameter"
+    )
     made.add_argument("--metric", default="sharpe_ratio", help="what is best (sharpe_ratio)")
     made.add_argument("--start", type=date.fromisoformat, default=date.min, metavar="YYYY-MM-DD")
     made.add_argument("--end", type=date.fromisoformat, default=date.max, metavar="YYYY-MM-DD")
     made.add_argument("--capital", type=float, default=100_000.0)
-    made.add_argument("--commission", type=float, default=0.001, help="fraction of the traded value (0.001)")
+    made.add_argument(
+        "--commission", type=float, default=0.001, help="fraction of the traded value (0.001)"
+    )
     made.add_argument("--slippage", type=float, default=0.0, help="fraction of the price (0)")
-    made.add_argument("--lot-size", type=float, default=0.0, help="shares; 0 for fractional ones (0)")
+    made.add_argument(
+        "--lot-size", type=float, default=0.0, help="shares; 0 for fractional ones (0)"
+    )
     made.add_argument("--allow-short", action="store_true")
-    made.add_argument("--reality-check", action="store_true", help="is it more than luck that buy and hold is beaten?")
-    made.add_argument("--folds", type=int, default=0, help="walk forward, and cross-validate, in so many (0)")
+    made.add_argument(
+        "--reality-check",
+        action="store_true",
+        help="is it more than luck that buy and hold is beaten?",
+    )
+    made.add_argument(
+        "--folds", type=int, default=0, help="walk forward, and cross-validate, in so many (0)"
+    )
     made.add_argument("--anchored", action="store_true", help="each training begins with the first")
     made.add_argument("--top", type=int, default=10, help="rows to show (10)")
     made.add_argument("--csv", type=Path, help="write the whole table to this file")
@@ -173,7 +212,9 @@ def parser() -> argparse.ArgumentParser:
 def together(names: Sequence[str], found: Sequence[Sweep], top: int) -> str:
     """The combinations that did best over all tickers."""
     ranks, beats = across(found)
-    table = pd.DataFrame({**found[0].table.grid.params, "median rank": ranks, "share above buy and hold": beats})
+    table = pd.DataFrame(
+        {**found[0].table.grid.params, "median rank": ranks, "share above buy and hold": beats}
+    )
     best = table.sort_values("median rank", kind="stable").head(top)
     return f"\nacross {', '.join(names)}\n\n{best.to_string(index=False, float_format='{:.2f}'.format)}"
 
@@ -189,9 +230,9 @@ def run(search: Search, started: float) -> None:
         if given.folds:
             print(search.folds(data))
     if given.csv:
-        pd.concat([frame(each).assign(prices=name) for name, each in zip(names, found, strict=True)]).to_csv(
-            given.csv, index=False
-        )
+        pd.concat(
+            [frame(each).assign(prices=name) for name, each in zip(names, found, strict=True)]
+        ).to_csv(given.csv, index=False)
     if len(names) > 1:
         print(together(names, found, given.top))
 

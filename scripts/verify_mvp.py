@@ -24,7 +24,6 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, import from the root
 
-from sqlalchemy import Engine
 from werkzeug.serving import make_server
 
 from rules.registry import rule_from_id
@@ -34,17 +33,17 @@ from scripts.replay import replay
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult
 from service.contract.status import Status
-from service.controller import Controller
+from service.controller.reconciler import Controller
 from service.launchers.local_process import COMMAND, LocalProcess
-from service.perform import Software, perform
-from service.price_checks import check_prices
-from service.price_series import read_csv
-from service.runs import Runs
-from service.store.database import connect
+from service.prices.checks import check_prices
+from service.prices.series import read_csv
+from service.store.database import Engine, connect
 from service.store.migrate import migrate, schema_problem
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore
+from service.usecases.runs import Runs
 from service.web.factory import create_app
+from service.worker.run import Software, perform
 
 REQUEST = {
     "run_id": "00000000-0000-4000-8000-000000000001",
@@ -89,14 +88,14 @@ class Walk:
         assert abs(result.total_return_pct - GOLDEN_RETURN_PCT) < 1e-4, result.total_return_pct
         assert result.chart_base64 is not None
         self.found["result"] = result
-        return (
-            f"{result.total_return_pct:.4f} %, {result.num_trades} trades, figure {len(result.chart_base64)} characters"
-        )
+        return f"{result.total_return_pct:.4f} %, {result.num_trades} trades, figure {len(result.chart_base64)} characters"
 
     def store(self) -> str:
         run, new = Runs(RunStore(self.engine), PriceStore(self.engine)).submit(REQUEST)
         assert new
-        launcher = LocalProcess(["env", "DB_HOST=", f"SQLITE_PATH={self.database}", "LOG_LEVEL=ERROR", *COMMAND])
+        launcher = LocalProcess(
+            ["env", "DB_HOST=", f"SQLITE_PATH={self.database}", "LOG_LEVEL=ERROR", *COMMAND]
+        )
         controller = Controller(RunStore(self.engine), launcher, 1, PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not run.status.final and time.monotonic() < deadline:
@@ -171,7 +170,9 @@ def _step(name: str, action: Callable[[], str]) -> bool:
 
 def main(words: Sequence[str]) -> int:
     """The walk, or a replay."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--replay", metavar="RUN_ID")
     given = parser.parse_args(list(words))
     return replay(given.replay) if given.replay else walk()

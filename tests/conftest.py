@@ -20,12 +20,12 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy import Engine, make_url
 
 from scripts.config import ROOT, Config
-from service.price_series import PriceSeries, read_csv
-from service.runs import Runs
+from service.prices.series import PriceSeries, read_csv
 from service.store.database import connect
 from service.store.migrate import migrate, schema_problem
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore
+from service.usecases.runs import Runs
 from service.web.factory import create_app
 from tests.openapi_check import CheckedClient
 
@@ -33,13 +33,24 @@ MYSQL = os.environ.get("TEST_MYSQL", "")
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
 # The same examples in every run; `make test-random` draws new ones. No test depends on how fast the machine is.
 hypothesis_settings.register_profile(
-    "deterministic", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "deterministic",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-hypothesis_settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.register_profile(
+    "random", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("deterministic")
 
 RUN_ID = "11111111-1111-4111-8111-111111111111"
-REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
+REQUEST = {
+    "ticker": "GOOG",
+    "rule_id": "MA_CROSS_10_30",
+    "start_date": "2013-01-02",
+    "end_date": "2020-02-07",
+}
 SWEEP = {
     "tickers": ["GOOG"], "rule_id": "MA_CROSS", "grid": {"fast": "5:25:5", "slow": [10, 30, 60]},
     "start_date": "2015-01-02", "end_date": "2018-12-31",
@@ -105,7 +116,12 @@ def mysql_config() -> Config:
     """A database of its own on the server `root:<password>@<host>:<port>` of TEST_MYSQL."""
     url = make_url(f"mysql://{MYSQL}")
     name = f"test_{uuid.uuid4().hex[:12]}"
-    given = {"db_user": url.username, "db_password": str(url.password), "db_host": url.host, "db_port": url.port}
+    given = {
+        "db_user": url.username,
+        "db_password": str(url.password),
+        "db_host": url.host,
+        "db_port": url.port,
+    }
     return Config(db_name=name, **given)  # type: ignore[arg-type]
 
 
@@ -132,9 +148,17 @@ def client(engine: Engine, runs: Runs) -> FlaskClient:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What became of the runs, and after how long, as tests recorded it."""
     reports = [
-        report for found in terminalreporter.stats.values() for report in found if hasattr(report, "user_properties")
+        report
+        for found in terminalreporter.stats.values()
+        for report in found
+        if hasattr(report, "user_properties")
     ]
-    lines = sorted(str(value) for report in reports for name, value in report.user_properties if name == "fault")
+    lines = sorted(
+        str(value)
+        for report in reports
+        for name, value in report.user_properties
+        if name == "fault"
+    )
     if lines:
         terminalreporter.section("faults on the cluster")
         for line in dict.fromkeys(lines):

@@ -31,7 +31,9 @@ class Denied(Exception):
         super().__init__(message)
         self.status = status
         said = {"status": "Failure", "message": message, "reason": reason, "code": status}
-        self.content = json.dumps({"kind": "Status", "apiVersion": "v1", "metadata": metadata, **said}).encode()
+        self.content = json.dumps(
+            {"kind": "Status", "apiVersion": "v1", "metadata": metadata, **said}
+        ).encode()
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Kind:
 
     def whole(self, item: bytes) -> bytes:
         """An item of a list as an answer of its own."""
-        return b'{"kind":"%s","apiVersion":"%s",' % (self.kind.encode(), self.version.encode()) + item[1:]
+        return (
+            b'{"kind":"%s","apiVersion":"%s",' % (self.kind.encode(), self.version.encode())
+            + item[1:]
+        )
 
     @property
     def version(self) -> str:
@@ -64,7 +69,9 @@ KINDS = {
 def place(path: str, namespace: str) -> tuple[str, str, bool]:
     """Kind and name of a path, a list has no name, and whether it is a pod's log."""
     found = PLACE.fullmatch(path)
-    known = found and found[2] == namespace and found[3] in KINDS and KINDS[found[3]].group == found[1]
+    known = (
+        found and found[2] == namespace and found[3] in KINDS and KINDS[found[3]].group == found[1]
+    )
     if found and known and (not found[5] or found[3] == "pods"):
         return found[3], found[4] or "", bool(found[5])
     raise Denied(404, "NotFound", "the server could not find the requested resource")
@@ -114,11 +121,18 @@ class Snapshot:
             if not query.get("labelSelector") and not query.get("fieldSelector"):
                 metadata["remainingItemCount"] = len(self.objects) - first - limit
         head = {"kind": f"{kind.kind}List", "apiVersion": kind.version, "metadata": metadata}
-        return json.dumps(head).encode()[:-1] + b',"items":[' + b",".join(it.body for it in chosen[:limit]) + b"]}"
+        return (
+            json.dumps(head).encode()[:-1]
+            + b',"items":['
+            + b",".join(it.body for it in chosen[:limit])
+            + b"]}"
+        )
 
     def _selected(self, kind: Kind, query: Query, first: int) -> Iterator[Stored]:
         found: Iterator[Stored] = islice(self.objects, first, None)
-        for meets in [fielded(text, kind) for text in _requirements(query.get("fieldSelector", ""))]:
+        for meets in [
+            fielded(text, kind) for text in _requirements(query.get("fieldSelector", ""))
+        ]:
             found = _meeting(found, meets, attrgetter("fields"))
         for meets in [labelled(text) for text in _requirements(query.get("labelSelector", ""))]:
             found = _meeting(found, meets, attrgetter("labels"))

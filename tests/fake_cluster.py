@@ -60,14 +60,18 @@ class FakeCluster:
 
     # calls
 
-    def answer(self, method: str, kind: str, name: str, query: Query, body: Object) -> tuple[int, bytes]:
+    def answer(
+        self, method: str, kind: str, name: str, query: Query, body: Object
+    ) -> tuple[int, bytes]:
         """Status and JSON; raises Denied."""
         with self._lock:
             self.requests[f"{method} {kind}{'/{name}' if name else ''}"] += 1
             if method == "POST":
                 return 201, self._create(kind, body, "dryRun" in query)
             if method == "DELETE":
-                return 200, self._delete(kind, name, str(body.get("propagationPolicy", "Background")))
+                return 200, self._delete(
+                    kind, name, str(body.get("propagationPolicy", "Background"))
+                )
             return 200, self._read(kind, name) if name else self._list(kind, query)
 
     def _read(self, kind: str, name: str) -> bytes:
@@ -97,7 +101,10 @@ class FakeCluster:
         name = body["metadata"]["name"]
         if name in self.kinds[kind]:
             raise Denied(409, "AlreadyExists", f'{KINDS[kind].resource} "{name}" already exists')
-        metadata = {"uid": str(uuid.uuid4()), "creationTimestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        metadata = {
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
         it = stored(kind, {**body, "metadata": {**body["metadata"], **metadata}, "status": {}})
         if not dry_run:
             self._put(kind, it)
@@ -144,7 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             kind, name, log = place(asked.path, NAMESPACE)
             query = dict(parse_qsl(asked.query))
-            status, content = self._cluster.answer(self.command, kind, name, query, json.loads(body or b"{}"))
+            status, content = self._cluster.answer(
+                self.command, kind, name, query, json.loads(body or b"{}")
+            )
             content = LOG.encode() if log else content  # of a pod that is there
         except Denied as error:
             status, content = error.status, error.content
@@ -166,8 +175,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 def kubeconfig(address: str) -> str:
     """Its text: JSON is YAML."""
-    cluster, context = {"server": address}, {"cluster": "fake", "user": "fake", "namespace": NAMESPACE}
-    parts = {"clusters": ("cluster", cluster), "users": ("user", {}), "contexts": ("context", context)}
+    cluster, context = (
+        {"server": address},
+        {"cluster": "fake", "user": "fake", "namespace": NAMESPACE},
+    )
+    parts = {
+        "clusters": ("cluster", cluster),
+        "users": ("user", {}),
+        "contexts": ("context", context),
+    }
     named = {part: [{"name": "fake", key: value}] for part, (key, value) in parts.items()}
     return json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "fake", **named})
 

@@ -16,7 +16,12 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "completed": {"status": Status.COMPLETED, **ENDED},
     "failed": {"status": Status.FAILED, "reason": Reason.OUT_OF_MEMORY, **ENDED},
     "pending": {"status": Status.PENDING, "attempt": 0},
-    "running": {"status": Status.RUNNING, "started_at": utc_in(), "lease_until": utc_in(3600), "claimed_by": "w"},
+    "running": {
+        "status": Status.RUNNING,
+        "started_at": utc_in(),
+        "lease_until": utc_in(3600),
+        "claimed_by": "w",
+    },
 }
 
 

@@ -55,7 +55,16 @@ class Naive:
         if size <= 0:
             return
         self._pay(size, fill, side)
-        self.trades.append({"entry": bar, "fill": fill, "shares": size, "side": side, "cash": self.cash, "exit": None})
+        self.trades.append(
+            {
+                "entry": bar,
+                "fill": fill,
+                "shares": size,
+                "side": side,
+                "cash": self.cash,
+                "exit": None,
+            }
+        )
         self.cash -= side * size * fill + size * fill * self.commission
         self.held = side * size
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator, FormatChecker
 from werkzeug.test import TestResponse
 
-from service.web.auth import Login
-from service.web.openapi import document
+from service.web.middleware.auth import Login
+from service.web.openapi.document import document
 
 Seen = set[tuple[str, str, int]]
 
@@ -43,11 +43,15 @@ def described_by(app: Flask) -> dict[str, Any]:
     return described
 
 
-def operation_of(described: dict[str, Any], app: Flask, answer: TestResponse) -> tuple[str, str] | None:
+def operation_of(
+    described: dict[str, Any], app: Flask, answer: TestResponse
+) -> tuple[str, str] | None:
     """Path and method as the document has them; None for what it does not describe."""
     method = answer.request.method.lower()
     for path, operations in described["paths"].items():
-        pattern = re.sub(r"\\{(\w+)\\}", lambda name: ".+" if name[1] == "filename" else "[^/]+", re.escape(path))
+        pattern = re.sub(
+            r"\\{(\w+)\\}", lambda name: ".+" if name[1] == "filename" else "[^/]+", re.escape(path)
+        )
         if re.fullmatch(pattern, answer.request.path) and method in operations:
             return path, method
     return None
@@ -64,7 +68,9 @@ def check(described: dict[str, Any], operation: dict[str, Any], answer: TestResp
         assert name in answer.headers or not header["required"], f"{name} is missing"
     content = response.get("content", {})
     if "*/*" in content or answer.mimetype not in content:
-        assert "*/*" in content or (not content and not answer.data), f"undeclared {answer.mimetype}"
+        assert "*/*" in content or (not content and not answer.data), (
+            f"undeclared {answer.mimetype}"
+        )
         return
     if answer.mimetype == "application/json":
         faults = list(faults_of(described, content["application/json"]["schema"], answer.json))
@@ -73,6 +79,9 @@ def check(described: dict[str, Any], operation: dict[str, Any], answer: TestResp
 
 def faults_of(described: dict[str, Any], schema: dict[str, Any], body: object) -> Iterator[str]:
     validator = Draft202012Validator(
-        {**schema, "components": described["components"]}, format_checker=FormatChecker(["date", "date-time"])
+        {**schema, "components": described["components"]},
+        format_checker=FormatChecker(["date", "date-time"]),
     )
-    yield from (f"{list(error.path)}: {error.message}"[:300] for error in validator.iter_errors(body))
+    yield from (
+        f"{list(error.path)}: {error.message}"[:300] for error in validator.iter_errors(body)
+    )

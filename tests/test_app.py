@@ -14,7 +14,11 @@ from scripts.config import ROOT
 def test_flask_finds_the_app_and_the_schema_is_made(tmp_path: Path) -> None:
     environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(tmp_path / "app.sqlite3")}
     routes = subprocess.run(
-        [sys.executable, "-m", "flask", "routes"], cwd=ROOT, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "flask", "routes"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert routes.returncode == 0, routes.stderr
     for route in (
@@ -30,15 +34,27 @@ def test_flask_finds_the_app_and_the_schema_is_made(tmp_path: Path) -> None:
         assert route in routes.stdout
     code = "from app import app; answer = app.test_client().get('/ready'); print(answer.status_code, answer.text)"
     ready = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert ready.stdout.startswith("200"), ready.stdout
 
 
 def test_a_bad_setting_is_an_error_that_gunicorn_does_not_repeat(tmp_path: Path) -> None:
-    environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(tmp_path / "x.sqlite3"), "MAX_BODY_BYTES": "abc"}
+    environment = {
+        **os.environ,
+        "DB_HOST": "",
+        "SQLITE_PATH": str(tmp_path / "x.sqlite3"),
+        "MAX_BODY_BYTES": "abc",
+    }
     gunicorn = [str(Path(sys.executable).parent / "gunicorn"), "--bind", "127.0.0.1:0", "app:app"]
-    done = subprocess.run(gunicorn, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        gunicorn, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 3
     assert "MAX_BODY_BYTES must be a number, got 'abc'" in done.stderr
 
@@ -53,7 +69,12 @@ def run_sh(port: int, database: Path) -> subprocess.Popen[str]:
     }
     command = ["sh", "scripts/run.sh"]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 

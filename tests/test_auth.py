@@ -19,11 +19,11 @@ from werkzeug.security import check_password_hash
 
 from scripts import make_login
 from scripts.config import ROOT, Config, InvalidConfig, load_config, name_and_secret
-from service.runs import Runs
 from service.store.migrate import schema_problem
-from service.web import auth
-from service.web.auth import HASHED_AT_ONCE, Login, login_of
+from service.usecases.runs import Runs
 from service.web.factory import create_app
+from service.web.middleware import auth
+from service.web.middleware.auth import HASHED_AT_ONCE, Login, login_of
 from tests.conftest import REQUEST, RUN_ID
 from tests.test_web import BROWSER, refused
 
@@ -102,7 +102,12 @@ def test_users_and_tokens(engine: Engine, runs: Runs) -> None:
     ],
 )  # fmt: skip
 def test_everybody_else_stays_outside(engine: Engine, runs: Runs, headers: dict[str, str]) -> None:
-    refused(client_with(engine, runs, BASIC).get("/rules", headers=headers), 401, "LoginNeeded", "Log in first")
+    refused(
+        client_with(engine, runs, BASIC).get("/rules", headers=headers),
+        401,
+        "LoginNeeded",
+        "Log in first",
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,25 +119,38 @@ def test_everybody_else_stays_outside(engine: Engine, runs: Runs, headers: dict[
         (basic("alice", PASSWORD), 401), (proxied("alice", SECRET + "\xff"), 401), ({**proxied("eve", "x"), **bearer("x")}, 401),
     ],
 )  # fmt: skip
-def test_the_proxy_is_trusted_by_its_secret(engine: Engine, runs: Runs, headers: dict[str, str], status: int) -> None:
+def test_the_proxy_is_trusted_by_its_secret(
+    engine: Engine, runs: Runs, headers: dict[str, str], status: int
+) -> None:
     assert client_with(engine, runs, PROXY).get("/rules", headers=headers).status_code == status
 
 
 def test_another_header_of_the_proxy(engine: Engine, runs: Runs) -> None:
-    client = client_with(engine, runs, Login("proxy-header", proxy_header="Remote-User", proxy_secret=SECRET))
-    assert client.get("/rules", headers={"Remote-User": "alice", "X-Auth-Proxy-Secret": SECRET}).status_code == 200
+    client = client_with(
+        engine, runs, Login("proxy-header", proxy_header="Remote-User", proxy_secret=SECRET)
+    )
+    assert (
+        client.get(
+            "/rules", headers={"Remote-User": "alice", "X-Auth-Proxy-Secret": SECRET}
+        ).status_code
+        == 200
+    )
     assert client.get("/rules", headers=proxied("alice")).status_code == 401
 
 
 def test_a_name_that_nobody_has_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     verified: list[str] = []
     monkeypatch.setattr(
-        auth, "check_password_hash", lambda known, password: verified.append(known) or password == "right"
+        auth,
+        "check_password_hash",
+        lambda known, password: verified.append(known) or password == "right",
     )
     login = Login("basic", USERS)
     assert login._of_password("alice", "wrong") is None
     assert login._of_password("bob", "wrong") is None
-    assert login._of_password("bob", "right") is None, "not even with what the hash of nobody would take"
+    assert login._of_password("bob", "right") is None, (
+        "not even with what the hash of nobody would take"
+    )
     assert [known.split("$")[0] for known in verified] == ["scrypt:32768:8:1"] * 3
     assert login._of_password("alice", "right") == login._of_password("alice", "right") == "alice"
     assert len(verified) == 4, "what was right is remembered, what was wrong is not"
@@ -154,7 +172,9 @@ def test_what_is_remembered_is_bounded_and_no_password(monkeypatch: pytest.Monke
 def test_the_log_says_who(engine: Engine, runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
     client = client_with(engine, runs, BASIC)
     with caplog.at_level(logging.INFO):
-        run_id = client.post("/backtest", json=REQUEST, headers=basic("alice", PASSWORD)).json["run_id"]  # type: ignore[index]
+        run_id = client.post("/backtest", json=REQUEST, headers=basic("alice", PASSWORD)).json[
+            "run_id"
+        ]  # type: ignore[index]
         client.post(f"/runs/{run_id}/cancel", headers=bearer(TOKEN))
         client.get("/rules", headers=basic("my-password-in-the-wrong-field", "x"))
     assert "rule=MA_CROSS_10_30, client=alice" in caplog.text
@@ -163,7 +183,9 @@ def test_the_log_says_who(engine: Engine, runs: Runs, caplog: pytest.LogCaptureF
     assert "my-password" not in caplog.text
 
 
-def test_without_login_the_address_says_who(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_login_the_address_says_who(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
         client.post("/backtest", json=REQUEST, headers=basic("alice", PASSWORD))
     assert "client=127.0.0.1" in caplog.text
@@ -183,11 +205,19 @@ def token_line(name: str = "nightly") -> str:
 def test_settings_with_comments_and_files(tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"# people\n\n{line()}\n  {line('bob@example.org')}  \n")
     config = load_config(
-        {"AUTH_MODE": "basic", "AUTH_USERS_FILE": str(tmp_path / "users"), "AUTH_TOKENS": token_line()}
+        {
+            "AUTH_MODE": "basic",
+            "AUTH_USERS_FILE": str(tmp_path / "users"),
+            "AUTH_TOKENS": token_line(),
+        }
     )
     assert name_and_secret(config.auth_users) == {"alice": HASH, "bob@example.org": HASH}
     login = login_of(config)
-    assert (login.mode, set(login.users), login.tokens) == ("basic", {"alice", "bob@example.org"}, TOKENS)
+    assert (login.mode, set(login.users), login.tokens) == (
+        "basic",
+        {"alice", "bob@example.org"},
+        TOKENS,
+    )
     assert HASH not in repr(config)
     assert TOKENS["nightly"] not in repr(config)
     assert login_of(Config()).mode == "none"
@@ -205,7 +235,9 @@ def test_a_bad_line_is_named_and_never_shown(bad: str, tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"{line('first')}\n# a comment\n{bad}\n")
     with pytest.raises(InvalidConfig) as caught:
         load_config({"AUTH_MODE": "basic", "AUTH_USERS_FILE": str(tmp_path / "users")})
-    assert str(caught.value) == "AUTH_USERS: line 3 is none that python -m scripts.make_login prints"
+    assert (
+        str(caught.value) == "AUTH_USERS: line 3 is none that python -m scripts.make_login prints"
+    )
 
 
 @pytest.mark.parametrize(
@@ -258,7 +290,9 @@ def test_making_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     assert token not in captured.out
 
 
-def test_a_terminal_is_asked_twice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_is_asked_twice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -280,7 +314,11 @@ def test_a_name_that_no_line_may_have(name: str) -> None:
 
 def test_it_runs_as_the_readme_says() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.make_login", "alice"], cwd=ROOT, input="pw\n", capture_output=True, text=True
+        [sys.executable, "-m", "scripts.make_login", "alice"],
+        cwd=ROOT,
+        input="pw\n",
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0
     assert load_config({"AUTH_MODE": "basic", "AUTH_USERS": done.stdout})
@@ -295,6 +333,8 @@ def test_guesses_do_not_keep_everybody_else_waiting(engine: Engine, runs: Runs) 
             stack.enter_context(login._hashing)
         answer = client.get("/runs", headers=basic("alice", "a guess"))
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
-        assert client.get("/runs", headers=basic("alice", PASSWORD)).status_code == 200, "known already"
+        assert client.get("/runs", headers=basic("alice", PASSWORD)).status_code == 200, (
+            "known already"
+        )
         assert client.get("/runs", headers=bearer(TOKEN)).status_code == 200
     assert client.get("/runs", headers=basic("alice", "a guess")).status_code == 401

@@ -33,7 +33,9 @@ def folder(tmp_path: Path) -> Path:
     """A PATH with a kubectl that notes what it is asked for, and plays a release with 3 runs."""
     for name in TOOLS:
         (tmp_path / name).symlink_to(str(shutil.which(name)))
-    (tmp_path / "kubectl").write_text(f'#!/bin/bash\nhere={tmp_path}\necho "$*" >> $here/asked\n{KUBECTL}\n')
+    (tmp_path / "kubectl").write_text(
+        f'#!/bin/bash\nhere={tmp_path}\necho "$*" >> $here/asked\n{KUBECTL}\n'
+    )
     (tmp_path / "kubectl").chmod(0o755)
     (tmp_path / "runs").write_text("3\n")
     for name, content in {"dump": DUMP, "whole.sql.gz": DUMP, "cut.sql.gz": CUT_OFF}.items():
@@ -81,16 +83,23 @@ def test_runs_are_replaced_by_force_only(folder: Path) -> None:
 @pytest.mark.parametrize("what", ["backup", "restore"])
 def test_a_release_without_mysql(folder: Path, what: str) -> None:
     (folder / "kubectl").write_text("#!/bin/bash\n")
-    code, error, _ = script(folder, what, FILE="whole.sql.gz" if what == "restore" else "new.sql.gz")
+    code, error, _ = script(
+        folder, what, FILE="whole.sql.gz" if what == "restore" else "new.sql.gz"
+    )
     assert code == 1
-    assert error.startswith("backup: no MySQL of the release bt in the namespace stocks: RELEASE= and NAMESPACE=")
+    assert error.startswith(
+        "backup: no MySQL of the release bt in the namespace stocks: RELEASE= and NAMESPACE="
+    )
 
 
 def test_a_release_without_backups(folder: Path) -> None:
     (folder / "kubectl").write_text("#!/bin/bash\n")
     code, error, _ = script(folder, "fetch")
     assert code == 1
-    assert error == "backup: the release bt in the namespace stocks takes no backups: mysql.backup.enabled=true\n"
+    assert (
+        error
+        == "backup: the release bt in the namespace stocks takes no backups: mysql.backup.enabled=true\n"
+    )
 
 
 @pytest.mark.parametrize("what", ["backup", "fetch", "restore"])
@@ -102,7 +111,10 @@ def test_the_cluster_or_kubectl_is_away(folder: Path, what: str) -> None:
         "refused\nbackup: the cluster does not answer, or says no; see above\n",
     )
     (folder / "kubectl").unlink()
-    assert script(folder, what, FILE=file)[:2] == (1, "backup: kubectl is missing: install it and put it on the PATH\n")
+    assert script(folder, what, FILE=file)[:2] == (
+        1,
+        "backup: kubectl is missing: install it and put it on the PATH\n",
+    )
 
 
 def test_a_dump_is_kept_whole_or_not_at_all(folder: Path) -> None:
@@ -115,7 +127,9 @@ def test_a_dump_is_kept_whole_or_not_at_all(folder: Path) -> None:
     code, error, _ = script(folder, "backup", FILE="other.sql.gz")
     assert (code, error) == (1, "backup: what arrived is not whole; nothing is kept\n")
     (folder / "dump").unlink()
-    assert "the dump was cut off; nothing is kept" in script(folder, "backup", FILE="other.sql.gz")[1]
+    assert (
+        "the dump was cut off; nothing is kept" in script(folder, "backup", FILE="other.sql.gz")[1]
+    )
     assert [path.name for path in folder.glob("other*")] == []
 
 
@@ -131,7 +145,9 @@ def test_a_restore_lets_everybody_stand_still_and_keeps_what_was_there(folder: P
     assert (code, error) == (0, "")
     still, poured = changes(asked)[:4], changes(asked)[4]
     assert still[0] == 'patch cronjob bt-mysql-backup --patch {"spec": {"suspend": true}}'
-    assert still[1:3] == [f"scale deployment {name} --replicas=0" for name in ("bt-web", "bt-controller")]
+    assert still[1:3] == [
+        f"scale deployment {name} --replicas=0" for name in ("bt-web", "bt-controller")
+    ]
     assert still[3].startswith("delete jobs -l app.kubernetes.io/instance=bt --cascade=foreground")
     assert "gunzip" in poured
     assert changes(asked)[5:] == BACK

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from rules.registry import BUILT_IN
-from service.runs import Runs
-from service.web.form import MEMBERS
+from service.usecases.runs import Runs
+from service.web.forms.run import MEMBERS
 from tests.conftest import REQUEST, RUN_ID
 from tests.test_web import BROWSER, FORM, completed, refused
 
@@ -104,7 +104,18 @@ def test_injections_everywhere(client: FlaskClient, runs: Runs, text: str) -> No
     for field in (*FORM, "mode", "force", text):
         refused_or_taken(client.post("/backtest", data={**FORM, field: text}, headers=BROWSER))
     for place in ("/", "/runs", "/docs", "/rules", "/metrics", "/health", f"/result/{RUN_ID}"):
-        for name in ("run", "ticker", "status", "limit", "before", "format", "lang", "rule", "force", text):
+        for name in (
+            "run",
+            "ticker",
+            "status",
+            "limit",
+            "before",
+            "format",
+            "lang",
+            "rule",
+            "force",
+            text,
+        ):
             for headers in ({}, BROWSER):
                 refused_or_taken(client.get(place, query_string={name: text}, headers=headers))
     assert all(run.ticker == "GOOG" for run in runs.run_store.latest(100))
@@ -136,7 +147,13 @@ def refused_or_taken(answer: Any) -> None:
     ],
 )
 def test_ids_of_another_type(client: FlaskClient, run_id: str) -> None:
-    for path in ("/status/{}", "/result/{}", "/result/{}/figure.png", "/result/{}/equity.csv", "/result/{}/trades.csv"):
+    for path in (
+        "/status/{}",
+        "/result/{}",
+        "/result/{}/figure.png",
+        "/result/{}/equity.csv",
+        "/result/{}/trades.csv",
+    ):
         refused(client.get(path.format(run_id)), 404, "NotFound", "There is no run")
     refused(client.post(f"/runs/{run_id}/cancel"), 404, "NotFound", "There is no run")
     assert client.post("/backtest", json={**REQUEST, "run_id": run_id}).status_code == 400
@@ -152,20 +169,41 @@ def test_fields_of_another_type(client: FlaskClient, field: str, value: object) 
 @pytest.mark.parametrize("name", HEADERS)
 def test_headers_of_64_kilobytes_and_nonsense(client: FlaskClient, runs: Runs, name: str) -> None:
     run_id = completed(client, runs)
-    long = ["x" * 65_536, "a=b; " * 13_000, "text/html;q=0.5, " * 3_900, '"a", ' * 13_000, "," * 65_536]
+    long = [
+        "x" * 65_536,
+        "a=b; " * 13_000,
+        "text/html;q=0.5, " * 3_900,
+        '"a", ' * 13_000,
+        "," * 65_536,
+    ]
     for value in (*long, *NONSENSE, *(text for text in INJECTIONS if text.isprintable())):
         value = value.encode().decode("latin-1")  # as a server hands over what is no ASCII
         for path in ("/", f"/result/{run_id}", "/nothing", "/static/app.js"):
             harmless(client.get(path, headers={name: value}, buffered=True))
         harmless(
             client.post(
-                "/backtest", data=json.dumps(REQUEST), headers={"Content-Type": "application/json", name: value}
+                "/backtest",
+                data=json.dumps(REQUEST),
+                headers={"Content-Type": "application/json", name: value},
             )
         )
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "", "a b", "a/b", "[::1", "a:b", "x" * 5000, "é", "<b>", "a@b", "localhost:99999999"]
+    "host",
+    [
+        "evil.example",
+        "",
+        "a b",
+        "a/b",
+        "[::1",
+        "a:b",
+        "x" * 5000,
+        "é",
+        "<b>",
+        "a@b",
+        "localhost:99999999",
+    ],
 )
 def test_a_host_that_is_none(client: FlaskClient, runs: Runs, host: str) -> None:
     run_id = completed(client, runs)
@@ -179,11 +217,14 @@ def test_a_host_that_is_none(client: FlaskClient, runs: Runs, host: str) -> None
 @pytest.mark.parametrize("kind", ["", "x", "application/json; charset=nonsense", "application/json\x0b", "multipart/form-data", "multipart/form-data; boundary=",
     "multipart/form-data; boundary=" + "x" * 5000, "application/x-www-form-urlencoded; charset=utf-7", "text/json", "*/*", "application/json, text/html"])  # fmt: skip
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b"\xff", b"--x\r\n", b"a=%ff&b=%", b"&" * 9999, json.dumps(REQUEST).encode()]
+    "body",
+    [b"", b"{}", b"\xff", b"--x\r\n", b"a=%ff&b=%", b"&" * 9999, json.dumps(REQUEST).encode()],
 )
 def test_bodies_of_every_kind(client: FlaskClient, kind: str, body: bytes) -> None:
     for headers in ({}, BROWSER):
-        assert client.post("/backtest", data=body, headers=headers, content_type=kind).status_code in (
+        assert client.post(
+            "/backtest", data=body, headers=headers, content_type=kind
+        ).status_code in (
             202,
             400,
             413,
@@ -194,10 +235,16 @@ def test_bodies_of_every_kind(client: FlaskClient, kind: str, body: bytes) -> No
 def test_bodies_that_do_not_say_how_long_they_are(client: FlaskClient, runs: Runs) -> None:
     """Chunked: the server ends the stream, and no Content-Length says where."""
     for size, status in ((100, "202"), (70_000, "413"), (5_000_000, "413")):
-        environ = EnvironBuilder(method="POST", path="/backtest", content_type="application/json").get_environ()
+        environ = EnvironBuilder(
+            method="POST", path="/backtest", content_type="application/json"
+        ).get_environ()
         environ.pop("CONTENT_LENGTH", None)
         body = io.BytesIO((json.dumps(REQUEST) + " " * size).encode())
-        environ |= {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+        environ |= {
+            "wsgi.input": body,
+            "wsgi.input_terminated": True,
+            "HTTP_TRANSFER_ENCODING": "chunked",
+        }
         _, given, _ = run_wsgi_app(client.application, environ)
         assert given[:3] == status
         form = io.BytesIO(urlencode({**FORM, "MA_CROSS.slow": "9" * size}).encode())
@@ -205,16 +252,24 @@ def test_bodies_that_do_not_say_how_long_they_are(client: FlaskClient, runs: Run
         _, given, _ = run_wsgi_app(client.application, environ)
         assert given[:3] == ("400" if status == "202" else status)
     for fields in ({"a": "x" * 70_000}, {f"a{number}": "x" for number in range(3_000)}):
-        answer = client.post("/backtest", data={**FORM, **fields}, content_type="multipart/form-data")
+        answer = client.post(
+            "/backtest", data={**FORM, **fields}, content_type="multipart/form-data"
+        )
         refused(answer, 413, "TooLarge", "too large")
     file = {**FORM, "ticker": (io.BytesIO(b"x" * 70_000), "GOOG")}
-    assert client.post("/backtest", data=file, content_type="multipart/form-data").status_code == 413
+    assert (
+        client.post("/backtest", data=file, content_type="multipart/form-data").status_code == 413
+    )
     many = {**FORM, **{f"{number}": "" for number in range(1100)}}
-    assert client.post("/backtest", data=many, content_type="multipart/form-data").status_code == 413
+    assert (
+        client.post("/backtest", data=many, content_type="multipart/form-data").status_code == 413
+    )
     assert len(runs.run_store.latest(9)) == 1
 
 
-def test_a_file_in_a_form_is_not_written_to_the_disk(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_a_form_is_not_written_to_the_disk(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise OSError("Read-only file system")
 
@@ -247,7 +302,20 @@ NAMES = st.sampled_from(
 )
 VALUES = st.one_of(
     st.sampled_from(
-        [*FORM.values(), *BUILT_IN, "COMPOSITE", "ALL", "ANY", "on", "true", "nan", "-0", "1e999", "٣", *INJECTIONS]
+        [
+            *FORM.values(),
+            *BUILT_IN,
+            "COMPOSITE",
+            "ALL",
+            "ANY",
+            "on",
+            "true",
+            "nan",
+            "-0",
+            "1e999",
+            "٣",
+            *INJECTIONS,
+        ]
     ),
     st.text(max_size=40),
     st.text(string.printable, max_size=40),
@@ -263,7 +331,9 @@ VALUES = st.one_of(
     kept=st.sets(st.sampled_from(sorted(FORM))),
     browser=st.booleans(),
 )
-def test_any_form(client: FlaskClient, changes: dict[str, str], kept: set[str], browser: bool) -> None:
+def test_any_form(
+    client: FlaskClient, changes: dict[str, str], kept: set[str], browser: bool
+) -> None:
     form = {**{name: FORM[name] for name in kept}, **changes}
     answer = client.post("/backtest", data=form, headers=BROWSER if browser else {})
     assert answer.status_code in (303, 400, 409, 415, 429)
@@ -275,7 +345,14 @@ def test_any_form(client: FlaskClient, changes: dict[str, str], kept: set[str], 
 def test_a_part_of_a_form_without_a_name(client: FlaskClient, runs: Runs, first: bool) -> None:
     """Werkzeug has None for it."""
     parts = ["\r\n\r\n", '; name="ticker"\r\n\r\nGOOG']
-    body = "".join(f"--b\r\nContent-Disposition: form-data{part}\r\n" for part in (parts if first else parts[::-1]))
-    answer = client.post("/backtest", data=f"{body}--b--\r\n".encode(), content_type="multipart/form-data; boundary=b")
+    body = "".join(
+        f"--b\r\nContent-Disposition: form-data{part}\r\n"
+        for part in (parts if first else parts[::-1])
+    )
+    answer = client.post(
+        "/backtest",
+        data=f"{body}--b--\r\n".encode(),
+        content_type="multipart/form-data; boundary=b",
+    )
     assert answer.status_code == 400
     assert runs.run_store.latest(1) == []

@@ -12,13 +12,17 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
 from service.contract.errors import InvalidRequest
-from service.runs import Runs
 from service.store.migrate import schema_problem
+from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from tests.conftest import REQUEST
 from tests.test_web import BROWSER, FORM, completed
 
-OUTSIDE = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "example.org", "X-Forwarded-For": "203.0.113.7"}
+OUTSIDE = {
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "example.org",
+    "X-Forwarded-For": "203.0.113.7",
+}
 
 
 def client_below(engine: Engine, runs: Runs, application_root: str, hops: int = 0) -> FlaskClient:
@@ -46,7 +50,8 @@ def test_every_address_of_every_page_is_below_the_application_root(
         for address in found:
             assert address.startswith(base + "/"), address
             assert (
-                client.get(address, headers=BROWSER, buffered=True).status_code in (200, 202, 405) or "none" in address
+                client.get(address, headers=BROWSER, buffered=True).status_code in (200, 202, 405)
+                or "none" in address
             )
     for path in ("/", "/health", "/runs"):
         assert client.get(path).status_code == 404, "nothing is served beside it"
@@ -56,7 +61,8 @@ def test_a_crawl_never_leaves_the_application(engine: Engine, runs: Runs) -> Non
     """From the dashboard over every address that any page or answer names, by GET and by POST where GET is refused."""
     client = client_below(engine, runs, "/bt")
     run_ids = [
-        client.post("/bt/backtest", json={**REQUEST, "initial_capital": 1000 + n}).json["run_id"] for n in range(3)
+        client.post("/bt/backtest", json={**REQUEST, "initial_capital": 1000 + n}).json["run_id"]
+        for n in range(3)
     ]  # type: ignore[index]
     todo, seen = {"/bt/", "/bt/runs?limit=1", f"/bt/result/{run_ids[0]}", "/bt/nowhere"}, set[str]()
     while todo:
@@ -86,8 +92,13 @@ def test_json_names_addresses_below_it_too(engine: Engine, runs: Runs) -> None:
     assert answer.headers["Location"] == answer.json["status_url"]
 
 
-def test_the_outside_address_is_believed_from_a_trusted_proxy_only(engine: Engine, runs: Runs) -> None:
-    for hops, outside in ((1, "https://example.org/bt/result/"), (0, "http://localhost/bt/result/")):
+def test_the_outside_address_is_believed_from_a_trusted_proxy_only(
+    engine: Engine, runs: Runs
+) -> None:
+    for hops, outside in (
+        (1, "https://example.org/bt/result/"),
+        (0, "http://localhost/bt/result/"),
+    ):
         client = client_below(engine, runs, "/bt", hops)
         address = client.post("/bt/backtest", data=FORM, headers=BROWSER).headers["Location"]
         assert f"curl {outside}" in client.get(address, headers={**BROWSER, **OUTSIDE}).text
@@ -100,7 +111,9 @@ def test_cancelling_over_http(client: FlaskClient, runs: Runs) -> None:
     answer = client.post(f"/runs/{run_id}/cancel", headers=BROWSER)
     assert (answer.status_code, answer.headers["Location"]) == (303, address)
     again = client.post(f"/runs/{run_id}/cancel")
-    assert (again.status_code, again.json and again.json["status"]) == (202, "cancelled"), "twice changes nothing"
+    assert (again.status_code, again.json and again.json["status"]) == (202, "cancelled"), (
+        "twice changes nothing"
+    )
     assert "/cancel" not in client.get(address, headers=BROWSER).text
     result = client.get(f"/result/{run_id}").json
     assert result is not None
@@ -134,7 +147,9 @@ def test_a_waiting_run_says_what_it_waits_for(client: FlaskClient, runs: Runs) -
     run = runs.run(address.rpartition("/")[2])
     runs.run_store.mark_launched(run.run_id)
     launched = runs.run(run.run_id)
-    runs.run_store.requeue(launched, spent=0, reason="QuotaExceeded", message="exceeded quota: small, used: pods=2")
+    runs.run_store.requeue(
+        launched, spent=0, reason="QuotaExceeded", message="exceeded quota: small, used: pods=2"
+    )
     page = client.get(address, headers=BROWSER).text
     assert "<strong>QuotaExceeded</strong>: exceeded quota: small, used: pods=2" in page
     assert "starts when there is room" in page
@@ -147,10 +162,14 @@ def test_made_up_methods_fill_no_memory(client: FlaskClient) -> None:
 
 
 def test_in_a_cluster_an_unknown_ticker_is_not_sent_to_where_no_pod_can_reach(runs: Runs) -> None:
-    inside = replace(runs, prices_command="kubectl exec -i deploy/bt-web -- python x.py", in_cluster=True)
+    inside = replace(
+        runs, prices_command="kubectl exec -i deploy/bt-web -- python x.py", in_cluster=True
+    )
     with pytest.raises(InvalidRequest) as caught:
         inside.submit({**REQUEST, "ticker": "ZZZZ"})
     message = str(caught.value)
-    assert "kubectl exec -i deploy/bt-web -- python x.py import --ticker ZZZZ - < ZZZZ.csv" in message
+    assert (
+        "kubectl exec -i deploy/bt-web -- python x.py import --ticker ZZZZ - < ZZZZ.csv" in message
+    )
     assert "prices.tickers" in message
     assert "--tickers" not in message

@@ -29,9 +29,16 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         **os.environ, "DB_HOST": "", "SQLITE_PATH": str(tmp_path_factory.mktemp("db") / "browser.sqlite3"),
         "BIN": str(Path(sys.executable).parent), "PORT": str(PORT), "LOG_LEVEL": "WARNING",
     }  # fmt: skip
-    loader = [sys.executable, "scripts/data_loader.py", "import", *map(str, sorted((ROOT / "data").glob("*.csv")))]
+    loader = [
+        sys.executable,
+        "scripts/data_loader.py",
+        "import",
+        *map(str, sorted((ROOT / "data").glob("*.csv"))),
+    ]
     subprocess.run(loader, cwd=ROOT, env=environment, check=True, capture_output=True)
-    process = subprocess.Popen(["sh", "scripts/run.sh"], cwd=ROOT, env=environment, start_new_session=True)
+    process = subprocess.Popen(
+        ["sh", "scripts/run.sh"], cwd=ROOT, env=environment, start_new_session=True
+    )
     for _ in range(100):
         try:
             urllib.request.urlopen(f"{URL}/ready", timeout=1)
@@ -67,7 +74,9 @@ def open_page(browser: Browser, address: str = "/", **options: object) -> Page:
     page = browser.new_context(**{"locale": "en-US", **options}).new_page()  # type: ignore[arg-type]
     page.on("pageerror", lambda error: PROBLEMS.append(str(error)))
     page.on("console", lambda message: PROBLEMS.append(message.text) if is_error(message) else None)
-    page.on("request", lambda request: PROBLEMS.append(request.url) if is_foreign(request.url) else None)
+    page.on(
+        "request", lambda request: PROBLEMS.append(request.url) if is_foreign(request.url) else None
+    )
     page.goto(URL + address)
     return page
 
@@ -158,10 +167,16 @@ def test_in_korean(platform: str, browser: Browser) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
-def test_every_page_fits_and_is_readable(platform: str, browser: Browser, scheme: str, width: int, locale: str) -> None:
-    page = open_page(browser, color_scheme=scheme, viewport={"width": width, "height": 900}, locale=locale)
+def test_every_page_fits_and_is_readable(
+    platform: str, browser: Browser, scheme: str, width: int, locale: str
+) -> None:
+    page = open_page(
+        browser, color_scheme=scheme, viewport={"width": width, "height": 900}, locale=locale
+    )
     assert fits(page)
-    luminance = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)")
+    luminance = page.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+    )
     assert (sum(luminance) > 600) == (scheme == "light")
     run_it(page)
     assert fits(page)
@@ -179,7 +194,9 @@ def search(page: Page) -> None:
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_a_search_and_the_run_of_one_of_its_cells(platform: str, browser: Browser, javascript: bool) -> None:
+def test_a_search_and_the_run_of_one_of_its_cells(
+    platform: str, browser: Browser, javascript: bool
+) -> None:
     page = open_page(browser, "/sweeps", java_script_enabled=javascript)
     page.fill("input[name=tickers]", "GOOG")
     page.fill("input[name='MA_CROSS.fast']", "5:25:5")
@@ -194,14 +211,18 @@ def test_a_search_and_the_run_of_one_of_its_cells(platform: str, browser: Browse
     page.fill("input[name=where]", "fast=10 slow<50")
     page.get_by_role("button", name="Filter").click()
     expect(rows).to_have_count(2)
-    page.locator(".heatmap input").click(position={"x": 100, "y": 100})  # fast 25, slow 30: the upper left corner
+    page.locator(".heatmap input").click(
+        position={"x": 100, "y": 100}
+    )  # fast 25, slow 30: the upper left corner
     expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
     expect(page.locator("h1")).to_contain_text("MA_CROSS_25_30")
 
 
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
-def test_the_pages_of_a_search_fit(platform: str, browser: Browser, width: int, locale: str) -> None:
+def test_the_pages_of_a_search_fit(
+    platform: str, browser: Browser, width: int, locale: str
+) -> None:
     page = open_page(browser, "/sweeps", viewport={"width": width, "height": 800}, locale=locale)
     assert fits(page)
     search(page)

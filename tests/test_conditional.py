@@ -8,7 +8,7 @@ import hashlib
 import pytest
 from flask.testing import FlaskClient
 
-from service.runs import Runs
+from service.usecases.runs import Runs
 from tests.conftest import REQUEST, RUN_ID
 from tests.test_web import BROWSER, completed, refused
 
@@ -41,7 +41,18 @@ def test_etags(client: FlaskClient, runs: Runs, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/", "/runs", "/health", "/ready", "/metrics", "/docs", "/nothing", "/status/{}", "/result/{}"]
+    "address",
+    [
+        "/",
+        "/runs",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/docs",
+        "/nothing",
+        "/status/{}",
+        "/result/{}",
+    ],
 )
 def test_nobody_keeps_anything_else(client: FlaskClient, runs: Runs, address: str) -> None:
     answer = client.get(address.format(completed(client, runs)), headers=BROWSER)
@@ -82,12 +93,19 @@ def test_the_figure_is_that_of_the_result(client: FlaskClient, runs: Runs) -> No
     assert answer.data.startswith(b"\x89PNG\r\n\x1a\n")
     inline = client.get(f"/result/{run_id}").json["chart_base64"].partition(",")[2]  # type: ignore[index]
     assert hashlib.sha256(base64.b64decode(inline)).digest() == hashlib.sha256(answer.data).digest()
-    assert f'href="/result/{run_id}/figure.png"' in client.get(f"/result/{run_id}", headers=BROWSER).text
+    assert (
+        f'href="/result/{run_id}/figure.png"'
+        in client.get(f"/result/{run_id}", headers=BROWSER).text
+    )
 
 
 def test_there_is_no_figure_of(client: FlaskClient, runs: Runs) -> None:
     run_id = client.post("/backtest", json=REQUEST).json["run_id"]  # type: ignore[index]
-    refused(client.get(f"/result/{run_id}/figure.png"), 404, "NotFound", "has no result: it is pending.")
+    refused(
+        client.get(f"/result/{run_id}/figure.png"), 404, "NotFound", "has no result: it is pending."
+    )
     refused(client.get("/result/nobody/figure.png"), 404, "NotFound", "There is no run nobody.")
     runs.run_store.fail(runs.run(run_id), "EngineError", "The engine failed.")
-    refused(client.get(f"/result/{run_id}/figure.png"), 404, "NotFound", "has no result: it is failed.")
+    refused(
+        client.get(f"/result/{run_id}/figure.png"), 404, "NotFound", "has no result: it is failed."
+    )

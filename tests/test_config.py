@@ -14,9 +14,19 @@ from scripts.config import ROOT, Config, InvalidConfig, job_environment, load_co
 def test_defaults_and_values() -> None:
     assert load_config({}) == Config()
     config = load_config(
-        {"DB_PORT": "3307", "LOG_LEVEL": "DEBUG", "CONTROLLER_POLL_SECONDS": "0.5", "MAX_ACTIVE_RUNS": ""}
+        {
+            "DB_PORT": "3307",
+            "LOG_LEVEL": "DEBUG",
+            "CONTROLLER_POLL_SECONDS": "0.5",
+            "MAX_ACTIVE_RUNS": "",
+        }
     )
-    assert (config.db_port, config.log_level, config.controller_poll_seconds, config.max_active_runs) == (
+    assert (
+        config.db_port,
+        config.log_level,
+        config.controller_poll_seconds,
+        config.max_active_runs,
+    ) == (
         3307,
         "DEBUG",
         0.5,
@@ -47,7 +57,10 @@ def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None
     config = load_config({"DB_PASSWORD_FILE": str(tmp_path / "secret")})
     assert config.db_password == "s3cret"
     assert "s3cret" not in repr(config)
-    assert load_config({"DB_PASSWORD_FILE": "/nowhere", "DB_PASSWORD": "direct"}).db_password == "direct"
+    assert (
+        load_config({"DB_PASSWORD_FILE": "/nowhere", "DB_PASSWORD": "direct"}).db_password
+        == "direct"
+    )
 
 
 def test_no_secret_has_a_default() -> None:
@@ -60,7 +73,10 @@ def test_no_secret_has_a_default() -> None:
 def test_database_urls() -> None:
     assert Config(sqlite_path="x.db").database_url == f"sqlite:///{ROOT / 'x.db'}"
     assert Config(sqlite_path="").database_url == ""
-    assert Config(db_host="db", db_user="u", db_name="n").database_url == "mysql+pymysql://u@db:3306/n?charset=utf8mb4"
+    assert (
+        Config(db_host="db", db_user="u", db_name="n").database_url
+        == "mysql+pymysql://u@db:3306/n?charset=utf8mb4"
+    )
 
 
 def test_the_example_file_lists_every_setting_with_its_default() -> None:

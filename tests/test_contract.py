@@ -37,7 +37,9 @@ REQUESTS = st.fixed_dictionaries(
     },
     optional={
         "params": st.dictionaries(
-            st.text(max_size=40), st.floats(-1e15, 1e15) | st.booleans() | st.integers(-99, 99), max_size=16
+            st.text(max_size=40),
+            st.floats(-1e15, 1e15) | st.booleans() | st.integers(-99, 99),
+            max_size=16,
         ),
         "initial_capital": st.floats(0.01, 1e12) | st.integers(1, 10**12),
         "commission_rate": st.floats(0, 0.1),
@@ -62,7 +64,11 @@ def test_every_valid_request_survives_all_its_forms(document: dict[str, object])
 
 def test_defaults_are_those_of_the_schema() -> None:
     request = parse_request(DOCUMENT)
-    declared = {name: kind["default"] for name, kind in schema("request.v1")["properties"].items() if "default" in kind}
+    declared = {
+        name: kind["default"]
+        for name, kind in schema("request.v1")["properties"].items()
+        if "default" in kind
+    }
     assert {name: request.document()[name] for name in declared} == declared
     assert isinstance(request.initial_capital, float)
 
@@ -141,7 +147,8 @@ def test_only_objects_are_requests(document: object) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.sampled_from(FIELDS), inner, max_size=5)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=8) | st.sampled_from(FIELDS), inner, max_size=5)
     ),
     max_leaves=12,
 )
@@ -187,7 +194,12 @@ def test_texts_become_the_types_of_the_schema() -> None:
     assert document_from_text(fields) == {
         "initial_capital": 5.0, "allow_short": True, "params": {"fast": 3}, "ticker": "GOOG"
     }  # fmt: skip
-    wrong = {"initial_capital": "much", "allow_short": "perhaps", "params": "{", "lot_size": "1e999"}
+    wrong = {
+        "initial_capital": "much",
+        "allow_short": "perhaps",
+        "params": "{",
+        "lot_size": "1e999",
+    }
     assert document_from_text(wrong) == {**wrong, "lot_size": math.inf}
 
 
@@ -217,9 +229,15 @@ def test_the_figure_travels_as_a_data_url() -> None:
 
 
 def test_reproducible_text_leaves_out_what_may_differ() -> None:
-    one = BacktestResult("a", "completed", provenance={"image": "x", "code_revision": "1", "bars": 3})
-    two = BacktestResult("b", "completed", provenance={"image": "y", "code_revision": "2", "bars": 3})
-    three = BacktestResult("b", "completed", provenance={"image": "y", "code_revision": "2", "bars": 4})
+    one = BacktestResult(
+        "a", "completed", provenance={"image": "x", "code_revision": "1", "bars": 3}
+    )
+    two = BacktestResult(
+        "b", "completed", provenance={"image": "y", "code_revision": "2", "bars": 3}
+    )
+    three = BacktestResult(
+        "b", "completed", provenance={"image": "y", "code_revision": "2", "bars": 4}
+    )
     assert one.reproducible() == two.reproducible() != three.reproducible()
 
 

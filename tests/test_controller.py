@@ -19,20 +19,29 @@ import pytest
 from sqlalchemy import Engine, update
 
 from scripts.config import Config, load_config
-from service import controller as module
-from service import dispatcher
 from service.contract.request import BacktestRequest
 from service.contract.status import Reason, Status
-from service.controller import Controller, main
-from service.decisions import FORGET, REQUEUE, WAIT, Decision, Patience, decide
-from service.launchers.launcher import JobState, LaunchDelayed, Launcher, LauncherAway, LaunchFailed, Problem
+from service.controller import __main__ as program
+from service.controller import dispatcher
+from service.controller import reconciler as module
+from service.controller.__main__ import main
+from service.controller.decisions import FORGET, REQUEUE, WAIT, Decision, Patience, decide
+from service.controller.leadership import Leadership
+from service.controller.reconciler import Controller
+from service.launchers.launcher import (
+    JobState,
+    LaunchDelayed,
+    Launcher,
+    LauncherAway,
+    LaunchFailed,
+    Problem,
+)
 from service.launchers.local_process import COMMAND, LocalProcess
-from service.leadership import Leadership
-from service.runs import Runs
 from service.store.database import utc_in
-from service.store.lease_store import LeaseStore
+from service.store.leases import LeaseStore
 from service.store.run_store import Run, StoredResult
 from service.store.tables import runs as runs_table
+from service.usecases.runs import Runs
 from tests.conftest import REQUEST, database_environment
 
 NOW = datetime(2026, 1, 1, 12, 0, 0)
@@ -162,7 +171,9 @@ def test_a_client_with_many_runs_does_not_keep_another_waiting(
     assert launcher.launched == [many[0], one]
 
 
-def test_every_one_of_many_clients_has_its_turn(runs: Runs, launcher: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_one_of_many_clients_has_its_turn(
+    runs: Runs, launcher: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dispatcher, "CLIENTS_A_PASS", 3)
     ids = [submit(runs, 1, f"client{number}")[0] for number in range(8)]
     controller = Controller(runs.run_store, launcher, 99, 900)
@@ -191,7 +202,9 @@ def test_no_client_starves_however_many_there_are(
     assert sorted(turns.values()) == [2] * 5
 
 
-def test_dispatch_is_first_in_first_out_and_bounded(runs: Runs, launcher: ByHand, controller: Controller) -> None:
+def test_dispatch_is_first_in_first_out_and_bounded(
+    runs: Runs, launcher: ByHand, controller: Controller
+) -> None:
     ids = submit(runs, 5)
     controller.step()
     controller.step()
@@ -204,7 +217,9 @@ def test_dispatch_is_first_in_first_out_and_bounded(runs: Runs, launcher: ByHand
     assert launcher.removed == [ids[0]]
 
 
-def test_slots_count_runs_of_a_controller_that_is_gone(runs: Runs, launcher: ByHand, controller: Controller) -> None:
+def test_slots_count_runs_of_a_controller_that_is_gone(
+    runs: Runs, launcher: ByHand, controller: Controller
+) -> None:
     ids = submit(runs, 3)
     runs.run_store.mark_launched(ids[0])
     runs.run_store.claim(ids[0], "an orphan still at work")
@@ -219,7 +234,10 @@ def test_a_crashed_worker_is_tried_three_times(
     with caplog.at_level(logging.WARNING):
         for _ in range(6):
             controller.step()
-            launcher.states = {known: replace(job, alive=False, exit_code=1) for known, job in launcher.states.items()}
+            launcher.states = {
+                known: replace(job, alive=False, exit_code=1)
+                for known, job in launcher.states.items()
+            }
     assert launcher.launched == [run_id] * 3
     run = runs.run(run_id)
     assert (run.status, run.reason) == (Status.FAILED, Reason.RETRIES_EXHAUSTED)
@@ -256,7 +274,9 @@ def test_a_silent_worker_is_killed_before_the_run_is_marked(
     assert launcher.launched == [run_id] * 2
 
 
-def test_a_job_that_cannot_be_started_fails_its_run(runs: Runs, launcher: ByHand, controller: Controller) -> None:
+def test_a_job_that_cannot_be_started_fails_its_run(
+    runs: Runs, launcher: ByHand, controller: Controller
+) -> None:
     (run_id,) = submit(runs)
     launcher.refuse = True
     controller.step()
@@ -305,7 +325,9 @@ class OnACluster(ByHand):
         self.removed.append(run_id)
         self.forced += [run_id] if force else []
         if run_id in self.states:
-            self.states[run_id] = replace(self.states[run_id], leaving=self.states[run_id].leaving or 1.0)
+            self.states[run_id] = replace(
+                self.states[run_id], leaving=self.states[run_id].leaving or 1.0
+            )
 
 
 @pytest.fixture
@@ -318,7 +340,9 @@ def remote(runs: Runs, cluster: OnACluster) -> Controller:
     return Controller(runs.run_store, cluster, max_active=2, timeout_seconds=900)
 
 
-def test_a_run_is_cancelled_once_its_job_is_gone(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+def test_a_run_is_cancelled_once_its_job_is_gone(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
     launched, waiting = submit(runs, 2)
     remote.dispatcher.max_active = 1
     remote.step()
@@ -353,7 +377,12 @@ def test_a_quota_holds_the_queue_and_spends_no_launch(
     cluster.delay = LaunchDelayed("exceeded quota: small", Reason.QUOTA_EXCEEDED)
     remote.step()
     row = runs.run(first)
-    assert (row.status, row.reason, row.launches, row.launched_at) == (Status.PENDING, "QuotaExceeded", 0, None)
+    assert (row.status, row.reason, row.launches, row.launched_at) == (
+        Status.PENDING,
+        "QuotaExceeded",
+        0,
+        None,
+    )
     assert runs.run(second).reason is None, "nothing else was tried"
     assert "quota" in str(runs.status(runs.run(first)).hint)
     cluster.delay = None
@@ -366,7 +395,11 @@ def test_a_quota_holds_the_queue_and_spends_no_launch(
 
 
 def test_who_refuses_again_and_again_is_asked_more_and_more_seldom(
-    clock: list[float], runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+    clock: list[float],
+    runs: Runs,
+    cluster: OnACluster,
+    remote: Controller,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     submit(runs)
     asked: list[float] = []
@@ -387,7 +420,11 @@ def test_a_run_does_not_wait_for_a_quota_for_ever(runs: Runs, cluster: OnACluste
     cluster.delay = LaunchDelayed("exceeded quota: small", Reason.QUOTA_EXCEEDED)
     Controller(runs.run_store, cluster, 2, 900, patience=Patience(quota=0)).step()
     row = runs.run(run_id)
-    assert (row.status, row.reason, row.message) == (Status.FAILED, "QuotaExceeded", "exceeded quota: small")
+    assert (row.status, row.reason, row.message) == (
+        Status.FAILED,
+        "QuotaExceeded",
+        "exceeded quota: small",
+    )
 
 
 def test_jobs_are_made_five_a_second(clock: list[float], runs: Runs, cluster: OnACluster) -> None:
@@ -408,7 +445,9 @@ def test_a_quiet_cluster_is_looked_at_every_five_seconds(
     controller = Controller(runs.run_store, cluster, 2, 900, look_seconds=5)
     looks: list[float] = []
     real = cluster.jobs
-    monkeypatch.setattr(cluster, "jobs", lambda expected: looks.append(clock[0] - 1000) or real(expected))
+    monkeypatch.setattr(
+        cluster, "jobs", lambda expected: looks.append(clock[0] - 1000) or real(expected)
+    )
     _, second, third = submit(runs, 3)
     for _ in range(11):
         controller.step()
@@ -425,7 +464,11 @@ def test_a_quiet_cluster_is_looked_at_every_five_seconds(
 
 
 def test_what_the_worker_wrote_stands_at_the_run_that_it_failed(
-    clock: list[float], runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+    clock: list[float],
+    runs: Runs,
+    cluster: OnACluster,
+    remote: Controller,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cluster, "evidence", lambda run_id: {"log": ["why"], "events": []})
     first, second = submit(runs, 2)
@@ -472,7 +515,11 @@ def test_evidence_that_cannot_be_had_keeps_no_run_from_ending(
     (third,) = submit(runs)
     remote.step()
     assert runs.run(second).reason == Reason.NO_DATA
-    assert json.loads(str(runs.run(second).evidence)) == {"exit_code": 65, "launch": 1, "retried": False}
+    assert json.loads(str(runs.run(second).evidence)) == {
+        "exit_code": 65,
+        "launch": 1,
+        "retried": False,
+    }
     assert cluster.launched[-1] == third
 
 
@@ -587,7 +634,9 @@ def test_a_run_is_not_launched_again_while_its_last_job_leaves(
     assert runs.run(run_id).launches == 2
 
 
-def test_jobs_that_are_over_stay_to_be_looked_at(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+def test_jobs_that_are_over_stay_to_be_looked_at(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
     (run_id,) = submit(runs)
     remote.step()
     cluster.states[run_id] = ended(70)
@@ -597,7 +646,9 @@ def test_jobs_that_are_over_stay_to_be_looked_at(runs: Runs, cluster: OnACluster
     assert cluster.removed == [], "the cluster removes them in time"
 
 
-def test_stopping_leaves_independent_jobs_alone(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+def test_stopping_leaves_independent_jobs_alone(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
     (run_id,) = submit(runs)
     remote.step()
     remote.stop()
@@ -605,14 +656,20 @@ def test_stopping_leaves_independent_jobs_alone(runs: Runs, cluster: OnACluster,
     assert runs.run(run_id).launched_at is not None
 
 
-def test_what_keeps_a_job_from_starting_stands_at_the_run(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+def test_what_keeps_a_job_from_starting_stands_at_the_run(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
     (run_id,) = submit(runs)
     remote.step()
     problem = Problem(Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes", 3)
     cluster.states[run_id] = replace(cluster.states[run_id], problem=problem)
     remote.step()
     row = runs.run(run_id)
-    assert (row.status, row.reason, row.message) == (Status.PENDING, "Unschedulable", problem.message)
+    assert (row.status, row.reason, row.message) == (
+        Status.PENDING,
+        "Unschedulable",
+        problem.message,
+    )
     assert "No node has room" in str(runs.status(runs.run(run_id)).hint)
     cluster.states[run_id] = replace(cluster.states[run_id], problem=None)
     remote.step()
@@ -641,7 +698,9 @@ def test_a_launch_whose_answer_was_lost_is_taken_up_by_what_is_there(
     assert runs.run(run_id).status == Status.RUNNING
 
 
-def test_a_dead_node_gives_its_slots_back(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+def test_a_dead_node_gives_its_slots_back(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
     ids = submit(runs, 4)
     remote.step()
     for run_id in ids[:2]:
@@ -656,7 +715,9 @@ def test_a_dead_node_gives_its_slots_back(runs: Runs, cluster: OnACluster, remot
     assert cluster.launched == ids
 
 
-def test_a_job_in_the_way_of_a_queued_run_is_told_to_go(runs: Runs, cluster: OnACluster, remote: Controller) -> None:
+def test_a_job_in_the_way_of_a_queued_run_is_told_to_go(
+    runs: Runs, cluster: OnACluster, remote: Controller
+) -> None:
     (run_id,) = submit(runs)
     cluster.states[run_id] = JobState(alive=True, launch=7)
     remote.step()
@@ -679,7 +740,10 @@ def test_a_verdict_outlives_a_database_that_is_away(
         remote.step()
     assert cluster.removed == [run_id]
     del cluster.states[run_id]
-    for held in ([False], [True, False]):  # before the run is looked at, and after its evidence was gathered
+    for held in (
+        [False],
+        [True, False],
+    ):  # before the run is looked at, and after its evidence was gathered
         with monkeypatch.context() as patch:
             patch.setattr(remote, "_may_act", iter([*held, False]).__next__)
             remote.step()
@@ -753,7 +817,9 @@ def test_what_a_controller_saw_of_an_earlier_launch_changes_nothing(
     assert not runs.run_store.requeue(seen)
 
 
-def asking_slowly(runs: Runs, cluster: OnACluster, clock: list[float], seconds: float) -> Controller:
+def asking_slowly(
+    runs: Runs, cluster: OnACluster, clock: list[float], seconds: float
+) -> Controller:
     """A controller whose cluster takes so long for the evidence of one run."""
 
     def evidence(run_id: str) -> dict[str, Any]:
@@ -764,7 +830,9 @@ def asking_slowly(runs: Runs, cluster: OnACluster, clock: list[float], seconds: 
     return Controller(runs.run_store, cluster, max_active=9, timeout_seconds=900)
 
 
-def test_evidence_takes_ten_seconds_of_a_pass(clock: list[float], runs: Runs, cluster: OnACluster) -> None:
+def test_evidence_takes_ten_seconds_of_a_pass(
+    clock: list[float], runs: Runs, cluster: OnACluster
+) -> None:
     """Hundreds may fail at once: all end in this pass, and are explained by and by."""
     remote = asking_slowly(runs, cluster, clock, 4)
     ids = submit(runs, 5)
@@ -782,7 +850,9 @@ def test_evidence_takes_ten_seconds_of_a_pass(clock: list[float], runs: Runs, cl
     assert ["log" in str(runs.run(run_id).evidence) for run_id in ids] == [True] * 5
 
 
-def test_what_workers_said_is_read_in_several_passes(clock: list[float], runs: Runs, cluster: OnACluster) -> None:
+def test_what_workers_said_is_read_in_several_passes(
+    clock: list[float], runs: Runs, cluster: OnACluster
+) -> None:
     remote = asking_slowly(runs, cluster, clock, 6)
     ids = submit(runs, 4)
     remote.step()
@@ -846,7 +916,11 @@ def test_nothing_is_decided_while_nothing_is_known_of_the_jobs(
     with pytest.raises(LauncherAway):
         remote.step()
     row = runs.run(waiting)
-    assert (row.status, row.reason, row.message) == (Status.PENDING, "ClusterAway", "the API is away.")
+    assert (row.status, row.reason, row.message) == (
+        Status.PENDING,
+        "ClusterAway",
+        "the API is away.",
+    )
     assert runs.status(runs.run(waiting)).hint
     monkeypatch.undo()
     remote.step()
@@ -864,7 +938,9 @@ def local(engine: Engine) -> Iterator[LocalProcess]:
         launcher.remove(run_id)
 
 
-def until_final(controller: Controller, runs: Runs, ids: list[str], seconds: float = 60) -> list[Run]:
+def until_final(
+    controller: Controller, runs: Runs, ids: list[str], seconds: float = 60
+) -> list[Run]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         controller.step()
@@ -917,7 +993,9 @@ time.sleep(60)
 """
 
 
-def test_a_slow_worker_that_gives_its_run_back_when_told_to_end_still_times_out(runs: Runs, engine: Engine) -> None:
+def test_a_slow_worker_that_gives_its_run_back_when_told_to_end_still_times_out(
+    runs: Runs, engine: Engine
+) -> None:
     """The release on SIGTERM must not undo the controller's verdict."""
     (run_id,) = submit(runs)
     slow = LocalProcess(["env", *database_environment(engine), sys.executable, "-c", RELEASES])
@@ -960,14 +1038,20 @@ def test_a_stored_request_that_the_contract_refuses_today_fails_alone(
 ) -> None:
     first, second = submit(runs, 2)
     with engine.begin() as connection:
-        old = runs.run(first).request.replace('"initial_capital":100000.0', '"initial_capital":0.001')
-        connection.execute(update(runs_table).where(runs_table.c.run_id == first).values(request=old))
+        old = runs.run(first).request.replace(
+            '"initial_capital":100000.0', '"initial_capital":0.001'
+        )
+        connection.execute(
+            update(runs_table).where(runs_table.c.run_id == first).values(request=old)
+        )
     controller.step()
     assert (runs.run(first).status, runs.run(first).reason) == (Status.FAILED, Reason.BAD_INPUT)
     assert launcher.launched == [second]
 
 
-def test_a_worker_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, runs: Runs, tmp_path: Path) -> None:
+def test_a_worker_that_ignores_sigterm_is_killed(
+    monkeypatch: pytest.MonkeyPatch, runs: Runs, tmp_path: Path
+) -> None:
     monkeypatch.setattr("service.launchers.local_process.GRACE_SECONDS", 0.2)
     up = tmp_path / "up"
     code = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(up)!r}, 'w'); time.sleep(60)"
@@ -989,7 +1073,9 @@ def test_a_command_that_is_not_there() -> None:
     from service.contract.request import parse_request
 
     with pytest.raises(LaunchFailed):
-        LocalProcess(["/nowhere/python"]).launch(parse_request({"run_id": str(uuid.uuid4()), **REQUEST}), 1)
+        LocalProcess(["/nowhere/python"]).launch(
+            parse_request({"run_id": str(uuid.uuid4()), **REQUEST}), 1
+        )
 
 
 def test_launching_a_run_twice_gives_one_job() -> None:
@@ -1006,11 +1092,17 @@ def test_launching_a_run_twice_gives_one_job() -> None:
     launcher.remove(request.run_id)
 
 
-def test_main_steps_while_it_holds_the_lease(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    held, steps, checked = iter([False, False, False, False, True, True, True, True]), list[bool](), list[bool]()
+def test_main_steps_while_it_holds_the_lease(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, steps, checked = (
+        iter([False, False, False, False, True, True, True, True]),
+        list[bool](),
+        list[bool](),
+    )
     monkeypatch.setattr(Leadership, "held", property(lambda self: next(held)))
     monkeypatch.setattr(Controller, "step", lambda self: steps.append(True))
-    monkeypatch.setattr(module, "installed_rules", checked.append)
+    monkeypatch.setattr(program, "installed_rules", checked.append)
     main(config_of(engine), after(4))
     assert checked == [True], "plug-ins are validated when it starts"
     assert len(steps) == 2, "two rounds as a standby"

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from scripts import data_loader
 from scripts.config import ROOT, Config
 from service.store.database import connect
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from tests.test_price_checks import CLEAN, DEFECTS
 
 
@@ -29,12 +29,17 @@ def test_importing_the_sample_prices(store: PriceStore, capsys: pytest.CaptureFi
     assert data_loader.main(["import", *files]) == 0
     assert len(store.tickers()) == 12
     out = capsys.readouterr().out
-    assert "GOOG: 2699 bars from 2013-01-02 to 2023-09-21, 5 warnings (python scripts/qa_prices.py GOOG)" in out
+    assert (
+        "GOOG: 2699 bars from 2013-01-02 to 2023-09-21, 5 warnings (python scripts/qa_prices.py GOOG)"
+        in out
+    )
     assert data_loader.main(["import", "--missing-only", *files]) == 0
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("defect", [name for name, (_, severity, _) in DEFECTS.items() if severity == "error"])
+@pytest.mark.parametrize(
+    "defect", [name for name, (_, severity, _) in DEFECTS.items() if severity == "error"]
+)
 def test_prices_with_an_error_are_not_stored(
     store: PriceStore, tmp_path: Path, defect: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -47,7 +52,9 @@ def test_prices_with_an_error_are_not_stored(
     assert f"BAD.csv: not stored. {code} at " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("defect", [name for name, (_, severity, _) in DEFECTS.items() if severity == "warning"])
+@pytest.mark.parametrize(
+    "defect", [name for name, (_, severity, _) in DEFECTS.items() if severity == "warning"]
+)
 def test_prices_with_a_warning_are_stored(
     store: PriceStore, tmp_path: Path, defect: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,7 +75,9 @@ def test_a_bad_file_leaves_the_stored_series(store: PriceStore, tmp_path: Path) 
     assert store.ticker("X") == before
 
 
-def test_names_that_are_no_tickers(store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_no_tickers(
+    store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "my prices.csv"
     CLEAN.to_csv(path)
     assert data_loader.main(["import", str(path)]) == 1
@@ -77,7 +86,9 @@ def test_names_that_are_no_tickers(store: PriceStore, tmp_path: Path, capsys: py
     assert store.ticker("MINE") is not None
 
 
-def vendor(monkeypatch: pytest.MonkeyPatch, answer: pd.DataFrame | Exception) -> list[dict[str, object]]:
+def vendor(
+    monkeypatch: pytest.MonkeyPatch, answer: pd.DataFrame | Exception
+) -> list[dict[str, object]]:
     """A yfinance that answers so; what it was asked."""
     asked: list[dict[str, object]] = []
 
@@ -126,7 +137,11 @@ def test_downloading(store: PriceStore, monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_when_the_vendor_gives_nothing_good(
-    store: PriceStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: object, advice: str
+    store: PriceStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: object,
+    advice: str,
 ) -> None:
     vendor(monkeypatch, answer)  # type: ignore[arg-type]
     assert data_loader.main(DOWNLOAD) == 1
@@ -141,7 +156,10 @@ def test_when_the_vendor_gives_nothing_good(
     ("words", "message"),
     [
         ([], "--tickers"),
-        (["--tickers", "A", "--start", "2020-01-02", "--end", "2020-01-01"], "--start must be before --end"),
+        (
+            ["--tickers", "A", "--start", "2020-01-02", "--end", "2020-01-01"],
+            "--start must be before --end",
+        ),
         (["--tickers", "A", "--end", "soon"], "--end"),
         (["import"], "files"),
         (["import", "--ticker", "A", "a.csv", "b.csv"], "--ticker goes with one file"),

@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.status import SWEEP, Reason, Status
-from service.decisions import CANCEL, FORGET, REMOVE, REQUEUE, WAIT, Decision, Patience, decide, is_stuck, next_runs
+from service.controller.decisions import (
+    CANCEL,
+    FORGET,
+    REMOVE,
+    REQUEUE,
+    WAIT,
+    Decision,
+    Patience,
+    decide,
+    is_stuck,
+    next_runs,
+)
 from service.launchers.launcher import JobState, Problem
 from service.store.run_store import Run
 from tests.test_controller import ALIVE, NOW, OLD, PENDING, ROW, TIMEOUT, ended
@@ -51,22 +62,42 @@ def silent(seconds: int) -> Run:
         (ROW, JobState(alive=False, exit_code=1, retried=True), Reason.RETRIES_EXHAUSTED),
         (ROW, JobState(alive=False, exit_code=75, retried=True), REQUEUE),  # the database was away
         (ROW, JobState(alive=False, exit_code=143, retried=True), REQUEUE),
-        (replace(ROW, launches=3), JobState(alive=False, exit_code=75, retried=True), Reason.RETRIES_EXHAUSTED),
-        (ROW, JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)), Reason.TIMEOUT),
+        (
+            replace(ROW, launches=3),
+            JobState(alive=False, exit_code=75, retried=True),
+            Reason.RETRIES_EXHAUSTED,
+        ),
+        (
+            ROW,
+            JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)),
+            Reason.TIMEOUT,
+        ),
         (SWEPT, ALIVE, WAIT),  # its shards have leases of their own
         (SWEPT, JobState(True, 1, retried=True), WAIT),  # which are tried twice each
         (replace(SWEPT, claimed_by=None), JobState(True, 1), WAIT),
-        (replace(SWEPT, claimed_by=None), JobState(True, 1, retried=True), Reason.RETRIES_EXHAUSTED),  # none begins
+        (
+            replace(SWEPT, claimed_by=None),
+            JobState(True, 1, retried=True),
+            Reason.RETRIES_EXHAUSTED,
+        ),  # none begins
         (replace(SWEPT, claimed_by=None), JobState(True, 75, retried=True), REQUEUE),
         (SWEPT, JobState(False, 137, retried=True), REQUEUE),  # the next workers name what was lost
         (SWEPT, ended(70), REQUEUE),
         (SWEPT, ended(0), REQUEUE),
         (replace(SWEPT, launches=3), ended(0), Reason.RETRIES_EXHAUSTED),
-        (SWEPT, JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)), Reason.TIMEOUT),
+        (
+            SWEPT,
+            JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)),
+            Reason.TIMEOUT,
+        ),
         (replace(SWEPT, **LATE), None, Reason.JOB_LOST),
         (replace(SWEPT, claimed_by=None, **LATE), None, REQUEUE),
         (replace(SWEPT, launched_at=None), None, REQUEUE),  # nothing else would end it
-        (replace(SWEPT, claimed_by=None), ended(1), Reason.RETRIES_EXHAUSTED),  # nor would the next ones begin
+        (
+            replace(SWEPT, claimed_by=None),
+            ended(1),
+            Reason.RETRIES_EXHAUSTED,
+        ),  # nor would the next ones begin
         (replace(SWEPT, claimed_by=None), ended(0), REQUEUE),
         (replace(SWEPT, claimed_by=None), JobState(False, None), REQUEUE),  # its pods are gone
         (replace(SWEPT, claimed_by=None), ended(75), REQUEUE),
@@ -96,7 +127,12 @@ def test_each_problem_has_its_budget(reason: Reason) -> None:
     assert decide(PENDING, with_problem(reason, BUDGETS[reason] - 0.1), NOW, None) is WAIT
     decision = decide(PENDING, with_problem(reason, BUDGETS[reason]), NOW, None)
     action = "requeue" if reason == Reason.QUOTA_EXCEEDED else "fail"
-    assert (decision.action, decision.reason, decision.message, decision.spent) == (action, reason, "Why.", 0)
+    assert (decision.action, decision.reason, decision.message, decision.spent) == (
+        action,
+        reason,
+        "Why.",
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,9 +160,14 @@ def test_budgets_can_be_set() -> None:
         assert decide(PENDING, with_problem(reason, seconds - 1), NOW, None, patience) is WAIT
         assert decide(PENDING, with_problem(reason, seconds), NOW, None, patience).reason == reason
     asked = replace(PENDING, created_at=NOW - timedelta(seconds=39))
-    assert decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action == "requeue"
+    assert (
+        decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action
+        == "requeue"
+    )
     asked = replace(PENDING, created_at=NOW - timedelta(seconds=41))
-    assert decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action == "fail"
+    assert (
+        decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action == "fail"
+    )
 
 
 def test_a_disrupted_run_waits_for_the_next_pod_however_long() -> None:
@@ -136,7 +177,11 @@ def test_a_disrupted_run_waits_for_the_next_pod_however_long() -> None:
 def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
     for run in (PENDING, ROW, replace(ROW, launches=3)):
         decision = decide(run, JobState(alive=True, lost=True), NOW, None)
-        assert (decision.action, decision.reason, decision.spent) == ("requeue", Reason.DISRUPTED, 0)
+        assert (decision.action, decision.reason, decision.spent) == (
+            "requeue",
+            Reason.DISRUPTED,
+            0,
+        )
     assert decide(CANCELLING, JobState(alive=True, lost=True), NOW, None) is CANCEL
 
 
@@ -179,7 +224,10 @@ def test_local_processes_are_cancelled_too() -> None:
 
 
 def waiting(*clients: str) -> list[Run]:
-    return [replace(PENDING, id=number, run_id=f"r{number}", client=client) for number, client in enumerate(clients)]
+    return [
+        replace(PENDING, id=number, run_id=f"r{number}", client=client)
+        for number, client in enumerate(clients)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +260,9 @@ def test_nobody_waits_for_more_than_one_turn_of_each_other(clients: list[str], r
         left = clients.count(client) - counts[client]
         assert left == 0 or max(counts.values()) - counts[client] <= 1
         order = [run.id for run in chosen if run.client == client]
-        assert order == [number for number, name in enumerate(clients) if name == client][: len(order)]
+        assert (
+            order == [number for number, name in enumerate(clients) if name == client][: len(order)]
+        )
 
 
 def test_more_clients_than_slots_take_turns() -> None:

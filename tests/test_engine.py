@@ -18,7 +18,7 @@ from backtest.engine import BacktestEngine, BacktestResult
 from backtest.kernel import Terms, simulate
 from backtest.prices import InvalidPrices, InvalidSignals
 from scripts.config import ROOT
-from service.enhanced_engine import metrics_of
+from service.engine.enhanced_engine import metrics_of
 from tests.conftest import TICKERS, prices, random_walk
 from tests.naive_engine import Naive
 
@@ -34,7 +34,9 @@ TERMS = {
 def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> BacktestResult:
     """Equity, positions and trades agree to 1e-9 with the naive engine; the identities hold."""
     result = BacktestEngine(**terms).run(data, lambda _: np.array(signals))  # type: ignore[arg-type]
-    naive = Naive(*(terms[name] for name in TERMS)).run(data["Open"].tolist(), data["Close"].tolist(), signals)
+    naive = Naive(*(terms[name] for name in TERMS)).run(
+        data["Open"].tolist(), data["Close"].tolist(), signals
+    )
     scale = terms["initial_capital"]
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9, atol=1e-9 * scale)
     np.testing.assert_allclose(result.positions, naive.shares, rtol=1e-9, atol=1e-9)
@@ -50,16 +52,26 @@ def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> 
 def check_trades(result: BacktestResult, naive: Naive, data: pd.DataFrame, scale: float) -> None:
     trades = result.trades
     assert result["num_trades"] == len(trades) == len(naive.trades)
-    assert [data.index.get_loc(day) for day in trades["entry_date"]] == [trade["entry"] for trade in naive.trades]
+    assert [data.index.get_loc(day) for day in trades["entry_date"]] == [
+        trade["entry"] for trade in naive.trades
+    ]
     exits = [None if pd.isna(day) else data.index.get_loc(day) for day in trades["exit_date"]]
     assert exits == [trade["exit"] for trade in naive.trades]
-    assert trades["direction"].tolist() == ["long" if trade["side"] > 0 else "short" for trade in naive.trades]
+    assert trades["direction"].tolist() == [
+        "long" if trade["side"] > 0 else "short" for trade in naive.trades
+    ]
     for name, theirs in (("entry_price", "fill"), ("shares", "shares")):
-        np.testing.assert_allclose(trades[name], [trade[theirs] for trade in naive.trades], rtol=1e-9)
+        np.testing.assert_allclose(
+            trades[name], [trade[theirs] for trade in naive.trades], rtol=1e-9
+        )
     closed = [trade for trade in naive.trades if trade["exit"] is not None]
     ours = trades[trades["exit_date"].notna()]
-    np.testing.assert_allclose(ours["exit_price"], [trade["exit_fill"] for trade in closed], rtol=1e-9)
-    np.testing.assert_allclose(ours["pnl"], [trade["pnl"] for trade in closed], rtol=1e-9, atol=1e-8 * scale)
+    np.testing.assert_allclose(
+        ours["exit_price"], [trade["exit_fill"] for trade in closed], rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        ours["pnl"], [trade["pnl"] for trade in closed], rtol=1e-9, atol=1e-8 * scale
+    )
     assert result.bankruptcy_shortfall == pytest.approx(naive.shortfall, rel=1e-9, abs=1e-8 * scale)
 
 
@@ -67,7 +79,9 @@ def check_identities(result: BacktestResult, data: pd.DataFrame, terms: dict[str
     equity, scale = result.equity, terms["initial_capital"]
     assert (equity == result.cash + result.positions * data["Close"]).all()
     gained = result.trades["pnl"].sum() + result.bankruptcy_shortfall
-    assert equity.iloc[-1] - scale == pytest.approx(gained, rel=1e-9, abs=1e-9 * max(scale, equity.max()))
+    assert equity.iloc[-1] - scale == pytest.approx(
+        gained, rel=1e-9, abs=1e-9 * max(scale, equity.max())
+    )
     assert equity.iloc[0] == scale
     if not terms["allow_short"]:
         assert (equity > 0).all()
@@ -82,7 +96,9 @@ def check_identities(result: BacktestResult, data: pd.DataFrame, terms: dict[str
     signals=st.lists(st.sampled_from([-1, 0, 0, 1]), min_size=2, max_size=120),
     terms=st.fixed_dictionaries(TERMS),
 )
-def test_agrees_with_the_naive_engine(ticker: str, start: int, signals: list[int], terms: dict[str, float]) -> None:
+def test_agrees_with_the_naive_engine(
+    ticker: str, start: int, signals: list[int], terms: dict[str, float]
+) -> None:
     compare(prices(ticker).iloc[start : start + len(signals)], signals, terms)
 
 
@@ -91,30 +107,57 @@ def test_agrees_with_the_naive_engine(ticker: str, start: int, signals: list[int
 @pytest.mark.parametrize("allow_short", [False, True])
 def test_agrees_over_whole_histories(ticker: str, lot_size: float, allow_short: bool) -> None:
     data = prices(ticker)
-    signals = np.random.default_rng(5).choice([-1, 0, 1], size=len(data), p=[0.04, 0.92, 0.04]).tolist()
-    terms = dict(initial_capital=1e5, commission_rate=0.001, slippage_rate=0.0005, lot_size=lot_size)
+    signals = (
+        np.random.default_rng(5).choice([-1, 0, 1], size=len(data), p=[0.04, 0.92, 0.04]).tolist()
+    )
+    terms = dict(
+        initial_capital=1e5, commission_rate=0.001, slippage_rate=0.0005, lot_size=lot_size
+    )
     compare(data, signals, {**terms, "allow_short": allow_short})
 
 
 def bars(opens: list[float], closes: list[float]) -> pd.DataFrame:
-    columns = {"Open": opens, "High": np.maximum(opens, closes), "Low": np.minimum(opens, closes), "Close": closes}
-    return pd.DataFrame({**columns, "Volume": 1.0}, index=pd.bdate_range("2020-01-01", periods=len(opens)), dtype=float)
+    columns = {
+        "Open": opens,
+        "High": np.maximum(opens, closes),
+        "Low": np.minimum(opens, closes),
+        "Close": closes,
+    }
+    return pd.DataFrame(
+        {**columns, "Volume": 1.0},
+        index=pd.bdate_range("2020-01-01", periods=len(opens)),
+        dtype=float,
+    )
 
 
-SHORT = {"initial_capital": 100.0, "commission_rate": 0.0, "slippage_rate": 0.0, "lot_size": 0.0, "allow_short": True}
+SHORT = {
+    "initial_capital": 100.0,
+    "commission_rate": 0.0,
+    "slippage_rate": 0.0,
+    "lot_size": 0.0,
+    "allow_short": True,
+}
 
 
 @settings(max_examples=150)
 @given(
     moves=st.lists(
-        st.tuples(st.floats(0.3, 3.0), st.floats(0.3, 3.0), st.sampled_from([-1, 0, 1])), min_size=2, max_size=12
+        st.tuples(st.floats(0.3, 3.0), st.floats(0.3, 3.0), st.sampled_from([-1, 0, 1])),
+        min_size=2,
+        max_size=12,
     ),
     terms=st.fixed_dictionaries({**TERMS, "allow_short": st.just(True)}),
 )
-@example(moves=[(1.0, 1.0, -1), (1.0, 1.0, 0), (1.0, 2.0, 0), (1.0, 1.0, 0)], terms=SHORT)  # equity exactly 0
+@example(
+    moves=[(1.0, 1.0, -1), (1.0, 1.0, 0), (1.0, 2.0, 0), (1.0, 1.0, 0)], terms=SHORT
+)  # equity exactly 0
 @example(moves=[(0.3, 3.0, -1), (1.3, 2.0, 0), (0.8, 0.3, 0)], terms=SHORT)  # alpha overflows
-@example(moves=[(1.4, 0.3, -1), (0.4, 2.0, 0), (0.3, 1.1, -1)], terms={**SHORT, "commission_rate": 0.1})
-def test_ruined_shorts_agree(moves: list[tuple[float, float, int]], terms: dict[str, float]) -> None:
+@example(
+    moves=[(1.4, 0.3, -1), (0.4, 2.0, 0), (0.3, 1.1, -1)], terms={**SHORT, "commission_rate": 0.1}
+)
+def test_ruined_shorts_agree(
+    moves: list[tuple[float, float, int]], terms: dict[str, float]
+) -> None:
     levels = np.cumprod([factor for move in moves for factor in move[:2]]) * 10
     compare(bars(levels[::2].tolist(), levels[1::2].tolist()), [move[2] for move in moves], terms)
 
@@ -146,7 +189,9 @@ def test_short_ruined_with_exactly_nothing_left(lot_size: float) -> None:
 
 
 def test_a_small_account_is_not_ruined() -> None:
-    result = compare(bars([1, 1, 1, 1], [1, 1, 1.5, 1.2]), [-1, 0, 0, 0], {**SHORT, "initial_capital": 1.0})
+    result = compare(
+        bars([1, 1, 1, 1], [1, 1, 1.5, 1.2]), [-1, 0, 0, 0], {**SHORT, "initial_capital": 1.0}
+    )
     assert result.equity.tolist() == pytest.approx([1, 1, 0.5, 0.8])
 
 
@@ -185,9 +230,15 @@ def test_fills_by_hand() -> None:
     assert trade["exit_price"] == pytest.approx(18)
     assert trade["pnl"] == pytest.approx(90 * 18 * 0.99 - 90 * 11 * 1.01)
     assert trade["return_pct"] == pytest.approx(100 * trade["pnl"] / (90 * 11 * 1.01))
-    assert (trade["entry_date"], trade["exit_date"], trade["holding_days"]) == ("2020-01-02", "2020-01-03", 1)
+    assert (trade["entry_date"], trade["exit_date"], trade["holding_days"]) == (
+        "2020-01-02",
+        "2020-01-03",
+        1,
+    )
     metrics = result["metrics"]
-    assert metrics["total_costs"] == pytest.approx(90 * 11 * 0.01 + 90 * 18 * 0.01 + 90 * 1 + 90 * 2)
+    assert metrics["total_costs"] == pytest.approx(
+        90 * 11 * 0.01 + 90 * 18 * 0.01 + 90 * 1 + 90 * 2
+    )
     assert metrics["turnover"] == pytest.approx((90 * 11 + 90 * 18) / result.equity.mean())
 
 
@@ -222,13 +273,21 @@ def test_result_is_a_mapping_with_the_contract_names() -> None:
     ]  # fmt: skip
     assert len(result) == 6
     assert result.ticker == "GOOG"
-    assert (result.equity.name, result.positions.name, result.cash.name) == ("equity", "positions", "cash")
+    assert (result.equity.name, result.positions.name, result.cash.name) == (
+        "equity",
+        "positions",
+        "cash",
+    )
     json.dumps(dict(result), allow_nan=False)
 
 
 @pytest.mark.parametrize("k", [2, 7, 1000])
-@pytest.mark.parametrize(("lot_size", "allow_short"), [(0.0, False), (0.0, True), (1.0, False), (1.0, True)])
-def test_a_run_gives_the_same_bits_among_thousands(k: int, lot_size: float, allow_short: bool) -> None:
+@pytest.mark.parametrize(
+    ("lot_size", "allow_short"), [(0.0, False), (0.0, True), (1.0, False), (1.0, True)]
+)
+def test_a_run_gives_the_same_bits_among_thousands(
+    k: int, lot_size: float, allow_short: bool
+) -> None:
     from backtest import metrics
 
     data = prices("NVDA", 400)
@@ -238,7 +297,10 @@ def test_a_run_gives_the_same_bits_among_thousands(k: int, lot_size: float, allo
     open_, close = data["Open"].to_numpy(), data["Close"].to_numpy()
     many = simulate(open_, close, signals, terms)
     returns = metrics.bar_returns(many.equity)
-    sharpe, drawdown = metrics.sharpe_ratio(returns, 252), metrics.drawdowns(many.equity).max(axis=1)
+    sharpe, drawdown = (
+        metrics.sharpe_ratio(returns, 252),
+        metrics.drawdowns(many.equity).max(axis=1),
+    )
     for row in range(0, k, max(1, k // 50)):
         one = simulate(open_, close, signals[row : row + 1], terms)
         assert (one.equity[0] == many.equity[row]).all()
@@ -252,11 +314,17 @@ def test_a_run_gives_the_same_bits_among_thousands(k: int, lot_size: float, allo
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_chunks_give_the_same_bits(size: int) -> None:
     data = prices("AMD", 300)
-    signals = np.random.default_rng(1).choice([-1, 0, 1], size=(64, 300), p=[0.05, 0.9, 0.05]).astype(np.int8)
+    signals = (
+        np.random.default_rng(1)
+        .choice([-1, 0, 1], size=(64, 300), p=[0.05, 0.9, 0.05])
+        .astype(np.int8)
+    )
     terms = Terms(1e5, 0.001, 0.0, 0.0, True)
     open_, close = data["Open"].to_numpy(), data["Close"].to_numpy()
     whole = simulate(open_, close, signals, terms).equity
-    parts = [simulate(open_, close, signals[at : at + size], terms).equity for at in range(0, 64, size)]
+    parts = [
+        simulate(open_, close, signals[at : at + size], terms).equity for at in range(0, 64, size)
+    ]
     assert (np.concatenate(parts) == whole).all()
 
 
@@ -277,10 +345,14 @@ print(hashlib.sha256(b"".join(out)).hexdigest())
 def test_same_bytes_in_any_process() -> None:
     digests = set()
     for seed, threads in (("0", "1"), ("1", "2"), ("4242", "4")):
-        threading = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        threading = dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads
+        )
         environment = {**os.environ, "PYTHONHASHSEED": seed, **threading}
         command = [sys.executable, "-c", DIGEST]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
         digests.add(done.stdout)
     assert len(digests) == 1
     assert len(digests.pop()) == len(hashlib.sha256().hexdigest()) + 1
@@ -360,7 +432,9 @@ def test_a_series_on_its_own_index_and_extra_columns_are_fine() -> None:
     plain = BacktestEngine().run(prices(bars=60), lambda d: pd.Series(1, index=d.index))
     extra = BacktestEngine().run(data, lambda d: pd.Series(1).reindex(range(60), fill_value=1))
     assert dict(plain) == dict(extra)
-    copied = BacktestEngine().run(prices(bars=60), lambda d: pd.Series(1, index=d.index.copy(deep=True)))
+    copied = BacktestEngine().run(
+        prices(bars=60), lambda d: pd.Series(1, index=d.index.copy(deep=True))
+    )
     assert dict(plain) == dict(copied)
     assert plain.ticker == ""
 
@@ -368,7 +442,9 @@ def test_a_series_on_its_own_index_and_extra_columns_are_fine() -> None:
 def test_intraday_bars_with_a_time_zone() -> None:
     data = random_walk(130, 1, 0.001)
     sessions = pd.bdate_range("2024-01-02", periods=5, tz="America/New_York")
-    data.index = pd.DatetimeIndex([day + pd.Timedelta(minutes=570 + 15 * i) for day in sessions for i in range(26)])
+    data.index = pd.DatetimeIndex(
+        [day + pd.Timedelta(minutes=570 + 15 * i) for day in sessions for i in range(26)]
+    )
     result = BacktestEngine().run(data, lambda d: np.ones(len(d)))
     returns = result.equity.pct_change().fillna(0)
     expected = returns.mean() / returns.std() * np.sqrt(252 * 26)
@@ -378,11 +454,17 @@ def test_intraday_bars_with_a_time_zone() -> None:
 
 def test_sessions_are_days_of_their_own_time_zone() -> None:
     data = random_walk(40, 1, 0.001)
-    mornings = pd.date_range("2024-01-02 08:30", periods=4, freq="D", tz="Asia/Seoul")  # 23:30 of the day before in UTC
-    data.index = pd.DatetimeIndex([day + pd.Timedelta(minutes=15 * i) for day in mornings for i in range(10)])
+    mornings = pd.date_range(
+        "2024-01-02 08:30", periods=4, freq="D", tz="Asia/Seoul"
+    )  # 23:30 of the day before in UTC
+    data.index = pd.DatetimeIndex(
+        [day + pd.Timedelta(minutes=15 * i) for day in mornings for i in range(10)]
+    )
     result = BacktestEngine().run(data, lambda d: [1, *[0] * 38, 0])
     returns = result.equity.pct_change().fillna(0)
-    assert result["sharpe_ratio"] == pytest.approx(returns.mean() / returns.std() * np.sqrt(252 * 10), rel=1e-9)
+    assert result["sharpe_ratio"] == pytest.approx(
+        returns.mean() / returns.std() * np.sqrt(252 * 10), rel=1e-9
+    )
     assert result["trades"][0]["holding_days"] == 3
 
 

@@ -13,20 +13,24 @@ from backtest.engine import BacktestEngine
 from rules.registry import rule_from_id
 from service.contract.errors import NoData
 from service.contract.request import parse_request
-from service.engine_adapter import Performed, run_backtest
-from service.price_series import PriceSeries
+from service.engine.adapter import Performed, run_backtest
+from service.prices.series import PriceSeries
 from tests.conftest import REQUEST, RUN_ID, series
 
 
 def perform(ticker: str = "GOOG", prices: PriceSeries | None = None, **change: Any) -> Performed:
     request = parse_request({"run_id": RUN_ID, **REQUEST, "ticker": ticker, **change})
-    return run_backtest(request, prices or series(ticker), rule_from_id(request.rule_id, request.params), "digest")
+    return run_backtest(
+        request, prices or series(ticker), rule_from_id(request.rule_id, request.params), "digest"
+    )
 
 
 def test_the_result_is_the_engine_run_on_the_window() -> None:
     done = perform(commission_rate=0.002, lot_size=1.0)
     data = series("GOOG").data.loc["2013-01-02":"2020-02-07"]
-    engine = BacktestEngine(100_000, 0.002, 0, 1).run(data, rule_from_id("MA_CROSS_10_30").generate_signals)
+    engine = BacktestEngine(100_000, 0.002, 0, 1).run(
+        data, rule_from_id("MA_CROSS_10_30").generate_signals
+    )
     result = done.result
     assert result.total_return_pct == engine["total_return_pct"]
     assert result.metrics == engine["metrics"]
@@ -50,7 +54,8 @@ def test_indicators_see_only_bars_inside_the_window() -> None:
     later = perform(start_date="2015-01-02")
     first = pd.Timestamp(later.result.trades[0]["entry_date"])
     assert (
-        series("GOOG").data.index.get_loc(first) >= series("GOOG").data.index.get_loc(pd.Timestamp("2015-01-02")) + 30
+        series("GOOG").data.index.get_loc(first)
+        >= series("GOOG").data.index.get_loc(pd.Timestamp("2015-01-02")) + 30
     )
 
 
@@ -73,12 +78,17 @@ def test_clipping_is_said_so() -> None:
 
 def test_ruin_is_a_warning_and_a_metric() -> None:
     data = pd.DataFrame(
-        {name: np.linspace(10, 100, 60) for name in ("Open", "High", "Low", "Close")} | {"Volume": 1.0},
+        {name: np.linspace(10, 100, 60) for name in ("Open", "High", "Low", "Close")}
+        | {"Volume": 1.0},
         index=pd.bdate_range("2020-01-01", periods=60, name="Date"),
     )
     rising = PriceSeries("GOOG", "made", data)
     short = perform(
-        prices=rising, rule_id="BB_20_0.5", allow_short=True, start_date="2020-01-01", end_date="2021-01-01"
+        prices=rising,
+        rule_id="BB_20_0.5",
+        allow_short=True,
+        start_date="2020-01-01",
+        end_date="2021-01-01",
     )
     assert "Ruin" in codes(short)
     assert short.result.metrics["bankruptcy_shortfall"] > 0
@@ -88,7 +98,9 @@ def test_ruin_is_a_warning_and_a_metric() -> None:
 def test_prices_with_an_error_are_not_backtested() -> None:
     broken = series("GOOG").data.copy()
     broken.iloc[50, 3] = np.nan
-    with pytest.raises(NoData, match=r"The prices of GOOG cannot be backtested: 2013-03-15: Close is nan\."):
+    with pytest.raises(
+        NoData, match=r"The prices of GOOG cannot be backtested: 2013-03-15: Close is nan\."
+    ):
         perform(prices=PriceSeries("GOOG", "broken", broken))
 
 
@@ -103,4 +115,6 @@ def test_the_equity_table() -> None:
     assert table.columns.tolist() == ["equity", "drawdown", "position", "buy_and_hold"]
     assert table["equity"].tolist() == done.bars["equity"].tolist()
     assert table["drawdown"].max() == pytest.approx(done.result.max_drawdown_pct / 100)
-    assert (table["position"] > 0).mean() == pytest.approx(done.result.metrics["exposure_pct"] / 100)
+    assert (table["position"] > 0).mean() == pytest.approx(
+        done.result.metrics["exposure_pct"] / 100
+    )

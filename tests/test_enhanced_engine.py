@@ -11,7 +11,7 @@ from backtest import metrics
 from backtest.engine import BacktestEngine, BacktestResult
 from backtest.metrics import drawdowns
 from rules.registry import rule_from_id
-from service.enhanced_engine import EnhancedEngine, metrics_of
+from service.engine.enhanced_engine import EnhancedEngine, metrics_of
 from tests.conftest import prices, random_walk
 
 STRATEGY = rule_from_id("MA_CROSS_10_30").generate_signals
@@ -21,7 +21,9 @@ def test_without_a_limit_it_is_the_engine() -> None:
     plain = BacktestEngine(50_000, 0.002, 0.001, 1).run(prices(), STRATEGY, "GOOG")
     wrapped = EnhancedEngine(50_000, 0.002, 0.001, 1)
     assert dict(wrapped.run(prices(), STRATEGY, "GOOG")) == dict(plain)
-    assert dict(wrapped.run_with_risk_limit(prices(), STRATEGY, "GOOG", max_drawdown_pct=100)) == dict(plain)
+    assert dict(
+        wrapped.run_with_risk_limit(prices(), STRATEGY, "GOOG", max_drawdown_pct=100)
+    ) == dict(plain)
 
 
 @pytest.mark.parametrize("limit", [0, 5, 10, 20, 40])

@@ -7,7 +7,14 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.launchers.evidence import BYTES, LINE_CHARACTERS, LINES, event_lines, fitted, log_lines
+from service.launchers.kubernetes.evidence import (
+    BYTES,
+    LINE_CHARACTERS,
+    LINES,
+    event_lines,
+    fitted,
+    log_lines,
+)
 
 TRACE = """Traceback (most recent call last):
   File "/app/worker.py", line 3, in <module>
@@ -18,12 +25,21 @@ ModuleNotFoundError: No module named 'nowhere'
 
 def entry(message: str, **more: str) -> str:
     return json.dumps(
-        {"time": "12:00", "level": "ERROR", "logger": "service", "run_id": "r", "message": message, **more}
+        {
+            "time": "12:00",
+            "level": "ERROR",
+            "logger": "service",
+            "run_id": "r",
+            "message": message,
+            **more,
+        }
     )
 
 
 def test_lines_of_our_own_log_are_read() -> None:
-    assert log_lines(entry("The engine failed", trace=TRACE)) == ["12:00 ERROR service: The engine failed"]
+    assert log_lines(entry("The engine failed", trace=TRACE)) == [
+        "12:00 ERROR service: The engine failed"
+    ]
     assert log_lines('{"time": 1}\n[1]\nnull\n"x"') == ['{"time": 1}', "[1]", "null", '"x"']
 
 
@@ -48,9 +64,19 @@ def test_a_traceback_whose_head_was_cut_off_or_that_a_message_quotes() -> None:
 
 
 @given(st.text(), st.text(), st.integers(1, 500))
-def test_whatever_a_worker_and_a_cluster_say_fits_into_the_column(text: str, message: str, times: int) -> None:
-    about = {"involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Failed", "message": message * times}
-    evidence = {"exit_code": 1, "log": log_lines(f"{text}\n" * times), "events": event_lines([about] * times)}
+def test_whatever_a_worker_and_a_cluster_say_fits_into_the_column(
+    text: str, message: str, times: int
+) -> None:
+    about = {
+        "involvedObject": {"kind": "Pod", "name": "p"},
+        "reason": "Failed",
+        "message": message * times,
+    }
+    evidence = {
+        "exit_code": 1,
+        "log": log_lines(f"{text}\n" * times),
+        "events": event_lines([about] * times),
+    }
     assert len(fitted(evidence).encode()) <= BYTES
     assert json.loads(fitted(evidence))["exit_code"] == 1
 
@@ -70,7 +96,12 @@ def test_lines_that_no_parser_likes() -> None:
 
 def test_events_without_moment_or_message() -> None:
     about = {"involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Failed"}
-    new = {**about, "lastTimestamp": None, "eventTime": "2026-01-01T12:00:00.000000Z", "message": "x" * 9999}
+    new = {
+        **about,
+        "lastTimestamp": None,
+        "eventTime": "2026-01-01T12:00:00.000000Z",
+        "message": "x" * 9999,
+    }
     *bare, long = event_lines([new, about, {}])
     assert bare == [" Pod p: Failed: ", "  : : "]
     assert len(long) == LINE_CHARACTERS

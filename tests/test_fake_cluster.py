@@ -14,12 +14,12 @@ from sqlalchemy import Engine
 
 from service.contract.request import parse_request
 from service.contract.status import Reason, Status
-from service.controller import Controller
-from service.launchers.kubernetes_api import Namespace
-from service.launchers.kubernetes_job import KubernetesJobs
+from service.controller.reconciler import Controller
+from service.launchers.kubernetes.api import Namespace
+from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.launcher import LauncherAway
-from service.runs import Runs
 from service.store.run_store import RunStore
+from service.usecases.runs import Runs
 from tests.conftest import REQUEST
 from tests.fake_answers import KINDS, Denied, fielded, labelled
 from tests.fake_cluster import LOG, NAMESPACE, TEMPLATE, FakeCluster, kubeconfig, of_states
@@ -35,7 +35,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """Makes a cluster with so many runs of each state, and points the Kubernetes client at it."""
     path = tmp_path / "kubeconfig"
     monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.setattr("service.launchers.kubernetes_api.PAGE", PAGE)
+    monkeypatch.setattr("service.launchers.kubernetes.api.PAGE", PAGE)
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
     with ExitStack() as stack:
 
@@ -56,13 +56,19 @@ def controller(engine: Engine, max_active: int = 0) -> Controller:
 def seen() -> dict[str, Reason | None]:
     """The living Jobs, and what keeps them from starting."""
     found = KubernetesJobs(TEMPLATE, Namespace()).jobs()
-    return {run_id: it.problem.reason if it.problem else None for run_id, it in found.items() if it.alive}
+    return {
+        run_id: it.problem.reason if it.problem else None
+        for run_id, it in found.items()
+        if it.alive
+    }
 
 
 def whole() -> dict[str, Reason | None]:
     """What is there to be seen of MANY."""
     reasons = {"pending": Reason.UNSCHEDULABLE, "running": None}
-    return {run_id: reasons[state] for run_id, state in of_states(**MANY).items() if state in reasons}
+    return {
+        run_id: reasons[state] for run_id, state in of_states(**MANY).items() if state in reasons
+    }
 
 
 def jobs() -> client.BatchV1Api:
@@ -71,26 +77,37 @@ def jobs() -> client.BatchV1Api:
 
 
 def test_there_is_a_recording_of_each_state() -> None:
-    phases = {state: [it.found["status"].get("phase") for it in patterns] for state, patterns in recorded().items()}
+    phases = {
+        state: [it.found["status"].get("phase") for it in patterns]
+        for state, patterns in recorded().items()
+    }
     assert phases == {
         "completed": [None, "Succeeded"], "failed": [None, "Failed", "Failed"], "pending": [None, "Pending"],
         "running": [None, "Running"],
     }  # fmt: skip
 
 
-def test_where_all_is_well_no_run_changes(engine: Engine, serve: Callable[..., FakeCluster]) -> None:
+def test_where_all_is_well_no_run_changes(
+    engine: Engine, serve: Callable[..., FakeCluster]
+) -> None:
     cluster, states = serve(**MANY), of_states(**MANY)
     fill(engine, states)
     before = rows(engine)
     controller(engine).step()
     assert rows(engine) == before
     noted = {run.run_id: run.reason for run in RunStore(engine).active() if run.reason}
-    assert noted == {run_id: Reason.UNSCHEDULABLE for run_id, state in states.items() if state == "pending"}
-    assert {f"bt-{run_id}" for run_id, state in states.items() if state != "failed"} <= cluster.kinds["jobs"].keys()
+    assert noted == {
+        run_id: Reason.UNSCHEDULABLE for run_id, state in states.items() if state == "pending"
+    }
+    assert {
+        f"bt-{run_id}" for run_id, state in states.items() if state != "failed"
+    } <= cluster.kinds["jobs"].keys()
     assert cluster.requests["GET jobs/{name}"] == 0, "of those at work every one is listed"
 
 
-def test_a_pass_takes_no_more_when_more_runs_have_completed(engine: Engine, serve: Callable[..., FakeCluster]) -> None:
+def test_a_pass_takes_no_more_when_more_runs_have_completed(
+    engine: Engine, serve: Callable[..., FakeCluster]
+) -> None:
     cluster = serve(completed=5, running=5)
     fill(engine, of_states(completed=5, running=5))
     passes, sent = controller(engine), []
@@ -112,9 +129,15 @@ def test_what_the_clock_says_is_asked_of_the_api_server(
     namespace = Namespace()
     assert abs(namespace.now() - datetime.now(UTC)) < timedelta(minutes=1)
     for date in (served, "", "yesterday"):
-        monkeypatch.setattr("http.server.BaseHTTPRequestHandler.date_time_string", lambda *_, date=date: date)
+        monkeypatch.setattr(
+            "http.server.BaseHTTPRequestHandler.date_time_string", lambda *_, date=date: date
+        )
         namespace.living_pods({})
-        assert timedelta() <= namespace.now() - datetime(2026, 1, 1, 12, tzinfo=UTC) < timedelta(minutes=1)
+        assert (
+            timedelta()
+            <= namespace.now() - datetime(2026, 1, 1, 12, tzinfo=UTC)
+            < timedelta(minutes=1)
+        )
 
 
 def test_every_page_comes(serve: Callable[..., FakeCluster]) -> None:
@@ -123,7 +146,9 @@ def test_every_page_comes(serve: Callable[..., FakeCluster]) -> None:
     assert cluster.requests["GET jobs"] == 4, "30, 30, 30 and 20"
 
 
-def test_a_list_that_expires_midway_proves_nothing(engine: Engine, serve: Callable[..., FakeCluster]) -> None:
+def test_a_list_that_expires_midway_proves_nothing(
+    engine: Engine, serve: Callable[..., FakeCluster]
+) -> None:
     """Jobs and pods of the pages that did not come are not gone."""
     cluster = serve(**MANY)
     fill(engine, of_states(**MANY))
@@ -141,17 +166,24 @@ def test_a_list_that_expires_midway_proves_nothing(engine: Engine, serve: Callab
 def test_what_a_failed_job_left_is_read(serve: Callable[..., FakeCluster]) -> None:
     serve(failed=1)
     (run_id,) = of_states(failed=1)
-    assert KubernetesJobs(TEMPLATE, Namespace()).evidence(run_id) == {"events": [], "log": [LOG.strip()]}
+    assert KubernetesJobs(TEMPLATE, Namespace()).evidence(run_id) == {
+        "events": [],
+        "log": [LOG.strip()],
+    }
 
 
-def test_a_run_is_launched_and_cancelled(engine: Engine, runs: Runs, serve: Callable[..., FakeCluster]) -> None:
+def test_a_run_is_launched_and_cancelled(
+    engine: Engine, runs: Runs, serve: Callable[..., FakeCluster]
+) -> None:
     cluster = serve(completed=1)
     run, _ = runs.submit(REQUEST)
     passes = controller(engine, max_active=1)
     passes.step()
     (job,) = [it for name, it in cluster.kinds["jobs"].items() if name == f"bt-{run.run_id}"]
     assert job.labels["stock-backtest/launch"] == "1"
-    KubernetesJobs(TEMPLATE, Namespace()).launch(parse_request(json.loads(run.request)), 1)  # whose answer was lost
+    KubernetesJobs(TEMPLATE, Namespace()).launch(
+        parse_request(json.loads(run.request)), 1
+    )  # whose answer was lost
     assert cluster.requests["POST jobs"] == 2
     runs.cancel(run.run_id)
     passes.step()
@@ -164,7 +196,9 @@ def test_pages_are_of_one_moment(serve: Callable[..., FakeCluster]) -> None:
     cluster, api = serve(running=10), jobs()
     first = api.list_namespaced_job(NAMESPACE, limit=4)
     assert first.metadata.remaining_item_count == 6
-    api.delete_namespaced_job(max(cluster.kinds["jobs"]), NAMESPACE, propagation_policy="Foreground")
+    api.delete_namespaced_job(
+        max(cluster.kinds["jobs"]), NAMESPACE, propagation_policy="Foreground"
+    )
     assert len(cluster.kinds["pods"]) == 9, "its pod went with it"
     again = api.list_namespaced_job(NAMESPACE, limit=4, _continue=first.metadata._continue)
     last = api.list_namespaced_job(NAMESPACE, limit=4, _continue=again.metadata._continue)
@@ -197,7 +231,11 @@ def test_an_expired_page_says_how_to_go_on(serve: Callable[..., FakeCluster]) ->
     ],
 )  # fmt: skip
 def test_selectors(selector: str, chosen: list[str]) -> None:
-    known: dict[str, dict[str, str]] = {"a1": {"a": "1"}, "a2": {"a": "2", "b": "1"}, "none": {"b": "1"}}
+    known: dict[str, dict[str, str]] = {
+        "a1": {"a": "1"},
+        "a2": {"a": "2", "b": "1"},
+        "none": {"b": "1"},
+    }
     assert [name for name, labels in known.items() if labelled(selector)(labels)] == chosen
 
 
@@ -208,7 +246,10 @@ def test_lists_of_selectors_and_fields(serve: Callable[..., FakeCluster]) -> Non
         "field_selector": "status.phase!=Succeeded,status.phase!=Failed",
         "label_selector": "a notin (b,c),job-name",
     }
-    assert {pod.status.phase for pod in pods.list_namespaced_pod(NAMESPACE, **asked).items} == {"Pending", "Running"}
+    assert {pod.status.phase for pod in pods.list_namespaced_pod(NAMESPACE, **asked).items} == {
+        "Pending",
+        "Running",
+    }
     for asked_for in ("reason=FailedCreate", "involvedObject.name=pod,reason!=Killing"):
         assert pods.list_namespaced_event(NAMESPACE, field_selector=asked_for).items == []
     for wrong in ("status.foo=1", "status.phase"):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scripts.config import ROOT
-from service.figures import COLUMNS, MAX_MARKERS, _thinned, draw_figure
+from service.engine.figure import COLUMNS, MAX_MARKERS, _thinned, draw_figure
 from tests.test_engine_adapter import perform
 
 
@@ -53,7 +53,12 @@ def test_fills_with_and_without_a_time_of_day() -> None:
     bars = perform().bars
     trade = {"entry_date": "2014-01-02", "entry_price": 25.0, "direction": "long"}
     exits = {"exit_date": "2014-01-03T10:00:00", "exit_price": 26.0}
-    again = {"entry_date": "2014-01-06T11:00:00", "entry_price": 25.0, "exit_date": None, "exit_price": None}
+    again = {
+        "entry_date": "2014-01-06T11:00:00",
+        "entry_price": 25.0,
+        "exit_date": None,
+        "exit_price": None,
+    }
     assert draw_figure(bars, [{**trade, **exits}, {**trade, **again}], "")
 
 
@@ -73,7 +78,9 @@ def test_only_an_entry() -> None:
         "exit_price": None,
         "direction": "short",
     }
-    assert coloured(draw_figure(bars, [trade], ""), (0x15, 0x80, 0x3D)) == 0, "a short begins with a sale"
+    assert coloured(draw_figure(bars, [trade], ""), (0x15, 0x80, 0x3D)) == 0, (
+        "a short begins with a sale"
+    )
 
 
 def test_thinning_keeps_the_extremes_of_every_column() -> None:
@@ -91,19 +98,30 @@ def test_a_million_bars_and_many_trades() -> None:
     walk = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 1e-3, n)))
     index = pd.date_range("2000-01-01", periods=n, freq="min")
     bars = pd.DataFrame(
-        {"close": walk, "equity": walk, "buy_and_hold": walk, "drawdown": 1 - walk / np.maximum.accumulate(walk)},
+        {
+            "close": walk,
+            "equity": walk,
+            "buy_and_hold": walk,
+            "drawdown": 1 - walk / np.maximum.accumulate(walk),
+        },
         index=index,
     )
     days = index[:: n // (3 * MAX_MARKERS)]
     trades = [
-        {"entry_date": str(day), "entry_price": 100.0, "exit_date": str(day), "exit_price": 101.0, "direction": "long"}
+        {
+            "entry_date": str(day),
+            "entry_price": 100.0,
+            "exit_date": str(day),
+            "exit_price": 101.0,
+            "direction": "long",
+        }
         for day in days
     ]
     assert len(draw_figure(bars, trades, "")) < 400_000
 
 
 def test_pyplot_is_never_imported() -> None:
-    code = "import sys, service.perform; assert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys, service.worker.run; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

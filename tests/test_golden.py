@@ -39,7 +39,10 @@ def test_published_crossings_of_the_random_walk() -> None:
     signals = np.where(up, 1, -1)
     signals[: first_exit + 1] = 0
     result = BacktestEngine().run(WALK, lambda _: signals)
-    assert (result["total_return_pct"] / 100, result["num_trades"]) == (pytest.approx(-0.503670837, abs=5e-10), 48)
+    assert (result["total_return_pct"] / 100, result["num_trades"]) == (
+        pytest.approx(-0.503670837, abs=5e-10),
+        48,
+    )
 
 
 GOLDEN = [
@@ -50,7 +53,13 @@ GOLDEN = [
     ("NVDA", "BREAKOUT_55_20", "2013-01-02", "2023-09-21", {"lot_size": 1.0}),
     ("MSFT", "MOMENTUM_126", "1990-01-02", "2017-11-10", {"commission_rate": 0.0}),
     ("AMD", "BB_20_2", "2009-02-09", "2020-02-07", {"allow_short": True}),
-    ("TSLA", "MEAN_REVERSION_20_2", "2010-06-29", "2020-02-07", {"lot_size": 10.0, "allow_short": True}),
+    (
+        "TSLA",
+        "MEAN_REVERSION_20_2",
+        "2010-06-29",
+        "2020-02-07",
+        {"lot_size": 10.0, "allow_short": True},
+    ),
     ("BA", "MAJORITY(MA_CROSS_10_30,MACD_12_26_9,TREND_14_25)", "2009-02-09", "2020-02-07", {}),
 ]
 EXPECTED = [
@@ -67,7 +76,9 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize(
-    ("run", "expected"), list(zip(GOLDEN, EXPECTED, strict=True)), ids=[f"{r[0]} {r[1]}" for r in GOLDEN]
+    ("run", "expected"),
+    list(zip(GOLDEN, EXPECTED, strict=True)),
+    ids=[f"{r[0]} {r[1]}" for r in GOLDEN],
 )
 def test_golden(run: tuple, expected: tuple[float, float, float, int]) -> None:
     ticker, rule_id, first, last, terms = run
@@ -91,7 +102,9 @@ def test_golden_runs_agree_with_the_naive_engine(run: tuple) -> None:
         "allow_short": False,
     }
     signals = rule_from_id(rule_id).generate_signals(data)
-    naive = Naive(*{**full, **terms}.values()).run(data["Open"].tolist(), data["Close"].tolist(), signals.tolist())
+    naive = Naive(*{**full, **terms}.values()).run(
+        data["Open"].tolist(), data["Close"].tolist(), signals.tolist()
+    )
     result = BacktestEngine(**terms).run(data, lambda _: signals)
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9)
 

@@ -15,14 +15,29 @@ from hypothesis.extra.numpy import arrays
 
 from backtest.engine import BacktestEngine
 from backtest.kernel import Terms
-from rules.base_rule import BaseRule, ConditionRule, InvalidRule, Mask, Parameter, RuleMetadata, signals
+from rules.base_rule import (
+    BaseRule,
+    ConditionRule,
+    InvalidRule,
+    Mask,
+    Parameter,
+    RuleMetadata,
+    signals,
+)
 from rules.features import Features, lagged
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
-from service.grid import AT_ONCE, SPAN, GridEvaluator, lowest_below_peak
+from service.search.evaluator import AT_ONCE, SPAN, GridEvaluator, lowest_below_peak
 from tests.conftest import prices, random_walk
 
-EVERY = (*AT_ONCE, "win_rate_pct", "profit_factor", "value_at_risk_pct", "max_drawdown_days", "alpha")
+EVERY = (
+    *AT_ONCE,
+    "win_rate_pct",
+    "profit_factor",
+    "value_at_risk_pct",
+    "max_drawdown_days",
+    "alpha",
+)
 PLAIN = Terms(100_000.0, 0.001, 0.0, 0.0, False)
 TERMS = {
     "plain": PLAIN,
@@ -50,7 +65,9 @@ ASKED: dict[str, dict[str, object]] = {
 class Fancy(BaseRule):
     """A rule from elsewhere: written without conditions, and no rule of even days."""
 
-    metadata = RuleMetadata("FANCY", "Falls.", "A test", (Parameter("days", 3, 1, 20, "Falling closes in a row"),))
+    metadata = RuleMetadata(
+        "FANCY", "Falls.", "A test", (Parameter("days", 3, 1, 20, "Falling closes in a row"),)
+    )
 
     def __init__(self, /, **params: object) -> None:
         super().__init__(**params)
@@ -63,7 +80,9 @@ class Fancy(BaseRule):
 
     def generate_signals(self, data: pd.DataFrame) -> pd.Series:
         falls = (data["Close"].diff() < 0).rolling(self.params["days"]).sum()
-        return signals(data, buy=(falls == self.params["days"]).to_numpy(), sell=(falls == 0).to_numpy())
+        return signals(
+            data, buy=(falls == self.params["days"]).to_numpy(), sell=(falls == 0).to_numpy()
+        )
 
 
 class Deaf(ConditionRule):
@@ -91,10 +110,17 @@ class Contrary(BUILT_IN["MA_CROSS"]):  # type: ignore[misc]
 def single(rule: BaseRule, data: pd.DataFrame, terms: Terms) -> dict[str, Any]:
     """A fresh run of its own, every number of it by name."""
     engine = BacktestEngine(
-        terms.initial_capital, terms.commission_rate, terms.slippage_rate, terms.lot_size, terms.allow_short
+        terms.initial_capital,
+        terms.commission_rate,
+        terms.slippage_rate,
+        terms.lot_size,
+        terms.allow_short,
     )
     result = engine.run(data, rule.generate_signals)
-    return {**{name: result[name] for name in result if name not in ("metrics", "trades")}, **result["metrics"]}
+    return {
+        **{name: result[name] for name in result if name not in ("metrics", "trades")},
+        **result["metrics"],
+    }
 
 
 def searched(data: pd.DataFrame, found: Grid, terms: Terms = PLAIN, **options: Any) -> Columns:
@@ -103,10 +129,15 @@ def searched(data: pd.DataFrame, found: Grid, terms: Terms = PLAIN, **options: A
 
 def assert_rows_are_runs(data: pd.DataFrame, found: Grid, terms: Terms, rows: int) -> None:
     metrics = searched(data, found, terms, wanted=EVERY)
-    chosen = np.random.Generator(np.random.PCG64(7)).choice(len(found), min(rows, len(found)), replace=False)
+    chosen = np.random.Generator(np.random.PCG64(7)).choice(
+        len(found), min(rows, len(found)), replace=False
+    )
     for row in chosen.tolist():
         alone = single(found.rule_at(row), data, terms)
-        together = {name: None if np.isnan(values[row]) else float(values[row]) for name, values in metrics.items()}
+        together = {
+            name: None if np.isnan(values[row]) else float(values[row])
+            for name, values in metrics.items()
+        }
         assert together == {name: alone[name] for name in EVERY}, found.rule_at(row).rule_id
 
 
@@ -163,7 +194,9 @@ def test_a_drawdown_is_found_wherever_it_is(data: st.DataObject) -> None:
     """Steps among a few levels: blocks with and without new peaks, ties, ruin, a rest of a block at the end."""
     bars = data.draw(st.sampled_from([1, 2, SPAN - 1, SPAN, SPAN + 1, 3 * SPAN + 7]))
     levels = np.array([0.0, 1.0, 1.0 + 2**-52, 3.0, 7.0, 1e5])
-    drawn = data.draw(arrays(np.int64, (4, bars), elements=st.integers(0, 5), fill=st.integers(0, 5)))
+    drawn = data.draw(
+        arrays(np.int64, (4, bars), elements=st.integers(0, 5), fill=st.integers(0, 5))
+    )
     equity = levels[drawn] * data.draw(st.sampled_from([1.0, 0.1, 1e-300]))
     equity[:, 0] = np.maximum(equity[:, 0], 1e-300)
     expected = (equity / np.maximum.accumulate(equity, axis=-1)).min(axis=-1)
@@ -173,7 +206,9 @@ def test_a_drawdown_is_found_wherever_it_is(data: st.DataObject) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_drawdown_of_a_walk(seed: int) -> None:
     random = np.random.Generator(np.random.PCG64(seed))
-    steps = random.normal(random.uniform(-0.002, 0.002), 0.02, (50, 2699)) * (random.random((50, 1)) < 0.9)
+    steps = random.normal(random.uniform(-0.002, 0.002), 0.02, (50, 2699)) * (
+        random.random((50, 1)) < 0.9
+    )
     equity = 1e5 * np.exp(np.cumsum(steps, axis=-1))
     expected = (equity / np.maximum.accumulate(equity, axis=-1)).min(axis=-1)
     assert lowest_below_peak(equity).tobytes() == expected.tobytes()
@@ -182,7 +217,10 @@ def test_a_drawdown_of_a_walk(seed: int) -> None:
 @pytest.mark.parametrize("rule", [BUILT_IN["RSI"], BUILT_IN["BB"], Fancy])
 def test_after_warm_bars_a_rule_stands_where_it_stood(rule: type[BaseRule]) -> None:
     """It was long or not before the first bar that counts, and many bars may pass before it speaks again."""
-    data, found = prices(bars=600), grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name])
+    data, found = (
+        prices(bars=600),
+        grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name]),
+    )
     stood = set()
     for warm in (200, 333):
         together = searched(data, found, warm=warm)
@@ -211,8 +249,12 @@ def test_features_are_made_once_and_one_row_serves_equal_parameters() -> None:
         return close * number
 
     features, close = Features(prices(bars=50)), prices(bars=50)["Close"].to_numpy()
-    assert features.of(double, "Close", np.array([[3], [3], [3]])).tolist() == [(close * 3).tolist()]
-    assert features.of(double, "Close", np.array([[3], [4]])).tolist() == [(close * n).tolist() for n in (3, 4)]
+    assert features.of(double, "Close", np.array([[3], [3], [3]])).tolist() == [
+        (close * 3).tolist()
+    ]
+    assert features.of(double, "Close", np.array([[3], [4]])).tolist() == [
+        (close * n).tolist() for n in (3, 4)
+    ]
     assert features.of(double, "Close", 4).tolist() == (close * 4).tolist()
     assert made == [3, 4]
 
@@ -221,7 +263,10 @@ def test_memory_does_not_grow_with_the_grid() -> None:
     data = prices(bars=1000)
     peaks = []
     for last in (50, 500):
-        found = grid(BUILT_IN["RSI"], {"period": "2:20", "oversold": "1:20", "overbought": f"{50}:{50 + last / 10}:1"})
+        found = grid(
+            BUILT_IN["RSI"],
+            {"period": "2:20", "oversold": "1:20", "overbought": f"{50}:{50 + last / 10}:1"},
+        )
         tracemalloc.start()
         searched(data, found)
         peaks.append(tracemalloc.get_traced_memory()[1])

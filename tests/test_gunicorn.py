@@ -26,11 +26,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripts.config import ROOT, Config
 from service.store.database import connect
 from service.store.migrate import migrate
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore
 from tests.conftest import REQUEST, series
 
-GUNICORN = [str(Path(sys.executable).parent / "gunicorn"), "--config", "python:service.web.gunicorn_conf", "app:app"]
+GUNICORN = [
+    str(Path(sys.executable).parent / "gunicorn"),
+    "--config",
+    "python:service.web.gunicorn_conf",
+    "app:app",
+]
 
 
 class Web:
@@ -54,7 +59,9 @@ class Web:
         self.log = folder / "log"
         with self.log.open("w") as out:
             environment = {**os.environ, "MAX_PENDING_RUNS": "100000", **given}
-            self.process = subprocess.Popen(GUNICORN, cwd=ROOT, env=environment, stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                GUNICORN, cwd=ROOT, env=environment, stdout=out, stderr=out
+            )
         self.wait_for(lambda: self.get("/ready").startswith(b"HTTP/1.1 200"))
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
@@ -116,7 +123,12 @@ def serving(folder: Path, **settings: str) -> Iterator[Web]:
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """One for the tests that leave it as it was."""
-    settings = {"WEB_WORKERS": "2", "WEB_THREADS": "4", "WEB_REQUEST_SECONDS": "2", "LOG_FORMAT": "json"}
+    settings = {
+        "WEB_WORKERS": "2",
+        "WEB_THREADS": "4",
+        "WEB_REQUEST_SECONDS": "2",
+        "LOG_FORMAT": "json",
+    }
     with serving(tmp_path_factory.mktemp("web"), **settings) as one:
         yield one
 
@@ -125,7 +137,9 @@ def post(web: Web, document: dict[str, object]) -> bytes:
     """The body of the answer to a submission."""
     body = json.dumps(document).encode()
     head = "POST /backtest HTTP/1.1\r\nHost: web\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    return web.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body).partition(b"\r\n\r\n")[2]
+    return web.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body).partition(
+        b"\r\n\r\n"
+    )[2]
 
 
 def status_of(answer: bytes) -> int:
@@ -252,10 +266,11 @@ def test_what_nobody_should_send_is_the_clients_fault(web: Web, sent: bytes, sta
 def test_requests_in_any_pieces_are_answered(web: Web) -> None:
     body = json.dumps({**REQUEST, "run_id": "nonsense"}).encode()
     plain = b"POST /backtest HTTP/1.1\r\nHost: web\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:8], body[8:])) + b"0\r\n\r\n"
-    chunked = (
-        b"POST /backtest HTTP/1.1\r\nHost: web\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    chunks = (
+        b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:8], body[8:]))
+        + b"0\r\n\r\n"
     )
+    chunked = b"POST /backtest HTTP/1.1\r\nHost: web\r\nContent-Type: application/json\r\nTransfer-Encoding: Chunked\r\n\r\n"
     last = b"GET /health HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
     everything = plain % (len(body), body) + chunked + chunks + last
     for size in (1, 3, 64, len(everything)):
@@ -308,7 +323,11 @@ def test_counts_of_all_processes_add_up(web: Web) -> None:
 
     def answered() -> dict[tuple[str, ...], float]:
         samples = families()["stock_backtest_http_request_seconds"].samples  # type: ignore[attr-defined]
-        return {tuple(sorted(one.labels.items())): one.value for one in samples if one.name.endswith("_count")}
+        return {
+            tuple(sorted(one.labels.items())): one.value
+            for one in samples
+            if one.name.endswith("_count")
+        }
 
     before, asked = answered(), 200
     for _ in range(asked):
@@ -316,7 +335,9 @@ def test_counts_of_all_processes_add_up(web: Web) -> None:
     after = answered()
     key = (("method", "GET"), ("route", "/rules"), ("status", "200"))
     assert after[key] - before.get(key, 0) == asked
-    found = [(s.name, tuple(sorted(s.labels.items()))) for f in families().values() for s in f.samples]  # type: ignore[attr-defined]
+    found = [
+        (s.name, tuple(sorted(s.labels.items()))) for f in families().values() for s in f.samples
+    ]  # type: ignore[attr-defined]
     assert max(Counter(found).values()) == 1, "a series stands there once"
     assert not any("pid" in dict(labels) for _, labels in found)
     assert {"stock_backtest_runs"} <= set(families())
@@ -337,13 +358,21 @@ def test_every_line_is_json_and_carries_the_run(web: Web) -> None:
     web.get(f"/status/{run_id}")
     web.get("/health")
     lines = [json.loads(line) for line in web.log.read_text().splitlines()]
-    assert all(set(line) - {"trace"} == {"time", "level", "logger", "run_id", "message"} for line in lines)
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines)
+    assert all(
+        set(line) - {"trace"} == {"time", "level", "logger", "run_id", "message"} for line in lines
+    )
+    assert all(
+        re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines
+    )
     access = [line for line in lines if line["logger"] == "gunicorn.access"]
     by_request = {(line["message"].split()[0], line["run_id"]) for line in access}
     assert {("GET", run_id), ("POST", run_id), ("POST", given)} <= by_request
-    assert not any(probe in line["message"] for line in access for probe in ("/health", "/ready", "/metrics"))
-    assert {"gunicorn.error", "gunicorn.access", "service.web.asking"} <= {line["logger"] for line in lines}
+    assert not any(
+        probe in line["message"] for line in access for probe in ("/health", "/ready", "/metrics")
+    )
+    assert {"gunicorn.error", "gunicorn.access", "service.web.forms.submission"} <= {
+        line["logger"] for line in lines
+    }
 
 
 # how it ends
@@ -475,11 +504,19 @@ def test_no_request_is_lost_at_a_reload(tmp_path: Path) -> None:
 
 @pytest.mark.fault
 def test_a_killed_worker_is_replaced_and_takes_only_its_own_requests_along(tmp_path: Path) -> None:
-    assert len(_under_load(tmp_path, kill).broken) <= 3 * Load.EACH, "a client each has one request under way"
+    assert len(_under_load(tmp_path, kill).broken) <= 3 * Load.EACH, (
+        "a client each has one request under way"
+    )
 
 
-def test_an_idle_connection_does_not_delay_the_end_and_nobody_has_to_have_an_access_log(tmp_path: Path) -> None:
-    with serving(tmp_path, ACCESS_LOG="false") as web, web.connect() as silent, web.connect() as kept:
+def test_an_idle_connection_does_not_delay_the_end_and_nobody_has_to_have_an_access_log(
+    tmp_path: Path,
+) -> None:
+    with (
+        serving(tmp_path, ACCESS_LOG="false") as web,
+        web.connect() as silent,
+        web.connect() as kept,
+    ):
         web.get("/runs")
         kept.sendall(b"GET /health HTTP/1.1\r\nHost: web\r\n\r\n")
         assert b"keep-alive" in kept.recv(65536)
@@ -493,7 +530,9 @@ def test_an_idle_connection_does_not_delay_the_end_and_nobody_has_to_have_an_acc
         assert silent.recv(10) == b""
         assert "gunicorn.access" not in web.log.read_text()
         pattern = r"[\d-]{10}T[\d:.]{12}Z [A-Z]+ [\w.]+ \[run_id=[-\w]+\] .+"
-        assert [line for line in web.log.read_text().splitlines() if not re.fullmatch(pattern, line)] == []
+        assert [
+            line for line in web.log.read_text().splitlines() if not re.fullmatch(pattern, line)
+        ] == []
 
 
 def test_nobody_gets_in_between_the_last_accept_and_the_close() -> None:

@@ -15,12 +15,12 @@ from service.contract.errors import NoResult
 from service.contract.request import parse_request
 from service.contract.result import HEADLINE
 from service.contract.status import ATTACHED, Status
-from service.engine_adapter import fingerprint_of_work
-from service.perform import Worker
-from service.price_series import PriceSeries
-from service.runs import Runs
+from service.engine.adapter import fingerprint_of_work
+from service.prices.series import PriceSeries
 from service.store.run_store import Run
 from service.store.tables import runs as table
+from service.usecases.runs import Runs
+from service.worker.run import Worker
 from tests.conftest import REQUEST, series
 
 
@@ -74,7 +74,10 @@ def test_a_running_twin_is_shared_to_its_end(runs: Runs) -> None:
     )  # fmt: skip
     perform(runs, first)
     assert states(runs, second, third) == [(Status.COMPLETED, first.run_id)] * 2
-    assert runs.result(runs.run(third.run_id)).reproducible() == runs.result(runs.run(first.run_id)).reproducible()
+    assert (
+        runs.result(runs.run(third.run_id)).reproducible()
+        == runs.result(runs.run(first.run_id)).reproducible()
+    )
 
 
 def test_force_computes_anew(runs: Runs) -> None:
@@ -83,7 +86,10 @@ def test_force_computes_anew(runs: Runs) -> None:
     assert queue(runs) == [first.run_id, forced.run_id]
     perform(runs, first)
     perform(runs, forced)
-    assert runs.result(runs.run(forced.run_id)).reproducible() == runs.result(runs.run(first.run_id)).reproducible()
+    assert (
+        runs.result(runs.run(forced.run_id)).reproducible()
+        == runs.result(runs.run(first.run_id)).reproducible()
+    )
     assert submit(runs).reused_from == first.run_id
 
 
@@ -92,7 +98,9 @@ def test_a_failure_is_shared_and_then_forgotten(runs: Runs) -> None:
     runs.run_store.mark_launched(first.run_id)
     assert runs.run_store.fail(runs.run(first.run_id), "Timeout", "Too long.", '{"exit_code": -9}')
     rows = [runs.run(run.run_id) for run in (first, second)]
-    assert [(row.status, row.reason, row.message) for row in rows] == [(Status.FAILED, "Timeout", "Too long.")] * 2
+    assert [(row.status, row.reason, row.message) for row in rows] == [
+        (Status.FAILED, "Timeout", "Too long.")
+    ] * 2
     assert runs.result(rows[0]).provenance == {"evidence": {"exit_code": -9}}
     assert runs.result(rows[1]).error_code == "Timeout"
     third = submit(runs)
@@ -208,7 +216,9 @@ def test_the_view_shows_reused_results_as_their_own(runs: Runs, engine: Engine) 
     perform(runs, first)
     again = submit(runs)
     with Session(engine) as session:
-        rows = session.execute(text("SELECT run_id, metrics, chart_base64 FROM backtest_results")).all()
+        rows = session.execute(
+            text("SELECT run_id, metrics, chart_base64 FROM backtest_results")
+        ).all()
     by_id = {row.run_id: row for row in rows}
     assert again.run_id in by_id[again.run_id].metrics
     assert first.run_id not in by_id[again.run_id].metrics
@@ -220,14 +230,20 @@ def test_expiry_keeps_what_others_were_answered_from(runs: Runs, engine: Engine)
     perform(runs, first)
     again, waiting = submit(runs), submit(runs, initial_capital=7)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE runs SET finished_at = '2020-01-01' WHERE run_id = '{first.run_id}'"))
+        connection.execute(
+            text(f"UPDATE runs SET finished_at = '2020-01-01' WHERE run_id = '{first.run_id}'")
+        )
         connection.execute(text("UPDATE runs SET created_at = '2020-01-01'"))
     assert runs.run_store.expire(30, 99, None) == (0, None)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE runs SET finished_at = '2020-01-02' WHERE run_id = '{again.run_id}'"))
+        connection.execute(
+            text(f"UPDATE runs SET finished_at = '2020-01-02' WHERE run_id = '{again.run_id}'")
+        )
     assert runs.run_store.expire(30, 99, None) == (1, None)
     assert runs.run_store.get(again.run_id) is None
-    assert runs.run_store.expire(30, 99, None) == (1, None), "the one they were answered from goes last"
+    assert runs.run_store.expire(30, 99, None) == (1, None), (
+        "the one they were answered from goes last"
+    )
     assert runs.run_store.result(first.run_id) is None
     assert runs.run(waiting.run_id).status == Status.PENDING, "unfinished ones stay, however old"
     with engine.connect() as connection:
@@ -248,7 +264,9 @@ def test_cancelling_a_leader_and_its_heir_at_once_leaves_nobody_waiting(runs: Ru
             thread.start()
         for thread in threads:
             thread.join()
-        assert states(runs, leader, heir)[0][0] == states(runs, leader, heir)[1][0] == Status.CANCELLED
+        assert (
+            states(runs, leader, heir)[0][0] == states(runs, leader, heir)[1][0] == Status.CANCELLED
+        )
         assert queue(runs) == [last.run_id], "its turn has come"
         assert submit(runs).reused_from == last.run_id
         for run_id in queue(runs):
@@ -258,7 +276,9 @@ def test_cancelling_a_leader_and_its_heir_at_once_leaves_nobody_waiting(runs: Ru
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "cancelling", "gone"])
-def test_a_leader_that_another_release_ended_takes_nobody_along(runs: Runs, engine: Engine, end: str) -> None:
+def test_a_leader_that_another_release_ended_takes_nobody_along(
+    runs: Runs, engine: Engine, end: str
+) -> None:
     """0.1.0 knows nothing of attached runs, and works beside this one while an upgrade is under way."""
     leader, second, third = (submit(runs) for _ in range(3))
     with engine.begin() as connection:
@@ -276,7 +296,10 @@ def test_a_leader_that_another_release_ended_takes_nobody_along(runs: Runs, engi
         assert states(runs, second, third) == [(Status.COMPLETED, leader.run_id)] * 2
         assert runs.run(third.run_id).num_trades == 7
     else:
-        assert states(runs, second, third) == [(Status.PENDING, None), (Status.PENDING, second.run_id)]
+        assert states(runs, second, third) == [
+            (Status.PENDING, None),
+            (Status.PENDING, second.run_id),
+        ]
         assert queue(runs) == [second.run_id]
     assert runs.run_store.astray(99) == 0
 
@@ -301,9 +324,13 @@ def test_expiry_goes_on_where_it_stopped(runs: Runs, engine: Engine) -> None:
         submit(runs, initial_capital=10 + number)
     with engine.begin() as connection:
         connection.execute(
-            text("UPDATE runs SET finished_at = '2020-01-01' WHERE reused_from IS NULL AND status = 'completed'")
+            text(
+                "UPDATE runs SET finished_at = '2020-01-01' WHERE reused_from IS NULL AND status = 'completed'"
+            )
         )
-        connection.execute(text("UPDATE runs SET finished_at = '2020-01-02' WHERE reused_from IS NOT NULL"))
+        connection.execute(
+            text("UPDATE runs SET finished_at = '2020-01-02' WHERE reused_from IS NOT NULL")
+        )
     gone, after = runs.run_store.expire(30, 3, None)
     assert gone == 0
     assert after is not None
@@ -323,12 +350,16 @@ def test_an_attached_run_that_another_release_performed_has_its_own_result(
     """0.1.0 starts attached runs as any other, whatever became of the one that they are attached to."""
     leader, second = submit(runs), submit(runs)
     with engine.begin() as connection:
-        connection.execute(text(f"UPDATE runs SET status = '{end}' WHERE run_id = '{leader.run_id}'"))
+        connection.execute(
+            text(f"UPDATE runs SET status = '{end}' WHERE run_id = '{leader.run_id}'")
+        )
     perform(runs, second)
     done = runs.run(second.run_id)
     assert done.status == Status.COMPLETED
     assert runs.result(done).num_trades == done.num_trades
     assert runs.equity_csv(done)
     with Session(engine) as session:
-        found = session.execute(text(f"SELECT metrics FROM backtest_results WHERE run_id = '{second.run_id}'"))
+        found = session.execute(
+            text(f"SELECT metrics FROM backtest_results WHERE run_id = '{second.run_id}'")
+        )
         assert found.scalar_one() is not None

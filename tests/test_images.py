@@ -14,9 +14,19 @@ from packaging.utils import canonicalize_name as canonical
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-WEB = ["app", "service.controller", "service.store.migrate", "scripts.data_loader", "scripts.qa_prices"]
+WEB = [
+    "app",
+    "service.controller.__main__",
+    "service.store.migrate",
+    "scripts.data_loader",
+    "scripts.qa_prices",
+]
 PROGRAMS = {"web": WEB, "worker": ["worker"], "local": [*WEB, "worker"]}
-NOT_IMPORTED = {"pymysql", "cryptography", "gunicorn"}  # SQLAlchemy's driver, its logins, the web's command
+NOT_IMPORTED = {
+    "pymysql",
+    "cryptography",
+    "gunicorn",
+}  # SQLAlchemy's driver, its logins, the web's command
 
 
 def lines(pattern: str, text: str) -> list[str]:
@@ -27,7 +37,9 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 LISTS = dict(lines(r'ARG (\w+)="(.*)"', DOCKERFILE))
 STAGES = {
     stage: (base, body)
-    for base, stage, body in re.findall(r"FROM (\S+) AS (\S+)\n(.*?)(?=\nFROM |\Z)", DOCKERFILE, re.DOTALL)
+    for base, stage, body in re.findall(
+        r"FROM (\S+) AS (\S+)\n(.*?)(?=\nFROM |\Z)", DOCKERFILE, re.DOTALL
+    )
 }
 
 
@@ -64,7 +76,9 @@ def copied(stage: str) -> set[str]:
 @cache
 def file_of(module: str) -> Path | None:
     path = ROOT / module.replace(".", "/")
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    return next(
+        (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None
+    )
 
 
 @cache
@@ -107,7 +121,9 @@ def owners(modules: set[str]) -> dict[str, set[str]]:
 def test_an_image_has_what_its_programs_import(stage: str) -> None:
     files, modules = reached(stage)
     installed = with_dependencies(listed(stage))
-    assert [module for module, packages in owners(modules).items() if not packages & installed] == []
+    assert [
+        module for module, packages in owners(modules).items() if not packages & installed
+    ] == []
     assert {file.relative_to(ROOT).parts[0] for file in files} - copied(stage) == set()
 
 
@@ -144,7 +160,17 @@ def test_images_are_labelled() -> None:
 
 def test_the_build_sees_neither_data_nor_secrets() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    wanted = ["data/", "logs/", "**/__pycache__/", ".env", ".git/", ".claude/", "tests/", ".venv/", "*.sqlite3*"]
+    wanted = [
+        "data/",
+        "logs/",
+        "**/__pycache__/",
+        ".env",
+        ".git/",
+        ".claude/",
+        "tests/",
+        ".venv/",
+        "*.sqlite3*",
+    ]
     assert set(wanted) - set(ignored) == set()
     assert lines(r"(?:ADD |COPY \.)", DOCKERFILE) == [], "name what is copied"
 
@@ -159,7 +185,9 @@ def test_prices_travel_apart() -> None:
 def test_compose_holds_no_secret() -> None:
     for service in COMPOSE["services"].values():
         for name, value in service["environment"].items():
-            assert "PASSWORD" not in name or (name.endswith("_FILE") and value.startswith("/run/secrets/")), name
+            assert "PASSWORD" not in name or (
+                name.endswith("_FILE") and value.startswith("/run/secrets/")
+            ), name
 
 
 @pytest.mark.parametrize("name", ["web", "controller", "setup"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.contract.status import Reason
-from service.launchers.job_states import lacks_pods, state_of, waits_for_volumes
+from service.launchers.kubernetes.job_states import lacks_pods, state_of, waits_for_volumes
 from service.launchers.launcher import JobState, Problem
 
 NOW = datetime(2026, 1, 1, 12, 10, tzinfo=UTC)
@@ -24,7 +24,9 @@ def job(*conditions: tuple[str, str], failed: int = 0, **metadata: Any) -> dict[
     }
 
 
-def pod(state: dict[str, Any] | None = None, created: str = CREATED, **status: Any) -> dict[str, Any]:
+def pod(
+    state: dict[str, Any] | None = None, created: str = CREATED, **status: Any
+) -> dict[str, Any]:
     containers = [{"name": "worker", "image": "worker:1", "state": state}] if state else []
     return {
         "metadata": {"creationTimestamp": created, "uid": "p1"},
@@ -44,7 +46,9 @@ def seen(alive: bool, exit_code: int | None = None, **more: Any) -> JobState:
     return JobState(alive, exit_code, age=600.0, **more)
 
 
-def state(job: dict[str, Any], *pods: dict[str, Any], events: list[dict[str, Any]] | None = None) -> JobState:
+def state(
+    job: dict[str, Any], *pods: dict[str, Any], events: list[dict[str, Any]] | None = None
+) -> JobState:
     return state_of(job, pods, events or [], NOW, 1)
 
 
@@ -55,7 +59,10 @@ def test_a_running_job_is_alive_without_a_problem() -> None:
 
 def test_since_1_31_a_finished_job_has_two_conditions_and_only_the_last_is_the_end() -> None:
     assert state(job(("SuccessCriteriaMet", "CompletionsReached")), pod({"running": {}})).alive
-    done = state(job(("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")), over(0))
+    done = state(
+        job(("SuccessCriteriaMet", "CompletionsReached"), ("Complete", "CompletionsReached")),
+        over(0),
+    )
     assert done == seen(alive=False, exit_code=0)
     assert state(job(("FailureTarget", "PodFailurePolicy")), over(64)).alive
 
@@ -72,10 +79,18 @@ def test_counts_never_end_a_job() -> None:
         ([over(1, "OOMKilled")], 137),
         ([over(70, created="2026-01-01T12:01:00Z"), over(75)], 70),
         ([], None),
-        ([over(75), pod({"waiting": {"reason": "ContainerCreating"}}, created="2026-01-01T12:01:00Z")], 75),
+        (
+            [
+                over(75),
+                pod({"waiting": {"reason": "ContainerCreating"}}, created="2026-01-01T12:01:00Z"),
+            ],
+            75,
+        ),
     ],
 )
-def test_the_exit_code_is_that_of_the_worker_that_ended_last(pods: list[dict[str, Any]], code: int | None) -> None:
+def test_the_exit_code_is_that_of_the_worker_that_ended_last(
+    pods: list[dict[str, Any]], code: int | None
+) -> None:
     assert state(job(("Failed", "BackoffLimitExceeded")), *pods).exit_code == code
 
 
@@ -110,21 +125,32 @@ def test_no_node_takes_it() -> None:
         "lastTransitionTime": "2026-01-01T12:09:00Z",
     }  # fmt: skip
     problem = state(job(), pod(conditions=[condition])).problem
-    assert problem == Problem(Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes are available", about="p1")
+    assert problem == Problem(
+        Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes are available", about="p1"
+    )
 
 
 def happened(reason: str, message: str, last: str = "2026-01-01T12:09:00Z") -> dict[str, Any]:
-    return {"reason": reason, "involvedObject": {"uid": "u1"}, "message": message, "lastTimestamp": last}
+    return {
+        "reason": reason,
+        "involvedObject": {"uid": "u1"},
+        "message": message,
+        "lastTimestamp": last,
+    }
 
 
 def test_what_was_said_long_ago_says_nothing() -> None:
     """Its pod was drained a moment ago, and the next one is about to be made."""
-    old = happened("FailedCreate", "Error creating: exceeded quota: small", last="2026-01-01T11:59:00Z")
+    old = happened(
+        "FailedCreate", "Error creating: exceeded quota: small", last="2026-01-01T11:59:00Z"
+    )
     assert state(job(), events=[old]).problem is None
 
 
 def test_a_secret_that_is_missing() -> None:
-    said = happened("FailedMount", 'MountVolume.SetUp failed for volume "database" : secret "x" not found')
+    said = happened(
+        "FailedMount", 'MountVolume.SetUp failed for volume "database" : secret "x" not found'
+    )
     creating = {**waiting("ContainerCreating")}
     creating["metadata"] = {**creating["metadata"], "uid": "u1"}
     problem = state(job(), creating, events=[said]).problem
@@ -143,7 +169,10 @@ def test_a_secret_that_is_missing() -> None:
 def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
     event = happened("FailedCreate", f"Error creating: {message}")
     older = happened("FailedCreate", "Error creating: something else", last="2026-01-01T12:08:00Z")
-    other = {**happened("FailedCreate", "Error creating: not ours"), "involvedObject": {"uid": "u2"}}
+    other = {
+        **happened("FailedCreate", "Error creating: not ours"),
+        "involvedObject": {"uid": "u2"},
+    }
     events = [event, older, other]
     expected = Problem(reason, message, about="u1")
     assert state(job(), events=events).problem == expected
@@ -152,13 +181,19 @@ def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
         assert state(job(failed=1), first, events=events).problem == expected, "nor a second one"
         assert state(job(failed=1), first, pod({"running": {}}), events=events).problem is None
     made_since = over(1, created="2026-01-01T12:09:30Z", phase="Failed")
-    assert state(job(failed=1), made_since, events=events).problem is None, "the next one is about to be made"
+    assert state(job(failed=1), made_since, events=events).problem is None, (
+        "the next one is about to be made"
+    )
 
 
 def test_deadlines_of_the_job_and_of_a_pod() -> None:
     for seen in (
         state(job(("Failed", "DeadlineExceeded"))),
-        state(job(), pod({"running": {}}, created="2026-01-01T12:05:00Z"), pod(reason="DeadlineExceeded")),
+        state(
+            job(),
+            pod({"running": {}}, created="2026-01-01T12:05:00Z"),
+            pod(reason="DeadlineExceeded"),
+        ),
     ):
         assert seen.problem is not None
         assert (seen.problem.reason, seen.problem.seconds) == (Reason.TIMEOUT, math.inf)
@@ -194,8 +229,12 @@ def test_a_drained_worker_says_so_until_the_next_one_comes() -> None:
     assert state(job(), over(143, conditions=[condition]), following).problem is None
 
 
-@pytest.mark.parametrize(("begun", "asked"), [("2026-01-01T12:09:50Z", False), ("2026-01-01T12:09:40Z", True)])
-def test_nobody_asks_why_a_pod_has_no_volumes_while_they_may_still_come(begun: str, asked: bool) -> None:
+@pytest.mark.parametrize(
+    ("begun", "asked"), [("2026-01-01T12:09:50Z", False), ("2026-01-01T12:09:40Z", True)]
+)
+def test_nobody_asks_why_a_pod_has_no_volumes_while_they_may_still_come(
+    begun: str, asked: bool
+) -> None:
     creating = pod({"waiting": {"reason": "ContainerCreating"}}, created=begun)
     creating["status"]["startTime"] = "2026-01-01T11:00:00Z"  # by the clock of its node
     assert waits_for_volumes(creating, NOW) is asked
@@ -204,8 +243,12 @@ def test_nobody_asks_why_a_pod_has_no_volumes_while_they_may_still_come(begun: s
 def test_nobody_asks_why_a_new_job_has_no_pod_yet() -> None:
     assert lacks_pods(job(), [], NOW)
     assert not lacks_pods(job(), [pod()], NOW)
-    assert lacks_pods({**job(), "status": {"failed": 1}}, [over(1, phase="Failed")], NOW), "nor a second one"
+    assert lacks_pods({**job(), "status": {"failed": 1}}, [over(1, phase="Failed")], NOW), (
+        "nor a second one"
+    )
     assert not lacks_pods({**job(), "status": {"active": 1}}, [], NOW), "its pod has just ended"
-    assert lacks_pods({**job(), "status": {"active": 0, "failed": 1}}, [], NOW), "another pod could not be made"
+    assert lacks_pods({**job(), "status": {"active": 0, "failed": 1}}, [], NOW), (
+        "another pod could not be made"
+    )
     assert not lacks_pods(job(creationTimestamp="2026-01-01T12:09:56Z"), [], NOW)
     assert not lacks_pods(job(("Failed", "BackoffLimitExceeded")), [], NOW)

@@ -34,7 +34,9 @@ def tool(folder: Path, name: str, does: str) -> None:
 
 def kind_up(tools: Path, port: int = 8099, what: str = "up") -> tuple[int, str, str]:
     environment = {**os.environ, "PATH": str(tools), "PORT": str(port), "CLUSTER": "none"}
-    done = subprocess.run(["bash", "scripts/kind.sh", what], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "scripts/kind.sh", what], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     asked = (tools / "asked").read_text() if (tools / "asked").exists() else ""
     return done.returncode, done.stderr, asked
 
@@ -51,7 +53,10 @@ def test_docker_is_stopped(tools: Path) -> None:
     tool(tools, "docker", "exit 1")
     code, error, asked = kind_up(tools)
     assert code == 1
-    assert error == "kind-up: Docker does not answer: start it, or give your user the right to use it\n"
+    assert (
+        error
+        == "kind-up: Docker does not answer: start it, or give your user the right to use it\n"
+    )
     assert "create" not in asked
 
 
@@ -70,7 +75,10 @@ def taken() -> Iterator[int]:
 
 def test_the_port_is_taken(tools: Path, taken: int) -> None:
     code, error, asked = kind_up(tools, taken)
-    assert (code, error) == (1, f"kind-up: port {taken} is taken: make kind-up KIND_PORT={taken + 1}\n")
+    assert (code, error) == (
+        1,
+        f"kind-up: port {taken} is taken: make kind-up KIND_PORT={taken + 1}\n",
+    )
     assert "create" not in asked
 
 
@@ -94,7 +102,11 @@ def test_the_user_s_own_kubeconfig_is_never_named() -> None:
 
 def test_an_error_inside_a_step_ends_it(tools: Path) -> None:
     """An image that cannot be built must not lead to an installation of the one before."""
-    tool(tools, "docker", "case $* in *MemTotal*) echo 16000000000 ;; build*web*) echo no space; exit 1 ;; esac")
+    tool(
+        tools,
+        "docker",
+        "case $* in *MemTotal*) echo 16000000000 ;; build*web*) echo no space; exit 1 ;; esac",
+    )
     code, error, asked = kind_up(tools)
     assert code == 1
     assert error.startswith("no space\n")

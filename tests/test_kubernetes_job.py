@@ -13,12 +13,19 @@ import yaml
 from rules.plugins import digest_of
 from service.contract.request import FIELDS, BacktestRequest, request_from_text
 from service.contract.status import Reason
-from service.launchers.kubernetes_api import Away, Busy, Object, Refused
-from service.launchers.kubernetes_job import InvalidTemplate, KubernetesJobs, filled_in, template_of
+from service.launchers.kubernetes.api import Away, Busy, Object, Refused
+from service.launchers.kubernetes.launcher import (
+    InvalidTemplate,
+    KubernetesJobs,
+    filled_in,
+    template_of,
+)
 from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed, Problem, SweepWork
 from tests.conftest import RUN_ID
 
-REQUEST = BacktestRequest(RUN_ID, "^GSPC", "ALL(RSI,MA_CROSS)", date(2020, 1, 1), date(2021, 1, 1), {"period": 7})
+REQUEST = BacktestRequest(
+    RUN_ID, "^GSPC", "ALL(RSI,MA_CROSS)", date(2020, 1, 1), date(2021, 1, 1), {"period": 7}
+)
 LABELS = {
     "app.kubernetes.io/managed-by": "stock-backtest", "app.kubernetes.io/instance": "bt",
     "app.kubernetes.io/component": "worker",
@@ -37,7 +44,10 @@ JOB = {
 
 
 def config_map(job: object = JOB) -> Object:
-    return {"metadata": {"name": "bt-worker-job", "uid": "u"}, "data": {"job.yaml": yaml.safe_dump(job)}}
+    return {
+        "metadata": {"name": "bt-worker-job", "uid": "u"},
+        "data": {"job.yaml": yaml.safe_dump(job)},
+    }
 
 
 class Cluster:
@@ -63,7 +73,10 @@ class Cluster:
             raise Refused(409, f'jobs.batch "{name}" already exists')
         if not dry_run:
             self.created[name] = copy.deepcopy(job)
-            self.created[name]["metadata"] |= {"creationTimestamp": "2026-01-01T12:00:00Z", "uid": name}
+            self.created[name]["metadata"] |= {
+                "creationTimestamp": "2026-01-01T12:00:00Z",
+                "uid": name,
+            }
 
     def now(self) -> datetime:
         return self.clock
@@ -76,11 +89,19 @@ class Cluster:
     def unfinished_jobs(self, labels: dict[str, str]) -> list[Object]:
         if self.refuse:
             raise self.refuse
-        ours = [job for job in self.created.values() if labels.items() <= job["metadata"]["labels"].items()]
+        ours = [
+            job
+            for job in self.created.values()
+            if labels.items() <= job["metadata"]["labels"].items()
+        ]
         return [job for job in ours if job["metadata"]["name"] not in self.completed]
 
     def living_pods(self, labels: dict[str, str]) -> list[Object]:
-        return [pod for pod in self.pods(labels) if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")]
+        return [
+            pod
+            for pod in self.pods(labels)
+            if pod.get("status", {}).get("phase") not in ("Failed", "Succeeded")
+        ]
 
     def pods(self, labels: dict[str, str]) -> list[Object]:
         if self.refuse:
@@ -127,7 +148,11 @@ def test_the_request_travels_in_the_environment_and_comes_back_whole() -> None:
     (worker,) = job["spec"]["template"]["spec"]["containers"]
     names = [variable["name"] for variable in worker["env"]]
     assert len(names) == len(set(names))
-    sent = {variable["name"].lower(): variable["value"] for variable in worker["env"] if variable["name"] != "A"}
+    sent = {
+        variable["name"].lower(): variable["value"]
+        for variable in worker["env"]
+        if variable["name"] != "A"
+    }
     assert sent.pop("rules_digest") == digest_of("RSI")
     assert request_from_text(sent) == REQUEST
     assert job["metadata"]["name"] == f"bt-{RUN_ID}"
@@ -142,9 +167,14 @@ def test_the_controller_of_before_expects_nothing_of_the_workers_of_after(
     def sent(number: int) -> set[str]:
         launcher.launch(REQUEST, number)
         job = cluster.created.pop(f"bt-{RUN_ID}")
-        return {variable["name"] for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+        return {
+            variable["name"] for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]
+        }
 
-    before, after = (broken("spec.template.spec.containers", [{"name": "worker", "image": name}]) for name in "ab")
+    before, after = (
+        broken("spec.template.spec.containers", [{"name": "worker", "image": name}])
+        for name in "ab"
+    )
     cluster.template = config_map(before)
     assert "RULES_DIGEST" in sent(1)
     cluster.template = config_map(after)
@@ -156,8 +186,15 @@ def test_the_controller_of_before_expects_nothing_of_the_workers_of_after(
 def test_rule_and_ticker_are_annotations_for_they_are_no_label_values() -> None:
     job = filled_in(template_of(config_map()), REQUEST, 2)
     for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
-        assert metadata["labels"] == {**LABELS, "stock-backtest/run-id": RUN_ID, "stock-backtest/launch": "2"}
-        assert metadata["annotations"] == {"stock-backtest/ticker": "^GSPC", "stock-backtest/rule": "ALL(RSI,MA_CROSS)"}
+        assert metadata["labels"] == {
+            **LABELS,
+            "stock-backtest/run-id": RUN_ID,
+            "stock-backtest/launch": "2",
+        }
+        assert metadata["annotations"] == {
+            "stock-backtest/ticker": "^GSPC",
+            "stock-backtest/rule": "ALL(RSI,MA_CROSS)",
+        }
     (owner,) = job["metadata"]["ownerReferences"]
     assert owner == {"apiVersion": "v1", "kind": "ConfigMap", "name": "bt-worker-job", "uid": "u"}
 
@@ -170,11 +207,18 @@ POLICY = {
 
 @pytest.mark.parametrize(("shards", "at_once", "rounds"), [(1, 1, 1), (2, 2, 1), (5, 2, 3)])
 def test_a_sweep_is_one_indexed_job(shards: int, at_once: int, rounds: int) -> None:
-    pod = {**JOB["spec"]["template"], "spec": {**JOB["spec"]["template"]["spec"], "activeDeadlineSeconds": 900}}  # type: ignore[index]
+    pod = {
+        **JOB["spec"]["template"],
+        "spec": {**JOB["spec"]["template"]["spec"], "activeDeadlineSeconds": 900},
+    }  # type: ignore[index]
     template = template_of(config_map({**JOB, "spec": {**POLICY, "template": pod}}))
     job = filled_in(template, SweepWork(RUN_ID, "GOOG", "MA_CROSS", shards), 2)
     spec = job["spec"]
-    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", shards, at_once)
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == (
+        "Indexed",
+        shards,
+        at_once,
+    )
     assert (spec["backoffLimitPerIndex"], "backoffLimit" in spec) == (1, False)
     assert spec["activeDeadlineSeconds"] == 3000 + (rounds - 1) * 2 * 900
     assert [rule["action"] for rule in spec["podFailurePolicy"]["rules"]] == ["Ignore", "FailIndex"]
@@ -182,7 +226,9 @@ def test_a_sweep_is_one_indexed_job(shards: int, at_once: int, rounds: int) -> N
     sent = {variable["name"]: variable["value"] for variable in worker["env"]}
     assert (sent["RUN_ID"], sent["RUN_KIND"]) == (RUN_ID, "sweep")
     assert job["metadata"]["labels"]["stock-backtest/run-id"] == RUN_ID
-    assert "completionMode" not in filled_in(template, REQUEST, 1)["spec"], "the template stays as it was"
+    assert "completionMode" not in filled_in(template, REQUEST, 1)["spec"], (
+        "the template stays as it was"
+    )
 
 
 def test_a_sweep_from_the_template_of_an_earlier_chart() -> None:
@@ -207,13 +253,21 @@ def broken(path: str, value: Any) -> Object:
         (None, "is no Job"),
         (broken("kind", "CronJob"), "kind CronJob"),
         (broken("metadata.labels", {}), "labels missing"),
-        (broken("spec.template.spec.containers", [{"name": "main"}]), 'no container "worker", only main'),
+        (
+            broken("spec.template.spec.containers", [{"name": "main"}]),
+            'no container "worker", only main',
+        ),
         (broken("spec.template", {}), "is no Job"),
         (broken("metadata.name", None), "cannot be filled in"),
-        (broken("spec.template.spec.containers", [{"name": "worker", "env": [{}]}]), "cannot be filled in"),
+        (
+            broken("spec.template.spec.containers", [{"name": "worker", "env": [{}]}]),
+            "cannot be filled in",
+        ),
     ],
 )
-def test_a_broken_template_is_named(job: object, message: str, launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_a_broken_template_is_named(
+    job: object, message: str, launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     cluster.template = config_map(job)
     assert message in launcher.check()
     assert "ConfigMap bt-worker-job" in launcher.check()
@@ -235,7 +289,9 @@ def test_launching_twice_gives_one_job(launcher: KubernetesJobs, cluster: Cluste
     assert launcher.jobs()[RUN_ID].launch == 1
 
 
-def test_the_job_of_an_earlier_launch_must_go_first(launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_the_job_of_an_earlier_launch_must_go_first(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     launcher.launch(REQUEST, 1)
     with pytest.raises(LaunchDelayed) as caught:
         launcher.launch(REQUEST, 2)
@@ -259,8 +315,16 @@ def test_a_job_that_is_not_ours_is_left_alone(launcher: KubernetesJobs, cluster:
 @pytest.mark.parametrize(
     ("answer", "error", "reason"),
     [
-        (Refused(403, 'jobs.batch "x" is forbidden: exceeded quota: q'), LaunchDelayed, Reason.QUOTA_EXCEEDED),
-        (Refused(403, 'jobs.batch is forbidden: User "u" cannot create'), LaunchFailed, Reason.ADMISSION_DENIED),
+        (
+            Refused(403, 'jobs.batch "x" is forbidden: exceeded quota: q'),
+            LaunchDelayed,
+            Reason.QUOTA_EXCEEDED,
+        ),
+        (
+            Refused(403, 'jobs.batch is forbidden: User "u" cannot create'),
+            LaunchFailed,
+            Reason.ADMISSION_DENIED,
+        ),
         (Refused(422, "Job is invalid: spec.template"), LaunchFailed, Reason.ADMISSION_DENIED),
         (Busy("too many requests"), LaunchDelayed, None),
     ],
@@ -275,7 +339,9 @@ def test_what_a_refusal_means(
     assert caught.value.reason == reason
 
 
-def test_a_list_that_fails_says_nothing_about_jobs(launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_a_list_that_fails_says_nothing_about_jobs(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     launcher.launch(REQUEST, 1)
     for answer in (Refused(403, "no"), Away("away")):
         cluster.refuse = answer
@@ -310,26 +376,37 @@ def test_after_a_reply_that_was_lost_the_job_is_looked_for(
     assert list(cluster.created) == [f"bt-{RUN_ID}"]
 
 
-def test_completed_jobs_are_left_out_of_the_list_and_found_by_name(launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_completed_jobs_are_left_out_of_the_list_and_found_by_name(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     launcher.launch(REQUEST, 1)
     cluster.completed.append(f"bt-{RUN_ID}")
-    cluster.created[f"bt-{RUN_ID}"]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    cluster.created[f"bt-{RUN_ID}"]["status"] = {
+        "conditions": [{"type": "Complete", "status": "True"}]
+    }
     assert launcher.jobs() == {}
     found = launcher.jobs([RUN_ID, "11111111-1111-4111-8111-222222222222"])
-    assert {run_id: (job.alive, job.exit_code) for run_id, job in found.items()} == {RUN_ID: (False, 0)}
+    assert {run_id: (job.alive, job.exit_code) for run_id, job in found.items()} == {
+        RUN_ID: (False, 0)
+    }
 
 
 def test_a_job_that_will_not_go_loses_its_pods(launcher: KubernetesJobs, cluster: Cluster) -> None:
     launcher.launch(REQUEST, 1)
     labels = cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]
-    cluster.made = [{"metadata": {"name": "theirs", "labels": LABELS}}, {"metadata": {"name": "pod", "labels": labels}}]
+    cluster.made = [
+        {"metadata": {"name": "theirs", "labels": LABELS}},
+        {"metadata": {"name": "pod", "labels": labels}},
+    ]
     launcher.remove(RUN_ID)
     assert cluster.deleted == [f"bt-{RUN_ID}"]
     launcher.remove(RUN_ID, force=True)
     assert cluster.deleted == [f"bt-{RUN_ID}", f"bt-{RUN_ID}", "pod"]
 
 
-def test_events_are_asked_for_only_where_something_is_missing(launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_events_are_asked_for_only_where_something_is_missing(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     launcher.launch(REQUEST, 1)
     launcher.jobs()
     assert cluster.asked == ["FailedCreate"]
@@ -351,7 +428,11 @@ def test_a_problem_is_timed_by_the_watch_of_who_sees_it(
     """A Job that was at work for ten minutes has lacked a pod for a moment; and clocks of nodes may be wrong."""
     launcher.launch(REQUEST, 1)
     about = {"kind": "Job", "name": "x", "uid": f"bt-{RUN_ID}"}
-    refused = {"reason": "FailedCreate", "message": "Error creating: failed calling webhook", "involvedObject": about}
+    refused = {
+        "reason": "FailedCreate",
+        "message": "Error creating: failed calling webhook",
+        "involvedObject": about,
+    }
     cluster.happened = [{**refused, "lastTimestamp": "2026-01-01T12:09:59Z"}]
     seen = []
     for pause in (0, 59, 5, 61):
@@ -369,7 +450,9 @@ def test_a_problem_is_timed_by_the_watch_of_who_sees_it(
     assert found.seconds == 0, "it is another one"
 
 
-def test_each_pod_has_a_wait_of_its_own(clock: list[float], launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_each_pod_has_a_wait_of_its_own(
+    clock: list[float], launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     """A sweep with room for one worker goes on although its next one always waits."""
     launcher.launch(SweepWork(RUN_ID, "GOOG", "MA_CROSS", 3), 1)
     unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}
@@ -391,9 +474,15 @@ def test_another_problem_of_a_pod_has_a_time_of_its_own(
     """It has found its node after a while; and what no waiting mends has stood for ever at once."""
     launcher.launch(REQUEST, 1)
     pod_of(launcher, cluster, "pod")
-    unschedulable = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}
+    unschedulable = {
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]
+    }
     pulling, invalid = (
-        {"containerStatuses": [{"name": "worker", "image": "x", "state": {"waiting": {"reason": reason}}}]}
+        {
+            "containerStatuses": [
+                {"name": "worker", "image": "x", "state": {"waiting": {"reason": reason}}}
+            ]
+        }
         for reason in ("ErrImagePull", "InvalidImageName")
     )
     seen = []
@@ -406,7 +495,9 @@ def test_another_problem_of_a_pod_has_a_time_of_its_own(
     assert seen == [0, 30, 0, 30, math.inf]
 
 
-def test_a_sweep_with_a_pod_is_seen_after_its_first_shard_has_ended(launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_a_sweep_with_a_pod_is_seen_after_its_first_shard_has_ended(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     """The list leaves out Jobs with a success, and nobody expects a sweep that went back to the queue."""
     launcher.launch(SweepWork(RUN_ID, "GOOG", "MA_CROSS", 3), 1)
     cluster.completed.append(f"bt-{RUN_ID}")
@@ -427,20 +518,30 @@ def test_a_template_made_anew_owns_the_next_job(launcher: KubernetesJobs, cluste
 def pod_of(launcher: KubernetesJobs, cluster: Cluster, name: str, minute: int = 0) -> None:
     labels = cluster.created[f"bt-{RUN_ID}"]["metadata"]["labels"]
     created = f"2026-01-01T12:{minute:02}:00Z"
-    cluster.made.insert(0, {"metadata": {"name": name, "labels": labels, "creationTimestamp": created}})
+    cluster.made.insert(
+        0, {"metadata": {"name": name, "labels": labels, "creationTimestamp": created}}
+    )
 
 
-def event(name: str, kind: str = "Job", moment: str = "2026-01-01T12:00:01Z", **more: object) -> Object:
+def event(
+    name: str, kind: str = "Job", moment: str = "2026-01-01T12:00:01Z", **more: object
+) -> Object:
     about = {"involvedObject": {"kind": kind, "name": name}, "lastTimestamp": moment}
     return {"reason": "Killing", "message": "Stopping", **about, **more}
 
 
-def test_the_evidence_is_the_log_of_the_last_pod_and_what_happened(launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_the_evidence_is_the_log_of_the_last_pod_and_what_happened(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     launcher.launch(REQUEST, 1)
     pod_of(launcher, cluster, "first", 0)
     pod_of(launcher, cluster, "second", 1)
     cluster.logs = {"first": "one\n", "second": "two\nthree\n"}
-    cluster.happened = [event("second", "Pod", "2026-01-01T12:02:00Z", count=3), event(f"bt-{RUN_ID}"), event("other")]
+    cluster.happened = [
+        event("second", "Pod", "2026-01-01T12:02:00Z", count=3),
+        event(f"bt-{RUN_ID}"),
+        event("other"),
+    ]
     assert launcher.evidence(RUN_ID) == {
         "events": [
             f"2026-01-01T12:00:01Z Job bt-{RUN_ID}: Killing: Stopping",
@@ -450,11 +551,15 @@ def test_the_evidence_is_the_log_of_the_last_pod_and_what_happened(launcher: Kub
     }
 
 
-def test_evidence_that_cannot_be_had_stops_nothing(launcher: KubernetesJobs, cluster: Cluster) -> None:
+def test_evidence_that_cannot_be_had_stops_nothing(
+    launcher: KubernetesJobs, cluster: Cluster
+) -> None:
     launcher.launch(REQUEST, 1)
     assert launcher.evidence(RUN_ID) == {"events": [], "log": []}
     pod_of(launcher, cluster, "pod", minute=1)
-    assert launcher.evidence(RUN_ID)["log"] == ["It could not be read: container is waiting to start"]
+    assert launcher.evidence(RUN_ID)["log"] == [
+        "It could not be read: container is waiting to start"
+    ]
     pod_of(launcher, cluster, "earlier", minute=0)
     cluster.logs = {"earlier": "the last one that has a log"}
     assert launcher.evidence(RUN_ID)["log"] == ["the last one that has a log"]
@@ -471,6 +576,9 @@ def test_the_exit_code_of_a_failed_pod_is_looked_up_where_somebody_waits(
     pod_of(launcher, cluster, "pod")
     ended = {"name": "worker", "state": {"terminated": {"exitCode": 70}}}
     cluster.made[0]["status"] = {"phase": "Failed", "containerStatuses": [ended]}
-    cluster.created[f"bt-{RUN_ID}"]["status"] = {"failed": 1, "conditions": [{"type": "Failed", "status": "True"}]}
+    cluster.created[f"bt-{RUN_ID}"]["status"] = {
+        "failed": 1,
+        "conditions": [{"type": "Failed", "status": "True"}],
+    }
     assert launcher.jobs()[RUN_ID].exit_code is None
     assert launcher.jobs([RUN_ID])[RUN_ID].exit_code == 70

@@ -28,7 +28,10 @@ time.sleep(60 if capital == 999 else 0)
 sys.exit(int(capital))
 """
 PATIENCE_SECONDS = 60
-RUNS_ITSELF, ENDS_ITSELF = 999, 64  # the capital says what the program does: it runs on, or ends with that code
+RUNS_ITSELF, ENDS_ITSELF = (
+    999,
+    64,
+)  # the capital says what the program does: it runs on, or ends with that code
 
 
 def local() -> Iterator[Launcher]:
@@ -39,8 +42,8 @@ def local() -> Iterator[Launcher]:
 
 
 def kubernetes() -> Iterator[Launcher]:
-    from service.launchers.kubernetes_api import Namespace
-    from service.launchers.kubernetes_job import KubernetesJobs
+    from service.launchers.kubernetes.api import Namespace
+    from service.launchers.kubernetes.launcher import KubernetesJobs
 
     name = f"launcher-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", name)
@@ -73,13 +76,21 @@ def config_map() -> dict[str, object]:
         "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
     }  # fmt: skip
     spec = {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}}
-    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "bt-", "labels": labels}, "spec": spec}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "bt-", "labels": labels},
+        "spec": spec,
+    }
     return {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "job"}, "data": {"job.yaml": yaml.safe_dump(job)},
     }  # fmt: skip
 
 
-@pytest.fixture(params=[local, pytest.param(kubernetes, marks=pytest.mark.cluster)], ids=lambda make: make.__name__)
+@pytest.fixture(
+    params=[local, pytest.param(kubernetes, marks=pytest.mark.cluster)],
+    ids=lambda make: make.__name__,
+)
 def launcher(request: pytest.FixtureRequest) -> Iterator[Launcher]:
     if request.param is kubernetes and request.config.getoption("--kubeconfig"):
         os.environ["KUBECONFIG"] = str(request.config.getoption("--kubeconfig"))
@@ -90,7 +101,9 @@ def asked(capital: float) -> BacktestRequest:
     return replace(REQUEST, run_id=str(uuid.uuid4()), initial_capital=float(capital))
 
 
-def eventually(launcher: Launcher, run_id: str, holds: Callable[[JobState | None], bool]) -> JobState | None:
+def eventually(
+    launcher: Launcher, run_id: str, holds: Callable[[JobState | None], bool]
+) -> JobState | None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         state = launcher.jobs([run_id]).get(run_id)

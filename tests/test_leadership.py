@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from service import leadership as module
-from service.leadership import LEASE_SECONDS, RENEW_SECONDS, Leadership
-from service.store.lease_store import CONTROLLER, LeaseStore
+from service.controller import leadership as module
+from service.controller.leadership import LEASE_SECONDS, RENEW_SECONDS, Leadership
+from service.store.leases import CONTROLLER, LeaseStore
 
 
 @pytest.fixture

@@ -47,7 +47,12 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
             logging.getLogger("x").exception("It broke")
     (line,) = capsys.readouterr().out.splitlines()
     record = json.loads(line)
-    assert (record["level"], record["logger"], record["run_id"], record["message"]) == ("ERROR", "x", "abc", "It broke")
+    assert (record["level"], record["logger"], record["run_id"], record["message"]) == (
+        "ERROR",
+        "x",
+        "abc",
+        "It broke",
+    )
     assert "ValueError: two\nlines" in record["trace"]
 
 

@@ -30,12 +30,20 @@ def equity_of(returns: np.ndarray) -> np.ndarray:
 def series() -> dict[str, np.ndarray]:
     """Name to returns; real, random and degenerate ones."""
     random = np.random.default_rng(11)
-    made = {f"random {i}": random.normal(0.0005, 0.01 * (1 + i % 4), 60 + 40 * i) for i in range(20)}
+    made = {
+        f"random {i}": random.normal(0.0005, 0.01 * (1 + i % 4), 60 + 40 * i) for i in range(20)
+    }
     real = {ticker: prices(ticker)["Close"].pct_change().to_numpy()[1:] for ticker in TICKERS}
     flat, one = np.zeros(50), np.zeros(50)
     one[7] = 0.03
     losses, gains = np.full(50, -0.01), np.full(50, 0.01)
-    degenerate = {"flat": flat, "one": one, "losses": losses, "gains": gains, "two bars": np.array([0.02])}
+    degenerate = {
+        "flat": flat,
+        "one": one,
+        "losses": losses,
+        "gains": gains,
+        "two bars": np.array([0.02]),
+    }
     return {**made, **real, **degenerate}
 
 
@@ -66,7 +74,9 @@ def theirs(name: str, r: pd.Series, b: pd.Series) -> float:
 def ours(equity: np.ndarray, benchmark: np.ndarray) -> dict[str, float | None]:
     index = pd.bdate_range("2010-01-01", periods=len(equity))
     trades = pd.DataFrame({"exit_date": pd.Series([], dtype="datetime64[ns]")})
-    table = metrics.PerformanceMetrics(equity, np.ones(len(equity)), benchmark, index, trades, 0.0, 0.0)
+    table = metrics.PerformanceMetrics(
+        equity, np.ones(len(equity)), benchmark, index, trades, 0.0, 0.0
+    )
     r = metrics.bar_returns(equity)
     sharpe = float(metrics.sharpe_ratio(r, P))
     return {
@@ -104,7 +114,9 @@ def test_risk_free_rate(rate: float) -> None:
     equity, benchmark = equity_of(SERIES["GOOG"]), equity_of(SERIES["AAPL"])
     index = pd.bdate_range("2010-01-01", periods=len(equity))
     trades = pd.DataFrame({"exit_date": pd.Series([], dtype="datetime64[ns]")})
-    mine = metrics.PerformanceMetrics(equity, equity, benchmark, index, trades, 0.0, 0.0, rate).as_dict()
+    mine = metrics.PerformanceMetrics(
+        equity, equity, benchmark, index, trades, 0.0, 0.0, rate
+    ).as_dict()
     per_bar = (1 + rate) ** (1 / P) - 1
     r, b = (pd.Series(metrics.bar_returns(values)) for values in (equity, benchmark))
     sharpe = float(metrics.sharpe_ratio(r.to_numpy(), P, per_bar))
@@ -117,7 +129,10 @@ def test_risk_free_rate(rate: float) -> None:
 @given(st.lists(st.floats(-0.5, 0.5), min_size=4, max_size=80))
 def test_skew_and_kurtosis_equal_pandas(values: list[float]) -> None:
     r = np.array(values)
-    pairs = ((metrics.skewness(r), pd.Series(r).skew()), (metrics.excess_kurtosis(r), pd.Series(r).kurt()))
+    pairs = (
+        (metrics.skewness(r), pd.Series(r).skew()),
+        (metrics.excess_kurtosis(r), pd.Series(r).kurt()),
+    )
     if np.ptp(r) > 1e-3:
         for mine, expected in pairs:
             assert mine == pytest.approx(expected, rel=1e-9, abs=1e-9)
@@ -125,7 +140,9 @@ def test_skew_and_kurtosis_equal_pandas(values: list[float]) -> None:
         assert all(math.isnan(mine) for mine, _ in pairs)
 
 
-@pytest.mark.parametrize(("function", "least"), [(metrics.skewness, 3), (metrics.excess_kurtosis, 4)])
+@pytest.mark.parametrize(
+    ("function", "least"), [(metrics.skewness, 3), (metrics.excess_kurtosis, 4)]
+)
 def test_moments_need_enough_values(function: object, least: int) -> None:
     values = np.array([0.01, -0.02, 0.03, 0.01])
     assert math.isnan(function(values[: least - 1]))  # type: ignore[operator]
@@ -201,7 +218,9 @@ def test_everything_is_a_plain_number_or_none() -> None:
 
 def test_bars_per_year() -> None:
     daily = pd.bdate_range("2024-01-01", periods=500)
-    quarters = pd.DatetimeIndex([day + pd.Timedelta(minutes=570 + 15 * i) for day in daily[:20] for i in range(26)])
+    quarters = pd.DatetimeIndex(
+        [day + pd.Timedelta(minutes=570 + 15 * i) for day in daily[:20] for i in range(26)]
+    )
     assert metrics.bars_per_year(daily) == 252
     assert metrics.bars_per_year(daily[::5]) == 252
     assert metrics.bars_per_year(quarters) == 252 * 26

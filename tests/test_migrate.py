@@ -19,7 +19,13 @@ from service.store.run_store import RunStore
 from service.store.tables import metadata, runs
 from tests.conftest import MYSQL, RUN_ID, database_environment
 
-RUNS = ("sweep_shards", "sweeps", "figures", "results", "runs")  # in an order in which they can be dropped
+RUNS = (
+    "sweep_shards",
+    "sweeps",
+    "figures",
+    "results",
+    "runs",
+)  # in an order in which they can be dropped
 
 
 def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> None:
@@ -78,13 +84,19 @@ def test_going_back_to_an_earlier_release_works(engine: Engine) -> None:
 
 def test_a_database_that_does_not_answer_in_time_is_named(caplog: pytest.LogCaptureFixture) -> None:
     away = connect(Config(db_host="127.0.0.1", db_port=9, db_user="me"))
-    with pytest.raises(migration.DatabaseRefused, match=r"127.0.0.1:9/stock_backtest.* cannot be used: Can't connect"):
+    with pytest.raises(
+        migration.DatabaseRefused,
+        match=r"127.0.0.1:9/stock_backtest.* cannot be used: Can't connect",
+    ):
         migration.wait_for(away, 0)
 
 
 @pytest.mark.skipif(not MYSQL, reason="MySQL only: SQLite's transaction does it there")
 def test_migrations_wait_for_each_other_on_mysql(engine: Engine) -> None:
-    environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(engine))}
+    environment = {
+        **os.environ,
+        **dict(pair.split("=", 1) for pair in database_environment(engine)),
+    }
     with engine.begin() as connection:
         for table in (*RUNS, "leases", "tickers", "price_series", "alembic_version"):
             connection.execute(text(f"DROP TABLE {table}"))
@@ -130,7 +142,12 @@ def test_data_of_the_first_release_is_kept(old: Engine) -> None:
     migration.check(old)
     run = RunStore(old).get(RUN_ID)
     assert run is not None
-    assert (run.status, run.num_trades, run.client, run.reused_from) == (Status.COMPLETED, 7, "", None)
+    assert (run.status, run.num_trades, run.client, run.reused_from) == (
+        Status.COMPLETED,
+        7,
+        "",
+        None,
+    )
     with old.connect() as connection:
         (row,) = connection.execute(
             text("SELECT run_id, metrics, chart_base64, created_at FROM backtest_results")
@@ -185,7 +202,9 @@ def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) 
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '1001'"))
     assert migration.schema_problem(engine)
-    with pytest.raises(migration.DatabaseRefused, match="at revision 1001, this program knows 0003"):
+    with pytest.raises(
+        migration.DatabaseRefused, match="at revision 1001, this program knows 0003"
+    ):
         migration.migrate(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "1001"

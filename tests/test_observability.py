@@ -15,12 +15,12 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from scripts.config import ROOT
-from service.runs import Runs
-from service.store.lease_store import CONTROLLER, LeaseStore
+from service.store.leases import CONTROLLER, LeaseStore
 from service.store.migrate import schema_problem
 from service.store.run_store import RunStore
+from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
-from service.web.metrics import KEPT_SECONDS, _Runs
+from service.web.middleware.metrics import KEPT_SECONDS, _Runs
 
 
 class Counted(RunStore):
@@ -79,7 +79,9 @@ def test_an_empty_queue_has_no_age() -> None:
     assert scraped(_Runs(Counted()))["stock_backtest_queue_age_seconds"] == 0
 
 
-def test_requests_are_counted_while_the_database_is_away(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_counted_while_the_database_is_away(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert scraped(_Runs(Away())) == {}
     monkeypatch.setattr(type(runs.run_store), "counts", Away.counts)
     answer = create_app(runs, str).test_client()
@@ -116,7 +118,9 @@ def test_no_prices_yet_until_there_are_some(runs: Runs, monkeypatch: pytest.Monk
         return known
 
     for known, warned in (([], True), (["GOOG"], False), (["GOOG"], False)):
-        monkeypatch.setattr(type(runs.price_store), "tickers", lambda self, known=known: tickers(known, self))
+        monkeypatch.setattr(
+            type(runs.price_store), "tickers", lambda self, known=known: tickers(known, self)
+        )
         answer = app.test_client().get("/ready")
         assert answer.status_code == 200
         assert bool(answer.json and answer.json["warnings"]) is warned
@@ -127,7 +131,9 @@ def at_revision(engine: Engine, revision: str | None) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM alembic_version"))
         if revision:
-            connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+            connection.execute(
+                text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision}
+            )
 
 
 def test_a_schema_that_is_behind_is_named(engine: Engine, runs: Runs) -> None:
@@ -147,8 +153,13 @@ def test_the_database_that_is_away_is_named_without_its_password(runs: Runs) -> 
     def away() -> str:
         raise OperationalError("select", {}, Exception("Can't connect as u with s3cret"))
 
-    status, told = ready(runs, schema_problem=away, database="the database stocks on db.example:3306")
-    assert (status, told["missing"]) == (503, ["the database stocks on db.example:3306 cannot be reached"])
+    status, told = ready(
+        runs, schema_problem=away, database="the database stocks on db.example:3306"
+    )
+    assert (status, told["missing"]) == (
+        503,
+        ["the database stocks on db.example:3306 cannot be reached"],
+    )
     assert "s3cret" not in json.dumps(told)
 
 
@@ -164,10 +175,10 @@ CRASHES: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize(("code", "logger"), CRASHES.values(), ids=CRASHES.keys())
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_what_nobody_caught_is_a_line_like_any_other(code: str, logger: str, form: str) -> None:
-    program = (
-        f"from scripts.logger_config import *; set_up_logging('INFO', {form!r})\nwith run_context('abc'):\n    {code}"
+    program = f"from scripts.logger_config import *; set_up_logging('INFO', {form!r})\nwith run_context('abc'):\n    {code}"
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", program], cwd=ROOT, capture_output=True, text=True
     )
-    done = subprocess.run([sys.executable, "-W", "always", "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == ""
     if form == "text":
         first = done.stdout.splitlines()[0]
@@ -185,7 +196,11 @@ def test_times_are_utc_whatever_the_machine_says() -> None:
         "logging.getLogger().handle(record)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env={"TZ": "Asia/Seoul"}
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"TZ": "Asia/Seoul"},
     )
     assert done.stdout == "2001-09-09T01:46:40.000Z INFO x [run_id=-] m\n"
 

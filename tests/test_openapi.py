@@ -17,11 +17,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from service.contract.documents import schema
-from service.runs import Runs
 from service.store.migrate import schema_problem
-from service.web.auth import HASHED_AT_ONCE, Login
+from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
-from service.web.openapi import ERRORS
+from service.web.middleware.auth import HASHED_AT_ONCE, Login
+from service.web.openapi.document import ERRORS
 from tests.conftest import REQUEST, SWEEP
 from tests.openapi_check import CheckedClient, Seen, described_by
 from tests.test_auth import BASIC, PROXY, TOKEN, bearer
@@ -55,7 +55,9 @@ def test_every_rule_is_described(engine: Engine, runs: Runs) -> None:
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
-    assert {(path, method) for path, operations in described.items() for method in operations} == ours
+    assert {
+        (path, method) for path, operations in described.items() for method in operations
+    } == ours
     for operations in described.values():
         for operation in operations.values():
             assert operation["summary"].endswith(".")
@@ -71,7 +73,9 @@ def test_a_route_that_nobody_described_is_noticed(engine: Engine, runs: Runs) ->
 def test_the_contracts_stand_in_it_as_they_are(engine: Engine, runs: Runs) -> None:
     schemas = described_by(client_with(engine, runs, Login()).application)["components"]["schemas"]
     ours_of = {"request.v1": "Request", "result.v1": "Result", "status.v1": "Status"}
-    for name, ours in (ours_of | {"sweep.v1": "SweepRequest", "sweep_result.v1": "SweepResult"}).items():
+    for name, ours in (
+        ours_of | {"sweep.v1": "SweepRequest", "sweep_result.v1": "SweepResult"}
+    ).items():
         assert schemas[ours]["properties"] == schema(name)["properties"]
         assert schemas[ours]["additionalProperties"] is False
     assert set(schema("request.v1")["required"]) - set(schemas["Request"]["required"]) == {"run_id"}
@@ -137,7 +141,9 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
     for path, operations in described_by(client.application)["paths"].items():
         run_id = ids[path.startswith("/sweeps")]
         for method in operations:
-            address = path.replace("{run_id}", run_id).replace("{filename}", "style.css" if run_id != "nobody" else "x")
+            address = path.replace("{run_id}", run_id).replace(
+                "{filename}", "style.css" if run_id != "nobody" else "x"
+            )
             body = bodies.get(path, {}) if method == "post" else {}
             client.open(address, method=method.upper(), headers=headers, buffered=True, **body)
 
@@ -145,7 +151,9 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
 def good_and_bad(client: CheckedClient, ids: Ids) -> None:
     everything(client, ids)  # the third in the queue is that of this line
     sweeps(client, ids[1])
-    pending = client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"].rpartition("/")[2]
+    pending = (
+        client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"].rpartition("/")[2]
+    )
     client.get(f"/result/{pending}")
     client.post("/backtest", json={**REQUEST, "run_id": pending})
     client.post(f"/runs/{pending}/cancel")
@@ -164,7 +172,9 @@ def good_and_bad(client: CheckedClient, ids: Ids) -> None:
 def sweeps(client: CheckedClient, swept_id: str) -> None:
     client.get(f"/result/{swept_id}")
     form = {**SWEEP, "tickers": '["GOOG"]', "grid": '{"fast":[5]}'}
-    asked = client.post("/sweeps", data=form, headers=BROWSER).headers["Location"].rpartition("/")[2]
+    asked = (
+        client.post("/sweeps", data=form, headers=BROWSER).headers["Location"].rpartition("/")[2]
+    )
     client.get(f"/sweeps/{asked}")
     client.post("/sweeps", json={**SWEEP, "run_id": asked})
     client.post(f"/runs/{asked}/cancel")

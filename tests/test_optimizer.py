@@ -29,8 +29,12 @@ def test_every_combination_once_the_last_parameter_fastest() -> None:
     assert searched.rule_at(3).rule_id == "MA_CROSS_30_40"
 
 
-@pytest.mark.parametrize(("rule", "asked"), [(MA_CROSS, {"slow": [50, 90, 20]}), (Fancy, {"days": [3, 7, 1]})])
-def test_the_bars_that_each_combination_needs(rule: type[BaseRule], asked: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("rule", "asked"), [(MA_CROSS, {"slow": [50, 90, 20]}), (Fancy, {"days": [3, 7, 1]})]
+)
+def test_the_bars_that_each_combination_needs(
+    rule: type[BaseRule], asked: dict[str, object]
+) -> None:
     searched = grid(rule, asked)
     assert searched.needed.tolist() == [searched.rule_at(row).warm_up for row in range(3)]
 
@@ -59,7 +63,9 @@ def test_ranges(text: str, values: list[int]) -> None:
 
 
 def test_tenths_stay_tenths() -> None:
-    assert grid(BB, {"width": "0.1:1:0.1"}).params["width"].tolist() == [i / 10 for i in range(1, 11)]
+    assert grid(BB, {"width": "0.1:1:0.1"}).params["width"].tolist() == [
+        i / 10 for i in range(1, 11)
+    ]
     assert grid(BB, {"width": "0.5:4:x2"}).params["width"].tolist() == [0.5, 1.0, 2.0, 4.0]
 
 
@@ -136,7 +142,13 @@ def test_neighbours_of_the_best_differ_by_one_step() -> None:
     scores = np.zeros(len(searched))
     scores[pairs(searched).index((20, 25))] = 1.0
     found = SearchTable(searched, {"sharpe_ratio": scores}, "sharpe_ratio")
-    assert [pairs(searched)[row] for row in found.neighbours()] == [(10, 15), (10, 25), (10, 50), (20, 50), (25, 50)]
+    assert [pairs(searched)[row] for row in found.neighbours()] == [
+        (10, 15),
+        (10, 25),
+        (10, 50),
+        (20, 50),
+        (25, 50),
+    ]
 
 
 def test_a_metric_that_is_undefined_everywhere_has_no_best() -> None:
@@ -146,7 +158,9 @@ def test_a_metric_that_is_undefined_everywhere_has_no_best() -> None:
 
 def test_progress_after_each_chunk_and_an_end_by_raising() -> None:
     searched, seen = grid(MOMENTUM, {"lookback": "1:5"}), []
-    found = evaluated([1, 2], [3, 4], [5]).run(searched, lambda done, every: seen.append((done, every)))
+    found = evaluated([1, 2], [3, 4], [5]).run(
+        searched, lambda done, every: seen.append((done, every))
+    )
     assert seen == [(2, 5), (4, 5), (5, 5)]
     assert found.metrics["sharpe_ratio"].tolist() == [1, 2, 3, 4, 5]
 

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
-from service.runs import Runs
 from service.store.migrate import schema_problem
+from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from tests.conftest import REQUEST, RUN_ID
 from tests.test_behind_a_proxy import OUTSIDE
@@ -45,7 +45,9 @@ def test_pages_of_others_do_not(client: FlaskClient, runs: Runs, headers: dict[s
     for method in ("PUT", "PATCH", "DELETE", "X"):
         assert client.open("/backtest", method=method, headers=headers).status_code == 403
     for address in ("/", "/rules", "/health", "/nothing"):
-        assert client.get(address, headers=headers).status_code in (200, 404), "reading is not acting"
+        assert client.get(address, headers=headers).status_code in (200, 404), (
+            "reading is not acting"
+        )
 
 
 def test_behind_a_proxy_the_outside_counts(engine: Engine, runs: Runs) -> None:
@@ -53,11 +55,17 @@ def test_behind_a_proxy_the_outside_counts(engine: Engine, runs: Runs) -> None:
         app = create_app(runs, partial(schema_problem, engine))
         put_behind(app, "/bt", hops)
         for origin in ("https://example.org", "http://localhost", "http://example.org"):
-            answer = app.test_client().post("/bt/backtest", json=REQUEST, headers={**OUTSIDE, "Origin": origin})
+            answer = app.test_client().post(
+                "/bt/backtest", json=REQUEST, headers={**OUTSIDE, "Origin": origin}
+            )
             assert answer.status_code == (202 if origin == ours else 403)
 
 
 def test_a_port_of_its_own(client: FlaskClient) -> None:
-    for origin, status in (("http://127.0.0.1:5000", 202), ("http://127.0.0.1", 403), ("http://127.0.0.1:5001", 403)):
+    for origin, status in (
+        ("http://127.0.0.1:5000", 202),
+        ("http://127.0.0.1", 403),
+        ("http://127.0.0.1:5001", 403),
+    ):
         headers = {"Host": "127.0.0.1:5000", "Origin": origin}
         assert client.post("/backtest", json=REQUEST, headers=headers).status_code == status

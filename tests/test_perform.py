@@ -14,22 +14,24 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError,
 from rules.plugins import rules_digest
 from rules.registry import rule_from_id
 from scripts.logger_config import current_run_id, run_context
-from service import holding
-from service import perform as module
 from service.contract.errors import NoData
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.status import ExitCode, Reason, Status
-from service.holding import Stopped
-from service.perform import Software, Worker, perform
-from service.runs import Runs
 from service.store.database import utc_in
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore
 from service.store.tables import runs as runs_table
+from service.usecases.runs import Runs
+from service.worker import holding
+from service.worker import run as module
+from service.worker.holding import Stopped
+from service.worker.run import Software, Worker, perform
 from tests.conftest import REQUEST, RUN_ID, series
 
 GONE = OperationalError("select", {}, Exception("gone away"))
-FULL = InternalError("insert", {}, Exception(28, "No space left on device"))  # what PyMySQL makes of it
+FULL = InternalError(
+    "insert", {}, Exception(28, "No space left on device")
+)  # what PyMySQL makes of it
 CLOSED = InterfaceError("select", {}, Exception(0, ""))
 
 
@@ -53,7 +55,9 @@ def test_a_run_is_performed(
     run = runs.run(RUN_ID)
     result = runs.result(run)
     assert run.status == Status.COMPLETED
-    assert run.total_return_pct == result.total_return_pct == pytest.approx(162.94554248685, rel=1e-9)
+    assert (
+        run.total_return_pct == result.total_return_pct == pytest.approx(162.94554248685, rel=1e-9)
+    )
     assert (run.num_trades, run.sharpe_ratio) == (result.num_trades, result.sharpe_ratio)
     assert result.run_id == RUN_ID
     assert result.provenance["code_revision"] == "abc123"
@@ -66,7 +70,9 @@ def test_a_run_is_performed(
     ]  # fmt: skip
 
 
-def test_the_same_bytes_with_and_without_a_database(worker: Worker, runs: Runs, request_: BacktestRequest) -> None:
+def test_the_same_bytes_with_and_without_a_database(
+    worker: Worker, runs: Runs, request_: BacktestRequest
+) -> None:
     worker.work(request_)
     alone, _ = perform(request_, series("GOOG"), Software("other", "other"))
     assert runs.result(runs.run(RUN_ID)).reproducible() == alone.reproducible()
@@ -87,7 +93,11 @@ def test_a_run_that_is_not_recorded_is_not_computed(worker: Worker) -> None:
 
 
 def test_it_waits_while_another_worker_holds_the_run(
-    worker: Worker, runs: Runs, request_: BacktestRequest, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    worker: Worker,
+    runs: Runs,
+    request_: BacktestRequest,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs.run_store.claim(RUN_ID, "another")
     waits: list[float] = []
@@ -171,15 +181,26 @@ def accepted_before(request_: BacktestRequest, engine: Engine) -> BacktestReques
     return request_
 
 
-def test_other_rules_than_everybody_else_has(worker: Worker, runs: Runs, accepted_before: BacktestRequest) -> None:
+def test_other_rules_than_everybody_else_has(
+    worker: Worker, runs: Runs, accepted_before: BacktestRequest
+) -> None:
     assert replace(worker, expected_rules="1" * 64).work(accepted_before) == ExitCode.BAD_INPUT
     assert runs.run(RUN_ID).reason == Reason.RULES_MISMATCH
-    assert runs.run(RUN_ID).message == "The rules of the worker are not those that the run was accepted with."
+    assert (
+        runs.run(RUN_ID).message
+        == "The rules of the worker are not those that the run was accepted with."
+    )
 
 
-@pytest.mark.parametrize("expected", [None, rules_digest(rule_from_id("RSI"))], ids=["by 0.1.0", "by this release"])
+@pytest.mark.parametrize(
+    "expected", [None, rules_digest(rule_from_id("RSI"))], ids=["by 0.1.0", "by this release"]
+)
 def test_a_run_that_waited_for_an_upgrade(
-    worker: Worker, runs: Runs, accepted_before: BacktestRequest, expected: str | None, caplog: pytest.LogCaptureFixture
+    worker: Worker,
+    runs: Runs,
+    accepted_before: BacktestRequest,
+    expected: str | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It is performed with the rules of today, and says so; the same work is answered from it no more."""
     (attached, _), before = runs.submit(REQUEST), runs.run(RUN_ID)
@@ -189,12 +210,16 @@ def test_a_run_that_waited_for_an_upgrade(
     for run_id in (RUN_ID, attached.run_id):
         run = runs.run(run_id)
         assert run.status == Status.COMPLETED
-        assert before.rules_digest != run.rules_digest == runs.result(run).provenance["rules_digest"]
+        assert (
+            before.rules_digest != run.rules_digest == runs.result(run).provenance["rules_digest"]
+        )
     again, _ = runs.submit(REQUEST)
     assert (again.status, again.reused_from) == (Status.PENDING, None)
 
 
-def test_accepted_anew_by_others_than_the_worker(worker: Worker, runs: Runs, request_: BacktestRequest) -> None:
+def test_accepted_anew_by_others_than_the_worker(
+    worker: Worker, runs: Runs, request_: BacktestRequest
+) -> None:
     """A worker of the release before, whose rules are those of the run, does what it was made for."""
     assert replace(worker, expected_rules="1" * 64).work(request_) == ExitCode.DONE
 
@@ -213,7 +238,11 @@ def test_sigterm_gives_the_run_back(
 
 @pytest.mark.parametrize("error", [ValueError("Invalid bounding box"), NoData("There are 0 bars.")])
 def test_sigterm_gives_the_run_back_when_a_library_makes_another_error_of_it(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, error: Exception
+    worker: Worker,
+    runs: Runs,
+    request_: BacktestRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     def stopped(*_: Any) -> Any:
         worker.stopping.set()
@@ -352,7 +381,10 @@ def test_a_worker_whose_run_was_taken_away_leaves_at_once(
         seen.append(current_run_id())
         left.set()
 
-    with run_context(RUN_ID), holding.lease(lambda: runs.run_store.renew(RUN_ID, attempt), 0.03, lost):
+    with (
+        run_context(RUN_ID),
+        holding.lease(lambda: runs.run_store.renew(RUN_ID, attempt), 0.03, lost),
+    ):
         assert left.wait(5)
     assert seen[0] == RUN_ID, "its lines carry the run_id"
 

@@ -21,29 +21,29 @@ from backtest.engine import BacktestEngine
 from backtest.metrics import bar_returns
 from rules.registry import rule_from_id
 from scripts.config import ROOT
-from service import holding
-from service import perform as performing
-from service import perform_sweep as module
-from service import sweep_plan as plans
-from service.asked_sweeps import Sweeps, asked_of
 from service.contract.errors import UserError
 from service.contract.status import SWEEP as KIND
 from service.contract.status import ExitCode, Reason, Status
 from service.contract.sweep import parse_sweep
-from service.cross_validation import cross_validate
-from service.engine_adapter import run_backtest
-from service.holding import Stopped
+from service.controller.upkeep import Upkeep
+from service.engine.adapter import run_backtest
 from service.launchers.launcher import SweepWork, environment_of
-from service.perform import Software
-from service.perform_sweep import SweepWorker
-from service.reality_check import p_value
-from service.runs import Runs
-from service.search_statistics import deflated_sharpe_ratio
+from service.search import plan as plans
+from service.search.cross_validation import cross_validate
+from service.search.luck import deflated_sharpe_ratio
+from service.search.plan import SweepPlan
+from service.search.reality_check import p_value
+from service.search.walk_forward import walk_forward
 from service.store.run_store import Run, RunStore
-from service.store.swept_runs import DIED
-from service.sweep_plan import SweepPlan
-from service.upkeep import Upkeep
-from service.walk_forward import walk_forward
+from service.store.shards import DIED
+from service.usecases.runs import Runs
+from service.usecases.sweeps import Sweeps, asked_of
+from service.worker import holding
+from service.worker import run as performing
+from service.worker import sweep as module
+from service.worker.holding import Stopped
+from service.worker.run import Software
+from service.worker.sweep import SweepWorker
 from tests.conftest import RUN_ID, SWEEP, database_environment, series
 from tests.test_perform import failing
 
@@ -77,7 +77,9 @@ def table(sweeps: Sweeps, run_id: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(sweeps.table_csv(sweeps.sweep(run_id))))
 
 
-def test_every_row_is_a_single_run_bit_for_bit(sweeps: Sweeps, worker: SweepWorker, small_shards: None) -> None:
+def test_every_row_is_a_single_run_bit_for_bit(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None
+) -> None:
     run = asked(sweeps, TWO)
     assert run.kind == KIND
     assert worker.work(run.run_id) == ExitCode.DONE
@@ -86,7 +88,9 @@ def test_every_row_is_a_single_run_bit_for_bit(sweeps: Sweeps, worker: SweepWork
     for _, row in rows.iterrows():
         params = {"fast": int(row["fast"]), "slow": int(row["slow"])}
         request = sweeps.single(run, row["ticker"], params)
-        alone = run_backtest(request, series(row["ticker"]), rule_from_id("MA_CROSS", params), "x").result
+        alone = run_backtest(
+            request, series(row["ticker"]), rule_from_id("MA_CROSS", params), "x"
+        ).result
         for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades"):
             assert row[name] == getattr(alone, name), (row["ticker"], params, name)
 
@@ -102,7 +106,10 @@ def test_what_it_says_of_the_best(sweeps: Sweeps, worker: SweepWorker) -> None:
         best = mine.loc[mine["sharpe_ratio"].idxmax()]
         assert found["best"]["params"] == {"fast": best["fast"], "slow": best["slow"]}
         assert found["best"]["metrics"]["sharpe_ratio"] == best["sharpe_ratio"]
-        assert found["statistics"]["deflated_sharpe_ratio"] < found["statistics"]["probabilistic_sharpe_ratio"]
+        assert (
+            found["statistics"]["deflated_sharpe_ratio"]
+            < found["statistics"]["probabilistic_sharpe_ratio"]
+        )
         assert 0 < found["statistics"]["reality_check_p"] <= 1
         assert len(found["walk_forward"]["folds"]) == 3
         assert found["cross_validation"]["out_of_sample"] <= found["cross_validation"]["in_sample"]
@@ -116,7 +123,9 @@ def test_what_it_says_of_the_best(sweeps: Sweeps, worker: SweepWorker) -> None:
     )
 
 
-def test_the_same_bytes_however_it_is_cut(sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bytes_however_it_is_cut(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = []
     for length in (1000, 4, 1):
         monkeypatch.setattr(plans, "SHARD_ROWS", length)
@@ -148,7 +157,9 @@ def test_folds_computed_in_shards_are_those_computed_at_once(
         assert found["cross_validation"]["out_of_sample"] == validated.out_of_sample
 
 
-def test_no_fold_takes_a_row_that_was_lost(sweeps: Sweeps, worker: SweepWorker, small_shards: None) -> None:
+def test_no_fold_takes_a_row_that_was_lost(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None
+) -> None:
     run, store = asked(sweeps, {**SWEEP, "folds": 4}), sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
     for shard in (0, 1):
@@ -162,15 +173,24 @@ def test_no_fold_takes_a_row_that_was_lost(sweeps: Sweeps, worker: SweepWorker, 
     assert {fold["rule_id"] for fold in found["walk_forward"]["folds"]} <= known
 
 
-def test_shards_are_shorter_where_a_row_costs_more(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_shorter_where_a_row_costs_more(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(plans, "SHARD_CELLS", 20_000)
-    changes: list[dict[str, Any]] = [{}, {"folds": 4}, {"folds": 4, "anchored": True}, {"metric": "omega_ratio"}]
+    changes: list[dict[str, Any]] = [
+        {},
+        {"folds": 4},
+        {"folds": 4, "anchored": True},
+        {"metric": "omega_ratio"},
+    ]
     requests = [asked_of(sweeps.submit({**TWO, **change})[0]) for change in changes]
     counts = [len(SweepPlan(request, series).shards()) for request in requests]
     assert counts == sorted(set(counts))
 
 
-def test_the_same_sweep_is_answered_from_the_one_that_did_it(sweeps: Sweeps, worker: SweepWorker) -> None:
+def test_the_same_sweep_is_answered_from_the_one_that_did_it(
+    sweeps: Sweeps, worker: SweepWorker
+) -> None:
     run = asked(sweeps)
     waiting, _ = sweeps.submit(SWEEP)
     assert waiting.reused_from == run.run_id
@@ -194,14 +214,18 @@ def test_indexes_share_the_work_and_the_last_one_ends_it(
     assert sweeps.progress(run) == (5, 6)
     assert worker.work(run.run_id, 4) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.COMPLETED
-    assert all(shard.numbers is None for shard in sweeps.runs.run_store.shards(run.run_id, numbers=True))
+    assert all(
+        shard.numbers is None for shard in sweeps.runs.run_store.shards(run.run_id, numbers=True)
+    )
     assert worker.work(run.run_id, 4) == ExitCode.DONE  # its Job's retry has nothing to do
 
 
 def silent(engine: Engine) -> None:
     """Every lease has run out."""
     with engine.begin() as connection:
-        connection.execute(text("UPDATE sweep_shards SET lease_until = '2020-01-01' WHERE status = 'running'"))
+        connection.execute(
+            text("UPDATE sweep_shards SET lease_until = '2020-01-01' WHERE status = 'running'")
+        )
 
 
 def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
@@ -216,14 +240,28 @@ def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
     result, rows = sweeps.result(sweeps.sweep(run.run_id)), table(sweeps, run.run_id)
     why = {"reason": "WorkerLost", "message": DIED}
     assert result.failed == [
-        {"ticker": "GOOG", "combinations": 3, "first": "MA_CROSS_20_60", "last": "MA_CROSS_25_60", **why},
-        {"ticker": "SPY", "combinations": 1, "first": "MA_CROSS_5_10", "last": "MA_CROSS_5_10", **why},
+        {
+            "ticker": "GOOG",
+            "combinations": 3,
+            "first": "MA_CROSS_20_60",
+            "last": "MA_CROSS_25_60",
+            **why,
+        },
+        {
+            "ticker": "SPY",
+            "combinations": 1,
+            "first": "MA_CROSS_5_10",
+            "last": "MA_CROSS_5_10",
+            **why,
+        },
     ]
     assert list(rows.index[rows["note"] == "failed: WorkerLost"]) == [8, 9, 10, 11]
     assert list(rows.index[rows["sharpe_ratio"].isna()]) == [8, 9, 10, 11]
 
 
-def test_a_shard_whose_worker_died_once_is_computed(sweeps: Sweeps, worker: SweepWorker, engine: Engine) -> None:
+def test_a_shard_whose_worker_died_once_is_computed(
+    sweeps: Sweeps, worker: SweepWorker, engine: Engine
+) -> None:
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "first")
     first = store.claim_shard(run, 0, "first")
@@ -322,10 +360,16 @@ def test_a_ticker_without_numbers_leaves_the_others(
     assert (again.status, again.reused_from) == (Status.PENDING, None)
 
 
-SILENT = {**TWO, "rule_id": "RSI", "grid": {"period": [14], "oversold": [20], "overbought": [70, 80]}}
+SILENT = {
+    **TWO,
+    "rule_id": "RSI",
+    "grid": {"period": [14], "oversold": [20], "overbought": [70, 80]},
+}
 
 
-def test_a_ticker_without_the_metric_is_named_and_its_numbers_stand(sweeps: Sweeps, worker: SweepWorker) -> None:
+def test_a_ticker_without_the_metric_is_named_and_its_numbers_stand(
+    sweeps: Sweeps, worker: SweepWorker
+) -> None:
     """RSI never falls so low on GOOG in these years, so that nothing is traded there; the answer is the same again."""
     run = asked(sweeps, SILENT)
     worker.work(run.run_id)
@@ -356,7 +400,11 @@ def test_lost_rows_were_not_tried(
     plan = SweepPlan(asked_of(run), series)
     best = series("GOOG").data.loc[found["first_bar"] : found["last_bar"]]
     rule = rule_from_id(found["best"]["rule_id"])
-    equity = BacktestEngine(commission_rate=plan.request.commission_rate).run(best, rule.generate_signals).equity
+    equity = (
+        BacktestEngine(commission_rate=plan.request.commission_rate)
+        .run(best, rule.generate_signals)
+        .equity
+    )
     tried = kept["sharpe_ratio"].to_numpy() / np.sqrt(252)
     expected = deflated_sharpe_ratio(bar_returns(equity.to_numpy()), tried)
     assert found["statistics"]["deflated_sharpe_ratio"] == pytest.approx(expected, rel=1e-9)
@@ -386,7 +434,13 @@ def test_the_memory_of_many_tickers_is_that_of_one(monkeypatch: pytest.MonkeyPat
 def test_a_shard_fits_its_field(folds: int) -> None:
     """MEDIUMBLOB takes 16 MiB, of however short a time."""
     grid = {"period": 5, "oversold": "1:49:0.5", "overbought": "51:99:0.1"}
-    change = {"run_id": RUN_ID, "rule_id": "RSI", "grid": grid, "folds": folds, "start_date": "2017-09-01"}
+    change = {
+        "run_id": RUN_ID,
+        "rule_id": "RSI",
+        "grid": grid,
+        "folds": folds,
+        "start_date": "2017-09-01",
+    }
     plan = SweepPlan(parse_sweep({**SWEEP, **change, "metric": "cagr_pct"}), series)
     with np.load(io.BytesIO(plan.computed(slice(0, 3)))) as found:
         a_row = sum(found[name].nbytes for name in found.files) / 3
@@ -416,7 +470,9 @@ def test_a_sweep_that_starts_again_without_blame_spends_no_try(
     assert sweeps.result(sweeps.sweep(run.run_id)).failed == []
 
 
-def test_a_worker_of_a_launch_that_was_taken_back_does_not_start_the_sweep(sweeps: Sweeps, worker: SweepWorker) -> None:
+def test_a_worker_of_a_launch_that_was_taken_back_does_not_start_the_sweep(
+    sweeps: Sweeps, worker: SweepWorker
+) -> None:
     """Its Job is told to go; a sweep at work without a launch would have nobody who looks after it."""
     run, store = asked(sweeps), sweeps.runs.run_store
     (active,) = store.active()
@@ -447,12 +503,21 @@ def test_a_launch_that_could_not_be_made_gives_no_shard_another_try(
 
 def test_the_second_pod_of_an_index_is_another_worker() -> None:
     """It has the name of the first one, and its program the same process number."""
-    code = "from service.holding import this_worker; print(this_worker().rpartition(':')[2])"
-    run = partial(subprocess.run, [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code = "from service.worker.holding import this_worker; print(this_worker().rpartition(':')[2])"
+    run = partial(
+        subprocess.run,
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert run().stdout != run().stdout
 
 
-def test_a_shard_that_ended_a_moment_ago_is_not_taken_away(sweeps: Sweeps, small_shards: None) -> None:
+def test_a_shard_that_ended_a_moment_ago_is_not_taken_away(
+    sweeps: Sweeps, small_shards: None
+) -> None:
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
     attempt = store.claim_shard(run, 0, "w")
@@ -480,7 +545,9 @@ def test_an_attached_sweep_is_as_far_as_the_one_that_does_it(
 def test_a_metric_that_no_row_has(sweeps: Sweeps, worker: SweepWorker) -> None:
     """Without a closed trade there is no profit factor."""
     dates = {"start_date": "2018-11-01", "end_date": "2018-12-31"}
-    run = asked(sweeps, {**SWEEP, **dates, "metric": "profit_factor", "grid": {"fast": [2], "slow": [35]}})
+    run = asked(
+        sweeps, {**SWEEP, **dates, "metric": "profit_factor", "grid": {"fast": [2], "slow": [35]}}
+    )
     assert worker.work(run.run_id) == ExitCode.BAD_INPUT
     run = sweeps.sweep(run.run_id)
     assert (run.status, run.reason) == (Status.FAILED, Reason.BAD_INPUT)
@@ -517,13 +584,23 @@ def test_an_upgrade_in_the_middle_starts_it_again(
     assert running
     monkeypatch.setattr(performing, "rules_digest", lambda _: "b" * 64)
     assert replace(worker, expected_rules="b" * 64).work(run.run_id, 2) == ExitCode.DONE
-    assert [shard.status for shard in store.shards(run.run_id)] == ["pending", "pending", "completed"]
+    assert [shard.status for shard in store.shards(run.run_id)] == [
+        "pending",
+        "pending",
+        "completed",
+    ]
     assert not store.finish_shard(run.run_id, 1, held, b"")
     assert store.claim_shard(running, 0, "old") is None
-    assert not store.fail_attempt(run.run_id, running.attempt, Reason.ENGINE_ERROR, "from the old one")
+    assert not store.fail_attempt(
+        run.run_id, running.attempt, Reason.ENGINE_ERROR, "from the old one"
+    )
     assert worker.work(run.run_id) == ExitCode.DONE
     done = sweeps.result(sweeps.sweep(run.run_id))
-    assert (done.provenance["rules_digest"], done.failed, len(table(sweeps, run.run_id))) == ("b" * 64, [], 11)
+    assert (done.provenance["rules_digest"], done.failed, len(table(sweeps, run.run_id))) == (
+        "b" * 64,
+        [],
+        11,
+    )
     assert sweeps.submit(SWEEP)[0].reused_from is None
 
 
@@ -550,7 +627,9 @@ def test_a_database_that_is_away_and_comes_back(
     assert sweeps.sweep(run.run_id).status == Status.COMPLETED
 
 
-def test_waiting_for_another_worker(sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_another_worker(
+    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Which ends the shard, or is cancelled with the sweep."""
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "other")
@@ -573,7 +652,9 @@ def test_the_lease_of_a_shard_ends_with_its_sweep(sweeps: Sweeps) -> None:
         assert left.wait(5)
 
 
-def test_a_sweep_that_was_cancelled_keeps_no_numbers(sweeps: Sweeps, worker: SweepWorker, small_shards: None) -> None:
+def test_a_sweep_that_was_cancelled_keeps_no_numbers(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None
+) -> None:
     run, store = asked(sweeps), sweeps.runs.run_store
     other = asked(sweeps, TWO)
     for each in (run, other):
@@ -581,11 +662,16 @@ def test_a_sweep_that_was_cancelled_keeps_no_numbers(sweeps: Sweeps, worker: Swe
     store.cancel(run.run_id)
     store.cancelled(run.run_id)
     Upkeep(store, 0).step()
-    kept = [[shard.numbers is not None for shard in store.shards(each.run_id, numbers=True)] for each in (run, other)]
+    kept = [
+        [shard.numbers is not None for shard in store.shards(each.run_id, numbers=True)]
+        for each in (run, other)
+    ]
     assert kept == [[False] * 3, [True] + [False] * 5]
 
 
-def test_two_workers_at_once_give_one_result(sweeps: Sweeps, small_shards: None, runs: Runs) -> None:
+def test_two_workers_at_once_give_one_result(
+    sweeps: Sweeps, small_shards: None, runs: Runs
+) -> None:
     run = asked(sweeps, TWO)
     codes: list[int] = []
 
@@ -610,27 +696,47 @@ def test_two_workers_at_once_give_one_result(sweeps: Sweeps, small_shards: None,
         ({"grid": {"fats": [5]}}, "Did you mean fast"),
         ({"grid": {"fast": "5:50:0"}}, "fast: a step of 0 never leads from 5 to 50."),
         ({"grid": {"fast": "50:5:5"}}, "fast: a step of 5 never leads from 50 to 5."),
-        ({"grid": {"fast": []}}, "grid.fast must be a finite number, a list of them, or a text such as 5:50:5"),
+        (
+            {"grid": {"fast": []}},
+            "grid.fast must be a finite number, a list of them, or a text such as 5:50:5",
+        ),
         ({"grid": {"fast": [float("nan")]}}, "grid.fast must be a finite number"),
-        ({"grid": {"fast": "1:900:1", "slow": "2:901:1"}}, "The grid has 810000 combinations, at most 100000"),
+        (
+            {"grid": {"fast": "1:900:1", "slow": "2:901:1"}},
+            "The grid has 810000 combinations, at most 100000",
+        ),
         ({"grid": {"fast": [50], "slow": [20]}}, "None of the 1 combinations is a rule"),
-        ({"grid": {"fast": [5], "slow": [900]}, "end_date": "2015-06-01"}, "needs 901 bars, there are"),
+        (
+            {"grid": {"fast": [5], "slow": [900]}, "end_date": "2015-06-01"},
+            "needs 901 bars, there are",
+        ),
         ({"metric": "sharp"}, "There is no metric sharp; choose one of"),
         ({"tickers": []}, "tickers must be a list of 1 to 20 different tickers"),
         ({"tickers": ["GOOG", "goog"]}, "tickers.1 must be 1 to 15 of A-Z"),
         ({"tickers": ["GOGG"]}, 'There are no prices of "GOGG"'),
-        ({"tickers": ["GOOG", "SPY"], "grid": {"fast": "1:251:1", "slow": "252:451:1"}}, "at most 50000"),
+        (
+            {"tickers": ["GOOG", "SPY"], "grid": {"fast": "1:251:1", "slow": "252:451:1"}},
+            "at most 50000",
+        ),
         ({"rule_id": "ALL(RSI,BB)"}, "A search takes one rule by its name"),
         ({"rule_id": "MA_CROS"}, "Did you mean MA_CROSS"),
         ({"folds": 1}, "folds must be 0, or a whole number from 3 to 20"),
         ({"folds": 20, "start_date": "2018-10-01"}, "With 20 folds a training has"),
-        ({"folds": 20, "start_date": "2018-12-20", "grid": {"fast": [1], "slow": [2]}}, "A walk forward of 20 folds"),
+        (
+            {"folds": 20, "start_date": "2018-12-20", "grid": {"fast": [1], "slow": [2]}},
+            "A walk forward of 20 folds",
+        ),
         ({"start_date": "2030-01-01", "end_date": "2031-01-01"}, "There are 0 bars in these dates"),
         ({"gird": {}}, 'There is no field "gird". Did you mean grid?'),
-        ({"grid": {"fast": [1.0 * 10**9 + n for n in range(4000)], "slow": "5:10:1"}}, "must be between"),
+        (
+            {"grid": {"fast": [1.0 * 10**9 + n for n in range(4000)], "slow": "5:10:1"}},
+            "must be between",
+        ),
     ],
 )
-def test_refused_before_anything_is_recorded(sweeps: Sweeps, change: dict[str, Any], sentence: str) -> None:
+def test_refused_before_anything_is_recorded(
+    sweeps: Sweeps, change: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(UserError) as refused:
         sweeps.submit({**SWEEP, **change})
     assert sentence in str(refused.value)
@@ -639,12 +745,18 @@ def test_refused_before_anything_is_recorded(sweeps: Sweeps, change: dict[str, A
 
 def test_a_grid_that_no_column_holds(sweeps: Sweeps) -> None:
     values = [1 + n / 10**9 for n in range(9000)]
-    with pytest.raises(UserError, match=r"The grid is too long; write its values as start:stop:step\."):
+    with pytest.raises(
+        UserError, match=r"The grid is too long; write its values as start:stop:step\."
+    ):
         sweeps.submit({**SWEEP, "rule_id": "BB", "grid": {"width": values}})
 
 
 def test_rows_that_are_too_short_say_so(sweeps: Sweeps, worker: SweepWorker) -> None:
-    change = {"start_date": "2018-06-01", "end_date": "2018-12-31", "grid": {"fast": [5], "slow": [10, 900]}}
+    change = {
+        "start_date": "2018-06-01",
+        "end_date": "2018-12-31",
+        "grid": {"fast": [5], "slow": [10, 900]},
+    }
     run = asked(sweeps, {**SWEEP, **change})
     worker.work(run.run_id)
     rows = table(sweeps, run.run_id)
@@ -661,7 +773,9 @@ def test_a_column_of_numbers_in_the_name_stands_where_the_grid_says_nothing(
     assert asked_of(run).grid == {"fast": "5,9"}
 
 
-def test_it_expires_with_all_that_belongs_to_it(sweeps: Sweeps, worker: SweepWorker, engine: Engine) -> None:
+def test_it_expires_with_all_that_belongs_to_it(
+    sweeps: Sweeps, worker: SweepWorker, engine: Engine
+) -> None:
     run = asked(sweeps)
     worker.work(run.run_id)
     with engine.begin() as connection:
@@ -677,7 +791,11 @@ def test_a_process_takes_it_from_its_environment(sweeps: Sweeps, engine: Engine)
     work = environment_of(SweepWork(run.run_id, "GOOG", "MA_CROSS", 1))
     more = dict(pair.split("=", 1) for pair in database_environment(engine))
     done = subprocess.run(
-        [sys.executable, "worker.py"], cwd=ROOT, env={**os.environ, **more, **work}, capture_output=True, text=True
+        [sys.executable, "worker.py"],
+        cwd=ROOT,
+        env={**os.environ, **more, **work},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert f"[run_id={run.run_id}] Sweep completed: 11 combinations, 1 tickers" in done.stdout

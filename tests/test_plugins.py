@@ -34,22 +34,31 @@ def python(site: Path, *words: str, **environment: str) -> subprocess.CompletedP
     paths = os.pathsep.join([str(site), str(ROOT)])
     names = {"PYTHONPATH": paths, "SQLITE_PATH": "", **environment}
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env={**os.environ, **names}, capture_output=True, text=True
+        [sys.executable, *words],
+        cwd=ROOT,
+        env={**os.environ, **names},
+        capture_output=True,
+        text=True,
     )
 
 
 def test_the_documented_example(tmp_path: Path) -> None:
     source, site = example(tmp_path / "falling-days"), tmp_path / "site"
-    pip = (
-        "-m pip install --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --target".split()
-    )
+    pip = "-m pip install --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --target".split()
     installed = python(site, *pip, str(site), str(source))
     assert installed.returncode == 0, installed.stderr
 
-    catalogue = python(site, "-c", "from rules.plugins import installed_rules as r; print(*r(True))")
+    catalogue = python(
+        site, "-c", "from rules.plugins import installed_rules as r; print(*r(True))"
+    )
     assert catalogue.stdout.split() == [*BUILT_IN, "FALLING_DAYS"]
 
-    request = {"TICKER": "GOOG", "RULE_ID": "FALLING_DAYS_4", "START_DATE": "2013-01-02", "END_DATE": "2020-02-07"}
+    request = {
+        "TICKER": "GOOG",
+        "RULE_ID": "FALLING_DAYS_4",
+        "START_DATE": "2013-01-02",
+        "END_DATE": "2020-02-07",
+    }
     done = python(site, "worker.py", **request)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -60,7 +69,11 @@ def test_the_documented_example(tmp_path: Path) -> None:
     combined = python(site, "worker.py", **{**request, "RULE_ID": "ANY(FALLING_DAYS_4,RSI)"})
     mixed = json.loads(combined.stdout)["provenance"]
     assert mixed["rule_id"] == "ANY(FALLING_DAYS_4,RSI_14_30_70)"
-    assert mixed["rules_digest"] == result["provenance"]["rules_digest"] != plugins.rules_digest(rule_from_id("RSI"))
+    assert (
+        mixed["rules_digest"]
+        == result["provenance"]["rules_digest"]
+        != plugins.rules_digest(rule_from_id("RSI"))
+    )
 
     leak = "        falls = falls.shift(-1)\n        return signals("
     peeking = (site / "falling_days.py").read_text().replace("        return signals(", leak)
@@ -104,7 +117,9 @@ class Peeks(Fine):
 
 
 class OutOfRange(Fine):
-    metadata = RuleMetadata("OUT", "", "", (Parameter("fast", 5, 10, 20, ""), Parameter("slow", 30, 1, 99, "")))
+    metadata = RuleMetadata(
+        "OUT", "", "", (Parameter("fast", 5, 10, 20, ""), Parameter("slow", 30, 1, 99, ""))
+    )
 
 
 no_rule = object()
@@ -125,7 +140,9 @@ no_rule = object()
 def test_bad_rules_are_left_out_and_named(
     value: str, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    entries = [EntryPoint(name, f"tests.test_plugins:{name}", plugins.GROUP) for name in (value, "Fine")]
+    entries = [
+        EntryPoint(name, f"tests.test_plugins:{name}", plugins.GROUP) for name in (value, "Fine")
+    ]
     monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
     plugins.installed_rules.cache_clear()
     with caplog.at_level(logging.ERROR):
@@ -146,7 +163,9 @@ def test_a_worker_does_not_validate_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_digest_depends_on_our_sources_only_for_our_rules() -> None:
-    digests = {plugins.rules_digest(rule_from_id(rule_id)) for rule_id in ("RSI", "BB", "ALL(RSI,BB)")}
+    digests = {
+        plugins.rules_digest(rule_from_id(rule_id)) for rule_id in ("RSI", "BB", "ALL(RSI,BB)")
+    }
     (digest,) = digests
     assert len(digest) == 64
     assert plugins.rules_digest(Fine()) != digest

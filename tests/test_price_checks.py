@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from service.price_checks import check_prices
+from service.prices.checks import check_prices
 from tests.conftest import TICKERS, prices
 
 CLEAN = prices("AAPL").iloc[200:500]
@@ -77,7 +77,15 @@ KNOWN = {
     "ABBV": {"TinyVolume": ["2012-12-24"]},
     "GOOG": {"TinyVolume": ["2014-03-27", "2014-03-28", "2014-03-31", "2014-04-01", "2014-04-02"]},
     "SPY": {
-        "TinyVolume": ["2001-03-06", "2001-03-14", "2007-05-11", "2007-05-14", "2007-05-15", "2007-05-16", "2007-05-17"]
+        "TinyVolume": [
+            "2001-03-06",
+            "2001-03-14",
+            "2007-05-11",
+            "2007-05-14",
+            "2007-05-15",
+            "2007-05-16",
+            "2007-05-17",
+        ]
     },
 }
 
@@ -127,7 +135,9 @@ def test_a_stale_tail() -> None:
 
 
 @pytest.mark.parametrize(("ticker", "day", "ratio"), [("AAPL", "2020-08-31", 4), ("AAPL", "2014-06-09", 7), ("NVDA", "2021-07-20", 4), ("GOOG", "2022-07-18", 20), ("AMZN", "2022-06-06", 20)])  # fmt: skip
-def test_real_splits_that_were_not_adjusted_for_are_found(ticker: str, day: str, ratio: float) -> None:
+def test_real_splits_that_were_not_adjusted_for_are_found(
+    ticker: str, day: str, ratio: float
+) -> None:
     data = prices(ticker)
     before = data.index < pd.Timestamp(day)
     data.loc[before, ["Open", "High", "Low", "Close"]] *= ratio
@@ -141,7 +151,11 @@ def test_weekly_bars() -> None:
 def test_a_bar_on_a_saturday() -> None:
     friday = next(i for i, day in enumerate(CLEAN.index) if day.weekday() == 4)
     moved = CLEAN.copy()
-    moved.index = [*CLEAN.index[:friday], CLEAN.index[friday] + pd.Timedelta(days=1), *CLEAN.index[friday + 1 :]]
+    moved.index = [
+        *CLEAN.index[:friday],
+        CLEAN.index[friday] + pd.Timedelta(days=1),
+        *CLEAN.index[friday + 1 :],
+    ]
     assert {f.code for f in check_prices(moved)} == {"NoSession", "MissingSessions"}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scripts.config import ROOT
-from service.price_series import PriceSeries, UnreadablePrices, read_csv, series_from_content
+from service.prices.series import PriceSeries, UnreadablePrices, read_csv, series_from_content
 from tests.conftest import TICKERS, series
 
 
@@ -27,7 +27,11 @@ def test_content_and_back(ticker: str) -> None:
     original = series(ticker)
     again = series_from_content(original.content)
     pd.testing.assert_frame_equal(again.data, original.data, check_freq=False)
-    assert (again.ticker, again.source, again.fingerprint) == (ticker, f"{ticker}.csv", original.fingerprint)
+    assert (again.ticker, again.source, again.fingerprint) == (
+        ticker,
+        f"{ticker}.csv",
+        original.fingerprint,
+    )
 
 
 def test_the_fingerprint_is_that_of_the_content() -> None:
@@ -36,7 +40,11 @@ def test_the_fingerprint_is_that_of_the_content() -> None:
     other = PriceSeries("GOOG", "elsewhere", goog.data)
     changed = goog.data.copy()
     changed.iloc[5, 3] = np.nextafter(changed.iloc[5, 3], 1e9)
-    fingerprints = {goog.fingerprint, other.fingerprint, PriceSeries("GOOG", "GOOG.csv", changed).fingerprint}
+    fingerprints = {
+        goog.fingerprint,
+        other.fingerprint,
+        PriceSeries("GOOG", "GOOG.csv", changed).fingerprint,
+    }
     assert len(fingerprints) == 3
 
 
@@ -45,7 +53,9 @@ def read(text: str) -> PriceSeries:
 
 
 def test_any_case_and_order_of_columns() -> None:
-    made = read("volume,CLOSE, open ,High,Low,date,note\n5,2,1,3,0.5,2020-01-02,x\n6,2,1,3,0.5,2020-01-03,y\n")
+    made = read(
+        "volume,CLOSE, open ,High,Low,date,note\n5,2,1,3,0.5,2020-01-02,x\n6,2,1,3,0.5,2020-01-03,y\n"
+    )
     assert made.data.columns.tolist() == ["Open", "High", "Low", "Close", "Volume"]
     assert made.data.iloc[0].tolist() == [1, 3, 0.5, 2, 5]
     assert (str(made.first), str(made.last)) == ("2020-01-02", "2020-01-03")
@@ -60,7 +70,9 @@ def test_offsets_that_change_with_the_season() -> None:
 
 
 def test_an_empty_date_is_left_to_the_gate() -> None:
-    assert read("Date,Open,High,Low,Close,Volume\n2020-03-05,1,1,1,1,1\n,1,1,1,1,1\n").data.index.isna().tolist() == [
+    assert read(
+        "Date,Open,High,Low,Close,Volume\n2020-03-05,1,1,1,1,1\n,1,1,1,1,1\n"
+    ).data.index.isna().tolist() == [
         False,
         True,
     ]
@@ -77,7 +89,10 @@ def test_time_zones_are_dropped() -> None:
         ("", "cannot be read as CSV"),
         ("Date,Open,High,Low,Close\n", "no column volume"),
         ("Open,High,Low,Close,Volume\n", "no column date"),
-        ("Date,Open,High,Low,Close,Volume\n2020-01-02,1,x,1,1,1\n", "line 2: High is no number: 'x'"),
+        (
+            "Date,Open,High,Low,Close,Volume\n2020-01-02,1,x,1,1,1\n",
+            "line 2: High is no number: 'x'",
+        ),
         (
             "Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,1,1\n2020-01-03,1,1,1,1,n/y\n",
             "line 3: Volume is no number",
@@ -87,9 +102,18 @@ def test_time_zones_are_dropped() -> None:
             "line 2: '01/02/2020' is no date such as 2020-01-31",
         ),
         ('Date,Open,High,Low,Close,Volume\n"2020', "cannot be read as CSV"),
-        ("Date,Open,High,Low,Close,Volume\n3000-01-01,1,1,1,1,1\n", "line 2: '3000-01-01' is no date"),
-        ("Date,Open,High,Low,Close,Volume\n1600-01-01,1,1,1,1,1\n", "line 2: '1600-01-01' is no date"),
-        ("Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,1," + "9" * 400 + "\n", "line 2: Volume is no number"),
+        (
+            "Date,Open,High,Low,Close,Volume\n3000-01-01,1,1,1,1,1\n",
+            "line 2: '3000-01-01' is no date",
+        ),
+        (
+            "Date,Open,High,Low,Close,Volume\n1600-01-01,1,1,1,1,1\n",
+            "line 2: '1600-01-01' is no date",
+        ),
+        (
+            "Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,1," + "9" * 400 + "\n",
+            "line 2: Volume is no number",
+        ),
     ],
 )
 def test_unreadable_files_are_refused(text: str, message: str) -> None:

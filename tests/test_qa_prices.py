@@ -18,7 +18,11 @@ from tests.test_price_checks import CLEAN, DEFECTS
 def qa(*words: str, database: Path | str = "none.sqlite3") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(database)}
     return subprocess.run(
-        [sys.executable, "scripts/qa_prices.py", *words], cwd=ROOT, env=environment, capture_output=True, text=True
+        [sys.executable, "scripts/qa_prices.py", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -38,7 +42,11 @@ def test_files_as_json(tmp_path: Path) -> None:
     done = qa("--json", str(path))
     assert done.returncode == 1
     (finding,) = json.loads(done.stdout)
-    assert (finding["ticker"], finding["severity"], finding["code"]) == ("AAPL", "error", "NotANumber")
+    assert (finding["ticker"], finding["severity"], finding["code"]) == (
+        "AAPL",
+        "error",
+        "NotANumber",
+    )
 
 
 def test_a_clean_file(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.reality_check import RealityCheck, p_value, stationary_bootstrap
+from service.search.reality_check import RealityCheck, p_value, stationary_bootstrap
 
 
 def random(seed: int) -> np.random.Generator:
@@ -15,8 +15,12 @@ def random(seed: int) -> np.random.Generator:
 def indices(bars: int, resamples: int, mean_block: float, seed: int) -> np.ndarray:
     """Which bar stands where, (resamples, bars)."""
     starts, lengths, firsts = stationary_bootstrap(bars, resamples, mean_block, seed)
-    blocks = [(start + np.arange(length)) % bars for start, length in zip(starts, lengths, strict=True)]
-    return np.array([np.concatenate(blocks[a:b]) for a, b in zip(firsts, [*firsts[1:], None], strict=True)])
+    blocks = [
+        (start + np.arange(length)) % bars for start, length in zip(starts, lengths, strict=True)
+    ]
+    return np.array(
+        [np.concatenate(blocks[a:b]) for a, b in zip(firsts, [*firsts[1:], None], strict=True)]
+    )
 
 
 @pytest.mark.parametrize("mean_block", [1.0, 7.0, 20.0])
@@ -25,7 +29,9 @@ def test_every_resample_has_as_many_bars_in_blocks_of_that_length(mean_block: fl
     assert drawn.shape == (200, 300)
     ends = np.count_nonzero((np.diff(drawn, axis=1) - 1) % 300, axis=1) + 1
     assert 300 / ends.mean() == pytest.approx(mean_block, rel=0.15)
-    assert np.bincount(drawn.ravel(), minlength=300).std() / 200 < 0.6, "each bar as likely as any other"
+    assert np.bincount(drawn.ravel(), minlength=300).std() / 200 < 0.6, (
+        "each bar as likely as any other"
+    )
 
 
 def test_the_sums_are_those_of_the_bars() -> None:
@@ -34,7 +40,9 @@ def test_the_sums_are_those_of_the_bars() -> None:
     check.add(excess[:2])
     check.add(excess[2:])
     drawn = indices(120, 40, 8.0, 9)
-    by_luck = np.array([excess[:, bars].mean(axis=1) - excess.mean(axis=1) for bars in drawn]).max(axis=1)
+    by_luck = np.array([excess[:, bars].mean(axis=1) - excess.mean(axis=1) for bars in drawn]).max(
+        axis=1
+    )
     best = excess.mean(axis=1).max()
     assert p_value(check.largest) == (np.count_nonzero(by_luck >= best) + 1) / 41
 

@@ -41,13 +41,19 @@ def test_everything_stands_in_one_namespace_and_nothing_is_helm_s() -> None:
     for one in OBJECTS:
         metadata = one["metadata"]
         assert one["kind"] == "Namespace" or metadata["namespace"] == "stock-backtest"
-        assert not [name for name in metadata.get("annotations", {}) if name.startswith(("helm.sh", "meta.helm.sh"))]
+        assert not [
+            name
+            for name in metadata.get("annotations", {})
+            if name.startswith(("helm.sh", "meta.helm.sh"))
+        ]
         assert "Helm" not in metadata.get("labels", {}).values()
 
 
 def test_kustomize_applies_all_but_the_secret() -> None:
     listed = yaml.safe_load((K8S / "kustomization.yaml").read_text())["resources"]
-    assert sorted([*listed, "kustomization.yaml", "secret.yaml"]) == sorted(path.name for path in K8S.glob("*"))
+    assert sorted([*listed, "kustomization.yaml", "secret.yaml"]) == sorted(
+        path.name for path in K8S.glob("*")
+    )
 
 
 def test_the_secret_is_refused_until_it_is_filled_in() -> None:

@@ -103,7 +103,9 @@ def forgets() -> Answer:
 
     def answer(d: pd.DataFrame) -> pd.Series:
         state["calls"] += 1
-        return signals(d, buy=np.full(len(d), state["calls"] % 2 == 0), sell=np.zeros(len(d), dtype=bool))
+        return signals(
+            d, buy=np.full(len(d), state["calls"] % 2 == 0), sell=np.zeros(len(d), dtype=bool)
+        )
 
     return answer
 
@@ -126,12 +128,16 @@ def test_other_faults_are_named(answer: Answer, message: str) -> None:
 
 def test_signals_before_the_warm_up_are_named() -> None:
     rule = rule_of(lambda d: over(d, d["Open"]), warm_up=20)
-    assert any("before its warm-up of 20 bars" in problem for problem in RuleValidator().problems(rule))
+    assert any(
+        "before its warm-up of 20 bars" in problem for problem in RuleValidator().problems(rule)
+    )
 
 
 def made(values: list[int], close: list[float] | None = None) -> SignalAnalyzer:
     index = pd.bdate_range("2024-01-01", periods=len(values))
-    return SignalAnalyzer(pd.Series(values, index=index), pd.Series(close or [1.0] * len(values), index=index))
+    return SignalAnalyzer(
+        pd.Series(values, index=index), pd.Series(close or [1.0] * len(values), index=index)
+    )
 
 
 def test_counts_and_holding_times() -> None:

@@ -28,7 +28,9 @@ def numbers(rule: type[BaseRule]) -> st.SearchStrategy[dict[str, float]]:
         for p in rule.metadata.parameters
     }
     return st.fixed_dictionaries(each).filter(
-        lambda values: all(values[small] < values[large] for small, large in rule.metadata.ascending)
+        lambda values: all(
+            values[small] < values[large] for small, large in rule.metadata.ascending
+        )
     )
 
 
@@ -83,7 +85,11 @@ def test_params_override_numbers_by_name() -> None:
         ("QWERTYUIOP", {}, "The rules are MA_CROSS, RSI,"),
         ("", {}, 'There is no rule "".'),
         ("<script>alert</script>", {}, "There is no rule"),
-        ("RSI_14", {}, "RSI takes 3 numbers (period, oversold, overbought), such as RSI_14_30_70; got 1."),
+        (
+            "RSI_14",
+            {},
+            "RSI takes 3 numbers (period, oversold, overbought), such as RSI_14_30_70; got 1.",
+        ),
         ("MOMENTUM_1_2", {}, "MOMENTUM takes 1 numbers (lookback)"),
         ("RSI_14.5_30_70", {}, "RSI: period must be a whole number, got 14.5."),
         ("RSI_1_30_70", {}, "RSI: period must be between 2 and 1000, got 1."),
@@ -109,7 +115,11 @@ def test_params_override_numbers_by_name() -> None:
         ("SOME(RSI,BB)", {}, "A combination is one of ALL, ANY, MAJORITY, got SOME."),
         ("ALL(ANY(RSI,BB),BB)", {}, "combinations cannot be nested"),
         ("ALL(RSI,)", {}, "ALL(...) has an empty place between its commas."),
-        ("ALL(RSI", {}, "A combination is written ALL(A,B), ANY(A,B) or MAJORITY(A,B,C); got ALL(RSI."),
+        (
+            "ALL(RSI",
+            {},
+            "A combination is written ALL(A,B), ANY(A,B) or MAJORITY(A,B,C); got ALL(RSI.",
+        ),
         ("RSI,BB", {}, "A combination is written"),
         ("RSI", {"self": 3}, 'RSI has no parameter "self".'),
         ("ALL(RSI,RSX)", {}, "Did you mean RSI_14_30_70?"),
@@ -125,7 +135,9 @@ def test_a_short_text_that_stands_for_a_long_one() -> None:
     class Long(BUILT_IN["RSI"]):  # type: ignore[misc, valid-type]
         metadata = replace(BUILT_IN["RSI"].metadata, name="A_RULE_WITH_A_LONG_NAME_")
 
-    with pytest.raises(InvalidRule, match="With its numbers the rule_id has more than 200 characters"):
+    with pytest.raises(
+        InvalidRule, match="With its numbers the rule_id has more than 200 characters"
+    ):
         rule_from_id("ALL(" + ",".join(["LONG"] * 8) + ")", {}, {"LONG": Long})
 
 
@@ -137,7 +149,8 @@ def test_rules_are_refused_as_members_of_a_nested_combination() -> None:
 
 @settings(max_examples=300)
 @given(
-    st.text(max_size=60), st.dictionaries(st.text(max_size=8), st.integers() | st.floats() | st.booleans(), max_size=3)
+    st.text(max_size=60),
+    st.dictionaries(st.text(max_size=8), st.integers() | st.floats() | st.booleans(), max_size=3),
 )
 def test_any_text_is_a_rule_or_one_sentence(text: str, params: dict[str, object]) -> None:
     try:
@@ -154,7 +167,9 @@ def test_number_text_reads_back(value: float) -> None:
 
 def wanted(rule_id: str, data: pd.DataFrame) -> list[int]:
     """The rule's definition once more, bar by bar."""
-    close, high, low, volume = (data[column].tolist() for column in ("Close", "High", "Low", "Volume"))
+    close, high, low, volume = (
+        data[column].tolist() for column in ("Close", "High", "Low", "Volume")
+    )
     n = len(close)
 
     def mean(xs: list[float]) -> float:
@@ -180,15 +195,20 @@ def wanted(rule_id: str, data: pd.DataFrame) -> list[int]:
             case "BB_20_2" if t >= 19:
                 window = close[t - 19 : t + 1]
                 return signal(
-                    close[t] < mean(window) - 2 * deviation(window), close[t] > mean(window) + 2 * deviation(window)
+                    close[t] < mean(window) - 2 * deviation(window),
+                    close[t] > mean(window) + 2 * deviation(window),
                 )
             case "MACD_12_26_9":
                 return signal(line[t] > average[t], line[t] <= average[t])
             case "VOLUME_20_1.5" if t >= 20:
                 high_volume = volume[t] > 1.5 * mean(volume[t - 20 : t])
-                return signal(high_volume and close[t] > close[t - 1], high_volume and close[t] < close[t - 1])
+                return signal(
+                    high_volume and close[t] > close[t - 1], high_volume and close[t] < close[t - 1]
+                )
             case "TREND_14_25":
-                return signal(adx[t] > 25 and plus[t] > minus[t], adx[t] >= 0 and minus[t] > plus[t])
+                return signal(
+                    adx[t] > 25 and plus[t] > minus[t], adx[t] >= 0 and minus[t] > plus[t]
+                )
             case "ATR_14_3" if t >= 15:
                 buy = close[t] > min(low[t - 14 : t]) + 3 * atr[t - 1]
                 return signal(buy, close[t] < max(high[t - 14 : t]) - 3 * atr[t - 1])
@@ -198,7 +218,9 @@ def wanted(rule_id: str, data: pd.DataFrame) -> list[int]:
                 return signal(close[t] < 0.9 * close[t - 756], close[t] > close[t - 756])
             case "MEAN_REVERSION_20_2" if t >= 19:
                 window = close[t - 19 : t + 1]
-                return signal(close[t] - mean(window) < -2 * deviation(window), close[t] > mean(window))
+                return signal(
+                    close[t] - mean(window) < -2 * deviation(window), close[t] > mean(window)
+                )
             case "BREAKOUT_55_20" if t >= 55:
                 return signal(close[t] > max(high[t - 55 : t]), close[t] < min(low[t - 20 : t]))
         return 0
@@ -231,7 +253,16 @@ def test_a_market_that_rests_gives_no_signal(price: float) -> None:
     """Rounding must not look like a move, whatever the price."""
     still = prices(bars=200)
     still[["Open", "High", "Low", "Close"]] = price
-    for rule_id in ("MEAN_REVERSION_20_0.5", "BB_20_0.5", "RSI", "VOLUME", "TREND", "ATR", "BREAKOUT", "VALUE_50_0"):
+    for rule_id in (
+        "MEAN_REVERSION_20_0.5",
+        "BB_20_0.5",
+        "RSI",
+        "VOLUME",
+        "TREND",
+        "ATR",
+        "BREAKOUT",
+        "VALUE_50_0",
+    ):
         assert not rule_from_id(rule_id).generate_signals(still).any(), rule_id
     for rule_id in ("MA_CROSS_10_30", "MACD", "MACD_5_35_5", "MACD_7_19_9", "MOMENTUM_20"):
         assert not (rule_from_id(rule_id).generate_signals(still) == Signal.BUY).any(), rule_id

@@ -22,12 +22,12 @@ from service.contract.errors import (
     UserError,
 )
 from service.contract.status import NO_CONTROLLER, Status
-from service.runs import Runs
 from service.store.database import utc_in
-from service.store.lease_store import CONTROLLER, LeaseStore
-from service.store.price_store import PriceStore
+from service.store.leases import CONTROLLER, LeaseStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore, StoredResult
 from service.store.tables import runs as table
+from service.usecases.runs import Runs
 from tests.conftest import REQUEST, RUN_ID
 
 
@@ -58,7 +58,9 @@ def test_the_same_id_with_another_request_is_a_conflict(runs: Runs) -> None:
         runs.submit({"run_id": RUN_ID, **REQUEST, "ticker": "SPY"})
 
 
-def test_a_lost_race_for_the_id_is_settled_by_the_row(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_race_for_the_id_is_settled_by_the_row(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Somebody records the same run_id between the look and the insert."""
     winner, _ = runs.submit({"run_id": RUN_ID, **REQUEST})
     real, looks = runs.run_store.get, iter([None])
@@ -83,7 +85,9 @@ def test_a_lost_race_for_the_id_is_settled_by_the_row(runs: Runs, monkeypatch: p
         ({"run_id": "1"}, InvalidRequest, "run_id must be"),
     ],
 )  # fmt: skip
-def test_refusals_store_nothing(runs: Runs, change: dict[str, Any], error: type[UserError], sentence: str) -> None:
+def test_refusals_store_nothing(
+    runs: Runs, change: dict[str, Any], error: type[UserError], sentence: str
+) -> None:
     with pytest.raises(error, match=re.escape(sentence)):
         runs.submit({**REQUEST, **change})
     assert runs.run_store.latest(1) == []
@@ -104,7 +108,9 @@ def test_without_any_prices_the_sentence_says_how_to_add_some(tmp_path: Any) -> 
 
     empty = connect(Config(sqlite_path=str(tmp_path / "empty.sqlite3")))
     migrate(empty)
-    with pytest.raises(InvalidRequest, match="no prices yet; add some with python scripts/data_loader.py"):
+    with pytest.raises(
+        InvalidRequest, match="no prices yet; add some with python scripts/data_loader.py"
+    ):
         Runs(RunStore(empty), PriceStore(empty)).submit(dict(REQUEST))
     empty.dispose()
 
@@ -155,7 +161,9 @@ def test_results_come_back_as_they_were_stored(runs: Runs) -> None:
     run, _ = runs.submit(dict(REQUEST))
     assert runs.run_store.claim(run.run_id, "w") == 1
     text = '{"run_id":"a","status":"completed","num_trades":3}'
-    runs.run_store.finish(run.run_id, 1, StoredResult(text, "csv", "data:image/png;base64,AA=="), {})
+    runs.run_store.finish(
+        run.run_id, 1, StoredResult(text, "csv", "data:image/png;base64,AA=="), {}
+    )
     done = runs.run(run.run_id)
     result = runs.result(done)
     assert (result.num_trades, result.chart_base64) == (3, "data:image/png;base64,AA==")
@@ -177,7 +185,9 @@ def test_each_client_has_a_rate_of_its_own(engine: Engine) -> None:
     limited.submit(dict(REQUEST), "me")
     with pytest.raises(TooManyRequests, match="2 runs a minute"):
         limited.submit(dict(REQUEST), "me")
-    assert limited.submit({**REQUEST, "run_id": mine.run_id}, "me") == (mine, False), "nothing new is asked for"
+    assert limited.submit({**REQUEST, "run_id": mine.run_id}, "me") == (mine, False), (
+        "nothing new is asked for"
+    )
     assert limited.submit(dict(REQUEST), "you")[1]
     with engine.begin() as connection:
         connection.execute(update(table).values(created_at=utc_in(-61)))

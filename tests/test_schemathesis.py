@@ -22,13 +22,13 @@ from schemathesis.engine.recorder import CheckNode
 from werkzeug.serving import make_server
 
 from scripts.config import Config
-from service.runs import Runs
 from service.store.database import connect
 from service.store.migrate import migrate, schema_problem
-from service.store.price_store import PriceStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore
-from service.web.auth import Login
+from service.usecases.runs import Runs
 from service.web.factory import create_app
+from service.web.middleware.auth import Login
 from tests.conftest import RUN_ID, SWEEP, series
 from tests.test_auth import BASIC, PASSWORD, basic
 from tests.test_web import completed
@@ -85,7 +85,10 @@ def settings(headers: dict[str, str], accepted: list[str], **more: Any) -> Schem
 
 @contextmanager
 def described(
-    app: Flask, headers: dict[str, str], accepted: list[str], change: Callable[[Any], None] = lambda _: None
+    app: Flask,
+    headers: dict[str, str],
+    accepted: list[str],
+    change: Callable[[Any], None] = lambda _: None,
 ) -> Iterator[schemathesis.BaseSchema]:
     document = app.test_client().get("/openapi.json", headers=headers).json
     assert isinstance(document, dict)
@@ -121,7 +124,9 @@ def text(event: events.ScenarioFinished, check: CheckNode) -> str:
 
 
 ALICE = basic("alice", PASSWORD)
-LOGINS = pytest.mark.parametrize(("login", "headers"), [(Login(), {}), (BASIC, ALICE)], ids=["none", "basic"])
+LOGINS = pytest.mark.parametrize(
+    ("login", "headers"), [(Login(), {}), (BASIC, ALICE)], ids=["none", "basic"]
+)
 
 
 @LOGINS
@@ -153,19 +158,29 @@ def narrow(document: Any) -> None:
     single["rule_id"] = {"enum": ["MA_CROSS_10_30", "RSI", "ALL(BB_20_2,MACD_12_26_9)"]}
     single["params"] = {"type": "object", "maxProperties": 0}
     sweep["tickers"] = {"enum": [["GOOG"], ["SPY", "GOOG"]]}
-    sweep["rule_id"], sweep["grid"] = {"enum": ["MA_CROSS_10_30"]}, {"enum": [SWEEP["grid"], {"fast": 5}]}
+    sweep["rule_id"], sweep["grid"] = (
+        {"enum": ["MA_CROSS_10_30"]},
+        {"enum": [SWEEP["grid"], {"fast": 5}]},
+    )
     sweep["metric"], sweep["folds"] = {"enum": ["sharpe_ratio", "win_rate"]}, {"enum": [0, 3, 20]}
     for request in (single, sweep):
-        request["start_date"], request["end_date"] = {"enum": ["2013-01-02"]}, {"enum": ["2020-02-07"]}
+        request["start_date"], request["end_date"] = (
+            {"enum": ["2013-01-02"]},
+            {"enum": ["2020-02-07"]},
+        )
     del document["paths"]["/sweeps/{run_id}/run"]  # takes a form alone
     for path, operations in document["paths"].items():
         if path in ("/backtest", "/sweeps"):
             content = operations["post"]["requestBody"]["content"]
-            operations["post"]["requestBody"]["content"] = {"application/json": content["application/json"]}
+            operations["post"]["requestBody"]["content"] = {
+                "application/json": content["application/json"]
+            }
         for operation in operations.values():
             for parameter in operation["parameters"]:
                 if parameter["name"] == "run_id":
-                    parameter["schema"] = {"enum": [SWEEP_ID if path.startswith("/sweeps") else RUN_ID]}
+                    parameter["schema"] = {
+                        "enum": [SWEEP_ID if path.startswith("/sweeps") else RUN_ID]
+                    }
 
 
 def test_a_lie_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backtest.metrics import deviation, mean
-from service.search_statistics import (
+from service.search.luck import (
     blocks_of,
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
@@ -33,7 +33,9 @@ def made_up() -> list[np.ndarray]:
     found = []
     for bars, trials, drift, *_ in BY_FFN:
         common = random.normal(0, 0.008, bars)[:, None]
-        found.append(np.ascontiguousarray((common + random.normal(0, 0.01, (bars, trials)) + drift).T))
+        found.append(
+            np.ascontiguousarray((common + random.normal(0, 0.01, (bars, trials)) + drift).T)
+        )
     return found
 
 
@@ -62,7 +64,9 @@ def test_probabilistic_sharpe_ratio_of_the_paper() -> None:
     with annual Sharpe ratio 2.5, skewness -3, kurtosis 10, variance of the trials 1/2: expected maximum 0.1132, DSR 0.9004."""
     hurdle = expected_maximum_sharpe(100, math.sqrt(0.5 / 250))
     assert hurdle == pytest.approx(0.1132, abs=5e-5)
-    assert probabilistic_sharpe_ratio(2.5 / math.sqrt(250), hurdle, 1250, -3, 10) == pytest.approx(0.9004, abs=5e-5)
+    assert probabilistic_sharpe_ratio(2.5 / math.sqrt(250), hurdle, 1250, -3, 10) == pytest.approx(
+        0.9004, abs=5e-5
+    )
 
 
 def test_one_trial_has_no_hurdle() -> None:

@@ -14,14 +14,19 @@ from service.contract.request import parse_request
 from service.contract.status import Status
 from service.store import database
 from service.store.database import connect, utc_in
-from service.store.lease_store import LeaseStore
-from service.store.price_store import PriceStore
+from service.store.leases import LeaseStore
+from service.store.prices import PriceStore
 from service.store.run_store import RunStore, StoredResult
 from service.store.tables import metadata, runs
 from tests.conftest import REQUEST, RUN_ID, series
 
 STORED = StoredResult('{"a":1}', "date,equity\n2020-01-01,1.0\n", "data:image/png;base64,AAAA")
-HEADLINE = {"total_return_pct": 1.23456789012345678, "sharpe_ratio": None, "max_drawdown_pct": 0.1, "num_trades": 2}
+HEADLINE = {
+    "total_return_pct": 1.23456789012345678,
+    "sharpe_ratio": None,
+    "max_drawdown_pct": 0.1,
+    "num_trades": 2,
+}
 
 
 @pytest.fixture
@@ -45,7 +50,14 @@ def add(store: RunStore, run_id: str = RUN_ID, **values: Any) -> str:
 def test_a_run_is_recorded_once(store: RunStore) -> None:
     add(store)
     assert not store.add(
-        {"run_id": RUN_ID, "request": "", "ticker": "X", "rule_id": "", "prices_fingerprint": "", "rules_digest": ""}
+        {
+            "run_id": RUN_ID,
+            "request": "",
+            "ticker": "X",
+            "rule_id": "",
+            "prices_fingerprint": "",
+            "rules_digest": "",
+        }
     )
     run = store.get(RUN_ID)
     assert run is not None
@@ -142,7 +154,10 @@ def test_launching_is_first_in_first_out(store: RunStore) -> None:
 def test_many_claim_at_once_and_one_wins(store: RunStore) -> None:
     add(store)
     won: list[int | None] = []
-    threads = [threading.Thread(target=lambda name=i: won.append(store.claim(RUN_ID, str(name)))) for i in range(8)]
+    threads = [
+        threading.Thread(target=lambda name=i: won.append(store.claim(RUN_ID, str(name))))
+        for i in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -164,7 +179,9 @@ def test_listing_and_polling_never_touch_results(store: RunStore, engine: Engine
     seen: list[str] = []
     from sqlalchemy import event
 
-    event.listen(engine, "before_cursor_execute", lambda c, cur, statement, *rest: seen.append(statement))
+    event.listen(
+        engine, "before_cursor_execute", lambda c, cur, statement, *rest: seen.append(statement)
+    )
     store.get(RUN_ID)
     store.latest(10)
     assert len([statement for statement in seen if statement.startswith("SELECT")]) == 2
@@ -202,7 +219,11 @@ def test_prices_are_stored_once_and_read_the_same(engine: Engine) -> None:
     assert again.fingerprint == fingerprint
     ticker = store.ticker("AMD")
     assert ticker is not None
-    assert (str(ticker.first_day), str(ticker.last_day), ticker.bars) == ("2009-02-09", "2020-02-07", 2769)
+    assert (str(ticker.first_day), str(ticker.last_day), ticker.bars) == (
+        "2009-02-09",
+        "2020-02-07",
+        2769,
+    )
     assert [known.ticker for known in store.tickers()] == ["AMD", "GOOG", "SPY"]
     assert store.ticker("NONE") is None
     assert store.read("nothing") is None
@@ -255,7 +276,11 @@ def test_tls_as_it_is_asked_for() -> None:
 def test_cancelling(store: RunStore) -> None:
     first, second, third = (add(store, str(uuid.uuid4())) for _ in range(3))
     store.mark_launched(second)
-    assert [store.cancel(first), store.cancel(second), store.cancel("nothing")] == [True, True, False]
+    assert [store.cancel(first), store.cancel(second), store.cancel("nothing")] == [
+        True,
+        True,
+        False,
+    ]
     assert store.cancelled(second)
     assert not store.cancelled(third)
     assert store.counts() == {"cancelled": 2, "pending": 1}
@@ -290,7 +315,9 @@ def test_mysql_needs_no_other_code() -> None:
     assert "p@ss" not in repr(config)
     engine = connect(config)
     assert engine.url.password == "p@ss/word"
-    compiled = str(select(utc_in(60)).compile(dialect=mysql.dialect(), compile_kwargs={"literal_binds": True}))
+    compiled = str(
+        select(utc_in(60)).compile(dialect=mysql.dialect(), compile_kwargs={"literal_binds": True})
+    )
     assert "UTC_TIMESTAMP(6) + INTERVAL 60 SECOND" in compiled
     for table in metadata.sorted_tables:
         ddl = str(CreateTable(table).compile(dialect=mysql.dialect()))

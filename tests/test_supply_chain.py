@@ -14,7 +14,9 @@ from scripts.config import ROOT
 from scripts.sbom import document
 from tests.test_images import PROGRAMS, lines, listed, with_dependencies
 
-PINNED = [line.split("==") for line in lines(r"[\w.-]+==\S+", (ROOT / "requirements.txt").read_text())]
+PINNED = [
+    line.split("==") for line in lines(r"[\w.-]+==\S+", (ROOT / "requirements.txt").read_text())
+]
 PINS = {str(canonicalize_name(name)): version for name, version in PINNED}
 DEBIAN = [
     ["libssl3:amd64", "3.0.17-1~deb12u2", "amd64", "openssl", "3.0.17-1~deb12u2"],
@@ -38,9 +40,15 @@ def test_the_document_is_valid_cyclonedx() -> None:
 
 
 def test_the_document_names_everything_as_scanners_do() -> None:
-    written = json.loads(document("registry.example.org:5000/stocks/stock-backtest-web:0.2.0", FOUND))
+    written = json.loads(
+        document("registry.example.org:5000/stocks/stock-backtest-web:0.2.0", FOUND)
+    )
     whole = written["metadata"]["component"]
-    assert (whole["type"], whole["name"], whole["version"]) == ("container", "stock-backtest-web", "0.2.0")
+    assert (whole["type"], whole["name"], whole["version"]) == (
+        "container",
+        "stock-backtest-web",
+        "0.2.0",
+    )
     assert {it.get("purl", f"{it['name']} {it['version']}") for it in written["components"]} == {
         "debian 12",
         "pkg:generic/python@3.11.7",
@@ -52,7 +60,10 @@ def test_the_document_names_everything_as_scanners_do() -> None:
 
 
 def test_two_documents_differ_where_the_images_do() -> None:
-    newer = {**FOUND, "debian": [["libssl3:amd64", "3.0.18", "amd64", "openssl", "3.0.18"], DEBIAN[1]]}
+    newer = {
+        **FOUND,
+        "debian": [["libssl3:amd64", "3.0.18", "amd64", "openssl", "3.0.18"], DEBIAN[1]],
+    }
     before, again, after = (document("web:1", found) for found in (FOUND, FOUND, newer))
     assert before == again
     gone = set(before.splitlines()) - set(after.splitlines())
@@ -63,4 +74,6 @@ def test_two_documents_differ_where_the_images_do() -> None:
 def test_an_audit_that_cannot_ask_fails() -> None:
     """Without --strict, packages that PyPI's advisories were not reached for are skipped, and the audit passes."""
     (recipe,) = re.findall(r"^\t\S+/pip-audit (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {"--strict", "--requirement requirements.txt"} <= set(re.findall(r"--\w+(?: requirements\S+)?", recipe))
+    assert {"--strict", "--requirement requirements.txt"} <= set(
+        re.findall(r"--\w+(?: requirements\S+)?", recipe)
+    )

@@ -18,7 +18,9 @@ def ohlcv(ticker: str) -> tuple[np.ndarray, ...]:
     return tuple(data[name].to_numpy() for name in ("Open", "High", "Low", "Close", "Volume"))
 
 
-def assert_equal(ours: np.ndarray, theirs: np.ndarray, scale: float, skip: np.ndarray | None = None) -> None:
+def assert_equal(
+    ours: np.ndarray, theirs: np.ndarray, scale: float, skip: np.ndarray | None = None
+) -> None:
     """NaN at the same bars; to 1e-10 of the value, or of `scale` where the value is a small difference."""
     assert (np.isnan(ours) == np.isnan(theirs)).all()
     keep = ~np.isnan(ours) if skip is None else ~np.isnan(ours) & ~skip
@@ -46,7 +48,9 @@ def test_equal_to_talib(ticker: str, n: int) -> None:
 @pytest.mark.parametrize(("fast", "slow", "signal"), [(12, 26, 9), (3, 10, 16), (19, 39, 9)])
 def test_macd_equals_talib(ticker: str, fast: int, slow: int, signal: int) -> None:
     close = ohlcv(ticker)[3]
-    for ours, theirs in zip(ti.macd(close, fast, slow, signal), talib.MACD(close, fast, slow, signal), strict=True):
+    for ours, theirs in zip(
+        ti.macd(close, fast, slow, signal), talib.MACD(close, fast, slow, signal), strict=True
+    ):
         assert_equal(ours, theirs, close.max())
 
 
@@ -65,7 +69,9 @@ def test_bollinger_equals_talib(ticker: str, width: float) -> None:
 def test_stochastic_equals_talib(ticker: str) -> None:
     _, high, low, close, _ = ohlcv(ticker)
     still = ti.rolling_max(high, 14) == ti.rolling_min(low, 14)
-    touched = pd.Series(still).rolling(5, min_periods=1).max().to_numpy() > 0  # averages that contain such a bar
+    touched = (
+        pd.Series(still).rolling(5, min_periods=1).max().to_numpy() > 0
+    )  # averages that contain such a bar
     for ours, theirs in zip(
         ti.stochastic(high, low, close), talib.STOCH(high, low, close, 14, 3, 0, 3, 0), strict=True
     ):
@@ -171,7 +177,10 @@ def test_vwap_without_volume_keeps_the_value_before() -> None:
 
 
 @settings(max_examples=150)
-@given(st.integers(2, 12), st.lists(st.lists(st.sampled_from([1.0, 2.5, 7.0]), max_size=30), min_size=1, max_size=5))
+@given(
+    st.integers(2, 12),
+    st.lists(st.lists(st.sampled_from([1.0, 2.5, 7.0]), max_size=30), min_size=1, max_size=5),
+)
 def test_averages_of_rows_are_those_of_each(period: int, known: list[list[float]]) -> None:
     """Rows that begin late, rest, or are too short for an average."""
     rows = np.full((len(known), 30), np.nan)

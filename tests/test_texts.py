@@ -16,7 +16,7 @@ from rules.registry import BUILT_IN
 from scripts.config import ROOT
 from service.contract.documents import schema
 from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
-from service.search_statistics import LUCK, SILENT, SKILL, UNSTEADY
+from service.search.luck import LUCK, SILENT, SKILL, UNSTEADY
 from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
 from tests.conftest import REQUEST
@@ -27,7 +27,9 @@ PO = ROOT / "service" / "web" / "translations" / "ko.po"
 def in_templates() -> Iterator[str]:
     for path in sorted((ROOT / "templates").glob("*.html")):
         with path.open("rb") as file:
-            for _, message, _, _ in extract("jinja2.ext:babel_extract", file, options={"newstyle_gettext": "true"}):
+            for _, message, _, _ in extract(
+                "jinja2.ext:babel_extract", file, options={"newstyle_gettext": "true"}
+            ):
                 yield message if isinstance(message, str) else message[0]
 
 
@@ -38,23 +40,27 @@ def in_errors() -> Iterator[str]:
         "rules/registry.py",
         "rules/optimizer.py",
         "service/contract",
-        "service/runs.py",
-        "service/engine_adapter.py",
-        "service/asked_sweeps.py",
-        "service/sweep_plan.py",
-        "service/sweeps.py",
-        "service/walk_forward.py",
-        "service/cross_validation.py",
+        "service/engine",
+        "service/search",
+        "service/usecases",
         "service/web",
     ):
-        for path in sorted((ROOT / name).glob("*.py")) if (ROOT / name).is_dir() else [ROOT / name]:
+        for path in (
+            sorted((ROOT / name).rglob("*.py")) if (ROOT / name).is_dir() else [ROOT / name]
+        ):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str) and is_sentence(node.value, path):
+                if (
+                    isinstance(node, ast.Constant)
+                    and isinstance(node.value, str)
+                    and is_sentence(node.value, path)
+                ):
                     yield node.value
 
 
 def is_sentence(text: str, path: Path) -> bool:
-    return bool(re.search(r"\{[a-z_]+\}", text)) and text.endswith((".", "?")) and "`" not in text
+    words = re.sub(r"\{[a-z_]+\}", "", text)
+    is_template = words != text and bool(re.search("[a-z]", words))
+    return is_template and text.endswith((".", "?")) and "`" not in text
 
 
 def in_data() -> Iterator[str]:
@@ -81,7 +87,9 @@ def in_data() -> Iterator[str]:
 
 NEEDED = sorted({*in_templates(), *in_errors(), *in_data()})
 with PO.open("rb") as catalogue:
-    KOREAN = {message.id: message.string for message in read_po(catalogue, locale="ko") if message.id}
+    KOREAN = {
+        message.id: message.string for message in read_po(catalogue, locale="ko") if message.id
+    }
 
 
 def placeholders(text: str) -> list[str]:
@@ -110,7 +118,10 @@ KO = {"Accept": "text/html", "Accept-Language": "ko-KR,ko;q=0.9,en;q=0.5"}
 def test_by_the_browser(client: FlaskClient) -> None:
     assert '<html lang="ko">' in client.get("/", headers=KO).text
     assert KOREAN["New backtest"] in client.get("/", headers=KO).text
-    assert '<html lang="en">' in client.get("/", headers={"Accept": "text/html", "Accept-Language": "fr"}).text
+    assert (
+        '<html lang="en">'
+        in client.get("/", headers={"Accept": "text/html", "Accept-Language": "fr"}).text
+    )
     assert '<html lang="en">' in client.get("/", headers={"Accept": "text/html"}).text
 
 
@@ -125,13 +136,21 @@ def test_by_the_switch_and_its_cookie(client: FlaskClient) -> None:
 def test_the_switch_keeps_the_page(client: FlaskClient) -> None:
     text = client.get("/runs?ticker=A%26B&lang=ko", headers={"Accept": "text/html"}).text
     assert 'href="/runs?ticker=A%26B&amp;lang=en"' in text
-    assert 'href="/%5Cevil.com?lang=' in client.get("/%5Cevil.com", headers={"Accept": "text/html"}).text
+    assert (
+        'href="/%5Cevil.com?lang='
+        in client.get("/%5Cevil.com", headers={"Accept": "text/html"}).text
+    )
     refused = client.post("/backtest", data={"rule": "RSI"}, headers={"Accept": "text/html"}).text
     assert re.search(r'href="/\?lang=(ko|en)"', refused)
 
 
 def test_errors_too(client: FlaskClient) -> None:
-    form = {"ticker": "NOPE{0}", "rule": "RSI", "start_date": "2013-01-02", "end_date": "2014-01-01"}
+    form = {
+        "ticker": "NOPE{0}",
+        "rule": "RSI",
+        "start_date": "2013-01-02",
+        "end_date": "2014-01-01",
+    }
     text = client.post("/backtest", data=form, headers=KO).text
     assert "NOPE{0}" in text
     assert "ticker" in text
@@ -142,7 +161,9 @@ def test_errors_too(client: FlaskClient) -> None:
 
 def test_what_somebody_typed_is_never_translated(client: FlaskClient) -> None:
     for rule_id in ("ALL(RSI_14_30_70,)", "_10_30", "Trades"):
-        body = client.post("/backtest", json={**REQUEST, "rule_id": rule_id}, headers={"Accept-Language": "ko"})
+        body = client.post(
+            "/backtest", json={**REQUEST, "rule_id": rule_id}, headers={"Accept-Language": "ko"}
+        )
         assert "Project-Id" not in body.text
         assert "거래" not in body.text
     assert "Project-Id" not in client.get("/runs?limit=", headers=KO).text

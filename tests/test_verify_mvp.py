@@ -14,12 +14,12 @@ from sqlalchemy import Engine, update
 
 from scripts import replay, verify_mvp
 from scripts.config import ROOT, Config
-from service.asked_sweeps import Sweeps
 from service.contract.request import parse_request
-from service.perform import Software, Worker
-from service.perform_sweep import SweepWorker
-from service.runs import Runs
 from service.store.tables import results
+from service.usecases.runs import Runs
+from service.usecases.sweeps import Sweeps
+from service.worker.run import Software, Worker
+from service.worker.sweep import SweepWorker
 from tests.conftest import REQUEST, RUN_ID, SWEEP
 
 
@@ -37,7 +37,9 @@ def test_the_walk_as_typed_from_the_root() -> None:
     assert "FAIL" not in done.stdout
 
 
-def test_a_broken_step_fails_the_walk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_step_fails_the_walk(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(verify_mvp, "GOLDEN_RETURN_PCT", 1.0)
     assert verify_mvp.walk() == 1
     out = capsys.readouterr().out
@@ -89,7 +91,9 @@ def test_replay_of_a_sweep(swept: str, capsys: pytest.CaptureFixture[str]) -> No
     assert "every byte is the same" in capsys.readouterr().out
 
 
-def test_replay_finds_a_changed_row(swept: str, engine: Engine, runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_finds_a_changed_row(
+    swept: str, engine: Engine, runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
     stored = runs.run_store.result(swept)
     assert stored is not None
     changed = stored.equity_csv.replace("GOOG,5,", "GOOG,6,", 1).encode()

@@ -6,8 +6,8 @@ import time
 import urllib.error
 import urllib.request
 
+from service.controller.vitals import STUCK_SECONDS, Vitals
 from service.launchers.launcher import Launcher
-from service.vitals import STUCK_SECONDS, Vitals
 
 
 def ask(url: str) -> tuple[int, str]:

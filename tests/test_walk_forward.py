@@ -13,7 +13,7 @@ from rules.base_rule import InvalidRule
 from rules.optimizer import grid
 from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest
-from service.walk_forward import TRAINING, splits, walk_forward
+from service.search.walk_forward import TRAINING, splits, walk_forward
 from tests.conftest import prices
 from tests.test_grid import PLAIN, Terms
 
@@ -21,9 +21,13 @@ MA_CROSS, ASKED = BUILT_IN["MA_CROSS"], {"fast": [5, 10, 20], "slow": [30, 60]}
 
 
 @given(st.integers(20, 5000), st.integers(1, 20), st.booleans())
-def test_tests_follow_each_other_to_the_end_each_after_its_training(bars: int, folds: int, anchored: bool) -> None:
+def test_tests_follow_each_other_to_the_end_each_after_its_training(
+    bars: int, folds: int, anchored: bool
+) -> None:
     if bars < 2 * (folds + TRAINING):
-        with pytest.raises(InvalidRequest, match=f"needs {2 * (folds + TRAINING)} bars, there are {bars}"):
+        with pytest.raises(
+            InvalidRequest, match=f"needs {2 * (folds + TRAINING)} bars, there are {bars}"
+        ):
             splits(bars, folds, anchored)
         return
     found = splits(bars, folds, anchored)
@@ -50,7 +54,9 @@ def test_each_fold_takes_the_best_of_its_training_alone(anchored: bool) -> None:
     for fold in found.folds:
         every = {
             rule: traded(rule, data, fold.train)["sharpe_ratio"]
-            for rule in (f"MA_CROSS_{fast}_{slow}" for fast in ASKED["fast"] for slow in ASKED["slow"])
+            for rule in (
+                f"MA_CROSS_{fast}_{slow}" for fast in ASKED["fast"] for slow in ASKED["slow"]
+            )
         }
         assert fold.rule.rule_id == max(every, key=lambda rule: every[rule])
     assert len(found.result.equity) == len(data) - found.folds[0].test.start
@@ -63,7 +69,9 @@ def test_the_future_changes_no_choice() -> None:
     changed = data.copy()
     changed.iloc[whole.folds[-1].test] = data.iloc[whole.folds[-1].test] * 0.5
     again = walk_forward(changed, grid(MA_CROSS, ASKED), PLAIN, folds=4)
-    assert [fold.rule.rule_id for fold in again.folds] == [fold.rule.rule_id for fold in whole.folds]
+    assert [fold.rule.rule_id for fold in again.folds] == [
+        fold.rule.rule_id for fold in whole.folds
+    ]
     before = slice(0, -(whole.folds[-1].test.stop - whole.folds[-1].test.start))
     assert whole.result.equity.iloc[before].equals(again.result.equity.iloc[before])
 
@@ -83,7 +91,9 @@ def test_one_combination_is_one_run_that_was_warm_before() -> None:
 def test_who_does_nothing_is_never_chosen(metric: str) -> None:
     """A band so wide is never reached: no drawdown, no loss, no position of its own, and it would keep another's."""
     data = prices("NFLX").iloc[-1500:]
-    found = walk_forward(data, grid(BUILT_IN["BB"], {"period": [20], "width": [1, 2, 5]}), PLAIN, metric, folds=5)
+    found = walk_forward(
+        data, grid(BUILT_IN["BB"], {"period": [20], "width": [1, 2, 5]}), PLAIN, metric, folds=5
+    )
     assert all(traded(fold.rule.rule_id, data, fold.train)["num_trades"] for fold in found.folds)
 
 
@@ -95,10 +105,14 @@ def test_on_steady_growth_the_efficiency_is_one(slow: int, anchored: bool) -> No
     for name in ("Open", "High", "Low", "Close"):
         data[name] = 100 * 1.0005 ** np.arange(1500)
     free = Terms(100_000.0, 0.0, 0.0, 0.0, False)
-    found = walk_forward(data, grid(MA_CROSS, {"fast": [5], "slow": [slow]}), free, folds=5, anchored=anchored)
+    found = walk_forward(
+        data, grid(MA_CROSS, {"fast": [5], "slow": [slow]}), free, folds=5, anchored=anchored
+    )
     assert found.efficiency == pytest.approx(1, abs=0.02)
 
 
 def test_a_training_without_a_best_is_refused() -> None:
     with pytest.raises(InvalidRule, match="sharpe_ratio is undefined for every combination"):
-        walk_forward(prices(bars=90), grid(BUILT_IN["MOMENTUM"], {"lookback": [80]}), PLAIN, folds=3)
+        walk_forward(
+            prices(bars=90), grid(BUILT_IN["MOMENTUM"], {"lookback": [80]}), PLAIN, folds=3
+        )

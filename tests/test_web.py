@@ -18,10 +18,10 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from rules.registry import BUILT_IN
 from service.contract.documents import checker
 from service.contract.request import parse_request
-from service.perform import Worker
-from service.runs import Runs
 from service.store.migrate import schema_problem
+from service.usecases.runs import Runs
 from service.web.factory import create_app
+from service.worker.run import Worker
 from tests.conftest import REQUEST, RUN_ID
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
@@ -92,7 +92,10 @@ def test_the_tables_as_csv(client: FlaskClient, runs: Runs) -> None:
     assert equity.text.splitlines()[0] == "date,equity,drawdown,position,buy_and_hold"
     assert len(equity.text.splitlines()) == 1789
     trades = client.get(f"/result/{run_id}/trades.csv").text.splitlines()
-    assert trades[0] == "entry_date,entry_price,exit_date,exit_price,shares,direction,pnl,return_pct,holding_days"
+    assert (
+        trades[0]
+        == "entry_date,entry_price,exit_date,exit_price,shares,direction,pnl,return_pct,holding_days"
+    )
     assert len(trades) == 35
 
 
@@ -117,7 +120,11 @@ def test_a_failed_run(client: FlaskClient, runs: Runs) -> None:
 
 def test_what_was_seen_of_a_worker_stands_at_its_run(client: FlaskClient, runs: Runs) -> None:
     run = runs.submit(dict(REQUEST))[0]
-    seen = {"exit_code": 0, "events": ["Job bt-1: BackoffLimitExceeded"], "log": ["one", "<script>alert(1)</script>"]}
+    seen = {
+        "exit_code": 0,
+        "events": ["Job bt-1: BackoffLimitExceeded"],
+        "log": ["one", "<script>alert(1)</script>"],
+    }
     runs.run_store.fail(run, "OutOfMemory", "Killed.", json.dumps(seen))
     page = client.get(f"/result/{run.run_id}", headers={"Accept": "text/html"}).text
     assert "Exit code: <code>0</code>" in page
@@ -126,7 +133,10 @@ def test_what_was_seen_of_a_worker_stands_at_its_run(client: FlaskClient, runs: 
     document = client.get(f"/result/{run.run_id}").get_json()
     assert document["provenance"]["evidence"] == seen
     runs.run_store.fail(other := runs.submit(dict(REQUEST), force=True)[0], "NoData", "None.", None)
-    assert "What was seen" not in client.get(f"/result/{other.run_id}", headers={"Accept": "text/html"}).text
+    assert (
+        "What was seen"
+        not in client.get(f"/result/{other.run_id}", headers={"Accept": "text/html"}).text
+    )
 
 
 def test_history(client: FlaskClient) -> None:
@@ -149,7 +159,11 @@ def test_catalogues(client: FlaskClient) -> None:
     rules = client.get("/rules").json["rules"]  # type: ignore[index]
     assert [rule["name"] for rule in rules] == list(BUILT_IN)
     combinations = client.get("/rules").json["combinations"]  # type: ignore[index]
-    assert combinations == {"modes": ["ALL", "ANY", "MAJORITY"], "most_rules": 8, "example": "ALL(MA_CROSS,RSI)"}
+    assert combinations == {
+        "modes": ["ALL", "ANY", "MAJORITY"],
+        "most_rules": 8,
+        "example": "ALL(MA_CROSS,RSI)",
+    }
     assert rules[0]["parameters"][0] == {
         "name": "fast", "type": "integer", "default": 10, "low": 1, "high": 1000, "meaning": "Bars in the fast average"
     }  # fmt: skip
@@ -237,7 +251,12 @@ def test_bad_requests_are_named_and_store_nothing(
     ],
 )  # fmt: skip
 def test_malformed_json(client: FlaskClient, body: bytes, sentence: str) -> None:
-    refused(client.post("/backtest", data=body, content_type="application/json"), 400, "BadInput", sentence)
+    refused(
+        client.post("/backtest", data=body, content_type="application/json"),
+        400,
+        "BadInput",
+        sentence,
+    )
 
 
 def test_missing_fields(client: FlaskClient) -> None:
@@ -246,30 +265,61 @@ def test_missing_fields(client: FlaskClient) -> None:
 
 def test_other_cousins_of_400(client: FlaskClient) -> None:
     refused(
-        client.post("/backtest", data="x", content_type="text/plain"), 415, "WrongType", "application/json or as a form"
+        client.post("/backtest", data="x", content_type="text/plain"),
+        415,
+        "WrongType",
+        "application/json or as a form",
     )
     refused(
-        client.post("/backtest", data="x" * 1_000_000, content_type="application/json"), 413, "TooLarge", "too large"
+        client.post("/backtest", data="x" * 1_000_000, content_type="application/json"),
+        413,
+        "TooLarge",
+        "too large",
     )
     refused(client.get("/backtest"), 405, "MethodNotAllowed", "does not take that method")
     refused(client.get("/nothing"), 404, "NotFound", "no such page")
     refused(client.get(f"/status/{RUN_ID}"), 404, "NotFound", f"There is no run {RUN_ID}.")
     refused(client.get("/result/x"), 404, "NotFound", "There is no run x.")
-    for query in ("limit=0x", "limit=-1", "limit=0", "limit=", "limit=201", "before=" + "9" * 30, "limit=\u0661"):
+    for query in (
+        "limit=0x",
+        "limit=-1",
+        "limit=0",
+        "limit=",
+        "limit=201",
+        "before=" + "9" * 30,
+        "limit=\u0661",
+    ):
         refused(client.get(f"/runs?{query}"), 400, "BadInput", "must be a whole number from 1 to")
-    refused(client.get("/runs?status=done"), 400, "BadInput", "There is no status done; there are pending, running")
-    refused(client.post("/backtest", data=json.dumps(REQUEST)), 415, "WrongType", "application/json")
+    refused(
+        client.get("/runs?status=done"),
+        400,
+        "BadInput",
+        "There is no status done; there are pending, running",
+    )
+    refused(
+        client.post("/backtest", data=json.dumps(REQUEST)), 415, "WrongType", "application/json"
+    )
     curl = "application/x-www-form-urlencoded"
-    refused(client.post("/backtest", data=json.dumps(REQUEST), content_type=curl), 415, "WrongType", "application/json")
+    refused(
+        client.post("/backtest", data=json.dumps(REQUEST), content_type=curl),
+        415,
+        "WrongType",
+        "application/json",
+    )
 
 
 def test_a_big_form_is_too_large(client: FlaskClient) -> None:
-    refused(client.post("/backtest", data={"ticker": "x" * 1_000_000}), 413, "TooLarge", "too large")
+    refused(
+        client.post("/backtest", data={"ticker": "x" * 1_000_000}), 413, "TooLarge", "too large"
+    )
 
 
 def test_a_full_queue(client: FlaskClient) -> None:
     for i in range(20):
-        assert client.post("/backtest", json={**REQUEST, "initial_capital": 1000 + i}).status_code == 202
+        assert (
+            client.post("/backtest", json={**REQUEST, "initial_capital": 1000 + i}).status_code
+            == 202
+        )
     answer = client.post("/backtest", json=REQUEST)
     refused(answer, 429, "QueueFull", "20 runs are waiting already")
     assert answer.headers["Retry-After"] == "10"
@@ -279,7 +329,10 @@ def test_a_full_queue(client: FlaskClient) -> None:
 
 
 def test_a_crash_shows_no_trace(
-    client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: FlaskClient,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def crash(*_: Any) -> Any:
         raise RuntimeError("secret detail")
@@ -294,7 +347,10 @@ def test_a_crash_shows_no_trace(
 
 @pytest.mark.parametrize(
     "error",
-    [OperationalError("select", {}, Exception("secret host")), NoConnectionFree("QueuePool limit, secret host")],
+    [
+        OperationalError("select", {}, Exception("secret host")),
+        NoConnectionFree("QueuePool limit, secret host"),
+    ],
     ids=["gone", "every connection waits for it"],
 )
 def test_the_database_is_away(
@@ -340,11 +396,19 @@ def test_the_form_asks_for_what_it_shows(client: FlaskClient, runs: Runs) -> Non
     (run,) = runs.run_store.latest(1)
     asked = json.loads(run.request)
     assert run.rule_id == "RSI_7_25.5_70"
-    assert (asked["allow_short"], asked["lot_size"], asked["params"]) == (True, 1.0, {"oversold": 25.5, "period": 7})
+    assert (asked["allow_short"], asked["lot_size"], asked["params"]) == (
+        True,
+        1.0,
+        {"oversold": 25.5, "period": 7},
+    )
 
 
-def test_a_program_may_send_the_fields_of_the_request_as_a_form(client: FlaskClient, runs: Runs) -> None:
-    answer = client.post("/backtest", data={**REQUEST, "run_id": RUN_ID, "params": '{"fast": 7}', "lot_size": "2"})
+def test_a_program_may_send_the_fields_of_the_request_as_a_form(
+    client: FlaskClient, runs: Runs
+) -> None:
+    answer = client.post(
+        "/backtest", data={**REQUEST, "run_id": RUN_ID, "params": '{"fast": 7}', "lot_size": "2"}
+    )
     assert answer.status_code == 303
     run = runs.run(RUN_ID)
     assert (run.rule_id, json.loads(run.request)["lot_size"]) == ("MA_CROSS_7_30", 2.0)
@@ -359,7 +423,10 @@ def test_a_form_of_a_program_is_as_strict_as_json(client: FlaskClient) -> None:
     )
     for params in ('{"\\ud800": 1}', '{"fast": 1, "fast": 2}', "{"):
         refused(
-            client.post("/backtest", data={**REQUEST, "params": params}), 400, "BadInput", "params must be an object"
+            client.post("/backtest", data={**REQUEST, "params": params}),
+            400,
+            "BadInput",
+            "params must be an object",
         )
 
 
@@ -376,11 +443,23 @@ def test_dates_beyond_any_calendar_are_clipped(client: FlaskClient, runs: Runs) 
 @pytest.mark.parametrize("field", ["ticker", "rule_id", "run_id", "note"])
 def test_halves_of_characters(client: FlaskClient, field: str) -> None:
     body = json.dumps({**REQUEST, field: "\ud800"})
-    refused(client.post("/backtest", data=body, content_type="application/json"), 400, "BadInput", "not valid JSON")
+    refused(
+        client.post("/backtest", data=body, content_type="application/json"),
+        400,
+        "BadInput",
+        "not valid JSON",
+    )
 
 
 def test_the_form_builds_a_combination(client: FlaskClient, runs: Runs) -> None:
-    form = {**FORM, "rule": "COMPOSITE", "mode": "ANY", "member1": " MA_CROSS_10_30 ", "member2": "", "member5": "RSI"}
+    form = {
+        **FORM,
+        "rule": "COMPOSITE",
+        "mode": "ANY",
+        "member1": " MA_CROSS_10_30 ",
+        "member2": "",
+        "member5": "RSI",
+    }
     client.post("/backtest", data=form)
     (run,) = runs.run_store.latest(1)
     assert run.rule_id == "ANY(MA_CROSS_10_30,RSI_14_30_70)"
@@ -429,7 +508,12 @@ def test_a_refused_form_keeps_what_was_typed(
 
 
 def test_a_refused_form_asked_for_as_json(client: FlaskClient) -> None:
-    refused(client.post("/backtest", data={**FORM, "ticker": "NOPE"}), 400, "BadInput", "There are no prices")
+    refused(
+        client.post("/backtest", data={**FORM, "ticker": "NOPE"}),
+        400,
+        "BadInput",
+        "There are no prices",
+    )
 
 
 def test_the_dashboard(client: FlaskClient, runs: Runs) -> None:
@@ -459,12 +543,14 @@ def test_the_dashboard_without_prices(tmp_path: Any) -> None:
     from scripts.config import Config
     from service.store.database import connect
     from service.store.migrate import migrate
-    from service.store.price_store import PriceStore
+    from service.store.prices import PriceStore
     from service.store.run_store import RunStore
 
     empty = connect(Config(sqlite_path=str(tmp_path / "empty.sqlite3")))
     migrate(empty)
-    client = create_app(Runs(RunStore(empty), PriceStore(empty)), partial(schema_problem, empty)).test_client()
+    client = create_app(
+        Runs(RunStore(empty), PriceStore(empty)), partial(schema_problem, empty)
+    ).test_client()
     assert "There are no prices yet" in page(client, "/")
     empty.dispose()
 
@@ -509,7 +595,9 @@ def test_error_pages(client: FlaskClient) -> None:
     assert "&lt;b&gt;" in client.get("/result/<b>", headers=BROWSER).text
 
 
-@pytest.mark.parametrize("address", ["/", "/runs", "/health", "/nothing", "/static/style.css", "/rules"])
+@pytest.mark.parametrize(
+    "address", ["/", "/runs", "/health", "/nothing", "/static/style.css", "/rules"]
+)
 def test_security_headers(client: FlaskClient, address: str) -> None:
     with client.get(address, headers=BROWSER) as answer:
         headers = answer.headers
@@ -526,12 +614,16 @@ def test_pages_have_no_inline_code(client: FlaskClient, runs: Runs) -> None:
         assert not re.search(r'(src|href)="(https?:)?//', text)
 
 
-def test_lines_of_a_request_carry_its_run_id(client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_of_a_request_carry_its_run_id(
+    client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from scripts.logger_config import current_run_id
 
     seen: list[str] = []
     real = Runs.run
-    monkeypatch.setattr(Runs, "run", lambda self, run_id: seen.append(current_run_id()) or real(self, run_id))
+    monkeypatch.setattr(
+        Runs, "run", lambda self, run_id: seen.append(current_run_id()) or real(self, run_id)
+    )
     client.get(f"/status/{RUN_ID}")
     client.get("/health")
     assert seen == [RUN_ID]

@@ -16,15 +16,15 @@ from flask.testing import FlaskClient
 from matplotlib.image import imread
 from sqlalchemy import Engine, text
 
-from service.asked_sweeps import Sweeps, asked_of
 from service.contract.documents import checker
-from service.perform import Software
-from service.perform_sweep import SweepWorker
-from service.runs import Runs
-from service.sweep_figure import panels_of
-from service.sweep_plan import SweepPlan
-from service.web.sweep_form import suggested
-from service.web.sweep_table import ROWS, row_at
+from service.search.figure import panels_of
+from service.search.plan import SweepPlan
+from service.usecases.runs import Runs
+from service.usecases.sweeps import Sweeps, asked_of
+from service.web.forms.sweep import suggested
+from service.web.forms.sweep_table import ROWS, row_at
+from service.worker.run import Software
+from service.worker.sweep import SweepWorker
 from tests.conftest import RUN_ID, SWEEP, series
 from tests.test_web import BROWSER, page
 
@@ -51,7 +51,12 @@ def test_from_curl(client: FlaskClient, runs: Runs) -> None:
     assert answer.json is not None
     assert checker("sweep_result.v1")(answer.json) is None
     assert answer.json["combinations"] == 11
-    assert client.get(f"/sweeps/{run_id}", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    assert (
+        client.get(
+            f"/sweeps/{run_id}", headers={"If-None-Match": answer.headers["ETag"]}
+        ).status_code
+        == 304
+    )
     rows = pd.read_csv(io.StringIO(client.get(f"/sweeps/{run_id}/table.csv").text))
     assert len(rows) == 11
     assert client.get(f"/status/{run_id}").json["status"] == "completed"  # type: ignore[index]
@@ -98,7 +103,10 @@ def test_a_form_that_is_wrong_comes_back_as_it_was_typed(client: FlaskClient) ->
     assert "fast: a step of 0 never leads from 5 to 50." in answer.text
     assert 'value="5:50:0"' in answer.text
     assert client.post("/sweeps", data={**FORM, "folds": "some"}).status_code == 400
-    assert client.post("/sweeps", data={"rule_id": "MA_CROSS", "grid": '{"fast":[5]}'}).status_code == 400
+    assert (
+        client.post("/sweeps", data={"rule_id": "MA_CROSS", "grid": '{"fast":[5]}'}).status_code
+        == 400
+    )
 
 
 def test_a_form_with_the_requests_own_fields(client: FlaskClient) -> None:
@@ -109,7 +117,14 @@ def test_a_form_with_the_requests_own_fields(client: FlaskClient) -> None:
 def test_the_page(client: FlaskClient, runs: Runs) -> None:
     run_id = swept(client, runs, tickers=["GOOG", "SPY"], folds=3, reality_check=True)
     shown = page(client, f"/sweeps/{run_id}")
-    for said in ("GOOG, SPY", "Deflated Sharpe ratio", "Walk forward", "Cross-validation", "Reality check", "11 rows"):
+    for said in (
+        "GOOG, SPY",
+        "Deflated Sharpe ratio",
+        "Walk forward",
+        "Cross-validation",
+        "Reality check",
+        "11 rows",
+    ):
         assert said in shown
     assert "Over all tickers" in shown
     assert "모든 조합" in page(client, f"/sweeps/{run_id}?lang=ko")
@@ -130,7 +145,10 @@ def cells(shown: str, column: str) -> list[float]:
     head, _, body = shown.partition("<tbody>")[2].rpartition("<thead>")[2].partition("<tbody>")
     names = re.findall(r'<a href="[^"]*">(\w+)</a>', head)
     found = re.findall(r"<td[^>]*>([^<]*)</td>", body)
-    return [float(each.removesuffix(" %").replace(",", "")) for each in found[names.index(column) :: len(names)]]
+    return [
+        float(each.removesuffix(" %").replace(",", ""))
+        for each in found[names.index(column) :: len(names)]
+    ]
 
 
 def test_the_table_sorts_and_filters(client: FlaskClient, runs: Runs) -> None:
@@ -171,7 +189,10 @@ def test_a_filter_that_is_wrong_is_said_above_the_table(
 
 def test_a_long_table_has_pages(client: FlaskClient, runs: Runs) -> None:
     run_id = swept(client, runs, grid={"fast": "2:21:1", "slow": "30:35:1"})
-    first, last = page(client, f"/sweeps/{run_id}?sort=fast"), page(client, f"/sweeps/{run_id}?sort=fast&page=2")
+    first, last = (
+        page(client, f"/sweeps/{run_id}?sort=fast"),
+        page(client, f"/sweeps/{run_id}?sort=fast&page=2"),
+    )
     assert (len(cells(first, "fast")), len(cells(last, "fast"))) == (ROWS, 120 - ROWS)
     assert max(cells(first, "fast")) <= min(cells(last, "fast"))
     assert 'rel="next"' in first
@@ -193,7 +214,14 @@ def test_a_row_is_run_on_its_own(client: FlaskClient, runs: Runs) -> None:
     for number in (0, 7):
         answer = client.post(f"/sweeps/{run_id}/run", data={"row": str(number)})
         assert asked_by(runs, answer) == f"MA_CROSS_{rows['fast'][number]}_{rows['slow'][number]}"
-    for bad in ({"row": "11"}, {"row": "-1"}, {"row": "x"}, {"rows": "1"}, {"at.x": "5"}, {"row": "0", "at.x": "5*"}):
+    for bad in (
+        {"row": "11"},
+        {"row": "-1"},
+        {"row": "x"},
+        {"rows": "1"},
+        {"at.x": "5"},
+        {"row": "0", "at.x": "5*"},
+    ):
         assert client.post(f"/sweeps/{run_id}/run", data=bad).status_code == 400
     assert client.post(f"/sweeps/{run_id}/run", json={"row": 0}).status_code == 400
 
@@ -222,7 +250,9 @@ def test_a_point_of_the_figure_is_run(client: FlaskClient, runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("metric", ["sharpe_ratio", "max_drawdown_pct"])
-def test_the_ring_of_the_figure_is_around_the_best(client: FlaskClient, runs: Runs, metric: str) -> None:
+def test_the_ring_of_the_figure_is_around_the_best(
+    client: FlaskClient, runs: Runs, metric: str
+) -> None:
     result: Any = client.get(f"/sweeps/{swept(client, runs, metric=metric)}").json
     pixels = imread(io.BytesIO(base64.b64decode(result["chart_base64"].partition(",")[2])))
     red, green, blue = (pixels[..., channel] for channel in range(3))
@@ -235,8 +265,22 @@ def test_the_ring_of_the_figure_is_around_the_best(client: FlaskClient, runs: Ru
 
 
 def test_a_cell_of_several_rows_is_its_best_that_traded() -> None:
-    rows = {"ticker": "A", "x": [1, 1, 2], "z": [1, 2, 1], "num_trades": [0, 3, 0], "max_drawdown_pct": [0.0, 9.0, 0.0]}
-    panel = {"ticker": "A", "fixed": {}, "x": "x", "xs": [1, 2], "y": None, "ys": [], "box": [0, 0, 10, 10]}
+    rows = {
+        "ticker": "A",
+        "x": [1, 1, 2],
+        "z": [1, 2, 1],
+        "num_trades": [0, 3, 0],
+        "max_drawdown_pct": [0.0, 9.0, 0.0],
+    }
+    panel = {
+        "ticker": "A",
+        "fixed": {},
+        "x": "x",
+        "xs": [1, 2],
+        "y": None,
+        "ys": [],
+        "box": [0, 0, 10, 10],
+    }
     found = [row_at(pd.DataFrame(rows), [panel], "max_drawdown_pct", x, 5) for x in (2, 8)]
     assert found == [1, 2]
 
@@ -284,8 +328,12 @@ def test_figures_of_one_and_of_three_parameters(
     result: dict[str, Any] = client.get(f"/sweeps/{run_id}").json  # type: ignore[assignment]
     assert [panel["fixed"] for panel in result["panels"]] == panels
     _, top, right, _ = result["panels"][-1]["box"]
-    answer = client.post(f"/sweeps/{run_id}/run", data={"at.x": str(int(right) - 2), "at.y": str(int(top) + 2)})
-    last = {name: values[-1] if isinstance(values, list) else values for name, values in grid.items()}
+    answer = client.post(
+        f"/sweeps/{run_id}/run", data={"at.x": str(int(right) - 2), "at.y": str(int(top) + 2)}
+    )
+    last = {
+        name: values[-1] if isinstance(values, list) else values for name, values in grid.items()
+    }
     chosen = asked_by(runs, answer)
     assert chosen == {"MOMENTUM": "MOMENTUM_60", "RSI": f"RSI_14_30_{last.get('overbought')}"}.get(
         rule, "MA_CROSS_5_30"
@@ -296,9 +344,17 @@ def test_a_sweep_is_no_backtest(client: FlaskClient, runs: Runs) -> None:
     run_id = swept(client, runs)
     answer = client.get(f"/result/{run_id}")
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/sweeps/{run_id}")
-    for address in (f"/result/{run_id}/equity.csv", f"/result/{run_id}/trades.csv", f"/?run={run_id}"):
+    for address in (
+        f"/result/{run_id}/equity.csv",
+        f"/result/{run_id}/trades.csv",
+        f"/?run={run_id}",
+    ):
         assert client.get(address).status_code == 404
-    single = client.post(f"/sweeps/{run_id}/run", data={"row": "0"}).headers["Location"].rpartition("/")[2]
+    single = (
+        client.post(f"/sweeps/{run_id}/run", data={"row": "0"})
+        .headers["Location"]
+        .rpartition("/")[2]
+    )
     assert client.get(f"/sweeps/{single}").status_code == 404
     assert client.get(f"/sweeps?sweep={single}").status_code == 200, "JSON knows no form"
     assert client.get(f"/sweeps?sweep={single}", headers=BROWSER).status_code == 404
@@ -326,7 +382,7 @@ def test_what_was_seen_of_a_sweep_that_failed(client: FlaskClient, runs: Runs) -
 
 
 def test_how_far_it_is(client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.sweep_plan.SHARD_ROWS", 4)
+    monkeypatch.setattr("service.search.plan.SHARD_ROWS", 4)
     run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
     runs.run_store.mark_launched(run_id)
     SweepWorker(runs.run_store, runs.price_store, Software()).work(run_id, 1)

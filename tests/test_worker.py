@@ -16,15 +16,23 @@ from service.contract.documents import checker
 from service.contract.request import parse_request, text_from_request
 from service.contract.result import BacktestResult
 from service.contract.status import Status
-from service.runs import Runs
+from service.usecases.runs import Runs
 from tests.conftest import REQUEST, RUN_ID
 
 ENVIRONMENT = {name.upper(): value for name, value in REQUEST.items()}
 
 
 def worker(database: Path | str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    names = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(database), "PYTHONPATH": "", **environment}
-    return subprocess.run([sys.executable, "worker.py"], cwd=ROOT, env=names, capture_output=True, text=True)
+    names = {
+        **os.environ,
+        "DB_HOST": "",
+        "SQLITE_PATH": str(database),
+        "PYTHONPATH": "",
+        **environment,
+    }
+    return subprocess.run(
+        [sys.executable, "worker.py"], cwd=ROOT, env=names, capture_output=True, text=True
+    )
 
 
 def test_without_a_database_it_prints_the_result() -> None:
@@ -38,8 +46,18 @@ def test_without_a_database_it_prints_the_result() -> None:
 
 def test_same_bytes_from_processes_with_other_hash_seeds_and_threads() -> None:
     outputs = {
-        worker(**ENVIRONMENT, RUN_ID=RUN_ID, PYTHONHASHSEED=seed, OMP_NUM_THREADS=threads, LANG=lang, TZ=zone).stdout
-        for seed, threads, lang, zone in (("0", "1", "C", "UTC"), ("77", "4", "C.UTF-8", "Asia/Seoul"))
+        worker(
+            **ENVIRONMENT,
+            RUN_ID=RUN_ID,
+            PYTHONHASHSEED=seed,
+            OMP_NUM_THREADS=threads,
+            LANG=lang,
+            TZ=zone,
+        ).stdout
+        for seed, threads, lang, zone in (
+            ("0", "1", "C", "UTC"),
+            ("77", "4", "C.UTF-8", "Asia/Seoul"),
+        )
     }
     assert len(outputs) == 1
     assert len(outputs.pop()) > 100_000
@@ -47,11 +65,21 @@ def test_same_bytes_from_processes_with_other_hash_seeds_and_threads() -> None:
 
 def test_params_and_costs_come_from_the_environment() -> None:
     done = worker(
-        **{**ENVIRONMENT, "RULE_ID": "RSI", "PARAMS": '{"period": 5}', "LOT_SIZE": "1", "ALLOW_SHORT": "true"}
+        **{
+            **ENVIRONMENT,
+            "RULE_ID": "RSI",
+            "PARAMS": '{"period": 5}',
+            "LOT_SIZE": "1",
+            "ALLOW_SHORT": "true",
+        }
     )
     provenance = json.loads(done.stdout)["provenance"]
     assert provenance["params"]["period"] == 5
-    assert (provenance["lot_size"], provenance["allow_short"], provenance["rule_id"]) == (1.0, True, "RSI_5_30_70")
+    assert (provenance["lot_size"], provenance["allow_short"], provenance["rule_id"]) == (
+        1.0,
+        True,
+        "RSI_5_30_70",
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +120,13 @@ def test_with_a_database_the_result_is_stored(database: Path, runs: Runs) -> Non
 def test_sigterm_gives_the_run_back(database: Path, runs: Runs) -> None:
     runs.submit({"run_id": RUN_ID, **REQUEST})
     runs.run_store.claim(RUN_ID, "another worker, so that this one waits")
-    environment = {**os.environ, "DB_HOST": "", "SQLITE_PATH": str(database), **ENVIRONMENT, "RUN_ID": RUN_ID}
+    environment = {
+        **os.environ,
+        "DB_HOST": "",
+        "SQLITE_PATH": str(database),
+        **ENVIRONMENT,
+        "RUN_ID": RUN_ID,
+    }
     waiting = subprocess.Popen(
         [sys.executable, "worker.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -106,9 +140,13 @@ def test_sigterm_gives_the_run_back(database: Path, runs: Runs) -> None:
 
 def test_told_to_stop_while_it_imports(tmp_path: Path) -> None:
     """The first process of a container ignores SIGTERM until it handles it, and importing pandas takes a while."""
-    (tmp_path / "pandas.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    (tmp_path / "pandas.py").write_text(
+        "import time; print('importing', flush=True); time.sleep(60)"
+    )
     environment = {**os.environ, **ENVIRONMENT, "RUN_ID": RUN_ID, "PYTHONPATH": str(tmp_path)}
-    starting = subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    starting = subprocess.Popen(
+        [sys.executable, "worker.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    )
     assert starting.stdout is not None
     assert starting.stdout.readline() == b"importing\n"
     starting.send_signal(signal.SIGTERM)

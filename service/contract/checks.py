@@ -14,7 +14,10 @@ from jsonschema.exceptions import ValidationError
 from service.contract.documents import checker, schema
 from service.contract.errors import InvalidRequest
 
-MAKES: Mapping[str, Callable[[Any], float]] = {"number": float, "integer": int}  # to JSON Schema 5.0 is a whole number
+MAKES: Mapping[str, Callable[[Any], float]] = {
+    "number": float,
+    "integer": int,
+}  # to JSON Schema 5.0 is a whole number
 
 
 def checked(document: object, name: str) -> dict[str, Any]:
@@ -32,9 +35,15 @@ def checked(document: object, name: str) -> dict[str, Any]:
             raise _wrong(name, path, value)
     start, end = (_date(document, field, name) for field in ("start_date", "end_date"))
     if start >= end:
-        raise InvalidRequest("start_date must be before end_date, got {start} and {end}.", start=start, end=end)
+        raise InvalidRequest(
+            "start_date must be before end_date, got {start} and {end}.", start=start, end=end
+        )
     kinds = schema(name)["properties"]
-    makes = {field: MAKES[kinds[field]["type"]] for field in document if kinds[field].get("type") in MAKES}
+    makes = {
+        field: MAKES[kinds[field]["type"]]
+        for field in document
+        if kinds[field].get("type") in MAKES
+    }
     numbers = {field: make(document[field]) for field, make in makes.items()}
     return {**document, "start_date": start, "end_date": end, **numbers}
 

@@ -19,13 +19,17 @@ HERE = Path(__file__).parent
 
 def canonical_json(document: object) -> str:
     """Sorted keys, no spaces, shortest numbers; raises ValueError on NaN and infinity."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def parse_json(text: str | bytes) -> Any:
     """Strict JSON: no NaN, no infinity, no key twice, no half of a character; raises InvalidRequest."""
     try:
-        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
+        document = json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins
+        )
         json.dumps(document, ensure_ascii=False).encode()
         return document
     except (ValueError, RecursionError) as error:
@@ -45,11 +49,14 @@ def checker(name: str) -> Callable[[object], ValidationError | None]:
     """A function from a document to its first fault, None when it keeps the schema `name`."""
     whole = _Validator(schema(name))
     return lambda document: next(
-        iter(sorted(whole.iter_errors(document), key=lambda error: list(map(str, error.path)))), None
+        iter(sorted(whole.iter_errors(document), key=lambda error: list(map(str, error.path)))),
+        None,
     )
 
 
-def _whole_pattern(validator: Any, pattern: str, value: object, _: object) -> Iterator[ValidationError]:
+def _whole_pattern(
+    validator: Any, pattern: str, value: object, _: object
+) -> Iterator[ValidationError]:
     """As in JSON Schema, but the whole text must match: Python's `$` also matches before a last line break."""
     if validator.is_type(value, "string") and not re.fullmatch(pattern, str(value)):
         yield ValidationError(f"does not match {pattern}")

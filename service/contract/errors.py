@@ -57,7 +57,9 @@ class RunConflict(UserError):
     code = "Conflict"
 
     def __init__(self, run_id: str) -> None:
-        super().__init__("Run {run_id} exists with another request; send a new run_id or none.", run_id=run_id)
+        super().__init__(
+            "Run {run_id} exists with another request; send a new run_id or none.", run_id=run_id
+        )
 
 
 class RunEnded(UserError):
@@ -66,7 +68,9 @@ class RunEnded(UserError):
     code = "Conflict"
 
     def __init__(self, run_id: str, status: str) -> None:
-        super().__init__("Run {run_id} has ended already: it is {what}.", run_id=run_id, what=status)
+        super().__init__(
+            "Run {run_id} has ended already: it is {what}.", run_id=run_id, what=status
+        )
 
 
 class QueueFull(UserError):
@@ -76,7 +80,9 @@ class QueueFull(UserError):
     retry_after_s = 10
 
     def __init__(self, waiting: int) -> None:
-        super().__init__("{waiting} runs are waiting already; try again in a few seconds.", waiting=waiting)
+        super().__init__(
+            "{waiting} runs are waiting already; try again in a few seconds.", waiting=waiting
+        )
 
 
 class TooManyRequests(UserError):
@@ -86,7 +92,9 @@ class TooManyRequests(UserError):
     retry_after_s = 10
 
     def __init__(self, limit: int) -> None:
-        super().__init__("One client may start {limit} runs a minute; try again in a few seconds.", limit=limit)
+        super().__init__(
+            "One client may start {limit} runs a minute; try again in a few seconds.", limit=limit
+        )
 
 
 class TooManyLogins(UserError):
@@ -96,4 +104,6 @@ class TooManyLogins(UserError):
     retry_after_s = 1
 
     def __init__(self, busy: int) -> None:
-        super().__init__("{busy} passwords are being verified already; try again in a second.", busy=busy)
+        super().__init__(
+            "{busy} passwords are being verified already; try again in a second.", busy=busy
+        )

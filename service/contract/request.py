@@ -61,7 +61,10 @@ def document_from_text(fields: Mapping[str, str], name: str = SCHEMA) -> dict[st
 
 def text_from_request(request: BacktestRequest) -> dict[str, str]:
     """The environment of a job: every field in capitals, `request_from_text` reads it back."""
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in request.document().items()}
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in request.document().items()
+    }
     return {name.upper(): text for name, text in texts.items()}
 
 
@@ -72,7 +75,9 @@ def _typed(text: str, kind: str | None) -> Any:
         except ValueError:
             return text
     if kind == "boolean":
-        return {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(text.lower(), text)
+        return {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(
+            text.lower(), text
+        )
     if kind in ("object", "array"):
         try:
             return parse_json(text)

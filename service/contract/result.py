@@ -12,8 +12,16 @@ from service.contract.documents import canonical_json, checker, schema
 SCHEMA = "result.v1"
 RESULT_VERSION = 1
 TRADE_FIELDS = tuple(schema(SCHEMA)["properties"]["trades"]["items"]["required"])
-HEADLINE = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")  # what lists of runs show
-NOT_REPRODUCED = ("code_revision", "image")  # of the provenance: they may differ between two runs of the same bytes
+HEADLINE = (
+    "total_return_pct",
+    "sharpe_ratio",
+    "max_drawdown_pct",
+    "num_trades",
+)  # what lists of runs show
+NOT_REPRODUCED = (
+    "code_revision",
+    "image",
+)  # of the provenance: they may differ between two runs of the same bytes
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,9 @@ class BacktestResult:
         document = {**asdict(self), "trades": [dict(trade) for trade in self.trades]}
         fault = checker(SCHEMA)(document)
         if fault is not None:
-            raise ValueError(f"the result breaks its contract at {list(fault.path)}: {fault.message[:200]}")
+            raise ValueError(
+                f"the result breaks its contract at {list(fault.path)}: {fault.message[:200]}"
+            )
         return document
 
     def canonical(self) -> str:
@@ -47,7 +57,9 @@ class BacktestResult:
 
     def reproducible(self) -> str:
         """The canonical text of what the same request must give again, bit for bit."""
-        provenance = {name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED}
+        provenance = {
+            name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED
+        }
         return replace(self, run_id="", provenance=provenance).canonical()
 
     def headline(self) -> dict[str, float | int | None]:
@@ -65,4 +77,6 @@ def failed_result(
     run_id: str, code: str | None, message: str | None, provenance: Mapping[str, Any] | None = None
 ) -> BacktestResult:
     """The result of a run that ended without numbers."""
-    return BacktestResult(run_id, "failed", error_code=code, error_message=message, provenance=provenance or {})
+    return BacktestResult(
+        run_id, "failed", error_code=code, error_message=message, provenance=provenance or {}
+    )

@@ -77,7 +77,9 @@ HINTS: Mapping[Reason, str] = {
 }
 
 
-NO_CONTROLLER = "Nobody starts runs: no controller is active. Start one with python -m service.controller."
+NO_CONTROLLER = (
+    "Nobody starts runs: no controller is active. Start one with python -m service.controller."
+)
 
 
 ATTACHED = "An identical run is already at work; this one gets the same result."

@@ -46,11 +46,26 @@ class SweepRequest:
         """The canonical JSON text."""
         return canonical_json(self.document())
 
-    def single(self, run_id: str, ticker: str, rule: str, params: Mapping[str, Any]) -> BacktestRequest:
+    def single(
+        self, run_id: str, ticker: str, rule: str, params: Mapping[str, Any]
+    ) -> BacktestRequest:
         """The run of one combination on one ticker."""
-        shared = ("start_date", "end_date", "initial_capital", "commission_rate", "slippage_rate", "lot_size")
-        asked = {name: value for name, value in self.document().items() if name in (*shared, "allow_short")}
-        return parse_request({"run_id": run_id, "ticker": ticker, "rule_id": rule, "params": dict(params), **asked})
+        shared = (
+            "start_date",
+            "end_date",
+            "initial_capital",
+            "commission_rate",
+            "slippage_rate",
+            "lot_size",
+        )
+        asked = {
+            name: value
+            for name, value in self.document().items()
+            if name in (*shared, "allow_short")
+        }
+        return parse_request(
+            {"run_id": run_id, "ticker": ticker, "rule_id": rule, "params": dict(params), **asked}
+        )
 
 
 def parse_sweep(document: object) -> SweepRequest:

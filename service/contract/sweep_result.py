@@ -34,11 +34,16 @@ class SweepResult:
 
     def document(self) -> dict[str, Any]:
         """As JSON has it; raises ValueError when it does not keep its own contract."""
-        lists = {name: [dict(each) for each in getattr(self, name)] for name in ("tickers", "failed", "panels")}
+        lists = {
+            name: [dict(each) for each in getattr(self, name)]
+            for name in ("tickers", "failed", "panels")
+        }
         document = {**asdict(self), **lists, "undefined": list(self.undefined)}
         fault = checker(SCHEMA)(document)
         if fault is not None:
-            raise ValueError(f"the result breaks its contract at {list(fault.path)}: {fault.message[:200]}")
+            raise ValueError(
+                f"the result breaks its contract at {list(fault.path)}: {fault.message[:200]}"
+            )
         return document
 
     def canonical(self) -> str:
@@ -47,5 +52,7 @@ class SweepResult:
 
     def reproducible(self) -> str:
         """The canonical text of what the same request must give again, bit for bit."""
-        provenance = {name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED}
+        provenance = {
+            name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED
+        }
         return replace(self, run_id="", provenance=provenance).canonical()

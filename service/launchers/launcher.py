@@ -27,7 +27,11 @@ Work = BacktestRequest | SweepWork
 
 def environment_of(work: Work) -> dict[str, str]:
     """What a worker reads to know what to do, and which rules it is expected to have."""
-    asked = {"RUN_ID": work.run_id, "RUN_KIND": SWEEP} if isinstance(work, SweepWork) else text_from_request(work)
+    asked = (
+        {"RUN_ID": work.run_id, "RUN_KIND": SWEEP}
+        if isinstance(work, SweepWork)
+        else text_from_request(work)
+    )
     return {**asked, "RULES_DIGEST": digest_of(work.rule_id)}
 
 

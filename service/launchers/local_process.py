@@ -27,14 +27,19 @@ class LocalProcess(Launcher):
         environment = {**job_environment(), **environment_of(work)}
         try:
             # a session of its own: a terminal's Ctrl-C reaches the controller, and that ends its jobs in order
-            child = subprocess.Popen(self._command, cwd=ROOT, env=environment, start_new_session=True)  # noqa: S603
+            child = subprocess.Popen(
+                self._command, cwd=ROOT, env=environment, start_new_session=True
+            )
             self._children[work.run_id], self._numbers[work.run_id] = child, number
         except OSError as error:
             raise LaunchFailed(str(error)) from error
 
     def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
         codes = {run_id: child.poll() for run_id, child in self._children.items()}
-        return {run_id: JobState(code is None, code, self._numbers[run_id]) for run_id, code in codes.items()}
+        return {
+            run_id: JobState(code is None, code, self._numbers[run_id])
+            for run_id, code in codes.items()
+        }
 
     def remove(self, run_id: str, force: bool = False) -> None:
         child = self._children.pop(run_id, None)

@@ -5,12 +5,25 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from sqlalchemy import Connection, DateTime, Engine, Integer, create_engine, event, literal, make_url
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Engine,
+    Integer,
+    create_engine,
+    event,
+    literal,
+    make_url,
+)
+from sqlalchemy.exc import DBAPIError as DatabaseError
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 
 from scripts.config import Config
+
+__all__ = ["AWAY", "DatabaseError", "Engine", "NoConnectionFree", "connect", "utc_in"]
 
 ANSWER_SECONDS = 30
 AWAY = (OperationalError, InterfaceError, InternalError)
@@ -53,9 +66,12 @@ def connect(config: Config, patient: bool = False) -> Engine:
             isolation_level="READ COMMITTED",
             connect_args={
                 "connect_timeout": 5,
-                "read_timeout": None if patient else ANSWER_SECONDS,  # a server whose node died never answers
+                "read_timeout": None
+                if patient
+                else ANSWER_SECONDS,  # a server whose node died never answers
                 "write_timeout": None if patient else ANSWER_SECONDS,
-                "init_command": "SET time_zone='+00:00', sql_mode='TRADITIONAL'" + ("" if patient else IMPATIENT),
+                "init_command": "SET time_zone='+00:00', sql_mode='TRADITIONAL'"
+                + ("" if patient else IMPATIENT),
                 **_tls(config),
             },
         )
@@ -68,8 +84,16 @@ def connect(config: Config, patient: bool = False) -> Engine:
 def _tls(config: Config) -> dict[str, Any]:
     """What PyMySQL is told; by itself it uses TLS where the server offers it and checks nothing."""
     if config.db_tls == "verify":
-        return {"ssl_ca": config.db_tls_ca or None, "ssl_verify_cert": True, "ssl_verify_identity": True}
-    return {"ssl": {"check_hostname": False, "verify_mode": "none"}} if config.db_tls == "required" else {}
+        return {
+            "ssl_ca": config.db_tls_ca or None,
+            "ssl_verify_cert": True,
+            "ssl_verify_identity": True,
+        }
+    return (
+        {"ssl": {"check_hostname": False, "verify_mode": "none"}}
+        if config.db_tls == "required"
+        else {}
+    )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:

@@ -48,7 +48,10 @@ def migrate(engine: Engine) -> None:
     Raises DatabaseRefused when a later release left a schema that this one cannot work with.
     """
     settings = _settings()
-    with engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection, _alone(connection):
+    with (
+        engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
+        _alone(connection),
+    ):
         settings.attributes["connection"] = connection
         have = _revision(connection)
         if not _is_newer(have):
@@ -68,7 +71,9 @@ def _head() -> str:
 
 def _is_newer(revision: str | None) -> bool:
     """Whether a later release was here."""
-    known = {script.revision for script in ScriptDirectory.from_config(_settings()).walk_revisions()}
+    known = {
+        script.revision for script in ScriptDirectory.from_config(_settings()).walk_revisions()
+    }
     return revision is not None and revision not in known
 
 
@@ -87,7 +92,9 @@ def _alone(connection: Connection) -> Iterator[None]:
         yield
         return
     database = hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()
-    name = f"migrate-{database[:40]}"  # locks are the server's, and their names at most 64 characters
+    name = (
+        f"migrate-{database[:40]}"  # locks are the server's, and their names at most 64 characters
+    )
     while not connection.scalar(select(func.get_lock(name, LOCK_WAIT_SECONDS))):
         logger.info("Another process migrates the database; waiting")
     try:
@@ -106,7 +113,9 @@ def wait_for(engine: Engine, seconds: float) -> None:
         except OperationalError as error:
             code, reason = error.orig.args[0], error.orig.args[-1]  # type: ignore[union-attr]
             if code in REFUSED or time.monotonic() > deadline:
-                raise DatabaseRefused(f"{engine.url.render_as_string()} cannot be used: {reason}") from None
+                raise DatabaseRefused(
+                    f"{engine.url.render_as_string()} cannot be used: {reason}"
+                ) from None
             logger.info("Waiting for %s:%s: %s", engine.url.host, engine.url.port, reason)
             time.sleep(PAUSE_SECONDS)
 

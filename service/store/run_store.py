@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from service.store.asked_runs import AskedRuns, More, StoredResult
-from service.store.claimed_runs import ClaimedRuns
-from service.store.dispatched_runs import DispatchedRuns, EndedRun
-from service.store.run_rows import ActiveRun, Run
-from service.store.swept_runs import SweptRuns
+from service.store.claims import ClaimedRuns
+from service.store.queue import DispatchedRuns, EndedRun
+from service.store.requests import AskedRuns, More, StoredResult
+from service.store.rows import ActiveRun, Run
+from service.store.shards import SweptRuns
 
 __all__ = ["ActiveRun", "EndedRun", "More", "Run", "RunStore", "StoredResult"]
 

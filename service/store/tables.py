@@ -26,7 +26,9 @@ metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)
 Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER only
 Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")  # UTC
 Sha256 = String(64)
-Name = String(100).with_variant(mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")  # case counts
+Name = String(100).with_variant(
+    mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
+)  # case counts
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
@@ -129,7 +131,9 @@ tickers = Table(
     "tickers",
     metadata,
     Column("ticker", String(15), primary_key=True),
-    Column("fingerprint", Sha256, ForeignKey("price_series.fingerprint"), nullable=False),  # the current series
+    Column(
+        "fingerprint", Sha256, ForeignKey("price_series.fingerprint"), nullable=False
+    ),  # the current series
     Column("source", String(200), nullable=False),
     Column("first_day", String(10), nullable=False),
     Column("last_day", String(10), nullable=False),

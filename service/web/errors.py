@@ -7,19 +7,26 @@ import math
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from flask.globals import request_ctx
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from werkzeug.exceptions import HTTPException
 
 from service.contract.errors import NoResult, RunConflict, RunEnded, RunNotFound, UserError
-from service.web.texts import sentence, text
+from service.store.database import DatabaseError, NoConnectionFree
+from service.web.middleware.texts import sentence, text
 
 logger = logging.getLogger(__name__)
 
-STATUS: dict[type[UserError], int] = {RunNotFound: 404, NoResult: 404, RunConflict: 409, RunEnded: 409}
+STATUS: dict[type[UserError], int] = {
+    RunNotFound: 404,
+    NoResult: 404,
+    RunConflict: 409,
+    RunEnded: 409,
+}
 SENTENCES = {
     401: ("LoginNeeded", "Log in first: with your name and password, or with a token."),
-    403: ("CrossOrigin", "This was sent by a page of another site; send it from a page of this one."),
+    403: (
+        "CrossOrigin",
+        "This was sent by a page of another site; send it from a page of this one.",
+    ),
     404: ("NotFound", "There is no such page."),
     405: ("MethodNotAllowed", "This address does not take that method."),
     413: ("TooLarge", "The request is too large; a backtest request has a few hundred bytes."),
@@ -32,14 +39,16 @@ INTERNAL = "Internal server error; an operator finds the reason in the log by th
 
 def wants_json() -> bool:
     """Browsers ask for text/html; everybody else gets JSON, and so does a link with `?format=json`."""
-    return request.args.get("format") == "json" or "text/html" not in request.accept_mimetypes.values()
+    return (
+        request.args.get("format") == "json" or "text/html" not in request.accept_mimetypes.values()
+    )
 
 
 def install(app: Flask) -> None:
     """Registers one handler per kind of error."""
     app.register_error_handler(UserError, _user_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(DBAPIError, _database_away)
+    app.register_error_handler(DatabaseError, _database_away)
     app.register_error_handler(NoConnectionFree, _database_away)
     app.register_error_handler(Exception, _crash)
 
@@ -62,13 +71,17 @@ def _user_error(error: UserError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    code, message = SENTENCES.get(status, ("BadInput" if status < 500 else "InternalError", error.name + "."))
+    code, message = SENTENCES.get(
+        status, ("BadInput" if status < 500 else "InternalError", error.name + ".")
+    )
     response = answer(status, code, text(message))
-    response.headers.extend([header for header in error.get_headers() if header[0] != "Content-Type"])  # e.g. Allow
+    response.headers.extend(
+        [header for header in error.get_headers() if header[0] != "Content-Type"]
+    )  # e.g. Allow
     return response
 
 
-def _database_away(error: DBAPIError | NoConnectionFree) -> Response:
+def _database_away(error: DatabaseError | NoConnectionFree) -> Response:
     logger.exception("The database is away")
     return retry_after(answer(503, "DatabaseAway", text(UNAVAILABLE)), RETRY_DATABASE_S)
 
@@ -81,10 +94,14 @@ def _crash(error: Exception) -> Response:
 def answer(status: int, code: str, message: str) -> Response:
     """The one shape: error, code, run_id; a page for browsers."""
     run_id = g.get("run_id")
-    no_addresses = request_ctx.url_adapter is None  # Host was nonsense: a page could link to nothing
+    no_addresses = (
+        request_ctx.url_adapter is None
+    )  # Host was nonsense: a page could link to nothing
     if wants_json() or no_addresses:
         response = jsonify(error=message, code=code, run_id=run_id)
     else:
-        response = make_response(render_template("error.html", status=status, message=message, run_id=run_id))
+        response = make_response(
+            render_template("error.html", status=status, message=message, run_id=run_id)
+        )
     response.status_code = status
     return response

@@ -14,10 +14,13 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from scripts.config import ROOT
 from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
-from service.runs import Runs
-from service.web import api, auth, conditional, docs, errors, files, health, metrics, origin, pages, sweeps, texts
-from service.web.auth import Login
-from service.web.openapi import answer, cached, describe
+from service.usecases.runs import Runs
+from service.web import errors
+from service.web.middleware import auth, conditional, metrics, origin, texts
+from service.web.middleware.auth import Login
+from service.web.openapi.document import answer, cached, describe
+from service.web.pages import api, docs, files, health, sweeps
+from service.web.pages import runs as pages
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -31,10 +34,15 @@ HEADERS = {
 
 
 def create_app(
-    runs: Runs, schema_problem: Callable[[], str], max_body_bytes: int = 65_536, login: Login | None = None
+    runs: Runs,
+    schema_problem: Callable[[], str],
+    max_body_bytes: int = 65_536,
+    login: Login | None = None,
 ) -> Flask:
     """The application around a service; it keeps nothing on disk and nothing between two requests."""
-    app = Flask("service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app = Flask(
+        "service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
+    )
     app.request_class = _Request
     app.config.update(MAX_CONTENT_LENGTH=max_body_bytes, MAX_FORM_MEMORY_SIZE=max_body_bytes)
     app.url_map.merge_slashes = False  # else //a/b is redirected, to whatever Host says

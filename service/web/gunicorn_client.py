@@ -34,9 +34,16 @@ class Refused(Exception):
 class Client:
     """To gunicorn's parser, response and handlers this is connection and socket in one."""
 
-    def __init__(self, cfg: Any, connection: socket.socket, address: Any, server: Any, most_body: int) -> None:
+    def __init__(
+        self, cfg: Any, connection: socket.socket, address: Any, server: Any, most_body: int
+    ) -> None:
         connection.setblocking(False)
-        self.connection, self.client, self.server, self._most_body = connection, address, server, most_body
+        self.connection, self.client, self.server, self._most_body = (
+            connection,
+            address,
+            server,
+            most_body,
+        )
         self.sock = self  # gunicorn's handlers look for it here
         self.parser = get_parser(cfg, self, address)
         self.deadline = 0.0
@@ -61,7 +68,9 @@ class Client:
             return True
         except OSError:
             data = b""
-        if not self.closing:  # else it is read to its end only so that the answer is not cut off by a reset
+        if (
+            not self.closing
+        ):  # else it is read to its end only so that the answer is not cut off by a reset
             self._incoming += data
         return bool(data)
 
@@ -77,7 +86,9 @@ class Client:
         if (end if end >= 0 else self._searched) > HEAD_BYTES:
             message = f"The head of the request is longer than {HEAD_BYTES} bytes."
             raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
-        return end >= 0 and self._body_is_whole(bytes(self._incoming[: end + 2]).lower(), end + len(END))
+        return end >= 0 and self._body_is_whole(
+            bytes(self._incoming[: end + 2]).lower(), end + len(END)
+        )
 
     def _body_is_whole(self, head: bytes, start: int) -> bool:
         """`head` is looked at to know how long to wait; what it means is for gunicorn's parser to say."""
@@ -88,7 +99,9 @@ class Client:
             self.oversized = int(lengths[0]) > self._most_body
         elif chunked and not lengths:
             self._chunk = start
-        whole = self.oversized or (self._chunks_ended() if self._chunk else len(self._incoming) >= self._needed)
+        whole = self.oversized or (
+            self._chunks_ended() if self._chunk else len(self._incoming) >= self._needed
+        )
         if not whole and not self._continued and re.search(rb"\r\nexpect:[ \t]*100-continue", head):
             self._continued = True
             self.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -171,7 +184,9 @@ class Client:
 
     def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answers in the shape of all errors, and closes."""
-        body = canonical_json({"error": message, "code": CODES.get(status, "BadInput"), "run_id": None}).encode()
+        body = canonical_json(
+            {"error": message, "code": CODES.get(status, "BadInput"), "run_id": None}
+        ).encode()
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         self.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         self.flush()

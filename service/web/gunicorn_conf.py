@@ -43,7 +43,9 @@ accesslog = "-" if _config.access_log == "true" else None
 
 set_up_logging(_config.log_level, _config.log_format)
 if workers > 1:  # prometheus_client reads the variable when a worker imports it
-    _metrics = _config.metrics_dir or tempfile.mkdtemp(prefix="stock-backtest-metrics-", dir=_memory)
+    _metrics = _config.metrics_dir or tempfile.mkdtemp(
+        prefix="stock-backtest-metrics-", dir=_memory
+    )
     raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
 
 
@@ -62,7 +64,9 @@ def when_ready(server: Any) -> None:
 
 
 def _close(server: Any, listener: Any, close: Any) -> None:
-    if not (server.reexec_pid or server.master_pid):  # else another master goes on with the same socket
+    if not (
+        server.reexec_pid or server.master_pid
+    ):  # else another master goes on with the same socket
         turn_away(listener)
     close()
 

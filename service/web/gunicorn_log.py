@@ -32,7 +32,9 @@ class Logger(GunicornLogger):  # type: ignore[misc]
                 line = "%s %s %s, %s bytes, %.1f ms, for %s"
                 asked = environ.get("REQUEST_METHOD"), environ.get("RAW_URI"), str(resp.status)[:3]
                 took = request_time.total_seconds() * 1000
-                self.access_log.log(level, line, *asked, resp.sent, took, environ.get("REMOTE_ADDR"))
+                self.access_log.log(
+                    level, line, *asked, resp.sent, took, environ.get("REMOTE_ADDR")
+                )
 
     def reopen_files(self) -> None:
         """There are none."""

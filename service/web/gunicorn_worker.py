@@ -25,7 +25,9 @@ from scripts.config import load_config
 from service.web.gunicorn_client import Client, Refused
 
 LAST_ACCEPT_SECONDS = 0.5  # handshakes under way at the stop have ended by then
-LINGER_SECONDS = 2.0  # for a client that closes after us; for a request that is under way to a stopping worker
+LINGER_SECONDS = (
+    2.0  # for a client that closes after us; for a request that is under way to a stopping worker
+)
 TICK_SECONDS = 0.5
 SO_ATTACH_FILTER = 26  # of Linux, and its filter's two ways to end
 DROP, PASS = (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF)
@@ -48,7 +50,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Until SIGTERM, or until the master is gone."""
-        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self.poller.register(
+            self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks
+        )
         while self.alive and self.is_parent_alive():
             if len(self._clients) >= self.worker_connections:
                 self._make_room()
@@ -58,8 +62,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _make_room(self) -> None:
         """A tenth of those who ask nothing leave, the longest silent first: however many they are, others come in."""
-        idle = [client for client in self._clients if client.idle and not client.busy and not client.closing]
-        for client in sorted(idle, key=lambda client: client.deadline)[: self.worker_connections // 10]:
+        idle = [
+            client
+            for client in self._clients
+            if client.idle and not client.busy and not client.closing
+        ]
+        for client in sorted(idle, key=lambda client: client.deadline)[
+            : self.worker_connections // 10
+        ]:
             self._drop(client)
 
     def _turn(self) -> None:
@@ -68,7 +78,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         now = time.monotonic()
         if now - self._looked >= TICK_SECONDS:
             self._looked = now
-            for client in [client for client in self._clients if not client.busy and client.deadline < now]:
+            for client in [
+                client for client in self._clients if not client.busy and client.deadline < now
+            ]:
                 self._expire(client)
 
     def _stop(self) -> None:
@@ -209,7 +221,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _expire(self, client: Client) -> None:
         """Its time is up: half a request is told so, everybody else is closed."""
         if not client.idle and not client.closing:
-            self._refuse(client, Refused(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time."))
+            self._refuse(
+                client, Refused(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
+            )
         else:
             self._drop(client)
 
@@ -230,7 +244,11 @@ def turn_away(listener: socket.socket) -> None:
     flags, syn_and_ack, is_syn = (0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02)
     program = [flags, syn_and_ack, is_syn, DROP, PASS]
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
-    with suppress(OSError):  # not on every kernel; then the last moment is open as it is in gunicorn
+    with suppress(
+        OSError
+    ):  # not on every kernel; then the last moment is open as it is in gunicorn
         listener.setsockopt(
-            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code))
+            socket.SOL_SOCKET,
+            SO_ATTACH_FILTER,
+            struct.pack("HL", len(program), ctypes.addressof(code)),
         )

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from rules.base_rule import BaseRule
 from service.contract.result import BacktestResult
-from service.search_statistics import percent, verdict
+from service.search.luck import percent, verdict
 from service.store.run_store import Run
-from service.web.texts import text
+from service.web.middleware.texts import text
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,27 @@ class Metric:
 
 METRICS = (
     Metric("total_return_pct", "Total return", "%", "Final equity against the initial capital."),
-    Metric("buy_and_hold_return_pct", "Buy and hold", "%", "Bought at the first open with the same costs and kept."),
-    Metric("cagr_pct", "Growth per year", "%", "The yearly rate that compounds to the total return."),
+    Metric(
+        "buy_and_hold_return_pct",
+        "Buy and hold",
+        "%",
+        "Bought at the first open with the same costs and kept.",
+    ),
+    Metric(
+        "cagr_pct", "Growth per year", "%", "The yearly rate that compounds to the total return."
+    ),
     Metric("sharpe_ratio", "Sharpe ratio", "", "Mean return per unit of volatility, per year."),
     Metric("sortino_ratio", "Sortino ratio", "", "As Sharpe, but only falls count as risk."),
     Metric("calmar_ratio", "Calmar ratio", "", "Growth per year over the maximum drawdown."),
     Metric("volatility_pct", "Volatility", "%", "Standard deviation of the returns, per year."),
-    Metric("max_drawdown_pct", "Maximum drawdown", "%", "The deepest fall from a peak of the equity."),
     Metric(
-        "max_drawdown_days", "Longest drawdown", "days", "Calendar days from a peak to its recovery, or to the end."
+        "max_drawdown_pct", "Maximum drawdown", "%", "The deepest fall from a peak of the equity."
+    ),
+    Metric(
+        "max_drawdown_days",
+        "Longest drawdown",
+        "days",
+        "Calendar days from a peak to its recovery, or to the end.",
     ),
     Metric("num_trades", "Trades", "", "Round trips begun, the open one included."),
     Metric("win_rate_pct", "Win rate", "%", "Closed trades that gained after costs."),
@@ -45,19 +57,38 @@ METRICS = (
     Metric("worst_trade_pct", "Worst trade", "%", "Lowest return of a closed trade."),
     Metric("avg_holding_days", "Average holding", "days", "Calendar days from entry to exit."),
     Metric("exposure_pct", "Exposure", "%", "Share of bars that end with a position."),
-    Metric("turnover", "Turnover", "", "Traded value over the mean equity, both sides, whole period."),
+    Metric(
+        "turnover", "Turnover", "", "Traded value over the mean equity, both sides, whole period."
+    ),
     Metric("total_costs", "Costs", "money", "Commission and slippage paid."),
     Metric("beta", "Beta", "", "How much the equity moves with buy and hold."),
     Metric("alpha", "Alpha", "", "Yearly return that beta does not explain, as a fraction."),
     Metric(
-        "information_ratio", "Information ratio", "", "Return beyond buy and hold per unit of its volatility, per year."
+        "information_ratio",
+        "Information ratio",
+        "",
+        "Return beyond buy and hold per unit of its volatility, per year.",
     ),
-    Metric("value_at_risk_pct", "Value at risk", "%", "The return that one bar in twenty falls below."),
-    Metric("expected_shortfall_pct", "Expected shortfall", "%", "Mean return of the worst twentieth of the bars."),
+    Metric(
+        "value_at_risk_pct", "Value at risk", "%", "The return that one bar in twenty falls below."
+    ),
+    Metric(
+        "expected_shortfall_pct",
+        "Expected shortfall",
+        "%",
+        "Mean return of the worst twentieth of the bars.",
+    ),
     Metric("omega_ratio", "Omega ratio", "", "Sum of gains over sum of losses, bar by bar."),
     Metric("skew", "Skew", "", "Above 0: the large returns are rather gains."),
-    Metric("kurtosis", "Excess kurtosis", "", "Above 0: more extreme returns than a normal distribution has."),
-    Metric("bankruptcy_shortfall", "Shortfall", "money", "What a ruined short owes beyond the capital."),
+    Metric(
+        "kurtosis",
+        "Excess kurtosis",
+        "",
+        "Above 0: more extreme returns than a normal distribution has.",
+    ),
+    Metric(
+        "bankruptcy_shortfall", "Shortfall", "money", "What a ruined short owes beyond the capital."
+    ),
 )
 
 
@@ -81,7 +112,10 @@ def shown(value: float | int | None, unit: str = "") -> str:
 
 def luck(statistics: Mapping[str, float | None]) -> str:
     """What a sweep's statistics say of its best combination, in the reader's language."""
-    deflated, overfitting = statistics["deflated_sharpe_ratio"], statistics["overfitting_probability"]
+    deflated, overfitting = (
+        statistics["deflated_sharpe_ratio"],
+        statistics["overfitting_probability"],
+    )
     said = verdict(math.nan if deflated is None else deflated, overfitting or 0.0)
     return text(said).format(probability=percent(deflated or 0.0))
 
@@ -100,8 +134,17 @@ def rule_document(rule: type[BaseRule]) -> dict[str, object]:
         }
         for parameter in about.parameters
     ]
-    texts = {"name": about.name, "rule_id": rule().rule_id, "summary": about.summary, "source": about.source}
-    return {**texts, "ascending": [list(pair) for pair in about.ascending], "parameters": parameters}
+    texts = {
+        "name": about.name,
+        "rule_id": rule().rule_id,
+        "summary": about.summary,
+        "source": about.source,
+    }
+    return {
+        **texts,
+        "ascending": [list(pair) for pair in about.ascending],
+        "parameters": parameters,
+    }
 
 
 def run_document(run: Run) -> Mapping[str, object]:

@@ -10,7 +10,11 @@ import yaml
 
 from tests.chart.rendering import CHART, Object
 
-OLDEST = str(yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]).removeprefix(">=").rpartition(".")[0]
+OLDEST = (
+    str(yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"])
+    .removeprefix(">=")
+    .rpartition(".")[0]
+)
 VERSIONS = (OLDEST, kubernetes_validate.latest_version().rpartition(".")[0])
 # Made by operators and the Gateway API; Kubernetes has no schema for them.
 FOREIGN = {
@@ -23,7 +27,12 @@ FOREIGN = {
 def faults(found: list[Object]) -> list[str]:
     """What Kubernetes, oldest or newest, would not take; a field that it does not know is one, too."""
     own = [each for each in found if (each["apiVersion"], each["kind"]) not in FOREIGN]
-    return [fault for each in own for version in VERSIONS if (fault := _fault(version, json.dumps(each)))]
+    return [
+        fault
+        for each in own
+        for version in VERSIONS
+        if (fault := _fault(version, json.dumps(each)))
+    ]
 
 
 # It reads a megabyte for each object.

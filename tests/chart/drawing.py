@@ -16,10 +16,15 @@ from tests.chart.rendering import CHART, SECRET, Object, laid_over
 
 # What Kubernetes accepts where the schema leaves the form to it.
 FREE: dict[str, list[Any]] = {
-    "valueFrom": [{"secretKeyRef": {"name": "mine", "key": "token"}}, {"fieldRef": {"fieldPath": "status.podIP"}}],
+    "valueFrom": [
+        {"secretKeyRef": {"name": "mine", "key": "token"}},
+        {"fieldRef": {"fieldPath": "status.podIP"}},
+    ],
     "nodeAffinity": [{"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}],
     "podAffinity": [{"preferredDuringSchedulingIgnoredDuringExecution": []}],
-    "podAntiAffinity": [{"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}],
+    "podAntiAffinity": [
+        {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}
+    ],
     "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}, {"podSelector": {}}],
     "from": [{"namespaceSelector": {"matchLabels": {"team": "quant"}}}],
     "ports": [{"port": 443, "protocol": "TCP"}, {"port": 8000, "endPort": 9000}],
@@ -46,7 +51,9 @@ def values() -> st.SearchStrategy[Object]:
     return drawn.map(lambda given: laid_over(given, SECRET))
 
 
-def _drawn(name: str, node: Object, definitions: Object, item: bool = False) -> st.SearchStrategy[Any]:
+def _drawn(
+    name: str, node: Object, definitions: Object, item: bool = False
+) -> st.SearchStrategy[Any]:
     """Of objects any keys, as values.yaml has the others; of an item of an array what it requires, too."""
     if "$ref" in node:
         return _drawn(name, definitions[node["$ref"].rpartition("/")[2]], definitions, item)
@@ -60,7 +67,9 @@ def _drawn(name: str, node: Object, definitions: Object, item: bool = False) -> 
         needed = {key: parts.pop(key) for key in node.get("required", []) if item}
         return st.fixed_dictionaries(needed, optional=parts)
     if node.get("additionalProperties"):
-        return st.dictionaries(KEYS, _drawn(name, node["additionalProperties"], definitions), max_size=3)
+        return st.dictionaries(
+            KEYS, _drawn(name, node["additionalProperties"], definitions), max_size=3
+        )
     if "patternProperties" in node:
         ((pattern, part),) = node["patternProperties"].items()
         keys = st.from_regex(pattern, fullmatch=True)

@@ -12,7 +12,7 @@ import yaml
 from helm_python import Chart, HelmError
 
 from scripts.config import ROOT, Config, load_config
-from service.launchers.kubernetes_job import SAMPLE, filled_in, template_of
+from service.launchers.kubernetes.launcher import SAMPLE, filled_in, template_of
 
 CHART = ROOT / "charts" / "stock-backtest"
 CI = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -32,7 +32,10 @@ class _Loader(yaml.CSafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
     assert len(keys) == len({repr(key) for key in keys}), f"a key stands twice: {keys}"
-    return {key: loader.construct_object(value, deep=True) for key, (_, value) in zip(keys, node.value, strict=True)}  # type: ignore[no-untyped-call]
+    return {
+        key: loader.construct_object(value, deep=True)
+        for key, (_, value) in zip(keys, node.value, strict=True)
+    }  # type: ignore[no-untyped-call]
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
@@ -45,24 +48,37 @@ def documents(text: str) -> list[Object]:
 
 @cache
 def _rendered(values: str, name: str, namespace: str, path: Path) -> dict[str, str]:
-    with Chart.load(path) as chart:  # anew each time: a render without the subchart takes it out of the loaded chart
+    with Chart.load(
+        path
+    ) as chart:  # anew each time: a render without the subchart takes it out of the loaded chart
         return chart.render(json.loads(values), name=name, namespace=namespace)
 
 
-def files(values: Mapping[str, Any], name: str = "bt", namespace: str = "stocks", path: Path = CHART) -> dict[str, str]:
+def files(
+    values: Mapping[str, Any], name: str = "bt", namespace: str = "stocks", path: Path = CHART
+) -> dict[str, str]:
     """What each template made, by its path; raises HelmError."""
     return _rendered(json.dumps(values, sort_keys=True), name, namespace, path)
 
 
-def objects(values: Mapping[str, Any] = SECRET, name: str = "bt", path: Path = CHART) -> list[Object]:
+def objects(
+    values: Mapping[str, Any] = SECRET, name: str = "bt", path: Path = CHART
+) -> list[Object]:
     """All objects of a release."""
     texts = files(values, name, path=path)
-    return [found for name, text in sorted(texts.items()) if name.endswith(".yaml") for found in documents(text)]
+    return [
+        found
+        for name, text in sorted(texts.items())
+        if name.endswith(".yaml")
+        for found in documents(text)
+    ]
 
 
 def one(found: list[Object], kind: str, ending: str = "") -> Object:
     """The only object of that kind whose name ends so."""
-    (only,) = [each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(ending)]
+    (only,) = [
+        each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(ending)
+    ]
     return only
 
 
@@ -99,7 +115,11 @@ def containers(spec: Mapping[str, Any]) -> list[Object]:
 def config_of(found: list[Object]) -> Config:
     """The settings as a pod reads them; the password is in a file that is not here."""
     return load_config(
-        {**one(found, "ConfigMap", "-config")["data"], "DB_PASSWORD": "from-the-file", "DB_USER": "quant"}
+        {
+            **one(found, "ConfigMap", "-config")["data"],
+            "DB_PASSWORD": "from-the-file",
+            "DB_USER": "quant",
+        }
     )
 
 

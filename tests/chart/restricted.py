@@ -7,7 +7,16 @@ from typing import Any
 
 from tests.chart.rendering import Object, containers
 
-VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 SYSCTLS = {
     "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start",
     "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports",
@@ -18,15 +27,22 @@ RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 def violations(spec: Object) -> list[str]:
     """What admission with `enforce: restricted` would refuse; empty for a good pod."""
-    return [*_of_pod(spec), *(found for each in containers(spec) for found in _of_container(spec, each))]
+    return [
+        *_of_pod(spec),
+        *(found for each in containers(spec) for found in _of_container(spec, each)),
+    ]
 
 
 def _of_pod(spec: Object) -> Iterator[str]:
     context = spec.get("securityContext") or {}
     yield from (name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name))
-    yield from (f"ephemeral container {each['name']}" for each in spec.get("ephemeralContainers") or [])
+    yield from (
+        f"ephemeral container {each['name']}" for each in spec.get("ephemeralContainers") or []
+    )
     for volume in spec.get("volumes") or []:
-        yield from (f"volume {volume['name']}: {kind}" for kind in volume if kind not in {*VOLUMES, "name"})
+        yield from (
+            f"volume {volume['name']}: {kind}" for kind in volume if kind not in {*VOLUMES, "name"}
+        )
     for sysctl in context.get("sysctls") or []:
         if sysctl["name"] not in SYSCTLS:
             yield f"sysctl {sysctl['name']}"
@@ -56,13 +72,19 @@ def _of_container(spec: Object, container: Object) -> Iterator[str]:
 def _handlers(container: Object) -> Iterator[Any]:
     """The httpGet and tcpSocket of probes and hooks; a host of their own lets the node be asked."""
     hooks = container.get("lifecycle") or {}
-    for part in (*(container.get(f"{name}Probe") for name in ("startup", "readiness", "liveness")), *hooks.values()):
+    for part in (
+        *(container.get(f"{name}Probe") for name in ("startup", "readiness", "liveness")),
+        *hooks.values(),
+    ):
         yield from ((part or {}).get(kind) or {} for kind in ("httpGet", "tcpSocket"))
 
 
 def untidy(spec: Object) -> list[str]:
     """What Pod Security allows and this chart does not."""
-    return [*_untidy_pod(spec), *(found for each in containers(spec) for found in _untidy_container(each))]
+    return [
+        *_untidy_pod(spec),
+        *(found for each in containers(spec) for found in _untidy_container(each)),
+    ]
 
 
 def _untidy_pod(spec: Object) -> Iterator[str]:
@@ -85,7 +107,9 @@ def _untidy_container(container: Object) -> Iterator[str]:
     named = [port["name"] for port in container.get("ports") or []]
     mounts = [mount["mountPath"] for mount in container.get("volumeMounts") or []]
     wrong = {
-        "readOnlyRootFilesystem": not (container.get("securityContext") or {}).get("readOnlyRootFilesystem"),
+        "readOnlyRootFilesystem": not (container.get("securityContext") or {}).get(
+            "readOnlyRootFilesystem"
+        ),
         "tag of its image": tag in ("", "latest"),
         "imagePullPolicy": "imagePullPolicy" not in container,
         **{

@@ -27,17 +27,25 @@ def pod_of(found: list[Object]) -> Object:
 
 def test_off_by_default_and_only_for_the_database_of_the_chart() -> None:
     assert [each["metadata"]["name"] for each in objects() if "backup" in str(each)] == []
-    more = {each["metadata"]["name"] for each in objects(ON)} - {each["metadata"]["name"] for each in objects()}
+    more = {each["metadata"]["name"] for each in objects(ON)} - {
+        each["metadata"]["name"] for each in objects()
+    }
     assert {name for name in more if not name.startswith("bt-mysql-backup")} == set()
 
 
 def test_the_server_does_not_notice() -> None:
-    assert one(objects(ON), "StatefulSet") == one(objects(), "StatefulSet"), "turned on later, nothing restarts"
+    assert one(objects(ON), "StatefulSet") == one(objects(), "StatefulSet"), (
+        "turned on later, nothing restarts"
+    )
 
 
 def test_one_at_a_time_and_not_for_ever() -> None:
     spec = one(objects(ON), "CronJob")["spec"]
-    assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("30 2 * * *", "UTC", "Forbid")
+    assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == (
+        "30 2 * * *",
+        "UTC",
+        "Forbid",
+    )
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (1, 3)
     assert spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] == 3600
     assert pod_of(objects(ON))["spec"]["restartPolicy"] == "Never"
@@ -55,13 +63,18 @@ def test_the_first_one_is_taken_at_once_and_again_when_it_changes() -> None:
 def test_the_password_is_a_file_and_the_only_one() -> None:
     (container,) = containers(pod_of(objects(ON))["spec"])
     assert {each["name"] for each in container["env"] if "valueFrom" in each} == {"MYSQL_USER"}
-    (secret,) = [each["secret"] for each in pod_of(objects(ON))["spec"]["volumes"] if "secret" in each]
+    (secret,) = [
+        each["secret"] for each in pod_of(objects(ON))["spec"]["volumes"] if "secret" in each
+    ]
     assert [item["key"] for item in secret["items"]] == ["DB_PASSWORD"], "not root's"
     assert container["command"] == ["bash", "/scripts/backup.sh"]
 
 
 def test_it_reaches_names_and_the_database_and_nothing_else() -> None:
-    policy, labels = one(objects(ON), "NetworkPolicy", "-backup")["spec"], pod_of(objects(ON))["metadata"]["labels"]
+    policy, labels = (
+        one(objects(ON), "NetworkPolicy", "-backup")["spec"],
+        pod_of(objects(ON))["metadata"]["labels"],
+    )
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in policy
@@ -81,15 +94,25 @@ def test_no_service_and_no_other_policy_takes_it_for_a_part_of_its_own() -> None
         f"{each['kind']} {each['metadata']['name']}": spec.get("podSelector", spec.get("selector"))
         for each in objects(ON) if (spec := each.get("spec", {})) and each["kind"] in ("Service", "NetworkPolicy")
     }  # fmt: skip
-    mine = {name for name, selector in selectors.items() if selector.get("matchLabels", selector).items() <= labels}
+    mine = {
+        name
+        for name, selector in selectors.items()
+        if selector.get("matchLabels", selector).items() <= labels
+    }
     assert mine == {"NetworkPolicy bt-mysql-backup"}
 
 
 def test_the_claim_stays_when_the_release_goes() -> None:
     claim = one(objects(ON), "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Gi"}}}
-    fast, none = (one(backup("persistence.storageClass", name), "PersistentVolumeClaim") for name in ("fast", "-"))
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "5Gi"}},
+    }
+    fast, none = (
+        one(backup("persistence.storageClass", name), "PersistentVolumeClaim")
+        for name in ("fast", "-")
+    )
     assert (fast["spec"]["storageClassName"], none["spec"]["storageClassName"]) == ("fast", "")
     assert volume_claim(objects(ON)) == claim["metadata"]["name"]
 
@@ -98,7 +121,9 @@ def test_a_claim_of_your_own() -> None:
     found = backup("persistence.existingClaim", "dumps")
     assert [each for each in found if each["kind"] == "PersistentVolumeClaim"] == []
     assert volume_claim(found) == "dumps"
-    (mount,) = [it for it in containers(pod_of(found)["spec"])[0]["volumeMounts"] if it["name"] == "backups"]
+    (mount,) = [
+        it for it in containers(pod_of(found)["spec"])[0]["volumeMounts"] if it["name"] == "backups"
+    ]
     assert mount["subPath"] == "bt-mysql", "releases may share it"
 
 
@@ -119,7 +144,9 @@ def volume_claim(found: list[Object]) -> Any:
 )
 def test_what_the_schema_refuses(path: str, value: Any) -> None:
     parts = path.split(".") if path != "suspended" else []
-    assert "/".join(["at '/backup", *parts]) in refusal(laid_over(ON, at(f"mysql.backup.{path}", value)))
+    assert "/".join(["at '/backup", *parts]) in refusal(
+        laid_over(ON, at(f"mysql.backup.{path}", value))
+    )
 
 
 @pytest.fixture
@@ -137,7 +164,9 @@ def take(volume: Path, dump: str = WHOLE, keep: int = 3) -> tuple[int, str, list
     """Runs the rendered scripts with a mysqldump that does what `dump` says; exit code, error, the volume after it."""
     data = one(backup("keep", keep), "ConfigMap", "-mysql-backup")["data"]
     for name, text in data.items():
-        (volume / name).write_text(text.replace("/backups", f"{volume}/backups").replace("/scripts", str(volume)))
+        (volume / name).write_text(
+            text.replace("/backups", f"{volume}/backups").replace("/scripts", str(volume))
+        )
     for name, does in {
         "mysqldump": f"case $* in *--help*) ;; *) {dump} ;; esac",
         "mysqladmin": "",
@@ -150,14 +179,25 @@ def take(volume: Path, dump: str = WHOLE, keep: int = 3) -> tuple[int, str, list
         "PATH": f"{volume}/bin:{os.environ['PATH']}", "HOSTNAME": "pod", "KEEP": str(keep), "DB_HOST": "bt-mysql",
         "MYSQL_USER": "quant", "MYSQL_DATABASE": "stocks", "MYSQL_PASSWORD_FILE": str(volume / "password"),
     }  # fmt: skip
-    done = subprocess.run(["bash", str(volume / "backup.sh")], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", str(volume / "backup.sh")], env=environment, capture_output=True, text=True
+    )
     assert "for-tests-only" not in done.stdout + done.stderr
-    return done.returncode, done.stderr, sorted(path.name for path in (volume / "backups").iterdir())
+    return (
+        done.returncode,
+        done.stderr,
+        sorted(path.name for path in (volume / "backups").iterdir()),
+    )
 
 
 def test_an_old_dump_goes_once_the_new_one_is_whole(volume: Path) -> None:
     code, error, (first, second, new) = take(volume)
-    assert (code, error, first, second) == (0, "", "20261123T023000Z.sql.gz", "20261124T023000Z.sql.gz")
+    assert (code, error, first, second) == (
+        0,
+        "",
+        "20261123T023000Z.sql.gz",
+        "20261124T023000Z.sql.gz",
+    )
     assert gzip.decompress((volume / "backups" / new).read_bytes()).startswith(b"-- Dump completed")
 
 
@@ -173,7 +213,9 @@ def test_fewer_dumps_than_are_kept(volume: Path) -> None:
         ("exit 0", "ERROR: The dump has no end"),
     ],
 )
-def test_a_dump_that_is_not_whole_takes_no_old_one_away(volume: Path, dump: str, error: str) -> None:
+def test_a_dump_that_is_not_whole_takes_no_old_one_away(
+    volume: Path, dump: str, error: str
+) -> None:
     code, said, names = take(volume, dump, keep=1)
     assert (code, said) == (1, f"{error}; the dumps before it are still there.\n")
     assert names == [f"202611{day}T023000Z.sql.gz" for day in (22, 23, 24)]
@@ -191,7 +233,12 @@ def test_the_password_is_on_no_command_line(volume: Path) -> None:
     assert take(volume, f'echo "$* $MYSQL_PWD" >{seen}; {WHOLE}')[0] == 0
     *words, password = seen.read_text().split()
     assert password == "for-tests-only"
-    assert {"--single-transaction", "--no-tablespaces", "--set-gtid-purged=OFF", "--hex-blob"} <= set(words)
+    assert {
+        "--single-transaction",
+        "--no-tablespaces",
+        "--set-gtid-purged=OFF",
+        "--hex-blob",
+    } <= set(words)
     assert not any("password" in word or "for-tests-only" in word for word in words)
 
 

@@ -39,7 +39,9 @@ def test_every_key_is_a_setting(case: Object) -> None:
 def test_every_variable_is_a_setting(case: Object) -> None:
     """Of our own images; MySQL has its own, and users may add more."""
     known = NAMES | {
-        entry["name"] for part in ("web", "controller", "worker") for entry in case.get(part, {}).get("extraEnv", [])
+        entry["name"]
+        for part in ("web", "controller", "worker")
+        for entry in case.get(part, {}).get("extraEnv", [])
     }
     for _, pod in pods(objects(case)):
         for each in containers(pod["spec"]):
@@ -53,11 +55,20 @@ def test_the_settings_of_a_plain_release() -> None:
     assert config.db_host == one(found, "Service", "-mysql")["metadata"]["name"]
     assert config.db_port == one(found, "Service", "-mysql")["spec"]["ports"][0]["port"]
     assert (config.sqlite_path, config.launcher, config.log_format) == ("", "kubernetes", "json")
-    assert (config.application_root, config.proxy_hops, config.db_tls, config.db_tls_ca) == ("", 0, "preferred", "")
+    assert (config.application_root, config.proxy_hops, config.db_tls, config.db_tls_ca) == (
+        "",
+        0,
+        "preferred",
+        "",
+    )
     assert config.job_template == one(found, "ConfigMap", "-worker-job")["metadata"]["name"]
-    (port,) = one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["containers"][0]["ports"]
+    (port,) = one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["containers"][0][
+        "ports"
+    ]
     assert config.controller_port == port["containerPort"]
-    assert config.prices_command.startswith("kubectl --namespace stocks exec -i deploy/bt-stock-backtest-web ")
+    assert config.prices_command.startswith(
+        "kubectl --namespace stocks exec -i deploy/bt-stock-backtest-web "
+    )
 
 
 def test_the_settings_of_an_external_database() -> None:
@@ -89,11 +100,14 @@ def test_a_value_reaches_its_setting(path: str) -> None:
 
 @pytest.mark.parametrize(("given", "setting"), [(True, "true"), (False, "false")])
 def test_a_line_for_every_request_or_none(given: bool, setting: str) -> None:
-    assert config_of(objects(laid_over(SECRET, at("config.accessLog", given)))).access_log == setting
+    assert (
+        config_of(objects(laid_over(SECRET, at("config.accessLog", given)))).access_log == setting
+    )
 
 
 @pytest.mark.parametrize(
-    ("given", "base"), [("/", ""), ("", ""), ("/bt", "/bt"), ("/bt/", "/bt"), ("/a/b.c~d-e_f", "/a/b.c~d-e_f")]
+    ("given", "base"),
+    [("/", ""), ("", ""), ("/bt", "/bt"), ("/bt/", "/bt"), ("/a/b.c~d-e_f", "/a/b.c~d-e_f")],
 )
 def test_the_base_path_is_one_everywhere(given: str, base: str) -> None:
     more = {
@@ -105,7 +119,9 @@ def test_the_base_path_is_one_everywhere(given: str, base: str) -> None:
     config = config_of(found)
     assert (config.application_root, config.proxy_hops) == (base, 1)
     (web,) = one(found, "Deployment", "-web")["spec"]["template"]["spec"]["containers"]
-    probes = [web[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")]
+    probes = [
+        web[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")
+    ]
     assert probes == [f"{base}/health", f"{base}/ready", f"{base}/health"]
     (path,) = one(found, "Ingress")["spec"]["rules"][0]["http"]["paths"]
     assert path["path"] == base or (base, path["path"]) == ("", "/")
@@ -122,12 +138,19 @@ TLS = {
 }
 
 
-@pytest.mark.parametrize("values", [SECRET, EXTERNAL, laid_over(EXTERNAL, TLS)], ids=["mysql", "external", "verified"])
+@pytest.mark.parametrize(
+    "values", [SECRET, EXTERNAL, laid_over(EXTERNAL, TLS)], ids=["mysql", "external", "verified"]
+)
 def test_the_database_is_the_same_for_all(values: Object) -> None:
     """Every container that reads the settings has the user's name and finds the files that they name."""
     found = objects(values)
     data = one(found, "ConfigMap", "-config")["data"]
-    readers = [(pod["spec"], each) for _, pod in pods(found) for each in containers(pod["spec"]) if "envFrom" in each]
+    readers = [
+        (pod["spec"], each)
+        for _, pod in pods(found)
+        for each in containers(pod["spec"])
+        if "envFrom" in each
+    ]
     assert len(readers) == 6, "web, samples, controller, worker and migrations before two of them"
     users = {
         json.dumps(variable["valueFrom"]["secretKeyRef"], sort_keys=True)
@@ -145,7 +168,11 @@ def _files(spec: Object, container: Object) -> list[str]:
     """Paths of the files that Secrets put into a container."""
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     secrets = [volume for volume in spec["volumes"] if "secret" in volume]
-    return [f"{mounts[volume['name']]}/{item['path']}" for volume in secrets for item in volume["secret"]["items"]]
+    return [
+        f"{mounts[volume['name']]}/{item['path']}"
+        for volume in secrets
+        for item in volume["secret"]["items"]
+    ]
 
 
 def templates(path: Path, values: Object) -> Object:
@@ -182,7 +209,9 @@ def test_a_new_version_of_the_chart_alone_replaces_no_pod(case: Object, tmp_path
         ("web.service.port", 80, []),
     ],
 )  # fmt: skip
-def test_a_change_of_settings_replaces_the_pods_that_read_them(path: str, value: object, replaced: list[str]) -> None:
+def test_a_change_of_settings_replaces_the_pods_that_read_them(
+    path: str, value: object, replaced: list[str]
+) -> None:
     before, after = templates(CHART, SECRET), templates(CHART, laid_over(SECRET, at(path, value)))
     changed = [name for name in before if name != "job" and before[name] != after[name]]
     assert len(changed) == len(replaced)

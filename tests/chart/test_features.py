@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from tests.chart.conftest import CASES
-from tests.chart.rendering import EXTERNAL, SECRET, Object, at, files, laid_over, objects, one, pods, worker_job
+from tests.chart.rendering import (
+    EXTERNAL,
+    SECRET,
+    Object,
+    at,
+    files,
+    laid_over,
+    objects,
+    one,
+    pods,
+    worker_job,
+)
 
 
 def made(path: str, value: Any) -> list[Object]:
@@ -23,7 +34,8 @@ def test_an_external_database_leaves_nothing_of_mysql() -> None:
     texts = files(EXTERNAL)
     assert [name for name in texts if "charts/mysql" in name] == []
     assert not any(
-        "StatefulSet" in name or "PersistentVolume" in name or "mysql" in name for name in kinds(objects(EXTERNAL))
+        "StatefulSet" in name or "PersistentVolume" in name or "mysql" in name
+        for name in kinds(objects(EXTERNAL))
     )
     rendered = "\n".join(text for name, text in texts.items() if not name.endswith("NOTES.txt"))
     assert "mysql" not in rendered.lower().replace("mysql:3306", "")
@@ -32,12 +44,15 @@ def test_an_external_database_leaves_nothing_of_mysql() -> None:
 
 def test_a_password_by_value_becomes_a_secret() -> None:
     values = laid_over(
-        EXTERNAL, {"externalDatabase": {"existingSecret": "", "password": "p'w\"$", "username": "quant"}}
+        EXTERNAL,
+        {"externalDatabase": {"existingSecret": "", "password": "p'w\"$", "username": "quant"}},
     )
     secret = one(objects(values), "Secret")
     assert secret["data"] == {"DB_USER": "cXVhbnQ=", "DB_PASSWORD": "cCd3IiQ="}
     (volume,) = [
-        each for each in worker_job(objects(values))["spec"]["template"]["spec"]["volumes"] if "secret" in each
+        each
+        for each in worker_job(objects(values))["spec"]["template"]["spec"]["volumes"]
+        if "secret" in each
     ]
     assert volume["secret"]["secretName"] == secret["metadata"]["name"]
     assert [each for each in objects(EXTERNAL) if each["kind"] == "Secret"] == []
@@ -63,7 +78,9 @@ def test_an_autoscaler_alone_sets_the_number_of_pods() -> None:
         ("web", {"replicaCount": 1, "autoscaling": {"enabled": True}}, {"-web", "-controller"}),
     ],
 )  # fmt: skip
-def test_a_budget_only_where_there_is_more_than_one_pod(path: str, value: Any, budgets: set[str]) -> None:
+def test_a_budget_only_where_there_is_more_than_one_pod(
+    path: str, value: Any, budgets: set[str]
+) -> None:
     found = [each for each in made(path, value) if each["kind"] == "PodDisruptionBudget"]
     assert {each["metadata"]["name"].removeprefix("bt-stock-backtest") for each in found} == budgets
     assert all(each["spec"]["maxUnavailable"] == 1 for each in found)
@@ -72,7 +89,9 @@ def test_a_budget_only_where_there_is_more_than_one_pod(path: str, value: Any, b
 
 def test_the_only_hook_is_the_test(case: Object) -> None:
     hooks = {
-        each["metadata"]["name"]: hook for each in objects(case) if (hook := annotations(each).get("helm.sh/hook"))
+        each["metadata"]["name"]: hook
+        for each in objects(case)
+        if (hook := annotations(each).get("helm.sh/hook"))
     }
     assert list(hooks.values()) == ["test"]
     named = [each["metadata"]["name"] for each in objects(case) if each["kind"] in ("Job", "Pod")]
@@ -88,10 +107,22 @@ def annotations(each: Object) -> Object:
 
 def test_off_means_nothing_is_made() -> None:
     plain = kinds(objects())
-    for kind in ("Ingress", "HTTPRoute", "ServiceMonitor", "PrometheusRule", "CronJob", "HorizontalPodAutoscaler"):
+    for kind in (
+        "Ingress",
+        "HTTPRoute",
+        "ServiceMonitor",
+        "PrometheusRule",
+        "CronJob",
+        "HorizontalPodAutoscaler",
+    ):
         assert not any(name.startswith(kind) for name in plain)
-    assert not any(name.startswith("NetworkPolicy bt-stock") for name in kinds(made("networkPolicy.enabled", False)))
-    web = one(made("prices.samples.enabled", False), "Deployment", "-web")["spec"]["template"]["spec"]
+    assert not any(
+        name.startswith("NetworkPolicy bt-stock")
+        for name in kinds(made("networkPolicy.enabled", False))
+    )
+    web = one(made("prices.samples.enabled", False), "Deployment", "-web")["spec"]["template"][
+        "spec"
+    ]
     assert [each["name"] for each in web["initContainers"]] == ["migrate"]
 
 
@@ -101,7 +132,12 @@ def test_prices_from_outside() -> None:
     assert loader["command"][-1] == "--tickers"
     assert loader["args"] == ["NFLX", "^GSPC", "NO"]
     assert cron["suspend"] is True, "started by hand until it is enabled"
-    assert one(made("prices", {"tickers": ["A"], "refresh": {"enabled": True}}), "CronJob")["spec"]["suspend"] is False
+    assert (
+        one(made("prices", {"tickers": ["A"], "refresh": {"enabled": True}}), "CronJob")["spec"][
+            "suspend"
+        ]
+        is False
+    )
 
 
 def test_one_registry_for_all_images() -> None:
@@ -111,18 +147,27 @@ def test_one_registry_for_all_images() -> None:
 
 
 def test_images_of_your_own() -> None:
-    image = {"registry": "r.example.org:5000", "repository": "team/worker", "tag": "7", "digest": f"sha256:{'a' * 64}"}
+    image = {
+        "registry": "r.example.org:5000",
+        "repository": "team/worker",
+        "tag": "7",
+        "digest": f"sha256:{'a' * 64}",
+    }
     job = worker_job(made("worker.image", image))
     wanted = f"r.example.org:5000/team/worker:7@sha256:{'a' * 64}"
     (worker,) = job["spec"]["template"]["spec"]["containers"]
     assert worker["image"] == wanted
-    assert {"name": "IMAGE", "value": wanted} in worker["env"], "the provenance of a result tells the image"
+    assert {"name": "IMAGE", "value": wanted} in worker["env"], (
+        "the provenance of a result tells the image"
+    )
 
 
 def test_overrides_of_the_job_are_laid_over_it() -> None:
     plain, own = (
         worker_job(objects()),
-        worker_job(made("worker.jobOverrides", at("spec.template.spec.runtimeClassName", "gvisor"))),
+        worker_job(
+            made("worker.jobOverrides", at("spec.template.spec.runtimeClassName", "gvisor"))
+        ),
     )
     assert own["spec"]["template"]["spec"].pop("runtimeClassName") == "gvisor"
     assert own == plain
@@ -148,7 +193,9 @@ def test_the_parts_find_each_other(name: str) -> None:
                 for container in pod["spec"]["containers"]
                 for port in container.get("ports", [])
             ]
-            assert {port["targetPort"] for port in each["spec"]["ports"]} <= set(named), each["metadata"]["name"]
+            assert {port["targetPort"] for port in each["spec"]["ports"]} <= set(named), each[
+                "metadata"
+            ]["name"]
         elif each["kind"] == "PodDisruptionBudget":
             assert len(chosen(specs, each["spec"]["selector"]["matchLabels"])) == 1
         elif each["kind"] == "ServiceMonitor":
@@ -196,7 +243,9 @@ def test_what_pods_refer_to_is_made_or_given(name: str) -> None:
 
 def test_only_pods_that_need_the_database_may_reach_it() -> None:
     label = {"stock-backtest/database-client": "true"}
-    may = {name for name, pod in pods(made("prices.tickers", ["A"])) if carries(pod["metadata"], label)}
+    may = {
+        name for name, pod in pods(made("prices.tickers", ["A"])) if carries(pod["metadata"], label)
+    }
     reads = {
         name
         for name, pod in pods(made("prices.tickers", ["A"]))
@@ -208,6 +257,13 @@ def test_only_pods_that_need_the_database_may_reach_it() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_every_pod_has_one_network_policy(name: str) -> None:
     found = objects(CASES[name])
-    policies = [each["spec"]["podSelector"]["matchLabels"] for each in found if each["kind"] == "NetworkPolicy"]
-    covered = {pod: sum(carries(spec["metadata"], labels) for labels in policies) for pod, spec in pods(found)}
+    policies = [
+        each["spec"]["podSelector"]["matchLabels"]
+        for each in found
+        if each["kind"] == "NetworkPolicy"
+    ]
+    covered = {
+        pod: sum(carries(spec["metadata"], labels) for labels in policies)
+        for pod, spec in pods(found)
+    }
     assert set(covered.values()) == {1}, covered

@@ -17,9 +17,16 @@ from tests.chart.rendering import SECRET, Object, laid_over, objects
 GOLDEN = Path(__file__).parent / "golden"
 EVERYTHING = laid_over(
     laid_over(SECRET, {"mysql": {"backup": {"enabled": True}}}),
-    {"prices": {"tickers": ["NFLX"]}, "mysql": {"persistence": {"size": "7Gi", "storageClass": "fast"}}},
+    {
+        "prices": {"tickers": ["NFLX"]},
+        "mysql": {"persistence": {"size": "7Gi", "storageClass": "fast"}},
+    },
 )
-OF_SELECTORS = {"app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component"}
+OF_SELECTORS = {
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/component",
+}
 STATEFUL = ("serviceName", "podManagementPolicy", "volumeClaimTemplates")
 
 
@@ -62,11 +69,15 @@ def test_what_never_changes(name: str) -> None:
 def test_selectors_hold_nothing_that_a_version_changes(case: Object) -> None:
     found = selectors(objects(case))
     assert len(found) >= 8
-    assert {name: set(labels) for name, labels in found.items() if set(labels) != OF_SELECTORS} == {}
+    assert {
+        name: set(labels) for name, labels in found.items() if set(labels) != OF_SELECTORS
+    } == {}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_selectors_depend_on_no_value(name: str) -> None:
     """But for the names of objects, which fullnameOverride sets."""
     golden = list(json.loads((GOLDEN / "selectors.json").read_text()).values())
-    assert [labels for labels in selectors(objects(CASES[name])).values() if labels not in golden] == []
+    assert [
+        labels for labels in selectors(objects(CASES[name])).values() if labels not in golden
+    ] == []

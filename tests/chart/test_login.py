@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from scripts.config import Config, InvalidConfig, load_config
-from service.web.auth import login_of
+from service.web.middleware.auth import login_of
 from tests.chart.rendering import (
     CHART,
     SECRET,
@@ -40,7 +40,13 @@ LOGINS = {
     "users only": laid_over(SECRET, {"auth": {"mode": "basic", "existingSecret": "login"}}),
     "tokens only": laid_over(
         SECRET,
-        {"auth": {"mode": "basic", "existingSecret": "login", "secretKeys": {"users": "", "tokens": "AUTH_TOKENS"}}},
+        {
+            "auth": {
+                "mode": "basic",
+                "existingSecret": "login",
+                "secretKeys": {"users": "", "tokens": "AUTH_TOKENS"},
+            }
+        },
     ),
     "proxy": PROXY,
     "proxy and tokens": laid_over(PROXY, at("auth.secretKeys.tokens", "AUTH_TOKENS")),
@@ -56,7 +62,9 @@ def web_of(found: list[Object]) -> tuple[Object, Object]:
 def mounted(spec: Object, container: Object) -> dict[str, str]:
     """Path to content of the files that the Secret `login` puts into a container; KeyError for a key that it lacks."""
     paths = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
-    volumes = [each for each in spec["volumes"] if each.get("secret", {}).get("secretName") == "login"]
+    volumes = [
+        each for each in spec["volumes"] if each.get("secret", {}).get("secretName") == "login"
+    ]
     return {
         f"{paths[each['name']]}/{item['path']}": GIVEN["login"][item["key"]]
         for each in volumes if each["name"] in paths for item in each["secret"]["items"]
@@ -71,7 +79,10 @@ def config_of_web(values: Object, folder: Path) -> Config:
     given |= {each["name"]: each["value"] for each in web["env"] if "value" in each}
     for path, content in mounted(spec, web).items():
         (folder / Path(path).name).write_text(content)
-        given = {name: str(folder / Path(path).name) if value == path else value for name, value in given.items()}
+        given = {
+            name: str(folder / Path(path).name) if value == path else value
+            for name, value in given.items()
+        }
     return load_config(given)
 
 
@@ -80,16 +91,23 @@ def test_the_web_starts_with_its_login(name: str, tmp_path: Path) -> None:
     login = login_of(config_of_web(LOGINS[name], tmp_path))
     assert login.mode == LOGINS[name]["auth"]["mode"]
     assert set(login.users) == ({"alice"} if name in ("basic", "users only") else set())
-    assert set(login.tokens) == ({"helm-test"} if name in ("basic", "tokens only", "proxy and tokens") else set())
+    assert set(login.tokens) == (
+        {"helm-test"} if name in ("basic", "tokens only", "proxy and tokens") else set()
+    )
     if login.mode == "proxy-header":
-        assert (login.proxy_header, login.proxy_secret) == ("X-Auth-Request-User", GIVEN["login"]["proxy"])
+        assert (login.proxy_header, login.proxy_secret) == (
+            "X-Auth-Request-User",
+            GIVEN["login"]["proxy"],
+        )
 
 
 def test_without_its_files_no_program_starts_with_that_mode() -> None:
     """So the mode is no part of the ConfigMap, which all of them read."""
     with pytest.raises(InvalidConfig):
         load_config({"AUTH_MODE": "basic"})
-    assert [key for key in one(objects(BASIC), "ConfigMap", "-config")["data"] if key.startswith("AUTH")] == []
+    assert [
+        key for key in one(objects(BASIC), "ConfigMap", "-config")["data"] if key.startswith("AUTH")
+    ] == []
 
 
 @pytest.mark.parametrize("name", LOGINS)
@@ -98,9 +116,16 @@ def test_only_the_web_has_the_login(name: str) -> None:
     with_files, with_variables = set(), set()
     for pod, template in pods(objects(values)):
         for each in containers(template["spec"]):
-            if any(mount["mountPath"].startswith("/run/secrets/login") for mount in each.get("volumeMounts", [])):
+            if any(
+                mount["mountPath"].startswith("/run/secrets/login")
+                for mount in each.get("volumeMounts", [])
+            ):
                 with_files.add((pod, each["name"]))
-                assert all(m["readOnly"] for m in each["volumeMounts"] if m["mountPath"] == "/run/secrets/login")
+                assert all(
+                    m["readOnly"]
+                    for m in each["volumeMounts"]
+                    if m["mountPath"] == "/run/secrets/login"
+                )
             if any(variable["name"].startswith("AUTH") for variable in each.get("env", [])):
                 with_variables.add((pod, each["name"]))
     web = ("Deployment bt-stock-backtest-web", "web")
@@ -129,7 +154,10 @@ def test_prometheus_has_a_token_for_the_web_only() -> None:
     found = objects(BASIC)
     (web,) = one(found, "ServiceMonitor", "-web")["spec"]["endpoints"]
     (controller,) = one(found, "ServiceMonitor", "-controller")["spec"]["endpoints"]
-    assert web["authorization"] == {"type": "Bearer", "credentials": {"name": "login", "key": "token"}}
+    assert web["authorization"] == {
+        "type": "Bearer",
+        "credentials": {"name": "login", "key": "token"},
+    }
     assert "authorization" not in controller
 
 
@@ -143,7 +171,9 @@ def test_the_number_of_processes_reaches_gunicorn() -> None:
     assert volume["emptyDir"]["medium"] == "Memory"
 
 
-def run_test(answers: dict[str, Any], mode: str, folder: Path, token: str = "") -> subprocess.CompletedProcess[str]:
+def run_test(
+    answers: dict[str, Any], mode: str, folder: Path, token: str = ""
+) -> subprocess.CompletedProcess[str]:
     """files/test.py against answers by path: an object, or the number of an HTTP error; it prints what it asked for."""
     (folder / "token").write_text(token)
     text = (CHART / "files" / "test.py").read_text()
@@ -161,7 +191,9 @@ def urlopen(request, timeout):
 urllib.request.urlopen = urlopen
 """
     command = [sys.executable, "-c", fake + text, "http://web", "the log", mode]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
 
 
 DONE = {"status": "completed", "reason": None, "hint": None}
@@ -174,7 +206,9 @@ ALL_WELL = {
 }
 
 
-@pytest.mark.parametrize(("mode", "token"), [("none", ""), ("basic", "secret"), ("proxy-header", "secret")])
+@pytest.mark.parametrize(
+    ("mode", "token"), [("none", ""), ("basic", "secret"), ("proxy-header", "secret")]
+)
 def test_helm_test_makes_a_backtest(mode: str, token: str, tmp_path: Path) -> None:
     done = run_test(ALL_WELL, mode, tmp_path, token)
     assert done.returncode == 0, done.stderr
@@ -186,7 +220,10 @@ def test_helm_test_makes_a_backtest(mode: str, token: str, tmp_path: Path) -> No
 def test_helm_test_without_a_token_sees_that_it_is_kept_out(tmp_path: Path) -> None:
     done = run_test({**ALL_WELL, "/tickers": 401}, "basic", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "without a login nobody gets in. Skipped: a backtest needs auth.secretKeys.testToken" in done.stdout
+    assert (
+        "without a login nobody gets in. Skipped: a backtest needs auth.secretKeys.testToken"
+        in done.stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +241,9 @@ def test_helm_test_without_a_token_sees_that_it_is_kept_out(tmp_path: Path) -> N
         ),
     ],
 )
-def test_helm_test_fails(answers: dict[str, Any], mode: str, token: str, why: str, tmp_path: Path) -> None:
+def test_helm_test_fails(
+    answers: dict[str, Any], mode: str, token: str, why: str, tmp_path: Path
+) -> None:
     done = run_test({**ALL_WELL, **answers}, mode, tmp_path, token)
     assert done.returncode == 1
     assert why in done.stderr

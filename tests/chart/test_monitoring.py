@@ -11,18 +11,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
-import service.vitals  # noqa: F401  registers the controller's metrics
+import service.controller.vitals  # noqa: F401  registers the controller's metrics
 from service.contract.status import Reason
 from service.store.run_store import RunStore
 from service.store.tables import metadata
-from service.web import metrics
+from service.web.middleware import metrics
 from tests.chart.rendering import CHART, SECRET, laid_over, objects, one, worker_job
 
 RULE = {"prometheusRule": {"enabled": True}}
 
 
 def of_controller() -> set[str]:
-    return {family.name for family in REGISTRY.collect() if family.name.startswith("stock_backtest_")}
+    return {
+        family.name for family in REGISTRY.collect() if family.name.startswith("stock_backtest_")
+    }
 
 
 def of_web() -> set[str]:
@@ -38,14 +40,21 @@ def of_web() -> set[str]:
 
 def alerts(**values: object) -> dict[str, str]:
     rule = one(objects(laid_over(SECRET, {**RULE, **values})), "PrometheusRule")
-    return {each["alert"]: each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]}
+    return {
+        each["alert"]: each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]
+    }
 
 
 def test_the_readme_has_every_metric() -> None:
     section = (CHART / "README.md").read_text().partition("## Monitoring")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`stock_backtest.*?) \| (web|controller): ", section, re.MULTILINE)
     listed = {
-        part: {name.removesuffix("_total") for row, of in rows if of == part for name in re.findall(r"`(\w+)", row)}
+        part: {
+            name.removesuffix("_total")
+            for row, of in rows
+            if of == part
+            for name in re.findall(r"`(\w+)", row)
+        }
         for part in ("web", "controller")
     }
     assert listed == {"web": of_web(), "controller": of_controller()}
@@ -65,7 +74,9 @@ def test_the_readme_has_every_alert() -> None:
 
 @pytest.mark.parametrize("worker", [{}, {"timeoutSeconds": 7200, "backoffLimit": 0}])
 def test_the_queue_stands_when_no_job_can_be_in_its_way(worker: dict[str, int]) -> None:
-    deadline = worker_job(objects(laid_over(SECRET, {"worker": worker})))["spec"]["activeDeadlineSeconds"]
+    deadline = worker_job(objects(laid_over(SECRET, {"worker": worker})))["spec"][
+        "activeDeadlineSeconds"
+    ]
     expr = alerts(worker=worker)["StockBacktestQueueStands"]
     assert f"> {deadline}" in expr
     assert f"[{deadline}s]" in expr

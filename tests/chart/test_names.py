@@ -8,8 +8,18 @@ from typing import Any
 
 import pytest
 
-from service.launchers.kubernetes_job import SAMPLE
-from tests.chart.rendering import SECRET, Object, at, laid_over, objects, one, pods, refusal, worker_job
+from service.launchers.kubernetes.launcher import SAMPLE
+from tests.chart.rendering import (
+    SECRET,
+    Object,
+    at,
+    laid_over,
+    objects,
+    one,
+    pods,
+    refusal,
+    worker_job,
+)
 
 RELEASES = {
     "1": "b",
@@ -32,7 +42,10 @@ LONGEST = {"StatefulSet": 52, "CronJob": 52, "Service": 63, "Deployment": 52}
 
 
 def release(name: str, override: str = "") -> list[Object]:
-    more = {"fullnameOverride": override, "mysql": {"fullnameOverride": override and f"{override[:30]}-db"}}
+    more = {
+        "fullnameOverride": override,
+        "mysql": {"fullnameOverride": override and f"{override[:30]}-db"},
+    }
     return objects(laid_over(VALUES, more), name=name)
 
 
@@ -61,34 +74,67 @@ def test_every_name_fits(name: str, override: str) -> None:
         assert len(called) <= LONGEST.get(each["kind"], 63), called
         assert re.fullmatch(DNS_LABEL, called), called
     for key, value in labels([*found, worker_job(found)]):
-        assert re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", value), f"{key}: {value}"
+        assert re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", value), (
+            f"{key}: {value}"
+        )
     assert len(worker_job(found)["metadata"]["name"] + SAMPLE.run_id) <= 63
     assert worker_job(found)["metadata"]["name"] == "bt-", "kubectl get jobs shows bt-<run_id>"
     for _, pod in pods(found):
-        parts = [*pod["spec"]["containers"], *pod["spec"].get("initContainers", []), *pod["spec"].get("volumes", [])]
+        parts = [
+            *pod["spec"]["containers"],
+            *pod["spec"].get("initContainers", []),
+            *pod["spec"].get("volumes", []),
+        ]
         assert all(re.fullmatch(DNS_LABEL, part["name"]) for part in parts)
-        ports = [port["name"] for each in pod["spec"]["containers"] for port in each.get("ports", [])]
+        ports = [
+            port["name"] for each in pod["spec"]["containers"] for port in each.get("ports", [])
+        ]
         assert all(len(port) <= 15 for port in ports)
 
 
 def test_the_override_is_the_name() -> None:
     assert one(release("bt", "q"), "Deployment", "-web")["metadata"]["name"] == "q-web"
     assert one(release("bt"), "Deployment", "-web")["metadata"]["name"] == "bt-stock-backtest-web"
-    assert one(release("my-stock-backtest"), "Deployment", "-web")["metadata"]["name"] == "my-stock-backtest-web"
+    assert (
+        one(release("my-stock-backtest"), "Deployment", "-web")["metadata"]["name"]
+        == "my-stock-backtest-web"
+    )
 
 
-SIMILAR = ["a" * 53, "a" * 52 + "b", "a" * 41, "a" * 40, "b" + "a" * 52, "a.b", "a-b", "1", "bt-1", "a" * 25 + ".b"]
+SIMILAR = [
+    "a" * 53,
+    "a" * 52 + "b",
+    "a" * 41,
+    "a" * 40,
+    "b" + "a" * 52,
+    "a.b",
+    "a-b",
+    "1",
+    "bt-1",
+    "a" * 25 + ".b",
+]
 
 
 def test_two_releases_in_one_namespace_share_nothing() -> None:
     """Names that are cut or made legal end in a hash of the whole."""
-    names = {(each["kind"], each["metadata"]["name"]): name for name in SIMILAR for each in objects(VALUES, name=name)}
+    names = {
+        (each["kind"], each["metadata"]["name"]): name
+        for name in SIMILAR
+        for each in objects(VALUES, name=name)
+    }
     assert len(names) == sum(len(objects(VALUES, name=name)) for name in SIMILAR)
 
 
 def test_selectors_of_two_releases_differ() -> None:
-    for kind, ending in (("Deployment", "-web"), ("Deployment", "-controller"), ("StatefulSet", "")):
-        selectors = [str(one(objects(VALUES, name=name), kind, ending)["spec"]["selector"]) for name in SIMILAR]
+    for kind, ending in (
+        ("Deployment", "-web"),
+        ("Deployment", "-controller"),
+        ("StatefulSet", ""),
+    ):
+        selectors = [
+            str(one(objects(VALUES, name=name), kind, ending)["spec"]["selector"])
+            for name in SIMILAR
+        ]
         assert len(set(selectors)) == len(SIMILAR)
 
 

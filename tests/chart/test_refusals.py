@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.chart.cluster_schema import faults
-from tests.chart.rendering import EXTERNAL, SECRET, Object, at, filled_job, laid_over, objects, refusal
+from tests.chart.rendering import (
+    EXTERNAL,
+    SECRET,
+    Object,
+    at,
+    filled_job,
+    laid_over,
+    objects,
+    refusal,
+)
 from tests.chart.values_file import nodes
 
 
@@ -23,8 +32,13 @@ def login(mode: str = "basic", **auth: object) -> Object:
 
 METERED = {"serviceMonitor": {"enabled": True}}
 NAMED = at("serviceMonitor.tokenSecret.name", "prometheus")
-TOKENLESS = "serviceMonitor.enabled with a login needs a token: its line at the key auth.secretKeys.tokens"
-BOTH = {"ingress": {"enabled": True, "hosts": ["a.org"]}, "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}
+TOKENLESS = (
+    "serviceMonitor.enabled with a login needs a token: its line at the key auth.secretKeys.tokens"
+)
+BOTH = {
+    "ingress": {"enabled": True, "hosts": ["a.org"]},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]},
+}
 POD = "spec.template.spec"
 BROKEN = "worker.jobOverrides breaks the Job that runs are made from: "
 TWICE = ", which the chart or another entry sets too: a container may have each name once"
@@ -123,7 +137,11 @@ def test_without_a_secret_the_command_that_makes_one_is_said(path: str) -> None:
 
 
 def test_without_the_secret_of_an_external_database_too() -> None:
-    keys = {"secretKeys": {"user": "login", "password": "pass"}, "existingSecret": "", "username": "quant"}
+    keys = {
+        "secretKeys": {"user": "login", "password": "pass"},
+        "existingSecret": "",
+        "username": "quant",
+    }
     why = refusal(laid_over(EXTERNAL, {"externalDatabase": keys}))
     assert "kubectl create secret generic bt-stock-backtest-auth --namespace stocks \\\n" in why
     assert "--from-literal=login=quant --from-literal=pass=..." in why

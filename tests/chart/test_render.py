@@ -47,7 +47,9 @@ def test_lint(case: Object) -> None:
 
 def test_every_file_in_ci_is_one_that_chart_testing_runs() -> None:
     names = sorted(path.name for path in (CHART / "ci").iterdir())
-    assert names == [path.name for path in CI], "chart-testing leaves out what is not named *-values.yaml"
+    assert names == [path.name for path in CI], (
+        "chart-testing leaves out what is not named *-values.yaml"
+    )
     assert {path.name.removesuffix("-values.yaml") for path in CI} == set(URLS)
 
 
@@ -107,7 +109,9 @@ def test_values_drawn_at_random() -> None:
         why = refusal(values)
         seen["refused" if why else "rendered"] += 1
         if why:
-            assert why.startswith("execution error at ("), why  # so Helm begins what `fail` said, and nothing else
+            assert why.startswith("execution error at ("), (
+                why
+            )  # so Helm begins what `fail` said, and nothing else
         else:
             _check_random(values)
 

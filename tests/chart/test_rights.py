@@ -1,4 +1,4 @@
-"""The controller's Role allows exactly what service/launchers/kubernetes_api.py calls, and nobody else has rights."""
+"""The controller's Role allows exactly what service/launchers/kubernetes/api.py calls, and nobody else has rights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.launchers.kubernetes_api import Namespace
+from service.launchers.kubernetes.api import Namespace
 from tests.chart.conftest import CASES
 from tests.chart.rendering import SECRET, Object, at, laid_over, objects, one
 
@@ -57,7 +57,11 @@ def allowed(role: Object) -> set[Right]:
 
 
 def test_every_call_is_asked_for() -> None:
-    methods = {name for name, value in vars(Namespace).items() if callable(value) and not name.startswith("_")}
+    methods = {
+        name
+        for name, value in vars(Namespace).items()
+        if callable(value) and not name.startswith("_")
+    }
     assert methods - {"now"} == set(ASKED), "which asks nobody"
 
 
@@ -67,7 +71,11 @@ def test_the_role_allows_what_is_called_and_no_more() -> None:
 
 def test_the_only_config_map_is_the_template() -> None:
     found = objects()
-    (named,) = [rule["resourceNames"] for rule in one(found, "Role")["rules"] if rule["resources"] == ["configmaps"]]
+    (named,) = [
+        rule["resourceNames"]
+        for rule in one(found, "Role")["rules"]
+        if rule["resources"] == ["configmaps"]
+    ]
     assert named == [one(found, "ConfigMap", "-config")["data"]["JOB_TEMPLATE"]]
     assert named == [one(found, "ConfigMap", "-worker-job")["metadata"]["name"]]
 
@@ -84,5 +92,10 @@ def test_rights_and_accounts_of_your_own() -> None:
     assert [each["kind"] for each in found if "Role" in each["kind"]] == []
     found = objects(laid_over(SECRET, at("controller.serviceAccount.name", "mine")))
     assert one(found, "RoleBinding")["subjects"][0]["name"] == "mine"
-    assert one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
-    assert "bt-stock-backtest-controller" not in [e["metadata"]["name"] for e in found if e["kind"] == "ServiceAccount"]
+    assert (
+        one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["serviceAccountName"]
+        == "mine"
+    )
+    assert "bt-stock-backtest-controller" not in [
+        e["metadata"]["name"] for e in found if e["kind"] == "ServiceAccount"
+    ]

@@ -19,7 +19,11 @@ NODES = nodes()
 WORDS = comments(CHART / "values.yaml")
 SECTIONS = [path for path, node in NODES.items() if node.get("additionalProperties") is False]
 IN_JOB = "worker.jobOverrides."  # what these may be depends on each other: test_refusals.py
-NUMBERS = [path for path, node in NODES.items() if {"minimum", "maximum"} <= set(node) and not path.startswith(IN_JOB)]
+NUMBERS = [
+    path
+    for path, node in NODES.items()
+    if {"minimum", "maximum"} <= set(node) and not path.startswith(IN_JOB)
+]
 
 
 def refused(path: str, value: Any) -> str:
@@ -69,8 +73,9 @@ def test_the_refusal_says_where_and_what(name: str) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_an_unknown_key_is_refused_in_every_section(section: str) -> None:
-    assert f"at '/{section.replace('.', '/')}': additional properties 'unknwon' not allowed" in refused(
-        section, {"unknwon": 1}
+    assert (
+        f"at '/{section.replace('.', '/')}': additional properties 'unknwon' not allowed"
+        in refused(section, {"unknwon": 1})
     )
 
 
@@ -83,7 +88,9 @@ def test_a_wrong_type_is_refused_at_every_value(path: str) -> None:
 @pytest.mark.parametrize("path", NUMBERS)
 def test_the_limits_of_numbers_hold(path: str) -> None:
     for name, step in (("minimum", -1), ("maximum", 1)):
-        assert f"at '/{path.replace('.', '/')}': {name}: got " in refused(path, NODES[path][name] + step)
+        assert f"at '/{path.replace('.', '/')}': {name}: got " in refused(
+            path, NODES[path][name] + step
+        )
 
 
 @pytest.mark.parametrize("limit", ["minimum", "maximum"])
@@ -110,7 +117,11 @@ def test_null_takes_a_value_away_or_is_refused_by_name() -> None:
         if not path.startswith(("global", "enabled", "mysql", IN_JOB)) and ".affinity." not in path
     ]
     whys = {path: refused(path, None) for path in paths if _needed(path)}
-    assert {path: why for path, why in whys.items() if f"missing property '{path.rpartition('.')[2]}'" not in why} == {}
+    assert {
+        path: why
+        for path, why in whys.items()
+        if f"missing property '{path.rpartition('.')[2]}'" not in why
+    } == {}
     less = reduce(laid_over, (at(path, None) for path in paths if not _needed(path)), SECRET)
     assert refusal(less) == ""
     assert faults(objects(less)) == []
@@ -152,12 +163,15 @@ def test_it_is_draft_07_which_helm_3_reads_too() -> None:
     text = json.dumps(schema())
     assert "(?" not in text, "Go's regular expressions look neither ahead nor back"
     assert [
-        word for word in ("$defs", "unevaluatedProperties", "dependentRequired", "prefixItems") if word in text
+        word
+        for word in ("$defs", "unevaluatedProperties", "dependentRequired", "prefixItems")
+        if word in text
     ] == []
 
 
 @pytest.mark.parametrize(
-    "more", [{"global": {"other": {"x": 1}}}, {"enabled": True}, {"global": {"imageRegistry": "r.org"}}]
+    "more",
+    [{"global": {"other": {"x": 1}}}, {"enabled": True}, {"global": {"imageRegistry": "r.org"}}],
 )
 def test_what_a_parent_chart_gives_is_accepted(more: Object) -> None:
     assert refusal(laid_over(SECRET, more)) == ""
@@ -165,6 +179,8 @@ def test_what_a_parent_chart_gives_is_accepted(more: Object) -> None:
 
 def test_the_subchart_alone_accepts_it_too() -> None:
     with Chart.load(CHART / "charts" / "mysql") as chart:
-        chart.validate_schema({"global": {"other": 1}, "enabled": True, "auth": {"existingSecret": "x"}})
+        chart.validate_schema(
+            {"global": {"other": 1}, "enabled": True, "auth": {"existingSecret": "x"}}
+        )
         with pytest.raises(HelmError, match="additional properties 'auht' not allowed"):
             chart.validate_schema({"auht": {}})

@@ -9,10 +9,21 @@ from collections.abc import Callable
 import pytest
 
 from tests.chart.conftest import CASES
-from tests.chart.rendering import SECRET, Object, containers, laid_over, objects, one, pods, worker_job
+from tests.chart.rendering import (
+    SECRET,
+    Object,
+    containers,
+    laid_over,
+    objects,
+    one,
+    pods,
+    worker_job,
+)
 from tests.chart.restricted import untidy, violations
 
-TICKERS = laid_over(SECRET, {"prices": {"tickers": ["NFLX"]}, "mysql": {"backup": {"enabled": True}}})
+TICKERS = laid_over(
+    SECRET, {"prices": {"tickers": ["NFLX"]}, "mysql": {"backup": {"enabled": True}}}
+)
 KINDS = {
     "Deployment -web", "Deployment -controller", "StatefulSet -mysql", "CronJob -prices", "CronJob -backup", "Pod -test",
     "Job -mysql-backup", "Job bt-",
@@ -22,7 +33,10 @@ KINDS = {
 def test_the_audit_sees_every_pod() -> None:
     names = [re.sub("-[0-9a-f]{8}$", "", name) for name, _ in pods(objects(TICKERS))]
     assert {
-        kind for kind in KINDS for name in names if name.startswith(kind.split()[0]) and name.endswith(kind.split()[1])
+        kind
+        for kind in KINDS
+        for name in names
+        if name.startswith(kind.split()[0]) and name.endswith(kind.split()[1])
     } == KINDS
     assert len(names) == len(KINDS)
     other = {
@@ -36,15 +50,23 @@ def test_the_audit_sees_every_pod() -> None:
 
 
 def test_pods_are_restricted(case: Object) -> None:
-    assert {name: found for name, pod in pods(objects(case)) if (found := violations(pod["spec"]))} == {}
+    assert {
+        name: found for name, pod in pods(objects(case)) if (found := violations(pod["spec"]))
+    } == {}
 
 
 def test_pods_are_tidy(case: Object) -> None:
-    assert {name: found for name, pod in pods(objects(case)) if (found := untidy(pod["spec"]))} == {}
+    assert {
+        name: found for name, pod in pods(objects(case)) if (found := untidy(pod["spec"]))
+    } == {}
 
 
 def test_images_are_pulled_once() -> None:
-    policies = {each["imagePullPolicy"] for _, pod in pods(objects(TICKERS)) for each in containers(pod["spec"])}
+    policies = {
+        each["imagePullPolicy"]
+        for _, pod in pods(objects(TICKERS))
+        for each in containers(pod["spec"])
+    }
     assert policies == {"IfNotPresent"}
 
 
@@ -56,7 +78,12 @@ def test_only_the_controller_has_a_token(name: str) -> None:
     accounts = [each for each in found if each["kind"] == "ServiceAccount"]
     assert accounts
     assert [each for each in accounts if each["automountServiceAccountToken"]] == []
-    bound = [subject["name"] for each in found if each["kind"] == "RoleBinding" for subject in each["subjects"]]
+    bound = [
+        subject["name"]
+        for each in found
+        if each["kind"] == "RoleBinding"
+        for subject in each["subjects"]
+    ]
     assert bound == ["bt-stock-backtest-controller"]
     used = {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in accounts}
     assert {"web", "controller", "worker"} <= used, "each part has an account of its own"
@@ -111,18 +138,26 @@ RESTRICTED = {
 }
 TIDY = {
     "enableServiceLinks": change("enableServiceLinks", True),
-    "automountServiceAccountToken is left to the cluster": change("automountServiceAccountToken", "del"),
+    "automountServiceAccountToken is left to the cluster": change(
+        "automountServiceAccountToken", "del"
+    ),
     "serviceAccountName": change("serviceAccountName", ""),
     "volume tmp has no sizeLimit": change("volumes", [{"name": "tmp", "emptyDir": {}}]),
     "readOnlyRootFilesystem": change(".securityContext.readOnlyRootFilesystem", "del"),
     "tag of its image": change(".image", "registry.example.org:5000/worker:latest"),
     "imagePullPolicy": change(".imagePullPolicy", "del"),
     "env twice": change(".env", [{"name": "A"}, {"name": "A"}]),
-    "named twice": change(".ports", [{"name": "a", "containerPort": 1}, {"name": "a", "containerPort": 2}]),
-    "ports twice": change(".ports", [{"name": "a", "containerPort": 1}, {"name": "b", "containerPort": 1}]),
+    "named twice": change(
+        ".ports", [{"name": "a", "containerPort": 1}, {"name": "a", "containerPort": 2}]
+    ),
+    "ports twice": change(
+        ".ports", [{"name": "a", "containerPort": 1}, {"name": "b", "containerPort": 1}]
+    ),
     "mounts twice": change(".volumeMounts", [{"mountPath": "/tmp"}, {"mountPath": "/tmp"}]),
     "resources.limits.ephemeral-storage": change(".resources.limits.ephemeral-storage", "del"),
-    "resources.requests.cpu": change(".resources.requests", {"memory": "1Gi", "ephemeral-storage": "1Gi"}),
+    "resources.requests.cpu": change(
+        ".resources.requests", {"memory": "1Gi", "ephemeral-storage": "1Gi"}
+    ),
 }
 
 

@@ -41,14 +41,22 @@ ANYBODYS = {
     "an annotation of the Service": lambda text: at("web.service.annotations", {"a": text}),
     "a variable": lambda text: at("worker.extraEnv", [{"name": "A", "value": text}]),
     "a toleration": lambda text: at("worker.tolerations", [{"key": text, "value": text}]),
-    "an annotation of the Job": lambda text: at("worker.jobOverrides", at("metadata.annotations", {"a": text})),
+    "an annotation of the Job": lambda text: at(
+        "worker.jobOverrides", at("metadata.annotations", {"a": text})
+    ),
     "a script": lambda text: at("mysql.initdbScripts", {"1.sql": text}),
     "an annotation of MySQL": lambda text: at("mysql.podAnnotations", {"a": text}),
 }
 
 
 def base_of(path: str) -> Object:
-    return VERIFYING if path.startswith("externalDatabase") else ROUTED if path.startswith("httpRoute") else ALL
+    return (
+        VERIFYING
+        if path.startswith("externalDatabase")
+        else ROUTED
+        if path.startswith("httpRoute")
+        else ALL
+    )
 
 
 def rendered(values: Object) -> list[Object]:
@@ -80,7 +88,10 @@ def texts(node: Any) -> list[Any]:
 
 
 def test_an_account_may_be_called_like_a_number() -> None:
-    values = laid_over(SECRET, {part: {"serviceAccount": {"name": "0"}} for part in ("web", "controller", "worker")})
+    values = laid_over(
+        SECRET,
+        {part: {"serviceAccount": {"name": "0"}} for part in ("web", "controller", "worker")},
+    )
     assert worker_job(objects(values))["spec"]["template"]["spec"]["serviceAccountName"] == "0"
 
 

@@ -21,7 +21,9 @@ def test_the_first_release_is_kept() -> None:
 def test_nothing_that_cannot_change_does(path: Path) -> None:
     then, now = objects(SECRET, path=path), objects(SECRET)
     kept = selectors(now)
-    assert {name: labels for name, labels in selectors(then).items() if kept.get(name, labels) != labels} == {}
+    assert {
+        name: labels for name, labels in selectors(then).items() if kept.get(name, labels) != labels
+    } == {}
     assert stateful(now) == stateful(then)
 
 

@@ -14,7 +14,18 @@ import pytest
 import yaml
 
 from tests.chart.drawing import schema
-from tests.chart.rendering import CHART, CI, EXTERNAL, SECRET, Object, at, files, laid_over, refusal, values_of
+from tests.chart.rendering import (
+    CHART,
+    CI,
+    EXTERNAL,
+    SECRET,
+    Object,
+    at,
+    files,
+    laid_over,
+    refusal,
+    values_of,
+)
 from tests.chart.values_file import comments, defaults, leaves, nodes, value_at
 
 CHARTS = {"": CHART, "charts/mysql": CHART / "charts" / "mysql"}
@@ -22,7 +33,9 @@ VALUES = {name: yaml.safe_load((path / "values.yaml").read_text()) for name, pat
 # Given by parent charts, or, of the parent, read by Helm alone.
 OTHERS = {"global", "global.imageRegistry", "enabled"}
 # Without mysql.enabled, which changes nothing but together with others: test_features.py.
-LEAVES = [(chart, path) for chart in CHARTS for path in leaves(VALUES[chart]) if path != "mysql.enabled"]
+LEAVES = [
+    (chart, path) for chart in CHARTS for path in leaves(VALUES[chart]) if path != "mysql.enabled"
+]
 
 # For each value at least one of them is valid and not the default.
 CANDIDATES: list[Any] = [
@@ -31,12 +44,19 @@ CANDIDATES: list[Any] = [
     ["A"], ["a"], [443], [{"name": "a"}], [{"secretName": "a"}], [{"key": "a"}], [{"podSelector": {}}], [{"to": []}], [{"from": []}],
     ["ReadWriteMany"], [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
 ]  # fmt: skip
-ROUTE = {"httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]}, "web": {"service": {"type": "NodePort"}}}
+ROUTE = {
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
+    "web": {"service": {"type": "NodePort"}},
+}
 VERIFIED = {"externalDatabase": {"tls": {"mode": "verify", "caSecret": "authority"}}}
 BY_VALUE = {"externalDatabase": {"existingSecret": "", "password": "for-tests-only"}}
 METRICS = {"enabled": True, "tokenSecret": {"name": "token"}}
 LOGIN = {
-    "auth": {"existingSecret": "login", "mode": "basic", "secretKeys": {"tokens": "t", "testToken": "token"}},
+    "auth": {
+        "existingSecret": "login",
+        "mode": "basic",
+        "secretKeys": {"tokens": "t", "testToken": "token"},
+    },
     "serviceMonitor": METRICS,
 }
 PROXY = laid_over(LOGIN, at("auth.mode", "proxy-header"))
@@ -49,14 +69,24 @@ def bases() -> list[Object]:
     (production,) = [values_of(path) for path in CI if path.name == "production-values.yaml"]
     external = laid_over(EXTERNAL, VERIFIED)
     logins = [laid_over(SECRET, LOGIN), laid_over(SECRET, PROXY)]
-    return [SECRET, production, laid_over(SECRET, ROUTE), external, laid_over(external, BY_VALUE), GENERATED, *logins]
+    return [
+        SECRET,
+        production,
+        laid_over(SECRET, ROUTE),
+        external,
+        laid_over(external, BY_VALUE),
+        GENERATED,
+        *logins,
+    ]
 
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_values_and_schema_have_the_same_keys(chart: str) -> None:
     """Where values.yaml shows an empty map, the schema knows more; where it shows quantities, less."""
     of_values, of_schema = set(_paths(VALUES[chart])), set(nodes(chart)) - OTHERS
-    empty = tuple(f"{path}." for path in leaves(VALUES[chart]) if value_at(VALUES[chart], path) == {})
+    empty = tuple(
+        f"{path}." for path in leaves(VALUES[chart]) if value_at(VALUES[chart], path) == {}
+    )
     assert {path for path in of_schema if not path.startswith(empty)} == {
         path for path in of_values if not _quantity(path)
     }
@@ -76,11 +106,18 @@ def _quantity(path: str) -> bool:
 
 @pytest.mark.parametrize(("chart", "path"), LEAVES)
 def test_every_value_changes_what_is_rendered(chart: str, path: str) -> None:
-    valid = list(islice((candidate for candidate in _candidates(chart, path) if _valid(chart, path, candidate)), 3))
+    valid = list(
+        islice(
+            (candidate for candidate in _candidates(chart, path) if _valid(chart, path, candidate)),
+            3,
+        )
+    )
     assert valid, "CANDIDATES has nothing for it"
     whole = f"mysql.{path}" if chart else path
     likely = sorted(bases(), key=lambda base: whole.partition(".")[0] not in base)
-    assert any(_changes(base, whole, candidate) for base in likely for candidate in valid), "no template uses it"
+    assert any(_changes(base, whole, candidate) for base in likely for candidate in valid), (
+        "no template uses it"
+    )
 
 
 def _candidates(chart: str, path: str) -> list[Any]:
@@ -89,7 +126,9 @@ def _candidates(chart: str, path: str) -> list[Any]:
 
 def _valid(chart: str, path: str, candidate: Any) -> bool:
     whole = {"definitions": schema(chart).get("definitions", {})}
-    return _quantity(path) or jsonschema.Draft7Validator({**nodes(chart)[path], **whole}).is_valid(candidate)
+    return _quantity(path) or jsonschema.Draft7Validator({**nodes(chart)[path], **whole}).is_valid(
+        candidate
+    )
 
 
 def _changes(base: Object, path: str, candidate: Any) -> bool:
@@ -100,8 +139,14 @@ def _changes(base: Object, path: str, candidate: Any) -> bool:
 @pytest.mark.parametrize("chart", CHARTS)
 def test_templates_ask_only_for_values_that_exist(chart: str) -> None:
     """A misspelt one would be empty, and nobody would say so."""
-    texts = [path.read_text() for path in (CHARTS[chart] / "templates").rglob("*") if path.is_file()]
-    asked = {path for text in texts for path in re.findall(r"(?<!mysql)\.Values\.([a-z]\w*(?:\.[a-z]\w*)*)", text)}
+    texts = [
+        path.read_text() for path in (CHARTS[chart] / "templates").rglob("*") if path.is_file()
+    ]
+    asked = {
+        path
+        for text in texts
+        for path in re.findall(r"(?<!mysql)\.Values\.([a-z]\w*(?:\.[a-z]\w*)*)", text)
+    }
     of_mysql = {f"mysql.{path}" for path in _paths(VALUES["charts/mysql"])} if not chart else set()
     assert len(asked) >= 10
     assert asked - set(_paths(VALUES[chart])) - of_mysql - OTHERS == set()
@@ -119,7 +164,12 @@ def test_the_table_in_the_readme_is_current(chart: str) -> None:
     text = (CHARTS[chart] / "README.md").read_text()
     rows = {
         path: (json.loads(default), words)
-        for path, default, words in re.findall(r"^\| ([\w.]+) \| \w+ \| `(.*?)` \| (.*) \|$", text, re.MULTILINE)
+        for path, default, words in re.findall(
+            r"^\| ([\w.]+) \| \w+ \| `(.*?)` \| (.*) \|$", text, re.MULTILINE
+        )
     }
     words = comments(CHARTS[chart] / "values.yaml")
-    assert rows == {path: (value, words[path]) for path, value in defaults(CHARTS[chart] / "values.yaml").items()}
+    assert rows == {
+        path: (value, words[path])
+        for path, value in defaults(CHARTS[chart] / "values.yaml").items()
+    }

@@ -13,7 +13,12 @@ from tests.e2e.nodes import api_server_frozen, nodes_of, paused
 
 Fault = Callable[[], None]
 PAUSE_SECONDS = (2.0, 7.0)
-QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+QUOTA = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "none"},
+    "spec": {"hard": {"pods": "0"}},
+}
 RUN = "stock-backtest/run-id"
 
 
@@ -21,7 +26,11 @@ class Chaos:
     """Whatever it takes away it gives back; what a fault aims at may be gone already."""
 
     def __init__(self, release: Release, seed: int) -> None:
-        self._release, self._namespace, self._random = release, release.namespace, random.Random(seed)
+        self._release, self._namespace, self._random = (
+            release,
+            release.namespace,
+            random.Random(seed),
+        )
         self._first_node, (self._other_node, *_) = nodes_of(release.namespace)
         self._controller = release.name_of("deployment", "controller")
         self.done: Counter[str] = Counter()
@@ -56,7 +65,9 @@ class Chaos:
         self._namespace.kubectl("delete", pod, "--force", "--grace-period=0", "--wait=false")
 
     def _part(self, component: str) -> str:
-        return self._some_pod("-l", f"app.kubernetes.io/component={component},app.kubernetes.io/instance=bt")
+        return self._some_pod(
+            "-l", f"app.kubernetes.io/component={component},app.kubernetes.io/instance=bt"
+        )
 
     def worker_deleted(self) -> None:
         self._namespace.kubectl("delete", self._some_pod("-l", RUN), "--wait=false")
@@ -83,7 +94,9 @@ class Chaos:
 
     def controllers_gone(self) -> None:
         for replicas in (0, 2):
-            self._namespace.kubectl("scale", f"deployment/{self._controller}", f"--replicas={replicas}")
+            self._namespace.kubectl(
+                "scale", f"deployment/{self._controller}", f"--replicas={replicas}"
+            )
             time.sleep(self._random.uniform(2, 8))
 
     def api_server_frozen(self) -> None:

@@ -30,10 +30,14 @@ class CommandFailed(AssertionError):
         self.said = said
 
 
-def run(*words: str, given: str | None = None, seconds: float = 600, kubeconfig: str = "") -> tuple[str, str]:
+def run(
+    *words: str, given: str | None = None, seconds: float = 600, kubeconfig: str = ""
+) -> tuple[str, str]:
     """What the command wrote to stdout and to stderr; raises CommandFailed."""
     environment = {**os.environ, **({"KUBECONFIG": kubeconfig} if kubeconfig else {})}
-    done = subprocess.run(words, input=given, env=environment, capture_output=True, text=True, timeout=seconds)
+    done = subprocess.run(
+        words, input=given, env=environment, capture_output=True, text=True, timeout=seconds
+    )
     if done.returncode:
         raise CommandFailed(words, done.stdout + done.stderr)
     return done.stdout, done.stderr
@@ -47,7 +51,9 @@ class Namespace:
     kubeconfig: str
 
     def kubectl(self, *words: str, given: str | None = None) -> str:
-        return run("kubectl", "--namespace", self.name, *words, given=given, kubeconfig=self.kubeconfig)[0]
+        return run(
+            "kubectl", "--namespace", self.name, *words, given=given, kubeconfig=self.kubeconfig
+        )[0]
 
     def create(self) -> None:
         """New and empty; what a broken run left under the name goes first."""
@@ -63,7 +69,9 @@ class Namespace:
     def objects(self, kind: str, **labels: str) -> list[dict[str, Any]]:
         """Those with all of the labels, named without `app.kubernetes.io/`."""
         selector = ",".join(f"app.kubernetes.io/{name}={value}" for name, value in labels.items())
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json", "-l", selector))["items"]
+        found: list[dict[str, Any]] = json.loads(
+            self.kubectl("get", kind, "-o", "json", "-l", selector)
+        )["items"]
         return found
 
     def object(self, kind: str, name: str) -> dict[str, Any]:
@@ -86,7 +94,9 @@ class Namespace:
     def node(self) -> str:
         """Address of the cluster's first node."""
         (first, *_) = self.objects("nodes")
-        return next(str(it["address"]) for it in first["status"]["addresses"] if it["type"] == "InternalIP")
+        return next(
+            str(it["address"]) for it in first["status"]["addresses"] if it["type"] == "InternalIP"
+        )
 
     def python(self, pod: str, program: str, *arguments: str) -> str:
         """What the program writes inside the pod."""
@@ -94,7 +104,11 @@ class Namespace:
 
     def evict(self, pod: str) -> None:
         """As a drain does, through the API."""
-        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.name}}
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": self.name},
+        }
         path = f"/api/v1/namespaces/{self.name}/pods/{pod}/eviction"
         self.kubectl("create", "--raw", path, "-f", "-", given=json.dumps(body))
 
@@ -121,15 +135,26 @@ class Namespace:
         found = {}
         for pod in self.objects("pods"):
             status = pod["status"]
-            for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+            for container in [
+                *status.get("initContainerStatuses", []),
+                *status.get("containerStatuses", []),
+            ]:
                 if container["restartCount"]:
-                    found[f"{pod['metadata']['name']}/{container['name']}"] = container["restartCount"]
+                    found[f"{pod['metadata']['name']}/{container['name']}"] = container[
+                        "restartCount"
+                    ]
         return found
 
     def dump(self) -> str:
         """Pods, Jobs, events and the ends of the logs, for the report of a failed test."""
-        parts = [("get", "pods,jobs,pvc", "-o", "wide"), ("get", "events", "--sort-by=.lastTimestamp")]
-        parts += [("logs", f"pod/{name}", "--all-containers", "--prefix", "--tail=15") for name in self.names("pods")]
+        parts = [
+            ("get", "pods,jobs,pvc", "-o", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+        ]
+        parts += [
+            ("logs", f"pod/{name}", "--all-containers", "--prefix", "--tail=15")
+            for name in self.names("pods")
+        ]
         return "\n".join(f"$ kubectl {' '.join(words)}\n{self.shown(*words)}" for words in parts)
 
     def shown(self, *words: str) -> str:
@@ -200,7 +225,9 @@ class Release:
         """Living pods of a part: name to uid."""
         found = self.namespace.objects("pods", **self.labels(component))
         return {
-            it["metadata"]["name"]: it["metadata"]["uid"] for it in found if "deletionTimestamp" not in it["metadata"]
+            it["metadata"]["name"]: it["metadata"]["uid"]
+            for it in found
+            if "deletionTimestamp" not in it["metadata"]
         }
 
     @contextmanager
@@ -213,7 +240,9 @@ class Release:
 def merged(below: Object, above: Object) -> dict[str, Any]:
     """Values as helm merges them: maps by key, everything else replaced."""
     both = {
-        key: merged(below[key], value) if isinstance(value, dict) and isinstance(below.get(key), dict) else value
+        key: merged(below[key], value)
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+        else value
         for key, value in above.items()
     }
     return {**below, **both}

@@ -20,7 +20,9 @@ IN_USE: dict[str, Namespace] = {}
 
 
 @pytest.fixture(scope="module")
-def new_namespace(kube_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., Namespace]]:
+def new_namespace(
+    kube_cluster: Cluster, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Namespace]]:
     """Makes namespaces that enforce Pod Security restricted. By the end of the module no container may have been
     restarted in them, unless they were made for that. They are deleted without waiting, as namespace_factory would for half a minute each."""
     made, may_restart = [], set()
@@ -35,7 +37,11 @@ def new_namespace(kube_cluster: Cluster, request: pytest.FixtureRequest) -> Iter
         return namespace
 
     yield make
-    restarts = {namespace.name: namespace.restarts() for namespace in made if namespace.name not in may_restart}
+    restarts = {
+        namespace.name: namespace.restarts()
+        for namespace in made
+        if namespace.name not in may_restart
+    }
     for namespace in made:
         del IN_USE[namespace.name]
         namespace.delete()
@@ -52,7 +58,9 @@ def namespace(new_namespace: Callable[..., Namespace]) -> Namespace:
 def helm_release(namespace: Namespace) -> Callable[..., Release]:
     """Installs a release into the module's namespace and waits for it; it goes with the namespace."""
 
-    def install(name: str = "bt", *options: str, into: Namespace = namespace, **values: Any) -> Release:
+    def install(
+        name: str = "bt", *options: str, into: Namespace = namespace, **values: Any
+    ) -> Release:
         release = Release(name, into, merged(TINY, values))
         release.install(*options)
         return release

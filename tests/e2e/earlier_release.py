@@ -29,8 +29,12 @@ def require() -> None:
 
 
 def _missing_commit() -> str:
-    asked = subprocess.run(["git", "cat-file", "-e", f"{COMMIT}^{{commit}}"], cwd=ROOT, capture_output=True)
-    missing = f"commit {COMMIT[:10]} of release {VERSION} is not in this clone: git fetch --unshallow"
+    asked = subprocess.run(
+        ["git", "cat-file", "-e", f"{COMMIT}^{{commit}}"], cwd=ROOT, capture_output=True
+    )
+    missing = (
+        f"commit {COMMIT[:10]} of release {VERSION} is not in this clone: git fetch --unshallow"
+    )
     return missing if asked.returncode else ""
 
 
@@ -46,7 +50,9 @@ def put_into(cluster: str) -> None:
 
 
 def _has(node: str) -> bool:
-    known = run("docker", "exec", node, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet")[0].split()
+    known = run(
+        "docker", "exec", node, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet"
+    )[0].split()
     return {f"docker.io/library/{image}" for image in IMAGES} <= set(known)
 
 
@@ -57,7 +63,9 @@ def _build(image: str, tree: str, *options: str) -> None:
 
 
 def _archive(*words: str) -> bytes:
-    return subprocess.run(["git", "archive", *words], cwd=ROOT, check=True, capture_output=True).stdout
+    return subprocess.run(
+        ["git", "archive", *words], cwd=ROOT, check=True, capture_output=True
+    ).stdout
 
 
 def packaged() -> dict[str, bytes]:

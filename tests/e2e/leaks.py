@@ -48,8 +48,12 @@ def shown(texts: Mapping[str, str], secret: str) -> set[str]:
 def state(namespace: Namespace) -> dict[str, str]:
     """Every object of the namespace, Secrets too, and how kubectl describes those that it describes at length."""
     kinds = namespace.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    found = json.loads(namespace.kubectl("get", ",".join(kinds), "-o", "json", "--show-managed-fields"))["items"]
-    objects = {f"{it['kind']}/{it['metadata']['name']}": json.dumps(it, ensure_ascii=False) for it in found}
+    found = json.loads(
+        namespace.kubectl("get", ",".join(kinds), "-o", "json", "--show-managed-fields")
+    )["items"]
+    objects = {
+        f"{it['kind']}/{it['metadata']['name']}": json.dumps(it, ensure_ascii=False) for it in found
+    }
     return {**objects, "kubectl describe": namespace.kubectl("describe", DESCRIBED)}
 
 
@@ -63,7 +67,13 @@ def said_by(release: Release) -> dict[str, str]:
         **{f"processes of {name}": ("exec", name, "--", "sh", "-c", PROCESSES) for name in living},
     }
     with ThreadPoolExecutor(4) as pool:
-        texts = dict(zip(commands, pool.map(lambda words: namespace.kubectl(*words), commands.values()), strict=True))
+        texts = dict(
+            zip(
+                commands,
+                pool.map(lambda words: namespace.kubectl(*words), commands.values()),
+                strict=True,
+            )
+        )
     return {**texts, "helm get all": "\n".join(release.helm("get", "all", release.name))}
 
 
@@ -97,7 +107,17 @@ def refusals(release: Release) -> dict[str, str]:
     """What our programs say when the database refuses them, and when it is not there."""
     (pod, *_), found = release.pods("web"), {}
     for wrong in ("DB_USER=somebody", "DB_HOST=127.0.0.1"):
-        words = ("exec", pod, "--", "env", wrong, "DB_WAIT_SECONDS=1", "python", "-m", "service.store.migrate")
+        words = (
+            "exec",
+            pod,
+            "--",
+            "env",
+            wrong,
+            "DB_WAIT_SECONDS=1",
+            "python",
+            "-m",
+            "service.store.migrate",
+        )
         with pytest.raises(CommandFailed) as caught:
             release.namespace.kubectl(*words)
         found[wrong] = caught.value.said

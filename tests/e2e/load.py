@@ -56,7 +56,9 @@ def submitting(release: Release, *rules: str) -> Iterator[list[Accepted]]:
     pod = namespace.start(python_pod("load", SUBMIT, address, json.dumps(REQUEST), *rules))
     yield accepted
     namespace.kubectl("exec", pod, "--", "touch", "/tmp/stop")
-    namespace.kubectl("wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    namespace.kubectl(
+        "wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s"
+    )
     runs, again = json.loads(namespace.kubectl("logs", pod))
     accepted += [Accepted(*run) for run in runs]
     print(f"{len(accepted)} runs accepted, {again} requests sent again")

@@ -54,11 +54,15 @@ def basic(name: str, password: str) -> str:
     return "Basic " + b64encode(f"{name}:{password}".encode()).decode()
 
 
-def answer(web: Web, path: str, authorization: str = "", body: bytes | None = None) -> tuple[int, str]:
+def answer(
+    web: Web, path: str, authorization: str = "", body: bytes | None = None
+) -> tuple[int, str]:
     """Code, and headers with the text."""
     headers = {"Authorization": authorization} if authorization else {}
     try:
-        got = urllib.request.urlopen(urllib.request.Request(web.url + path, body, headers), timeout=20)
+        got = urllib.request.urlopen(
+            urllib.request.Request(web.url + path, body, headers), timeout=20
+        )
     except urllib.error.HTTPError as error:
         got = error
     with got:

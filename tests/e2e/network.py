@@ -44,7 +44,10 @@ def targets_of(release: Release, worker: str) -> dict[str, str]:
     pods = {"worker": worker, **{part: next(iter(release.pods(part))) for part in ports}}
     found = {part: namespace.object("pod", pod)["status"]["podIP"] for part, pod in pods.items()}
     api = replace(namespace, name="default").object("service", "kubernetes")["spec"]["clusterIP"]
-    return {**{part: f"{found[part]}:{ports.get(part, 8000)}" for part in found}, "api": f"{api}:443"}
+    return {
+        **{part: f"{found[part]}:{ports.get(part, 8000)}" for part in found},
+        "api": f"{api}:443",
+    }
 
 
 def reached(namespace: Namespace, pod: str, targets: Mapping[str, str]) -> dict[str, str]:
@@ -55,7 +58,9 @@ def reached(namespace: Namespace, pod: str, targets: Mapping[str, str]) -> dict[
 
 def reached_by_bash(namespace: Namespace, pod: str, targets: Mapping[str, str]) -> dict[str, str]:
     """The same for a pod without Python."""
-    said = namespace.kubectl("exec", pod, "--", "bash", "-c", CONNECT_BY_BASH, "bash", *targets.values())
+    said = namespace.kubectl(
+        "exec", pod, "--", "bash", "-c", CONNECT_BY_BASH, "bash", *targets.values()
+    )
     answers = dict(line.split() for line in said.splitlines())
     return {part: BASH.get(answers[target], answers[target]) for part, target in targets.items()}
 

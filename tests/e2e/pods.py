@@ -37,7 +37,12 @@ def python_pod(
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 1,
     }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": dict(labels or {})}, "spec": spec}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": dict(labels or {})},
+        "spec": spec,
+    }
 
 
 # Prints what holds for the container's first process.
@@ -52,7 +57,10 @@ if [ -e /var/run/secrets/kubernetes.io/serviceaccount/token ]; then echo "token:
 
 def seen(said: str) -> dict[str, str]:
     """What LOOK printed, by name."""
-    return {name: value for name, _, value in (line.partition(": ") for line in said.strip().splitlines())}
+    return {
+        name: value
+        for name, _, value in (line.partition(": ") for line in said.strip().splitlines())
+    }
 
 
 def containers(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -79,7 +87,9 @@ def copy_of(pod: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
-def looks_of(namespace: Namespace, pods: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, str]]]:
+def looks_of(
+    namespace: Namespace, pods: Iterable[Mapping[str, Any]]
+) -> dict[str, list[dict[str, str]]]:
     """What the containers of the pods would see, by their names."""
     copies = [copy_of(pod) for pod in pods]
     namespace.apply(*copies)

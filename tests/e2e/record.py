@@ -34,14 +34,20 @@ def run(release: Release, resources: Object, number: int) -> str:
     """The name of the Job of a new run with such resources."""
     with release.upgrade(worker={"resources": resources}).web() as web:
         name = f"bt-{web.submit(rule_id=f'MA_CROSS_{10 + number}_30')}"
-    wait_until(lambda: release.namespace.names("jobs"), lambda names: name in names, 60, f"{name} is there")
+    wait_until(
+        lambda: release.namespace.names("jobs"), lambda names: name in names, 60, f"{name} is there"
+    )
     return name
 
 
 def waited(release: Release, kind: str, good: Callable[[Object], object], job: str) -> None:
     """Until a Job, or a pod of it, is as wanted."""
-    found = lambda: [it for it in release.namespace.objects(kind) if it["metadata"]["name"].startswith(job)]  # noqa: E731
-    wait_until(found, lambda some: any(good(it) for it in some), 240, f"{kind} of {job}: {good.__name__}")
+    found = lambda: [
+        it for it in release.namespace.objects(kind) if it["metadata"]["name"].startswith(job)
+    ]
+    wait_until(
+        found, lambda some: any(good(it) for it in some), 240, f"{kind} of {job}: {good.__name__}"
+    )
 
 
 def main(kubeconfig: str) -> None:

@@ -41,12 +41,12 @@ def performs(instead: str) -> Change:
     """The worker as it is, but for what happens when it has claimed its run and is about to compute."""
     return program(f"""
 import os, signal, sys, time
-import service.perform, worker
-perform = service.perform.perform
+import service.worker.run, worker
+perform = service.worker.run.perform
 def instead(*asked, **options):
     {instead}
     return perform(*asked, **options)
-service.perform.perform = instead
+service.worker.run.perform = instead
 sys.exit(worker.main())
 """)
 

@@ -62,7 +62,9 @@ def runs(release: Release, login: Login) -> list[str]:
     """One that completed and one that failed."""
     with release.web(token=login.token) as web:
         completed = str(web.completed()["run_id"])
-        failed = release.namespace.python(next(iter(release.pods("web"))), OF_OTHER_RULES, completed).strip()
+        failed = release.namespace.python(
+            next(iter(release.pods("web"))), OF_OTHER_RULES, completed
+        ).strip()
         assert web.wait(failed)["reason"] == "RulesMismatch"
     return [completed, failed]
 
@@ -76,8 +78,16 @@ def free(release: Release, new_namespace: Callable[..., Namespace]) -> Namespace
 
 
 def test_who_logs_in_gets_in_and_nobody_else(release: Release, login: Login) -> None:
-    closed, right = ("/", "/runs", "/metrics", "/openapi.json"), [basic("alice", PASSWORD), f"Bearer {login.token}"]
-    wrong = [basic("alice", PASSWORD[:-1]), basic("bob", PASSWORD), f"Bearer {login.token[:-1]}", f"Bearer {PASSWORD}"]
+    closed, right = (
+        ("/", "/runs", "/metrics", "/openapi.json"),
+        [basic("alice", PASSWORD), f"Bearer {login.token}"],
+    )
+    wrong = [
+        basic("alice", PASSWORD[:-1]),
+        basic("bob", PASSWORD),
+        f"Bearer {login.token[:-1]}",
+        f"Bearer {PASSWORD}",
+    ]
     with release.web() as web:
         assert [answer(web, path)[0] for path in ("/health", "/ready")] == [200, 200]
         assert [answer(web, path)[0] for path in closed] == [401] * 4
@@ -95,16 +105,38 @@ def test_helm_test_logs_in_and_performs_a_backtest(tested: str) -> None:
     assert "completed with the numbers of the release" in tested
 
 
-def test_no_secret_shows_but_in_its_secret(release: Release, login: Login, runs: list[str], tested: str) -> None:
-    said = {**said_by(release), **answers(release, login, runs), **refusals(release), "helm test": tested}
+def test_no_secret_shows_but_in_its_secret(
+    release: Release, login: Login, runs: list[str], tested: str
+) -> None:
+    said = {
+        **said_by(release),
+        **answers(release, login, runs),
+        **refusals(release),
+        "helm test": tested,
+    }
     texts = {**state(release.namespace), **said}
     seen_at = {place for run_id in runs for place in shown(texts, run_id)}
-    for kind in ("Job/", "Pod/", "Event/", "kubectl describe", "log of bt-", "/runs", "/result/", "/status/"):
-        assert any(place.startswith(kind) for place in seen_at), f"not even the runs are found in {kind}"
-    assert re.search(r"Access denied for user 'somebody'.*using password: YES", texts["DB_USER=somebody"])
+    for kind in (
+        "Job/",
+        "Pod/",
+        "Event/",
+        "kubectl describe",
+        "log of bt-",
+        "/runs",
+        "/result/",
+        "/status/",
+    ):
+        assert any(place.startswith(kind) for place in seen_at), (
+            f"not even the runs are found in {kind}"
+        )
+    assert re.search(
+        r"Access denied for user 'somebody'.*using password: YES", texts["DB_USER=somebody"]
+    )
     assert "\nNOTES:\n" in texts["helm get all"]
     assert "--execute=SELECT SLEEP(2)" in texts["processes of bt-mysql-0"], "a client was at work"
-    database = {name: shown(texts, DATABASE[name]) for name in ("DB_PASSWORD", "MYSQL_ROOT_PASSWORD")}
+    database = {
+        name: shown(texts, DATABASE[name]) for name in ("DB_PASSWORD", "MYSQL_ROOT_PASSWORD")
+    }
     assert database == {key: {"Secret/database"} for key in database}
     logins = {name: shown(texts, text) for name, text in login.secrets.items()}
     assert logins == {**{key: {"Secret/login"} for key in logins}, "her password": set()}
@@ -119,7 +151,12 @@ def test_a_secret_that_shows_is_found(release: Release) -> None:
         "in-base64": b64encode(f"user:{password}\n".encode()).decode(),
     }
     for name, text in planted.items():
-        found = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"text": text}}
+        found = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name},
+            "data": {"text": text},
+        }
         release.namespace.apply(found)
     assert shown(state(release.namespace), password) == {
         "Secret/database", "kubectl describe", *(f"ConfigMap/{name}" for name in planted)
@@ -154,9 +191,21 @@ def test_containers_that_end_are_confined(release: Release, runs: list[str]) -> 
     assert looks == {name: [confined()] for name in ("test", "worker", "migrate", "samples", "web")}
 
 
-def test_a_pod_without_confinement_is_refused_and_elsewhere_seen(release: Release, free: Namespace) -> None:
-    container = {"name": "root", "image": IMAGE, "command": ["sleep", "3600"], "securityContext": {"runAsUser": 0}}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root"}, "spec": {"containers": [container]}}
+def test_a_pod_without_confinement_is_refused_and_elsewhere_seen(
+    release: Release, free: Namespace
+) -> None:
+    container = {
+        "name": "root",
+        "image": IMAGE,
+        "command": ["sleep", "3600"],
+        "securityContext": {"runAsUser": 0},
+    }
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "root"},
+        "spec": {"containers": [container]},
+    }
     with pytest.raises(CommandFailed, match='violates PodSecurity "restricted'):
         release.namespace.apply(pod)
     look = seen(free.kubectl("exec", free.start(pod), "--", "sh", "-c", LOOK))
@@ -167,9 +216,14 @@ def rights(release: Release, account: str) -> set[tuple[str, ...]]:
     """Resources, URLs, names and verbs of `kubectl auth can-i --list`."""
     user = f"system:serviceaccount:{release.namespace.name}:{account}"
     table = release.namespace.kubectl("auth", "can-i", "--list", "--as", user).splitlines()
-    starts = [table[0].index(title) for title in ("Resources", "Non-Resource URLs", "Resource Names", "Verbs")]
+    starts = [
+        table[0].index(title)
+        for title in ("Resources", "Non-Resource URLs", "Resource Names", "Verbs")
+    ]
     return {
-        tuple(line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True))
+        tuple(
+            line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)
+        )
         for line in table[1:]
     }
 
@@ -177,7 +231,10 @@ def rights(release: Release, account: str) -> set[tuple[str, ...]]:
 def test_each_account_may_do_exactly_what_its_program_calls(release: Release) -> None:
     everybody = rights(release, "somebody-else")
     template = release.namespace.object("deployment", release.name_of("deployment", "controller"))
-    accounts = {part: release.name_of("serviceaccount", part) for part in ("web", "controller", "worker", "mysql")}
+    accounts = {
+        part: release.name_of("serviceaccount", part)
+        for part in ("web", "controller", "worker", "mysql")
+    }
     assert template["spec"]["template"]["spec"]["serviceAccountName"] == accounts["controller"]
     for part in ("web", "worker", "mysql"):
         assert rights(release, accounts[part]) == everybody, part
@@ -193,17 +250,29 @@ def test_each_account_may_do_exactly_what_its_program_calls(release: Release) ->
 def worker_labels(release: Release) -> Object:
     """Of the pods of runs, without a run."""
     template = release.namespace.object("configmap", release.name_of("configmap", "worker"))
-    labels: Object = yaml.safe_load(template["data"]["job.yaml"])["spec"]["template"]["metadata"]["labels"]
+    labels: Object = yaml.safe_load(template["data"]["job.yaml"])["spec"]["template"]["metadata"][
+        "labels"
+    ]
     return labels
 
 
 @pytest.fixture(scope="module")
 def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
     """How each target answers each part, a stranger, and one elsewhere with a worker's labels; all at once."""
-    namespace, like_a_worker = release.namespace, python_pod("like-a-worker", LISTEN, labels=worker_labels(release))
+    namespace, like_a_worker = (
+        release.namespace,
+        python_pod("like-a-worker", LISTEN, labels=worker_labels(release)),
+    )
     parts = {part: next(iter(release.pods(part))) for part in ("web", "controller", "mysql")}
-    own = {**parts, "worker": namespace.start(like_a_worker), "stranger": namespace.start(python_pod("stranger"))}
-    askers = {"elsewhere": (free, free.start(like_a_worker)), **{part: (namespace, pod) for part, pod in own.items()}}
+    own = {
+        **parts,
+        "worker": namespace.start(like_a_worker),
+        "stranger": namespace.start(python_pod("stranger")),
+    }
+    askers = {
+        "elsewhere": (free, free.start(like_a_worker)),
+        **{part: (namespace, pod) for part, pod in own.items()},
+    }
     with outside(namespace) as listener, ThreadPoolExecutor() as pool:
         targets = {**targets_of(release, own["worker"]), "outside": listener, "metadata": METADATA}
         asked = {
@@ -224,7 +293,9 @@ STRANGERS_REACH = {"web", "controller", "api", "outside"}
         "stranger": STRANGERS_REACH, "elsewhere": STRANGERS_REACH, "bash elsewhere": STRANGERS_REACH,
     }.items(),
 )  # fmt: skip
-def test_who_reaches_whom(answered: dict[str, dict[str, str]], part: str, open_to: set[str]) -> None:
+def test_who_reaches_whom(
+    answered: dict[str, dict[str, str]], part: str, open_to: set[str]
+) -> None:
     """That all but database and workers is open to strangers shows that policies close it to others, not the network.
 
     Each part reaches itself. Not every network has something at the clouds' address, so a stranger may reach it or not.

@@ -34,11 +34,16 @@ HALF = """SELECT COUNT(*) FROM runs LEFT JOIN results USING (run_id) LEFT JOIN f
 
 
 @pytest.fixture(scope="module")
-def releases(helm_release: Callable[..., Release], new_namespace: Callable[..., Namespace]) -> tuple[Release, Release]:
+def releases(
+    helm_release: Callable[..., Release], new_namespace: Callable[..., Namespace]
+) -> tuple[Release, Release]:
     """Two with backups, the second fresh and in another namespace."""
     fresh = new_namespace("-fresh")
     with ThreadPoolExecutor() as pool:
-        one, two = pool.submit(helm_release, **BACKUP), pool.submit(helm_release, "other", into=fresh, **BACKUP)
+        one, two = (
+            pool.submit(helm_release, **BACKUP),
+            pool.submit(helm_release, "other", into=fresh, **BACKUP),
+        )
         return one.result(), two.result()
 
 
@@ -48,7 +53,9 @@ def history(releases: tuple[Release, Release]) -> dict[str, Any]:
     original = releases[0]
     with original.web() as web:
         taken = str(uuid.uuid4())
-        original.namespace.kubectl("create", "job", f"bt-{taken}", "--image=mysql:8.0", "--", "true")
+        original.namespace.kubectl(
+            "create", "job", f"bt-{taken}", "--image=mysql:8.0", "--", "true"
+        )
         cancelled, *others = [web.submit(rule_id=f"MA_CROSS_{fast}_40") for fast in (5, 6, 7)]
         web.ask(f"/runs/{cancelled}/cancel", {})
         web.submit(run_id=taken)
@@ -69,7 +76,10 @@ def all_of(web: Web) -> dict[str, Any]:
         address = f"/result/{entry['run_id']}"
         found[address], found[f"status {address}"] = web.ask(address), web.status(entry["run_id"])
         if entry["status"] == "completed":
-            found |= {name: read(web.url + name) for name in (f"{address}/equity.csv", f"{address}/figure.png")}
+            found |= {
+                name: read(web.url + name)
+                for name in (f"{address}/equity.csv", f"{address}/figure.png")
+            }
     return found
 
 
@@ -77,7 +87,13 @@ def script(release: Release, what: str, folder: Path = ROOT, **settings: object)
     """What scripts/backup.sh says about the release; `folder` gets the files that it names itself."""
     given = {"RELEASE": release.name, "NAMESPACE": release.namespace.name, **settings}
     words = ["env", f"--chdir={folder}", *(f"{name}={value}" for name, value in given.items())]
-    return run(*words, "bash", str(ROOT / "scripts/backup.sh"), what, kubeconfig=release.namespace.kubeconfig)[0]
+    return run(
+        *words,
+        "bash",
+        str(ROOT / "scripts/backup.sh"),
+        what,
+        kubeconfig=release.namespace.kubeconfig,
+    )[0]
 
 
 def sql(release: Release, statement: str) -> str:
@@ -89,18 +105,28 @@ def sql(release: Release, statement: str) -> str:
 
 def standing(dump: Path) -> list[bytes]:
     """The lines of a dump without its comments and who leads at the moment."""
-    return [line for line in gzip.decompress(dump.read_bytes()).splitlines() if not MOVING.match(line)]
+    return [
+        line for line in gzip.decompress(dump.read_bytes()).splitlines() if not MOVING.match(line)
+    ]
 
 
 @pytest.fixture(scope="module")
-def dump(releases: tuple[Release, Release], history: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dump(
+    releases: tuple[Release, Release], history: object, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """What a Job of the CronJob left on the volume, fetched from there."""
     namespace, file = releases[0].namespace, tmp_path_factory.mktemp("dumps") / "fetched.sql.gz"
     namespace.kubectl("create", "job", "now", "--from=cronjob/bt-mysql-backup")
-    ended = wait_until(lambda: namespace.object("job", "now"), job_ended, 60, "the backup has ended")
+    ended = wait_until(
+        lambda: namespace.object("job", "now"), job_ended, 60, "the backup has ended"
+    )
     assert job_ended(ended) == "Complete"
-    assert re.fullmatch(r"\S+Z\.sql\.gz has \d+ bytes; 2 dumps are here\n", namespace.kubectl("logs", "job/now"))
-    assert len(re.findall(r"Z\.sql\.gz$", script(releases[0], "fetch", FILE=file), re.MULTILINE)) == 2
+    assert re.fullmatch(
+        r"\S+Z\.sql\.gz has \d+ bytes; 2 dumps are here\n", namespace.kubectl("logs", "job/now")
+    )
+    assert (
+        len(re.findall(r"Z\.sql\.gz$", script(releases[0], "fetch", FILE=file), re.MULTILINE)) == 2
+    )
     return file
 
 
@@ -117,26 +143,37 @@ def test_a_fresh_release_with_the_dump_has_the_same_history(
     assert "4 runs are there now" in script(fresh, "restore", FILE=dump)
     with fresh.web() as web:
         assert all_of(web) == history
-        assert sql(fresh, "SELECT COUNT(*), SUM(status = 'completed') FROM backtest_results") == "4\t2"
+        assert (
+            sql(fresh, "SELECT COUNT(*), SUM(status = 'completed') FROM backtest_results") == "4\t2"
+        )
         web.completed()
     assert fresh.namespace.object("cronjob", "other-mysql-backup")["spec"]["suspend"] is False
-    with pytest.raises(CommandFailed, match="the database of other has 5 runs: FORCE=1 replaces them"):
+    with pytest.raises(
+        CommandFailed, match="the database of other has 5 runs: FORCE=1 replaces them"
+    ):
         script(fresh, "restore", FILE=dump)
 
 
-def test_make_backup_writes_the_same_dump(releases: tuple[Release, Release], dump: Path, tmp_path: Path) -> None:
+def test_make_backup_writes_the_same_dump(
+    releases: tuple[Release, Release], dump: Path, tmp_path: Path
+) -> None:
     script(releases[0], "backup", FILE=tmp_path / "by-hand.sql.gz")
     assert standing(tmp_path / "by-hand.sql.gz") == standing(dump) != []
 
 
 @pytest.mark.slow
-def test_a_dump_among_running_runs_is_of_one_moment(releases: tuple[Release, Release], tmp_path: Path) -> None:
+def test_a_dump_among_running_runs_is_of_one_moment(
+    releases: tuple[Release, Release], tmp_path: Path
+) -> None:
     original, fresh = releases
     with original.web() as web:
         for fast in range(10, 16):
             web.submit(rule_id=f"MA_CROSS_{fast}_50")
         wait_until(
-            lambda: web.ask("/runs?status=completed&limit=100")["runs"], lambda it: len(it) > 2, 60, "some are done"
+            lambda: web.ask("/runs?status=completed&limit=100")["runs"],
+            lambda it: len(it) > 2,
+            60,
+            "some are done",
         )
         script(original, "backup", FILE=tmp_path / "moving.sql.gz")
     assert ACTIVE.search(gzip.decompress((tmp_path / "moving.sql.gz").read_bytes()))
@@ -146,5 +183,8 @@ def test_a_dump_among_running_runs_is_of_one_moment(releases: tuple[Release, Rel
     assert before.name in said
     assert sql(fresh, HALF) == "0"
     with fresh.web() as web:
-        ends = {web.wait(entry["run_id"], *FINAL)["status"] for entry in web.ask("/runs?limit=100")["runs"]}
+        ends = {
+            web.wait(entry["run_id"], *FINAL)["status"]
+            for entry in web.ask("/runs?limit=100")["runs"]
+        }
         assert ends == {"completed", "failed", "cancelled"}

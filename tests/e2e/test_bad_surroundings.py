@@ -22,7 +22,12 @@ def release(helm_release: Callable[..., Release]) -> Release:
 
 def quota(pods: int) -> Object:
     metadata = {"name": "few-pods"}
-    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": {"pods": str(pods)}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": metadata,
+        "spec": {"hard": {"pods": str(pods)}},
+    }
 
 
 def test_a_used_up_quota_makes_runs_wait_and_say_so(release: Release) -> None:
@@ -33,7 +38,10 @@ def test_a_used_up_quota_makes_runs_wait_and_say_so(release: Release) -> None:
     with now.web() as web:
         run_id = web.submit()
         status = wait_until(
-            lambda: web.status(run_id), lambda status: status["reason"], 120, "the run says why it waits"
+            lambda: web.status(run_id),
+            lambda status: status["reason"],
+            120,
+            "the run says why it waits",
         )
         assert (status["status"], status["reason"]) == ("pending", "QuotaExceeded")
         assert status["hint"].startswith("The cluster's quota is used up")
@@ -67,27 +75,47 @@ def test_a_role_that_may_not_create_jobs(release: Release) -> None:
     namespace = release.namespace
     now = release.upgrade(rbac={"create": False})
     namespace.apply(ROLE, binding(now.name_of("serviceaccount", "controller")))
-    namespace.kubectl("delete", "pod", *now.pods("controller"))  # the new one finds out at its start
+    namespace.kubectl(
+        "delete", "pod", *now.pods("controller")
+    )  # the new one finds out at its start
     said = "No job can be started: Jobs cannot be created: jobs.batch is forbidden"
     words = "logs", f"deploy/{now.name_of('deployment', 'controller')}", "--tail=20"
-    wait_until(lambda: namespace.shown(*words), lambda text: said in text, 60, "the controller says it in its log")
+    wait_until(
+        lambda: namespace.shown(*words),
+        lambda text: said in text,
+        60,
+        "the controller says it in its log",
+    )
     assert not any(pod_ready(pod) for pod in namespace.objects("pods", **now.labels("controller")))
     with now.web() as web:
         reason, message = web.failed()
         assert reason == "AdmissionDenied"
-        assert message.startswith("The cluster refuses the worker's Job: jobs.batch is forbidden: User")
+        assert message.startswith(
+            "The cluster refuses the worker's Job: jobs.batch is forbidden: User"
+        )
         namespace.kubectl("delete", "role/my-own", "rolebinding/my-own")
-        assert now.upgrade(rbac={"create": True}), "the controller recovers by itself, so that the upgrade can wait"
+        assert now.upgrade(rbac={"create": True}), (
+            "the controller recovers by itself, so that the upgrade can wait"
+        )
         web.completed()
 
 
 def test_no_storage_for_the_database(release: Release) -> None:
-    values = {**TINY, **ONE_EACH, "mysql": {**TINY["mysql"], "persistence": {"storageClass": "nowhere"}}}
+    values = {
+        **TINY,
+        **ONE_EACH,
+        "mysql": {**TINY["mysql"], "persistence": {"storageClass": "nowhere"}},
+    }
     lost = Release("lost", release.namespace, values)
     lost._deploy("install", wait=False)
     assert "get pods,jobs,events" in lost.helm("get", "notes", "lost")[0]
     events = lambda: " ".join(event["message"] for event in release.namespace.objects("events"))  # noqa: E731
-    wait_until(events, lambda text: 'storageclass.storage.k8s.io "nowhere" not found' in text, 60, "an event says it")
+    wait_until(
+        events,
+        lambda text: 'storageclass.storage.k8s.io "nowhere" not found' in text,
+        60,
+        "an event says it",
+    )
     (pod,) = release.namespace.objects("pods", **lost.labels("mysql"))
     assert pod["status"]["phase"] == "Pending"
     assert "PersistentVolumeClaim" in json.dumps(pod["status"]["conditions"])

@@ -32,7 +32,12 @@ SEED = int(os.environ.get("CHAOS_SEED", "20261125"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
 RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
 CLIENTS, DIFFERENT, CANCELLED, REUSED = 2, 25, 0.05, 0.1
-MAY_FAIL = ("JobLost", "OutOfMemory", "WorkerLost", "RetriesExhausted")  # hit again and again, or deleted by hand
+MAY_FAIL = (
+    "JobLost",
+    "OutOfMemory",
+    "WorkerLost",
+    "RetriesExhausted",
+)  # hit again and again, or deleted by hand
 DRAIN_SECONDS = 240.0  # for what the last faults delayed, and then so much for every run
 SECONDS_A_RUN = 6.0
 ROWS = """
@@ -80,22 +85,32 @@ class Observer:
         """Of whichever node answers; empty where none does."""
         for url in self._urls:
             try:
-                answer = requests.request("POST" if post else "GET", url + path, json={} if post else None, timeout=10)
+                answer = requests.request(
+                    "POST" if post else "GET", url + path, json={} if post else None, timeout=10
+                )
             except requests.RequestException:
                 continue
             if answer.ok:
                 return dict(answer.json())
-            assert answer.status_code in (409, 500, 503), f"{path}: {answer.status_code} {answer.text}"
+            assert answer.status_code in (409, 500, 503), (
+                f"{path}: {answer.status_code} {answer.text}"
+            )
         return {}
 
 
 def submit_a_share(client: Client, urls: list[str], number: int, observer: Observer) -> None:
     """Over most of the time of the faults; a few are cancelled a moment later."""
-    chance, share, started = random.Random(SEED + number), len(range(number, RUNS, CLIENTS)), time.monotonic()
+    chance, share, started = (
+        random.Random(SEED + number),
+        len(range(number, RUNS, CLIENTS)),
+        time.monotonic(),
+    )
     for turn in range(share):
         time.sleep(max(0.0, started + 0.8 * SECONDS * turn / share - time.monotonic()))
         asked, force = variant(chance.randrange(DIFFERENT)), chance.random() > REUSED
-        run_id = client.submit_until_accepted(chance.sample(urls, len(urls)), asked, force, seconds=max(180, SECONDS))
+        run_id = client.submit_until_accepted(
+            chance.sample(urls, len(urls)), asked, force, seconds=max(180, SECONDS)
+        )
         if chance.random() < CANCELLED:
             time.sleep(chance.uniform(0, 3))
             observer.ask(f"/runs/{run_id}/cancel", post=True)
@@ -119,12 +134,16 @@ def drain(observer: Observer) -> float:
 
 def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
     print(f"CHAOS_SEED={SEED}")
-    port = release.namespace.object("service", release.name_of("service", "web"))["spec"]["ports"][0]["nodePort"]
+    port = release.namespace.object("service", release.name_of("service", "web"))["spec"]["ports"][
+        0
+    ]["nodePort"]
     urls = [f"http://{address}:{port}" for address in addresses(release.namespace)]
     client, chaos, over = Client(), Chaos(release, SEED), threading.Event()
     observer = Observer(urls, client)
     with client.tolerant(), ThreadPoolExecutor(CLIENTS + 1) as pool:
-        threads = [pool.submit(submit_a_share, client, urls, number, observer) for number in range(CLIENTS)]
+        threads = [
+            pool.submit(submit_a_share, client, urls, number, observer) for number in range(CLIENTS)
+        ]
         threads.append(pool.submit(watch, observer, over))
         try:
             chaos.run(SECONDS)
@@ -135,9 +154,7 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
     seconds = drain(observer)
     release.namespace.wait_until_whole(180)  # what the last fault took away comes back
     ends = Counter(status["reason"] or status["status"] for status in observer.ends.values())
-    told = (
-        f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, drained in {seconds:.0f} s"
-    )
+    told = f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, drained in {seconds:.0f} s"
     record_property("fault", f"{told}, faults {dict(chaos.done)}")
     check(release, observer, client)
     assert len(client.accepted) == RUNS
@@ -149,7 +166,9 @@ def rows_of(release: Release) -> list[list[Any]]:
 
     def look() -> list[list[Any]]:
         try:
-            found: list[list[Any]] = json.loads(release.namespace.python(next(iter(release.pods("web"))), ROWS))
+            found: list[list[Any]] = json.loads(
+                release.namespace.python(next(iter(release.pods("web"))), ROWS)
+            )
         except CommandFailed:
             return []
         return found
@@ -168,9 +187,14 @@ def check(release: Release, observer: Observer, client: Client) -> None:
     for run_id, seen in observer.ends.items():
         assert observer.ask(f"/status/{run_id}") == seen, "changed after its end"
         status, reason = seen["status"], seen["reason"]
-        assert rows[run_id][3] == (status == "completed" and seen["reused_from"] is None), (seen, rows[run_id])
+        assert rows[run_id][3] == (status == "completed" and seen["reused_from"] is None), (
+            seen,
+            rows[run_id],
+        )
         if status == "completed":
             result = BacktestResult(**observer.ask(f"/result/{run_id}"))
-            assert result.reproducible() == quiet_result(json.dumps(client.accepted[run_id])), f"other bytes: {run_id}"
+            assert result.reproducible() == quiet_result(json.dumps(client.accepted[run_id])), (
+                f"other bytes: {run_id}"
+            )
         else:
             assert reason in (*MAY_FAIL, "CancelledByUser"), seen

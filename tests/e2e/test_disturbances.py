@@ -19,12 +19,12 @@ SLOW = "SPY"
 # The worker as it is, but its computation takes a minute more for one ticker.
 SLEEPER = f"""
 import os, sys, time
-import service.perform, worker
-perform = service.perform.perform
+import service.worker.run, worker
+perform = service.worker.run.perform
 def slowly(*asked, **options):
     time.sleep(60 if os.environ["TICKER"] == "{SLOW}" else 0)
     return perform(*asked, **options)
-service.perform.perform = slowly
+service.worker.run.perform = slowly
 sys.exit(worker.main())
 """
 
@@ -33,15 +33,23 @@ sys.exit(worker.main())
 def release(helm_release: Callable[..., Release]) -> Release:
     """With a worker that can be caught in the act."""
     plain = helm_release(worker={"maxActive": 4})
-    template = plain.namespace.object("configmap", plain.name_of("configmap", "worker"))["data"]["job.yaml"]
+    template = plain.namespace.object("configmap", plain.name_of("configmap", "worker"))["data"][
+        "job.yaml"
+    ]
     (container,) = yaml.safe_load(template)["spec"]["template"]["spec"]["containers"]
     slow = {**container, "command": ["python", "-c", SLEEPER]}
-    return plain.upgrade(worker={"jobOverrides": {"spec": {"template": {"spec": {"containers": [slow]}}}}})
+    return plain.upgrade(
+        worker={"jobOverrides": {"spec": {"template": {"spec": {"containers": [slow]}}}}}
+    )
 
 
 def pods_of(release: Release, run_id: str) -> list[Any]:
     """Of one run's Job, also those that are on their way out."""
-    return [pod for pod in release.namespace.objects("pods") if pod["metadata"]["name"].startswith(f"bt-{run_id}-")]
+    return [
+        pod
+        for pod in release.namespace.objects("pods")
+        if pod["metadata"]["name"].startswith(f"bt-{run_id}-")
+    ]
 
 
 def test_a_cancelled_run_takes_its_job_along(release: Release) -> None:
@@ -55,18 +63,27 @@ def test_a_cancelled_run_takes_its_job_along(release: Release) -> None:
         assert (status["status"], status["reason"]) == ("cancelled", "CancelledByUser")
         assert f"bt-{run_id}" not in release.namespace.names("jobs")
         assert pods_of(release, run_id) == []
-        assert "has ended already" not in json.dumps(web.ask(f"/runs/{run_id}/cancel", {})), "twice changes nothing"
+        assert "has ended already" not in json.dumps(web.ask(f"/runs/{run_id}/cancel", {})), (
+            "twice changes nothing"
+        )
 
 
 def test_a_run_that_was_not_claimed_yet_is_cancelled_too(release: Release) -> None:
     with release.web() as web:
-        run_ids = [web.submit(ticker=SLOW, rule_id=f"MA_CROSS_{fast}_30") for fast in (4, 5, 6, 7, 8)]
+        run_ids = [
+            web.submit(ticker=SLOW, rule_id=f"MA_CROSS_{fast}_30") for fast in (4, 5, 6, 7, 8)
+        ]
         assert web.ask(f"/runs/{run_ids[-1]}/cancel", {})["status"] in ("cancelled", "cancelling")
         for run_id in run_ids[:-1]:
             web.ask(f"/runs/{run_id}/cancel", {})
         assert [web.wait(run_id)["status"] for run_id in run_ids] == ["cancelled"] * 5
         named = {f"bt-{run_id}" for run_id in run_ids}
-        wait_until(lambda: release.namespace.names("jobs") & named, lambda left: not left, 30, "their Jobs are gone")
+        wait_until(
+            lambda: release.namespace.names("jobs") & named,
+            lambda left: not left,
+            30,
+            "their Jobs are gone",
+        )
 
 
 def test_a_run_whose_job_is_deleted_says_so(release: Release) -> None:
@@ -76,7 +93,9 @@ def test_a_run_whose_job_is_deleted_says_so(release: Release) -> None:
         release.namespace.kubectl("delete", "job", f"bt-{run_id}")
         status = web.wait(run_id, seconds=60)
         assert (status["status"], status["reason"]) == ("failed", "JobLost")
-        assert web.result(run_id)["error_message"] == "The run's Job was deleted before it had ended."
+        assert (
+            web.result(run_id)["error_message"] == "The run's Job was deleted before it had ended."
+        )
         assert status["hint"]
 
 

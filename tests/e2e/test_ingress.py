@@ -35,7 +35,11 @@ def database(new_namespace: Callable[..., Namespace], namespace: Namespace) -> s
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}}
     policy = {"extraIngress": [{"from": [peer], "ports": [{"port": 3306}]}]}
     secret(elsewhere, "given", login="somebody", word="from-elsewhere", root="root-of-elsewhere")
-    auth = {"existingSecret": "given", "database": "theirs", "secretKeys": {**KEYS, "rootPassword": "root"}}
+    auth = {
+        "existingSecret": "given",
+        "database": "theirs",
+        "secretKeys": {**KEYS, "rootPassword": "root"},
+    }
     values = {**SMALL, "networkPolicy": policy, "auth": auth}
     Release("db", elsewhere, values, chart=str(CHART / "charts" / "mysql")).install()
     return f"db-mysql.{elsewhere.name}.svc"
@@ -43,7 +47,15 @@ def database(new_namespace: Callable[..., Namespace], namespace: Namespace) -> s
 
 def secret(namespace: Namespace, name: str, kind: str = "Opaque", **values: str) -> None:
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    namespace.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "data": data})
+    namespace.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name},
+            "type": kind,
+            "data": data,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +81,9 @@ def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def release(helm_release: Callable[..., Release], namespace: Namespace, database: str, certificate: Path) -> Release:
+def release(
+    helm_release: Callable[..., Release], namespace: Namespace, database: str, certificate: Path
+) -> Release:
     secret(namespace, "theirs", login="somebody", word="from-elsewhere")
     external = {"host": database, "name": "theirs", "existingSecret": "theirs", "secretKeys": KEYS}
     outside: Object = {
@@ -90,7 +104,12 @@ def node(namespace: Namespace) -> str:
         pytest.skip(f"no Ingress controller to try it with: there is no {CONTROLLER}")
     theirs = Namespace("ingress", namespace.kubeconfig)
     theirs.kubectl("apply", "-f", str(CONTROLLER))
-    wait_until(lambda: theirs.object("deployment", "ingress"), deployment_ready, 60, "the Ingress controller runs")
+    wait_until(
+        lambda: theirs.object("deployment", "ingress"),
+        deployment_ready,
+        60,
+        "the Ingress controller runs",
+    )
     return namespace.node()
 
 
@@ -105,14 +124,18 @@ def test_a_backtest_on_an_external_database(release: Release) -> None:
 def pool(node: str, certificate: Path) -> Iterator[urllib3.HTTPSConnectionPool]:
     """Asks the node by the host's name, and believes only the host's certificate."""
     names = {"server_hostname": HOST, "assert_hostname": HOST, "ca_certs": str(certificate)}
-    with urllib3.HTTPSConnectionPool(node, headers={"Host": HOST}, timeout=10, retries=False, **names) as pool:
+    with urllib3.HTTPSConnectionPool(
+        node, headers={"Host": HOST}, timeout=10, retries=False, **names
+    ) as pool:
         yield pool
 
 
 def test_https_with_the_given_certificate_below_the_path_only(
     release: Release, pool: urllib3.HTTPSConnectionPool
 ) -> None:
-    answer = wait_until(lambda: pool.request("GET", "/bt/"), lambda answer: answer.status == 200, 30, "it is routed")
+    answer = wait_until(
+        lambda: pool.request("GET", "/bt/"), lambda answer: answer.status == 200, 30, "it is routed"
+    )
     addresses = re.findall(rb'(?:href|src|action)="(/[^"]*)"', answer.data)
     assert addresses
     assert all(address.startswith(b"/bt/") for address in addresses), addresses
@@ -132,13 +155,23 @@ def visitor(node: str, start_browser: Callable[..., Browser]) -> Iterator[Browse
     chromium.close()
 
 
-def test_from_the_form_to_the_result_through_the_ingress(release: Release, visitor: BrowserContext) -> None:
+def test_from_the_form_to_the_result_through_the_ingress(
+    release: Release, visitor: BrowserContext
+) -> None:
     page = visitor.new_page()
     problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda asked: None if asked.url.startswith((URL, "data:")) else problems.append(asked.url))
+    page.on(
+        "console",
+        lambda message: problems.append(message.text) if message.type == "error" else None,
+    )
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((URL, "data:")) else problems.append(asked.url),
+    )
     page.goto(f"{URL}/")
-    assert page.evaluate("getComputedStyle(document.querySelector('header')).display") == "flex", "the style is there"
+    assert page.evaluate("getComputedStyle(document.querySelector('header')).display") == "flex", (
+        "the style is there"
+    )
     page.select_option("select[name=ticker]", "GOOG")
     page.fill("input[name=end_date]", "2020-02-07")
     page.get_by_role("button", name="Run").click()

@@ -34,7 +34,8 @@ def first_run(installed: Release) -> str:
 def test_a_name_of_53_characters_fits_everything(installed: Release, first_run: str) -> None:
     assert len(NAME) == 53
     names = {
-        kind: installed.namespace.names(kind, instance=NAME) for kind in ("deploy", "sts", "svc", "cm", "pods", "jobs")
+        kind: installed.namespace.names(kind, instance=NAME)
+        for kind in ("deploy", "sts", "svc", "cm", "pods", "jobs")
     }
     assert all(names.values()), names
     assert max(len(name) for name in set().union(*names.values())) <= 63
@@ -60,14 +61,19 @@ def left(namespace: Namespace) -> set[str]:
     kinds = namespace.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
     found = set(namespace.kubectl("get", ",".join(kinds), "-o", "name").split())
     return {
-        name for name in found if not name.startswith(("event", "serviceaccount/default", "configmap/kube-root-ca.crt"))
+        name
+        for name in found
+        if not name.startswith(("event", "serviceaccount/default", "configmap/kube-root-ca.crt"))
     }
 
 
 def test_uninstalling_leaves_the_data_and_its_passwords(installed: Release, first_run: str) -> None:
     namespace = installed.namespace
     (claim,), secrets = namespace.objects("pvc"), namespace.objects("secrets", instance=NAME)
-    promised = {f"persistentvolumeclaim/{claim['metadata']['name']}", f"secret/{secrets[0]['metadata']['name']}"}
+    promised = {
+        f"persistentvolumeclaim/{claim['metadata']['name']}",
+        f"secret/{secrets[0]['metadata']['name']}",
+    }
     replace(installed, program="helm").uninstall()
     wait_until(lambda: left(namespace), promised.__eq__, 90, f"only {promised} are left")
 

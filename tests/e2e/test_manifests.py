@@ -13,7 +13,11 @@ from tests.e2e.web import Web
 
 pytestmark = pytest.mark.cluster
 
-SECRET = {"DB_USER": "stock_backtest", "DB_PASSWORD": "only-for-this-test", "MYSQL_ROOT_PASSWORD": "only-for-root"}
+SECRET = {
+    "DB_USER": "stock_backtest",
+    "DB_PASSWORD": "only-for-this-test",
+    "MYSQL_ROOT_PASSWORD": "only-for-root",
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,9 @@ def test_a_backtest_at_the_port_of_the_node(applied: Namespace) -> None:
 
 def generations(namespace: Namespace) -> dict[str, int]:
     """Of each object whose spec counts its changes."""
-    found = namespace.objects("deployments,statefulsets,networkpolicies,poddisruptionbudgets,ingresses")
+    found = namespace.objects(
+        "deployments,statefulsets,networkpolicies,poddisruptionbudgets,ingresses"
+    )
     return {f"{it['kind']}/{it['metadata']['name']}": it["metadata"]["generation"] for it in found}
 
 

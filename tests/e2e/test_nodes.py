@@ -36,9 +36,14 @@ def release(nodes: tuple[Namespace, str, str]) -> Release:
     """Everything but the workers stands on the node that stays."""
     namespace, first, _ = nodes
     stays = {"nodeSelector": {HOST: first}}
-    parts = {part: {**TINY[part], **ONE_EACH.get(part, {}), **stays} for part in ("web", "controller", "mysql")}
+    parts = {
+        part: {**TINY[part], **ONE_EACH.get(part, {}), **stays}
+        for part in ("web", "controller", "mysql")
+    }
     parts["web"]["service"] = {"type": "NodePort"}
-    release = Release("bt", namespace, {**parts, "worker": TINY["worker"], "config": {"leaseSeconds": 30}})
+    release = Release(
+        "bt", namespace, {**parts, "worker": TINY["worker"], "config": {"leaseSeconds": 30}}
+    )
     release.install()
     return release
 
@@ -46,13 +51,18 @@ def release(nodes: tuple[Namespace, str, str]) -> Release:
 @pytest.fixture(scope="module")
 def web(release: Release) -> Web:
     """Through the node's port: the API server may be away."""
-    port = release.namespace.object("service", release.name_of("service", "web"))["spec"]["ports"][0]["nodePort"]
+    port = release.namespace.object("service", release.name_of("service", "web"))["spec"]["ports"][
+        0
+    ]["nodePort"]
     return Web(f"http://{addresses(release.namespace)[0]}:{port}")
 
 
 def on(node: str, change: Change) -> Change:
     """On that node, which it prefers."""
-    prefers = {"preference": {"matchExpressions": [{"key": HOST, "operator": "In", "values": [node]}]}, "weight": 100}
+    prefers = {
+        "preference": {"matchExpressions": [{"key": HOST, "operator": "In", "values": [node]}]},
+        "weight": 100,
+    }
 
     def both(job: dict[str, Any]) -> None:
         change(job)
@@ -73,12 +83,21 @@ def start_on(release: Release, web: Web, node: str, seconds: int, rule_id: str) 
 
 def where(release: Release, run_id: str) -> str:
     """The node of the run's newest pod."""
-    words = ("get", "pods", "-l", f"stock-backtest/run-id={run_id}", "--sort-by=.metadata.creationTimestamp")
+    words = (
+        "get",
+        "pods",
+        "-l",
+        f"stock-backtest/run-id={run_id}",
+        "--sort-by=.metadata.creationTimestamp",
+    )
     return release.namespace.kubectl(*words, "-o", "jsonpath={.items[*].spec.nodeName}").split()[-1]
 
 
 def test_a_drained_node_costs_no_retry(
-    release: Release, web: Web, nodes: tuple[Namespace, str, str], record_property: Callable[..., None]
+    release: Release,
+    web: Web,
+    nodes: tuple[Namespace, str, str],
+    record_property: Callable[..., None],
 ) -> None:
     _, first, other = nodes
     run_id = start_on(release, web, other, 10, "MA_CROSS_5_30")
@@ -88,14 +107,19 @@ def test_a_drained_node_costs_no_retry(
     )
     status = web.wait(run_id, seconds=90)
     release.namespace.kubectl("uncordon", other)
-    record_property("fault", f"node drained: {status['status']} after {time.monotonic() - started:.0f} s")
+    record_property(
+        "fault", f"node drained: {status['status']} after {time.monotonic() - started:.0f} s"
+    )
     assert (status["status"], status["attempt"]) == ("completed", 2)
     assert where(release, run_id) == first
     assert release.namespace.object("job", f"bt-{run_id}")["status"].get("failed", 0) == 0
 
 
 def test_the_api_server_is_away_for_half_a_minute(
-    release: Release, web: Web, nodes: tuple[Namespace, str, str], record_property: Callable[..., None]
+    release: Release,
+    web: Web,
+    nodes: tuple[Namespace, str, str],
+    record_property: Callable[..., None],
 ) -> None:
     """Who runs goes on; who waits says why; then all is as it was."""
     _, first, other = nodes
@@ -103,11 +127,16 @@ def test_the_api_server_is_away_for_half_a_minute(
     with api_server_frozen(first):
         waiting = web.submit(rule_id="MA_CROSS_7_30")
         assert web.wait(running, seconds=30)["status"] == "completed", "it needs nobody"
-        said = wait_until(lambda: web.status(waiting), lambda status: status["reason"], 60, "it says why it waits")
+        said = wait_until(
+            lambda: web.status(waiting), lambda status: status["reason"], 60, "it says why it waits"
+        )
         assert (said["status"], said["reason"]) == ("pending", "ClusterAway")
     started = time.monotonic()
     assert web.wait(waiting, seconds=120)["status"] == "completed"
-    record_property("fault", f"API server away: ClusterAway, completed {time.monotonic() - started:.0f} s after it")
+    record_property(
+        "fault",
+        f"API server away: ClusterAway, completed {time.monotonic() - started:.0f} s after it",
+    )
 
 
 def start_sweep_on(release: Release, web: Web, node: str) -> str:
@@ -115,7 +144,9 @@ def start_sweep_on(release: Release, web: Web, node: str) -> str:
     with changed(release, on(node, computing("index and time.sleep(60)"))):
         run_id = str(web.ask("/sweeps?force=true", SWEEP)["run_id"])
         wait_until(
-            lambda: release.namespace.shown("get", "job", f"bt-{run_id}", "-o", "jsonpath={.status.succeeded}"),
+            lambda: release.namespace.shown(
+                "get", "job", f"bt-{run_id}", "-o", "jsonpath={.status.succeeded}"
+            ),
             lambda succeeded: succeeded == "1",
             120,
             "a shard",
@@ -125,7 +156,10 @@ def start_sweep_on(release: Release, web: Web, node: str) -> str:
 
 
 def test_a_node_vanishes_with_its_workers(
-    release: Release, web: Web, nodes: tuple[Namespace, str, str], record_property: Callable[..., None]
+    release: Release,
+    web: Web,
+    nodes: tuple[Namespace, str, str],
+    record_property: Callable[..., None],
 ) -> None:
     namespace, first, other = nodes
     sweep_id = start_sweep_on(release, web, other)
@@ -135,7 +169,9 @@ def test_a_node_vanishes_with_its_workers(
         for what, its_id in (("run", run_id), ("sweep", sweep_id)):
             status = web.wait(its_id, seconds=VANISHED_SECONDS)
             took = time.monotonic() - started
-            record_property("fault", f"node of a {what} vanished: {status['status']} after {took:.0f} s")
+            record_property(
+                "fault", f"node of a {what} vanished: {status['status']} after {took:.0f} s"
+            )
             assert where(release, its_id) == first
             assert status["status"] == "completed"
         assert web.ask(f"/sweeps/{sweep_id}")["failed"] == []

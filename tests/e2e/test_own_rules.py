@@ -18,10 +18,14 @@ PARTS = ("web", "worker")
 
 
 @pytest.fixture(scope="module")
-def images(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str]]]:
+def images(
+    namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, dict[str, str]]]:
     """Both, in the nodes of this kind cluster, as values of the chart."""
     context = namespace.kubectl("config", "current-context").strip()
-    reason = have("docker", "kind") or ("" if context.startswith("kind-") else f"{context} is no kind cluster")
+    reason = have("docker", "kind") or (
+        "" if context.startswith("kind-") else f"{context} is no kind cluster"
+    )
     if reason:
         pytest.skip(f"no image can be built and loaded: {reason}")
     folder = tmp_path_factory.mktemp("images")
@@ -29,14 +33,28 @@ def images(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> It
     names = {part: f"stock-backtest-{part}-own:e2e" for part in PARTS}
     (folder / "Dockerfile").write_text(documented_dockerfile())
     for part, name in names.items():
-        run("docker", "build", "-q", "--build-arg", f"BASE=stock-backtest-{part}:0.2.0", "-t", name, str(folder))
+        run(
+            "docker",
+            "build",
+            "-q",
+            "--build-arg",
+            f"BASE=stock-backtest-{part}:0.2.0",
+            "-t",
+            name,
+            str(folder),
+        )
     run("kind", "load", "docker-image", *names.values(), "--name", context.removeprefix("kind-"))
-    yield {part: dict(zip(("repository", "tag"), name.split(":"), strict=True)) for part, name in names.items()}
+    yield {
+        part: dict(zip(("repository", "tag"), name.split(":"), strict=True))
+        for part, name in names.items()
+    }
     run("docker", "rmi", *names.values())
 
 
 def documented_dockerfile() -> str:
-    (text,) = re.findall(r"```dockerfile\n(.*?)```", (ROOT / "docs" / "your-own-rule.md").read_text(), re.DOTALL)
+    (text,) = re.findall(
+        r"```dockerfile\n(.*?)```", (ROOT / "docs" / "your-own-rule.md").read_text(), re.DOTALL
+    )
     return str(text)
 
 

@@ -58,7 +58,11 @@ def release(installed: tuple[Release, str]) -> Release:
 def test_it_installs_without_a_warning(installed: tuple[Release, str]) -> None:
     release, said = installed
     assert "arning" not in said
-    events = [event["message"] for event in release.namespace.objects("events") if event["reason"] == "FailedCreate"]
+    events = [
+        event["message"]
+        for event in release.namespace.objects("events")
+        if event["reason"] == "FailedCreate"
+    ]
     assert events == []
 
 
@@ -73,20 +77,32 @@ def test_each_run_is_a_job_of_its_own(release: Release) -> None:
         assert [web.wait(run_id)["status"] for run_id in run_ids] == ["completed"] * 3
     jobs = [release.namespace.object("job", f"bt-{run_id}") for run_id in run_ids]
     for job in jobs:
-        wait_until(lambda job=job: release.namespace.object("job", job["metadata"]["name"]), job_ended, 30, "it ended")
+        wait_until(
+            lambda job=job: release.namespace.object("job", job["metadata"]["name"]),
+            job_ended,
+            30,
+            "it ended",
+        )
         assert job["metadata"]["annotations"]["stock-backtest/ticker"] == "GOOG"
     assert all(name.startswith("bt-") for name in release.namespace.names("jobs"))
 
 
 @pytest.mark.parametrize(
-    "rule_id", ["MA_CROSS_10_30", "RSI_14_30_70", "MAJORITY(MA_CROSS_10_30,RSI_14_30_70,MACD_12_26_9)"]
+    "rule_id",
+    ["MA_CROSS_10_30", "RSI_14_30_70", "MAJORITY(MA_CROSS_10_30,RSI_14_30_70,MACD_12_26_9)"],
 )
-def test_the_result_has_the_bytes_of_the_worker_on_this_machine(release: Release, rule_id: str) -> None:
+def test_the_result_has_the_bytes_of_the_worker_on_this_machine(
+    release: Release, rule_id: str
+) -> None:
     with release.web() as web:
-        assert reproducible(web.completed(rule_id=rule_id)) == reproducible(performed_here(rule_id=rule_id))
+        assert reproducible(web.completed(rule_id=rule_id)) == reproducible(
+            performed_here(rule_id=rule_id)
+        )
 
 
-def test_from_the_form_to_the_result_in_a_browser(release: Release, start_browser: Callable[..., Browser]) -> None:
+def test_from_the_form_to_the_result_in_a_browser(
+    release: Release, start_browser: Callable[..., Browser]
+) -> None:
     with release.web() as web:
         page = start_browser().new_page(locale="en-US")
         page.goto(web.url + "/")
@@ -127,16 +143,28 @@ def test_the_web_scales_to_three_and_back_without_a_failed_request(release: Rele
     with asked_all_the_time(release):
         for replicas in (3, 2):
             release.namespace.kubectl("scale", f"deployment/{name}", f"--replicas={replicas}")
-            wait_until(lambda: release.namespace.object("deployment", name), deployment_ready, 120, f"{replicas} webs")
+            wait_until(
+                lambda: release.namespace.object("deployment", name),
+                deployment_ready,
+                120,
+                f"{replicas} webs",
+            )
             all_pods = partial(release.namespace.objects, "pods", **release.labels("web"))
-            wait_until(all_pods, lambda pods, wanted=replicas: len(pods) == wanted, 60, "the others are gone")
+            wait_until(
+                all_pods,
+                lambda pods, wanted=replicas: len(pods) == wanted,
+                60,
+                "the others are gone",
+            )
             time.sleep(5)  # each takes its share
 
 
 def secrets_and_claims(namespace: Namespace) -> set[str]:
     claims = {claim["spec"]["volumeName"] for claim in namespace.objects("pvc")}
     return claims | {
-        json.dumps(secret["data"]) for secret in namespace.objects("secrets") if secret["type"] == "Opaque"
+        json.dumps(secret["data"])
+        for secret in namespace.objects("secrets")
+        if secret["type"] == "Opaque"
     }
 
 
@@ -148,7 +176,9 @@ def test_an_upgrade_changes_pods_and_keeps_the_data(release: Release) -> None:
         result = web.result(run_id)
     parts = {part: release.pods(part) for part in ("web", "controller", "mysql")}
     with asked_all_the_time(release):
-        newer = release.upgrade(config={"logLevel": "DEBUG"}, worker={"ttlSecondsAfterFinished": 900})
+        newer = release.upgrade(
+            config={"logLevel": "DEBUG"}, worker={"ttlSecondsAfterFinished": 900}
+        )
     assert set(release.pods("web")).isdisjoint(parts["web"])
     assert set(release.pods("controller")).isdisjoint(parts["controller"])
     assert release.pods("mysql") == parts["mysql"]

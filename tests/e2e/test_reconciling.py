@@ -132,7 +132,9 @@ def start(release: Release, web: Web, change: Change, **asked: object) -> str:
     """A run whose first Job is different; the next ones are as the chart makes them."""
     with changed(release, change):
         run_id = web.submit(**asked)
-        launched = lambda: has_job(release.namespace, run_id) or web.status(run_id)["status"] in FINAL  # noqa: E731
+        launched = lambda: (
+            has_job(release.namespace, run_id) or web.status(run_id)["status"] in FINAL
+        )
         wait_until(launched, bool, 30, f"the Job of {run_id} is made")
     return run_id
 
@@ -149,10 +151,14 @@ def seconds_of(status: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_run_ends(name: str, web: Web, started: dict[str, str], record_property: Callable[..., None]) -> None:
+def test_the_run_ends(
+    name: str, web: Web, started: dict[str, str], record_property: Callable[..., None]
+) -> None:
     case, run_id = CASES[name], started[name]
     status = web.wait(run_id, seconds=case.seconds + 120)
-    record_property("fault", f"{name}: {status['reason'] or status['status']} after {seconds_of(status):.0f} s")
+    record_property(
+        "fault", f"{name}: {status['reason'] or status['status']} after {seconds_of(status):.0f} s"
+    )
     result = web.result(run_id)
     if not case.reasons:
         assert status["status"] == "completed", (status, result["error_message"])
@@ -176,7 +182,9 @@ def test_what_was_seen_stands_at_the_run(name: str, web: Web, started: dict[str,
 
 
 def pods_of(namespace: Namespace, run_id: str) -> list[dict[str, Any]]:
-    found = json.loads(namespace.kubectl("get", "pods", "-o", "json", "-l", f"stock-backtest/run-id={run_id}"))
+    found = json.loads(
+        namespace.kubectl("get", "pods", "-o", "json", "-l", f"stock-backtest/run-id={run_id}")
+    )
     return sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
 
@@ -185,10 +193,17 @@ def test_evictions_do_not_eat_the_retries(release: Release, web: Web) -> None:
     namespace = release.namespace
     run_id = start(release, web, performs("time.sleep(8)"), rule_id="MA_CROSS_5_30")
     for attempt in (1, 2):
-        wait_until(lambda: web.status(run_id), lambda it, n=attempt: it["attempt"] == n, 60, f"attempt {attempt}")
+        wait_until(
+            lambda: web.status(run_id),
+            lambda it, n=attempt: it["attempt"] == n,
+            60,
+            f"attempt {attempt}",
+        )
         namespace.evict(str(pods_of(namespace, run_id)[-1]["metadata"]["name"]))
     wait_until(lambda: web.status(run_id), lambda it: it["attempt"] == 3, 60, "attempt 3")
-    namespace.kubectl("delete", "pod", str(pods_of(namespace, run_id)[-1]["metadata"]["name"]), "--force")
+    namespace.kubectl(
+        "delete", "pod", str(pods_of(namespace, run_id)[-1]["metadata"]["name"]), "--force"
+    )
     status = web.wait(run_id, seconds=90)
     assert (status["status"], status["attempt"]) == ("completed", 4)
     job = namespace.object("job", f"bt-{run_id}")
@@ -196,7 +211,9 @@ def test_evictions_do_not_eat_the_retries(release: Release, web: Web) -> None:
 
 
 def test_a_run_whose_image_is_looked_for_is_cancelled(release: Release, web: Web) -> None:
-    run_id = start(release, web, image("stock-backtest-worker:0.0.0-missing"), rule_id="MA_CROSS_6_30")
+    run_id = start(
+        release, web, image("stock-backtest-worker:0.0.0-missing"), rule_id="MA_CROSS_6_30"
+    )
     web.ask(f"/runs/{run_id}/cancel", {})
     assert web.wait(run_id, seconds=60)["status"] == "cancelled"
     assert not has_job(release.namespace, run_id)
@@ -205,7 +222,10 @@ def test_a_run_whose_image_is_looked_for_is_cancelled(release: Release, web: Web
 
 def foreign_job(name: str) -> dict[str, Any]:
     container = {"name": "worker", "image": "stock-backtest-worker:0.2.0"}
-    spec = {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}, "suspend": True}
+    spec = {
+        "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+        "suspend": True,
+    }
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
 
 
@@ -231,7 +251,7 @@ assert RunStore(connect(load_config())).mark_launched(sys.argv[1])
 def test_a_job_whose_creation_was_never_answered_is_adopted(release: Release, web: Web) -> None:
     """The controller died between its request and its note of the answer: the row says launched, the Job is there."""
     from service.contract.request import parse_request
-    from service.launchers.kubernetes_job import filled_in, template_of
+    from service.launchers.kubernetes.launcher import filled_in, template_of
     from tests.conftest import REQUEST
 
     namespace, name = release.namespace, release.name_of("deployment", "controller")
@@ -256,7 +276,9 @@ def test_rights_are_taken_away_and_given_back(release: Release, web: Web) -> Non
     web.wait(running, "running")
     with namespace.without("rolebinding", name):
         waiting = web.submit(rule_id="MA_CROSS_10_31")
-        status = wait_until(lambda: web.status(waiting), lambda status: status["reason"], 60, "it says why it waits")
+        status = wait_until(
+            lambda: web.status(waiting), lambda status: status["reason"], 60, "it says why it waits"
+        )
         assert (status["status"], status["reason"]) == ("pending", "ClusterAway")
         assert web.wait(running, seconds=60)["status"] == "completed", "who runs needs nobody"
     assert web.wait(waiting, seconds=60)["status"] == "completed"

@@ -14,7 +14,11 @@ from tests.test_supply_chain import PINS
 
 pytestmark = pytest.mark.cluster
 
-OF_THE_BASE = {"pip", "setuptools", "wheel"}  # python:3.11-slim brings them, later ones without the last
+OF_THE_BASE = {
+    "pip",
+    "setuptools",
+    "wheel",
+}  # python:3.11-slim brings them, later ones without the last
 
 
 @pytest.mark.parametrize("stage", ["web", "worker"])
@@ -24,7 +28,9 @@ def test_an_image_has_the_pinned_packages_and_no_others(stage: str) -> None:
     for it in json.loads(written)["components"]:
         if "purl" in it:
             found[it["purl"].partition("/")[0]][it["name"]] = it["version"]
-    packages = {name: version for name, version in found["pkg:pypi"].items() if name not in OF_THE_BASE}
+    packages = {
+        name: version for name, version in found["pkg:pypi"].items() if name not in OF_THE_BASE
+    }
     assert packages == {name: PINS[name] for name in with_dependencies(listed(stage))}
     assert found["pkg:generic"]["python"].startswith("3.11.")
     assert {"libc6", "libssl3", "dpkg"} <= set(found["pkg:deb"])

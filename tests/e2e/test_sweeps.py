@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from service.contract.status import Status
 from service.contract.sweep import parse_sweep
 from service.contract.sweep_result import SweepResult
-from service.store.swept_runs import DIED, Shard
-from service.sweep_plan import SHARD_ROWS, SweepPlan
-from service.sweep_results import judged
+from service.search.plan import SHARD_ROWS, SweepPlan
+from service.search.result import EndedShard, judged
+from service.store.shards import DIED
 from tests.conftest import series
 from tests.e2e.cluster import Release
 from tests.e2e.conftest import ONE_EACH
@@ -33,7 +32,9 @@ ROWS = 20 * 49 * 49
 
 @pytest.fixture(scope="module")
 def release(helm_release: Callable[..., Release]) -> Release:
-    return helm_release(**ONE_EACH, config={"leaseSeconds": 10}, worker={"maxActive": 4, "sweepParallelism": 3})
+    return helm_release(
+        **ONE_EACH, config={"leaseSeconds": 10}, worker={"maxActive": 4, "sweepParallelism": 3}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +47,13 @@ def computing(instead: str) -> Change:
     """The worker as it is, but for what happens when it has claimed a shard; `index` is that of its pod."""
     return program(f"""
 import os, sys, time
-import service.sweep_plan, worker
+import service.search.plan, worker
 index = int(os.environ["JOB_COMPLETION_INDEX"])
-computed = service.sweep_plan.SweepPlan.computed
+computed = service.search.plan.SweepPlan.computed
 def instead(plan, rows):
     {instead}
     return computed(plan, rows)
-service.sweep_plan.SweepPlan.computed = instead
+service.search.plan.SweepPlan.computed = instead
 sys.exit(worker.main())
 """)
 
@@ -62,28 +63,32 @@ def start(release: Release, web: Web, change: Change) -> str:
     with changed(release, change):
         run_id = str(web.ask("/sweeps?force=true", SWEEP)["run_id"])
         wait_until(
-            lambda: release.namespace.shown("get", "job", f"bt-{run_id}"), lambda it: "NotFound" not in it, 30, "a Job"
+            lambda: release.namespace.shown("get", "job", f"bt-{run_id}"),
+            lambda it: "NotFound" not in it,
+            30,
+            "a Job",
         )
     return run_id
 
 
 def pods_of(release: Release, run_id: str, index: int) -> list[dict[str, Any]]:
     labels = f"stock-backtest/run-id={run_id},batch.kubernetes.io/job-completion-index={index}"
-    items: list[dict[str, Any]] = json.loads(release.namespace.kubectl("get", "pods", "-o", "json", "-l", labels))[
-        "items"
-    ]
+    items: list[dict[str, Any]] = json.loads(
+        release.namespace.kubectl("get", "pods", "-o", "json", "-l", labels)
+    )["items"]
     return items
 
 
 def here(lost: int | None = None) -> SweepResult:
     """What the same request comes to in this process, without one of its shards."""
     plan = SweepPlan(
-        parse_sweep({"run_id": "0" * 8 + "-0000-4000-8000-" + "0" * 12, **SWEEP}), lambda _: series("GOOG")
+        parse_sweep({"run_id": "0" * 8 + "-0000-4000-8000-" + "0" * 12, **SWEEP}),
+        lambda _: series("GOOG"),
     )
     shards = [
-        Shard(number, rows.start, rows.stop, Status.FAILED, "WorkerLost", DIED, None)
+        EndedShard(rows.start, rows.stop, None, "WorkerLost", DIED)
         if number == lost
-        else Shard(number, rows.start, rows.stop, Status.COMPLETED, None, None, plan.computed(rows))
+        else EndedShard(rows.start, rows.stop, plan.computed(rows))
         for number, rows in enumerate(plan.shards())
     ]
     return judged(plan, shards, {}).result
@@ -114,7 +119,11 @@ def test_a_shard_that_is_killed_is_done_again(release: Release, web: Web) -> Non
     assert status["status"] == "completed", status
     job = release.namespace.object("job", f"bt-{run_id}")
     spec = job["spec"]
-    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", -(-ROWS // SHARD_ROWS), 3)
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == (
+        "Indexed",
+        -(-ROWS // SHARD_ROWS),
+        3,
+    )
     assert len(pods_of(release, run_id, 1)) >= 1
     theirs = SweepResult(**web.ask(f"/sweeps/{run_id}"))
     assert theirs.failed == []
@@ -123,23 +132,33 @@ def test_a_shard_that_is_killed_is_done_again(release: Release, web: Web) -> Non
     assert f"{49 * 49:,} rows" in page
 
 
-def test_a_shard_that_dies_twice_is_named(release: Release, web: Web, record_property: Callable[..., None]) -> None:
+def test_a_shard_that_dies_twice_is_named(
+    release: Release, web: Web, record_property: Callable[..., None]
+) -> None:
     run_id = start(release, web, computing("index == 1 and os._exit(137)"))
     status = web.wait(run_id, seconds=300)
     assert status["status"] == "completed", status
     theirs = SweepResult(**web.ask(f"/sweeps/{run_id}"))
     (lost,) = theirs.failed
-    assert (lost["combinations"], lost["reason"], lost["message"]) == (SHARD_ROWS, "WorkerLost", DIED)
+    assert (lost["combinations"], lost["reason"], lost["message"]) == (
+        SHARD_ROWS,
+        "WorkerLost",
+        DIED,
+    )
     assert bytes_of(theirs) == bytes_of(here(lost=1))
     record_property("fault", "a sweep's shard dies twice: completed, its rows named")
 
 
-def test_workers_that_cannot_begin(release: Release, web: Web, record_property: Callable[..., None]) -> None:
+def test_workers_that_cannot_begin(
+    release: Release, web: Web, record_property: Callable[..., None]
+) -> None:
     """Two are enough to know it, however many shards there are."""
     run_id = start(release, web, program("raise SystemExit(3)"))
     status = web.wait(run_id, seconds=120)
     assert (status["status"], status["reason"]) == ("failed", "RetriesExhausted"), status
-    assert "failed before they began, the last time with exit code 3." in web.page(f"/sweeps/{run_id}")
+    assert "failed before they began, the last time with exit code 3." in web.page(
+        f"/sweeps/{run_id}"
+    )
     record_property("fault", "a sweep's workers cannot begin: RetriesExhausted")
 
 

@@ -39,16 +39,26 @@ def test_each_performs_its_own_runs_and_no_others(releases: tuple[Release, ...])
         run_ids.append(mine)
     for release, mine in zip(releases, run_ids, strict=True):
         assert jobs_of(release) == {f"bt-{run_id}" for run_id in mine}
-        logs = release.namespace.kubectl("logs", f"deploy/{release.name_of('deployment', 'controller')}")
+        logs = release.namespace.kubectl(
+            "logs", f"deploy/{release.name_of('deployment', 'controller')}"
+        )
         assert "not ours" not in logs
         assert "ERROR" not in logs
 
 
 def test_uninstalling_one_leaves_the_others_alone(releases: tuple[Release, ...]) -> None:
     one, two, elsewhere = releases
-    theirs, pods = jobs_of(two), [release.pods(part) for release in (two, elsewhere) for part in ("web", "mysql")]
+    theirs, pods = (
+        jobs_of(two),
+        [release.pods(part) for release in (two, elsewhere) for part in ("web", "mysql")],
+    )
     one.uninstall()
-    wait_until(lambda: jobs_of(one), lambda jobs: not jobs, 60, "the Jobs of the uninstalled release are gone")
+    wait_until(
+        lambda: jobs_of(one),
+        lambda jobs: not jobs,
+        60,
+        "the Jobs of the uninstalled release are gone",
+    )
     assert jobs_of(two) == theirs != set()
     assert [release.pods(part) for release in (two, elsewhere) for part in ("web", "mysql")] == pods
     for release in (two, elsewhere):

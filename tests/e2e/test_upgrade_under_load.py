@@ -46,7 +46,9 @@ with connect(load_config()).begin() as connection:
 
 def numbers(result: dict[str, Any]) -> str:
     """What must be the same with the rules of either release."""
-    provenance = {name: value for name, value in result["provenance"].items() if name != "rules_digest"}
+    provenance = {
+        name: value for name, value in result["provenance"].items() if name != "rules_digest"
+    }
     return reproducible({**result, "provenance": provenance})
 
 
@@ -62,8 +64,12 @@ class Story:
 
     release: Release
     accepted: list[Accepted] = field(default_factory=list)
-    kept: dict[str, Any] = field(default_factory=dict)  # results of its first days, as they were then
-    heirs: list[Accepted] = field(default_factory=list)  # performed by the earlier release though attached to another
+    kept: dict[str, Any] = field(
+        default_factory=dict
+    )  # results of its first days, as they were then
+    heirs: list[Accepted] = field(
+        default_factory=list
+    )  # performed by the earlier release though attached to another
 
     def check(self, *accepted: Accepted) -> None:
         """These and all of before are there once and have completed at their first attempt, with the right results."""
@@ -82,7 +88,12 @@ class Story:
     def images(self) -> set[str]:
         """Of web and controller, those that are on their way out aside."""
         parts = (self.release.labels(part) for part in ("web", "controller"))
-        pods = [pod for labels in parts for pod in self.release.namespace.objects("pods", **labels) if pod_ready(pod)]
+        pods = [
+            pod
+            for labels in parts
+            for pod in self.release.namespace.objects("pods", **labels)
+            if pod_ready(pod)
+        ]
         return {container["image"] for pod in pods for container in pod["spec"]["containers"]}
 
     def upgrade(self) -> None:
@@ -116,16 +127,34 @@ def migration(release: Release) -> Object:
     deployment = release.namespace.object("deployment", release.name_of("deployment", "controller"))
     template = deployment["spec"]["template"]
     (migrate,) = template["spec"].pop("initContainers")
-    labels = {name: value for name, value in template["metadata"]["labels"].items() if not name.endswith("/component")}
-    spec = {**template["spec"], "containers": [{**migrate, "image": IMAGE}], "restartPolicy": "Never"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "migration", "labels": labels}, "spec": spec}
+    labels = {
+        name: value
+        for name, value in template["metadata"]["labels"].items()
+        if not name.endswith("/component")
+    }
+    spec = {
+        **template["spec"],
+        "containers": [{**migrate, "image": IMAGE}],
+        "restartPolicy": "Never",
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "migration", "labels": labels},
+        "spec": spec,
+    }
 
 
 def wait_for_a_queue(release: Release) -> None:
     """Until some runs compute and others wait."""
     with release.web() as web:
         for status in ("running", "pending"):
-            wait_until(lambda status=status: web.ask(f"/runs?status={status}")["runs"], bool, 60, f"runs are {status}")
+            wait_until(
+                lambda status=status: web.ask(f"/runs?status={status}")["runs"],
+                bool,
+                60,
+                f"runs are {status}",
+            )
 
 
 @contextmanager
@@ -134,7 +163,10 @@ def no_more_jobs(namespace: Namespace) -> Iterator[None]:
     quota = {"metadata": {"name": "full"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
     namespace.apply({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
     counted = wait_until(
-        lambda: namespace.object("quota", "full"), lambda it: it["status"].get("hard"), 30, "it counts"
+        lambda: namespace.object("quota", "full"),
+        lambda it: it["status"].get("hard"),
+        30,
+        "it counts",
     )
     assert counted["status"]["used"] != {"count/jobs.batch": "0"}
     yield
@@ -150,7 +182,11 @@ def shared(web: Web, rule_id: str) -> Accepted:
 def test_the_images_are_made_of_what_was_released() -> None:
     earlier_release.require()
     packaged, committed = earlier_release.packaged(), earlier_release.committed()
-    assert earlier_release.version_of(packaged) == earlier_release.version_of(committed) == earlier_release.VERSION
+    assert (
+        earlier_release.version_of(packaged)
+        == earlier_release.version_of(committed)
+        == earlier_release.VERSION
+    )
     changed = {name for name, content in packaged.items() if committed.get(name) != content}
     assert {name.rpartition("/")[2] for name in changed} == {"Chart.yaml"}, "helm writes it anew"
 
@@ -199,10 +235,14 @@ def test_a_rollback_under_load(story: Story) -> None:
                 leader, heir = (shared(web, LEFT) for _ in range(2))
                 alone = shared(web, REFUSED)
                 assert web.status(heir.run_id)["reused_from"] == leader.run_id
-                assert {web.status(run.run_id)["status"] for run in (*attached, heir)} == {"pending"}
+                assert {web.status(run.run_id)["status"] for run in (*attached, heir)} == {
+                    "pending"
+                }
             old_rules = next(iter(story.kept.values()))["provenance"]["rules_digest"]
             same = [run.run_id for run in (*attached, leader, heir)]
-            story.release.namespace.python(next(iter(story.release.pods("web"))), ACCEPT_FOR, old_rules, *same)
+            story.release.namespace.python(
+                next(iter(story.release.pods("web"))), ACCEPT_FOR, old_rules, *same
+            )
             story.roll_back()
             with story.release.web() as web:
                 assert web.ask(f"/runs/{leader.run_id}/cancel", {})["status"] == "cancelled"
@@ -215,7 +255,9 @@ def test_a_rollback_under_load(story: Story) -> None:
     story.check(*accepted, *attached, heir, asked_first)
     with story.release.web() as web:
         assert web.status(answered.run_id)["status"] == "completed"
-        assert web.result(answered.run_id)["metrics"] == {}, "it does not find what is another run's"
+        assert web.result(answered.run_id)["metrics"] == {}, (
+            "it does not find what is another run's"
+        )
     story.accepted = [run for run in story.accepted if run != heir] + [answered]
     story.heirs.append(heir)
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.waiters import Object, deployment_ready, job_ended, pod_ready, stateful_set_ready, wait_until
+from tests.e2e.waiters import (
+    Object,
+    deployment_ready,
+    job_ended,
+    pod_ready,
+    stateful_set_ready,
+    wait_until,
+)
 
 
 def job(*conditions: tuple[str, str]) -> Object:
-    return {"status": {"conditions": [{"type": name, "status": status} for name, status in conditions]}}
+    return {
+        "status": {"conditions": [{"type": name, "status": status} for name, status in conditions]}
+    }
 
 
 @pytest.mark.parametrize(
@@ -32,14 +41,21 @@ def stateful_set(generation: int = 1, replicas: int = 1, **status: object) -> Ob
         "observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1,
         "currentRevision": "db-6d9f", "updateRevision": "db-6d9f",
     }  # fmt: skip
-    return {"metadata": {"generation": generation}, "spec": {"replicas": replicas}, "status": {**standard, **status}}
+    return {
+        "metadata": {"generation": generation},
+        "spec": {"replicas": replicas},
+        "status": {**standard, **status},
+    }
 
 
 @pytest.mark.parametrize(
     ("found", "ready"),
     [
         (stateful_set(), True),
-        (stateful_set(generation=2), False),  # the controller has not seen the change: all else is of before
+        (
+            stateful_set(generation=2),
+            False,
+        ),  # the controller has not seen the change: all else is of before
         (stateful_set(updateRevision="db-7c1b"), False),  # the ready pod is still the old one
         (stateful_set(readyReplicas=0), False),
         (stateful_set(replicas=0), False),  # its last pod is still there
@@ -51,8 +67,17 @@ def test_a_stateful_set_is_ready_in_its_newest_revision(found: Object, ready: bo
 
 
 def deployment(generation: int = 1, wanted: int = 2, **status: int) -> Object:
-    standard = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2}
-    return {"metadata": {"generation": generation}, "spec": {"replicas": wanted}, "status": {**standard, **status}}
+    standard = {
+        "observedGeneration": 1,
+        "replicas": 2,
+        "updatedReplicas": 2,
+        "availableReplicas": 2,
+    }
+    return {
+        "metadata": {"generation": generation},
+        "spec": {"replicas": wanted},
+        "status": {**standard, **status},
+    }
 
 
 @pytest.mark.parametrize(
@@ -74,8 +99,12 @@ def test_a_deployment_is_ready_without_old_pods(found: Object, ready: bool) -> N
 def test_a_pod_on_its_way_out_is_not_ready() -> None:
     status = {"conditions": [{"type": "Ready", "status": "True"}]}
     assert pod_ready({"metadata": {}, "status": status})
-    assert not pod_ready({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": status})
-    assert not pod_ready({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}})
+    assert not pod_ready(
+        {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": status}
+    )
+    assert not pod_ready(
+        {"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    )
     assert not pod_ready({"metadata": {}, "status": {}})
 
 

@@ -13,7 +13,11 @@ Seen = TypeVar("Seen")
 def job_ended(job: Object) -> str:
     """Complete, Failed or "": since Kubernetes 1.31 other conditions (SuccessCriteriaMet, FailureTarget) come first."""
     conditions = job.get("status", {}).get("conditions") or []
-    ended = [it["type"] for it in conditions if it["type"] in ("Complete", "Failed") and it["status"] == "True"]
+    ended = [
+        it["type"]
+        for it in conditions
+        if it["type"] in ("Complete", "Failed") and it["status"] == "True"
+    ]
     return ended[0] if ended else ""
 
 
@@ -32,7 +36,10 @@ def deployment_ready(found: Object) -> bool:
     """Every pod is available and new, and no old one is left."""
     status, replicas = found.get("status", {}), found["spec"].get("replicas", 1)
     counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
-    return status.get("observedGeneration", 0) >= found["metadata"]["generation"] and counts == [replicas] * 3
+    return (
+        status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        and counts == [replicas] * 3
+    )
 
 
 def pod_ready(pod: Object) -> bool:
@@ -41,7 +48,9 @@ def pod_ready(pod: Object) -> bool:
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
-def wait_until(look: Callable[[], Seen], good: Callable[[Seen], object], seconds: float, what: str) -> Seen:
+def wait_until(
+    look: Callable[[], Seen], good: Callable[[Seen], object], seconds: float, what: str
+) -> Seen:
     """The first answer of `look` that is good; by the clock, not by turns, and the last answer in the message."""
     deadline = time.monotonic() + seconds
     while True:
@@ -49,5 +58,7 @@ def wait_until(look: Callable[[], Seen], good: Callable[[Seen], object], seconds
         if good(seen):
             return seen
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}; the last that was seen: {str(seen)[:2000]}")
+            raise AssertionError(
+                f"not within {seconds} s: {what}; the last that was seen: {str(seen)[:2000]}"
+            )
         time.sleep(0.5)

@@ -30,7 +30,9 @@ class Web:
         """The JSON that the path answers with, also when it refuses."""
         data = None if body is None else json.dumps(body).encode()
         login = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **login})
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json", **login}
+        )
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return json.load(answer)
@@ -56,7 +58,9 @@ class Web:
         """The status document once it is one of the statuses (any final one when none is named)."""
         wanted = statuses or FINAL
         what = f"run {run_id} is {' or '.join(wanted)}"
-        return wait_until(lambda: self.status(run_id), lambda status: status["status"] in wanted, seconds, what)
+        return wait_until(
+            lambda: self.status(run_id), lambda status: status["status"] in wanted, seconds, what
+        )
 
     def result(self, run_id: str) -> dict[str, Any]:
         result: dict[str, Any] = self.ask(f"/result/{run_id}")
@@ -88,7 +92,9 @@ def performed_here(**changes: object) -> dict[str, Any]:
     asked = {name.upper(): str(value) for name, value in {**REQUEST, **changes}.items()}
     here = {"DB_HOST": "", "SQLITE_PATH": "", "PRICES_DIR": str(ROOT / "data")}
     words, environment = [sys.executable, "worker.py"], {**os.environ, **here, **asked}
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result

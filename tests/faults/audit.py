@@ -17,7 +17,7 @@ import requests
 from service.contract.request import parse_request
 from service.contract.result import BacktestResult
 from service.contract.status import Status
-from service.perform import Software, perform
+from service.worker.run import Software, perform
 from tests.conftest import RUN_ID, series
 from tests.faults.client import Client
 from tests.faults.mysql_server import MySQLServer
@@ -49,7 +49,12 @@ class Row:
 
     def settled_since(self, before: Row) -> bool:
         """Ended, or in the queue, or back in flight by way of the queue."""
-        return self.final or not self.in_flight or self.launches > before.launches or self.attempt > before.attempt
+        return (
+            self.final
+            or not self.in_flight
+            or self.launches > before.launches
+            or self.attempt > before.attempt
+        )
 
 
 @dataclass
@@ -87,7 +92,9 @@ class Audit:
     database: str
     client: Client
     quiet_rate: float
-    _seen: dict[str, tuple[Row, str | None]] = field(default_factory=dict)  # the final rows, as first seen
+    _seen: dict[str, tuple[Row, str | None]] = field(
+        default_factory=dict
+    )  # the final rows, as first seen
 
     def rows(self) -> dict[str, Row]:
         """Every run there is."""
@@ -128,7 +135,13 @@ class Audit:
         rate = left / max(seconds - settled, 0.1)
         told = ", ".join(f"{count} {end}" for end, count in ends.most_common())
         return Figures(
-            fault.name, fault.ended - fault.started, len(rows), settled, seconds, rate / self.quiet_rate, told
+            fault.name,
+            fault.ended - fault.started,
+            len(rows),
+            settled,
+            seconds,
+            rate / self.quiet_rate,
+            told,
         )
 
     def _settle(self, fault: Fault) -> float:
@@ -136,17 +149,25 @@ class Audit:
         waiting = dict(fault.in_flight)
         while True:
             rows = self.look()
-            waiting = {run_id: row for run_id, row in waiting.items() if not rows[run_id].settled_since(row)}
+            waiting = {
+                run_id: row
+                for run_id, row in waiting.items()
+                if not rows[run_id].settled_since(row)
+            }
             seconds = time.monotonic() - fault.ended
             if not waiting:
                 return seconds
-            assert seconds < SETTLE_SECONDS, f"{seconds:.0f} s after the fault: {[rows[i] for i in waiting]}"
+            assert seconds < SETTLE_SECONDS, (
+                f"{seconds:.0f} s after the fault: {[rows[i] for i in waiting]}"
+            )
             time.sleep(0.2)
 
     def _drain(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while hanging := [row for row in self.look().values() if not row.final]:
-            assert time.monotonic() < deadline, f"hanging after {seconds:.0f} s: {hanging[:5]} of {len(hanging)}"
+            assert time.monotonic() < deadline, (
+                f"hanging after {seconds:.0f} s: {hanging[:5]} of {len(hanging)}"
+            )
             time.sleep(0.2)
 
     def _check_promises(self, rows: dict[str, Row]) -> None:
@@ -161,11 +182,17 @@ class Audit:
         asked = {**self.client.unanswered, **self.client.accepted}
         for run_id, row in rows.items():
             if row.status != Status.COMPLETED:
-                assert (row.status, row.reason) in {(Status.FAILED, reason) for reason in may_fail}, row
+                assert (row.status, row.reason) in {
+                    (Status.FAILED, reason) for reason in may_fail
+                }, row
                 continue
-            answer = requests.get(f"{url}/result/{run_id}", headers={"Accept": "application/json"}, timeout=30)
+            answer = requests.get(
+                f"{url}/result/{run_id}", headers={"Accept": "application/json"}, timeout=30
+            )
             result = BacktestResult(**answer.json())
-            assert result.reproducible() == quiet_result(json.dumps(asked[run_id])), f"other bytes: {run_id}"
+            assert result.reproducible() == quiet_result(json.dumps(asked[run_id])), (
+                f"other bytes: {run_id}"
+            )
 
     def _digest(self, run_id: str) -> str | None:
         query = "SELECT SHA2(result, 256) FROM results WHERE run_id = %s"

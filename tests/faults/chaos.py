@@ -41,8 +41,13 @@ class Chaos:
                 time.sleep(self._random.uniform(*PAUSE_SECONDS))
                 both = self._random.random() < TWO_AT_ONCE
                 kinds = (0, 1) if both else (int(self._random.random() < 0.4),)
-                chosen = [self._draw(decks[kind], (self._to_programs, self._to_database)[kind]) for kind in kinds]
-                for running in [pool.submit(fault, random.Random(self._random.random())) for fault in chosen]:
+                chosen = [
+                    self._draw(decks[kind], (self._to_programs, self._to_database)[kind])
+                    for kind in kinds
+                ]
+                for running in [
+                    pool.submit(fault, random.Random(self._random.random())) for fault in chosen
+                ]:
                     running.result()
 
     def _draw(self, deck: list[Fault], kinds: Sequence[Fault]) -> Fault:

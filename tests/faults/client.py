@@ -34,7 +34,9 @@ class Client:
     """Threads may share it."""
 
     accepted: dict[str, dict[str, Any]] = field(default_factory=dict)  # by run_id, the request
-    unanswered: dict[str, dict[str, Any]] = field(default_factory=dict)  # whose connection died: recorded or not
+    unanswered: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # whose connection died: recorded or not
     refused: list[int] = field(default_factory=list)  # the statuses of system errors
     _tolerant: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -48,7 +50,9 @@ class Client:
         finally:
             self._tolerant -= 1
 
-    def submit(self, url: str, request: dict[str, Any], run_id: str | None = None, force: bool = True) -> int:
+    def submit(
+        self, url: str, request: dict[str, Any], run_id: str | None = None, force: bool = True
+    ) -> int:
         """The status of the answer; `force`: computed even if somebody asked for the same before."""
         run_id = run_id or str(uuid.uuid4())
         tolerant = bool(self._tolerant)
@@ -74,12 +78,16 @@ class Client:
         """As a careful program does it: the same run_id again, to another replica, until there is a 202."""
         run_id, started, tries = str(uuid.uuid4()), time.monotonic(), 0
         while self.submit(urls[tries % len(urls)], request, run_id, force) != 202:
-            assert time.monotonic() - started < seconds, f"run {run_id} was not accepted in {seconds} s"
+            assert time.monotonic() - started < seconds, (
+                f"run {run_id} was not accepted in {seconds} s"
+            )
             tries += 1
             time.sleep(0.5)
         return run_id
 
-    def _note(self, answer: requests.Response, run_id: str, request: dict[str, Any], tolerant: bool) -> None:
+    def _note(
+        self, answer: requests.Response, run_id: str, request: dict[str, Any], tolerant: bool
+    ) -> None:
         if answer.status_code == 202:
             assert answer.json()["run_id"] == run_id
             self.accepted[run_id] = request
@@ -91,7 +99,9 @@ class Client:
         if answer.status_code == 409:
             assert document["code"] == "Conflict"
             return
-        assert document["code"] in SYSTEM_ERRORS.get(answer.status_code, ()), f"{answer.status_code}: {answer.text}"
+        assert document["code"] in SYSTEM_ERRORS.get(answer.status_code, ()), (
+            f"{answer.status_code}: {answer.text}"
+        )
         assert document["run_id"] == run_id, document
         assert tolerant, f"without a fault: {answer.status_code} {answer.text}"
         self.refused.append(answer.status_code)

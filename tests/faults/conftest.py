@@ -76,7 +76,9 @@ def server() -> Iterator[MySQLServer]:
 
 
 @pytest.fixture(scope="session")
-def quiet_rate(server: MySQLServer, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> float:
+def quiet_rate(
+    server: MySQLServer, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> float:
     """Runs a second without a fault, two at once."""
     with _scene(server, tmp_path_factory.mktemp("quiet"), 1.0, request.config) as scene:
         scene.start()
@@ -89,21 +91,33 @@ def quiet_rate(server: MySQLServer, tmp_path_factory: pytest.TempPathFactory, re
 
 
 @pytest.fixture
-def scene(server: MySQLServer, quiet_rate: float, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(
+    server: MySQLServer, quiet_rate: float, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Scene]:
     """An installation with nothing started yet."""
     with _scene(server, tmp_path, quiet_rate, request.config) as scene:
         yield scene
 
 
 @contextmanager
-def _scene(server: MySQLServer, directory: Path, quiet_rate: float, config: pytest.Config) -> Iterator[Scene]:
+def _scene(
+    server: MySQLServer, directory: Path, quiet_rate: float, config: pytest.Config
+) -> Iterator[Scene]:
     database, client = f"faults_{uuid.uuid4().hex[:12]}", Client()
     server.ask(f"CREATE DATABASE {database}")
     try:
         prepare(server.environment(database))
         with Installation(directory, server.environment(database)) as installation:
             audit = Audit(server, database, client, quiet_rate)
-            yield Scene(server, database, installation, client, audit, random.Random(SEED), config.stash[TABLE])
+            yield Scene(
+                server,
+                database,
+                installation,
+                client,
+                audit,
+                random.Random(SEED),
+                config.stash[TABLE],
+            )
     finally:
         server.ask(f"DROP DATABASE {database}")
 
@@ -118,12 +132,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[TABLE], config.stash[NOTES] = [], []
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """The figures of every fault that was tried."""
     lines = config.stash[TABLE]
     if lines:
         terminalreporter.section("faults (seconds; rate: of the drain, to the quiet one)")
-        terminalreporter.line(f"{'fault':58} {'lasted':>7} {'runs':>5} {'settled':>8} {'drained':>8} {'rate':>5}  ends")
+        terminalreporter.line(
+            f"{'fault':58} {'lasted':>7} {'runs':>5} {'settled':>8} {'drained':>8} {'rate':>5}  ends"
+        )
     for line in lines:
         terminalreporter.line(
             f"{line.fault:58} {line.seconds:7.1f} {line.runs:5} {line.settled:8.1f} {line.drained:8.1f} "

@@ -27,7 +27,12 @@ ACTIVE = "stock_backtest_controller_active"
 READY_SECONDS = 60
 
 
-GUNICORN = [str(Path(PYTHON).with_name("gunicorn")), "--config", "python:service.web.gunicorn_conf", "app:app"]
+GUNICORN = [
+    str(Path(PYTHON).with_name("gunicorn")),
+    "--config",
+    "python:service.web.gunicorn_conf",
+    "app:app",
+]
 CONTROLLER = [PYTHON, "-m", "service.controller"]
 CONTROLLER_OF_AHEAD_WORKERS = [
     PYTHON,
@@ -43,7 +48,12 @@ class Installation:
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self.mark, self._directory = uuid.uuid4().hex, directory
-        given = {"MAX_ACTIVE_RUNS": "2", "RATE_LIMIT_PER_MINUTE": "0", "LOG_LEVEL": "INFO", MARK: self.mark}
+        given = {
+            "MAX_ACTIVE_RUNS": "2",
+            "RATE_LIMIT_PER_MINUTE": "0",
+            "LOG_LEVEL": "INFO",
+            MARK: self.mark,
+        }
         self._environment = {**given, **environment}
         self.webs: list[Program] = []
         self.urls: list[str] = []
@@ -63,20 +73,28 @@ class Installation:
         for _ in range(count):
             port = _free_port()
             self.webs.append(
-                self._program(f"web-{len(self.webs)}", GUNICORN, {"WEB_BIND": f"127.0.0.1:{port}", **environment})
+                self._program(
+                    f"web-{len(self.webs)}",
+                    GUNICORN,
+                    {"WEB_BIND": f"127.0.0.1:{port}", **environment},
+                )
             )
             self.urls.append(f"http://127.0.0.1:{port}")
             self.webs[-1].start()
         for url in self.urls[-count:]:
             wait_until(lambda url=url: is_ready(url), READY_SECONDS, f"{url} is ready")  # type: ignore[misc]
 
-    def start_controllers(self, count: int = 1, workers_ahead: bool = False, **environment: str) -> None:
+    def start_controllers(
+        self, count: int = 1, workers_ahead: bool = False, **environment: str
+    ) -> None:
         """That many more controllers; at most one is active."""
         command = CONTROLLER_OF_AHEAD_WORKERS if workers_ahead else CONTROLLER
         for _ in range(count):
             port = _free_port()
             given = {**environment, "CONTROLLER_PORT": str(port)}
-            self.controllers.append(self._program(f"controller-{len(self.controllers)}", command, given))
+            self.controllers.append(
+                self._program(f"controller-{len(self.controllers)}", command, given)
+            )
             self._vitals.append(f"http://127.0.0.1:{port}")
             self.controllers[-1].start()
 
@@ -87,7 +105,9 @@ class Installation:
     def metrics(self, controller: Program) -> dict[str, float]:
         """Its figures for Prometheus; none while it does not answer."""
         try:
-            text = requests.get(f"{self._vitals[self.controllers.index(controller)]}/metrics", timeout=2).text
+            text = requests.get(
+                f"{self._vitals[self.controllers.index(controller)]}/metrics", timeout=2
+            ).text
         except requests.RequestException:
             return {}
         lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
@@ -107,7 +127,9 @@ class Installation:
         return "\n".join(program.text() for program in (*self.webs, *self.controllers))
 
     def _program(self, name: str, command: list[str], environment: Mapping[str, str]) -> Program:
-        return Program(command, {**self._environment, **environment}, self._directory / f"{name}.log")
+        return Program(
+            command, {**self._environment, **environment}, self._directory / f"{name}.log"
+        )
 
 
 def is_ready(url: str) -> bool:

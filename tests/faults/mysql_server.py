@@ -46,10 +46,18 @@ class MySQLServer:
 
     def environment(self, database: str) -> dict[str, str]:
         """What a process of ours needs to use that database."""
-        given = {"HOST": "127.0.0.1", "PORT": str(self.port), "USER": "root", "PASSWORD": PASSWORD, "NAME": database}
+        given = {
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "USER": "root",
+            "PASSWORD": PASSWORD,
+            "NAME": database,
+        }
         return {f"DB_{name}": value for name, value in given.items()}
 
-    def ask(self, statement: str, *values: Any, database: str | None = None) -> list[tuple[Any, ...]]:
+    def ask(
+        self, statement: str, *values: Any, database: str | None = None
+    ) -> list[tuple[Any, ...]]:
         """One statement on a connection of its own: it answers before and after every fault."""
         with pymysql.connect(
             host="127.0.0.1", port=self.port, user="root", password=PASSWORD, database=database,
@@ -119,7 +127,11 @@ class MySQLServer:
 
     def kill_connections(self) -> int:
         """All of them, whoever holds them; how many."""
-        users = [row[0] for row in self.ask("SHOW PROCESSLIST") if row[1] == "root" and row[7] != "SHOW PROCESSLIST"]
+        users = [
+            row[0]
+            for row in self.ask("SHOW PROCESSLIST")
+            if row[1] == "root" and row[7] != "SHOW PROCESSLIST"
+        ]
         for number in users:
             try:
                 self.ask(f"KILL {number}")
@@ -145,4 +157,6 @@ def remove(name: str) -> None:
 
 
 def _docker(words: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *words], check=check, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        ["docker", *words], check=check, capture_output=True, text=True, timeout=300
+    )

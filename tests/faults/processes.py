@@ -13,7 +13,9 @@ from pathlib import Path
 
 from scripts.config import ROOT
 
-MARK = "FAULT_TEST"  # in the environment of everything that a test starts, and so of what that starts
+MARK = (
+    "FAULT_TEST"  # in the environment of everything that a test starts, and so of what that starts
+)
 STOP_SECONDS = 30
 
 
@@ -96,7 +98,9 @@ def marked(mark: str) -> Iterator[tuple[int, str, dict[str, str]]]:
             continue
         try:
             environment = dict(
-                pair.split("=", 1) for pair in (entry / "environ").read_bytes().decode().split("\0") if "=" in pair
+                pair.split("=", 1)
+                for pair in (entry / "environ").read_bytes().decode().split("\0")
+                if "=" in pair
             )
             command = (entry / "cmdline").read_bytes().decode().replace("\0", " ")
         except (OSError, UnicodeDecodeError):
@@ -125,7 +129,9 @@ def end_all(mark: str) -> None:
         time.sleep(0.05)
 
 
-def wait_until(condition: Callable[[], object], seconds: float, what: str, pause: float = 0.1) -> float:
+def wait_until(
+    condition: Callable[[], object], seconds: float, what: str, pause: float = 0.1
+) -> float:
     """How long it took; fails with `what` when it did not come in time."""
     started = time.monotonic()
     while not condition():

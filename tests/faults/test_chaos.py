@@ -22,7 +22,11 @@ RUNS = int(os.environ.get("CHAOS_RUNS", "500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "305"))
 CLIENTS, DIFFERENT = 4, 25
 REUSED = 0.1  # of the runs may be answered from an identical one, the others compute
-MAY_FAIL = ("OutOfMemory", "WorkerLost", "RetriesExhausted")  # hit again and again; no other reason is one of chaos
+MAY_FAIL = (
+    "OutOfMemory",
+    "WorkerLost",
+    "RetriesExhausted",
+)  # hit again and again; no other reason is one of chaos
 
 
 def test_chaos(scene: Scene, note: list[str]) -> None:

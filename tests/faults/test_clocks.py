@@ -20,7 +20,9 @@ def test_web_and_workers_are_ten_minutes_ahead(scene: Scene) -> None:
     """With a lease of 10 s and a run's time limited to 60 s they would be far over either."""
     scene.installation.start_webs(1)
     scene.installation.start_webs(1, **AHEAD)
-    scene.installation.start_controllers(workers_ahead=True, LEASE_SECONDS="10", RUN_TIMEOUT_SECONDS="60")
+    scene.installation.start_controllers(
+        workers_ahead=True, LEASE_SECONDS="10", RUN_TIMEOUT_SECONDS="60"
+    )
     scene.active()
     assert web_clock(scene.installation.urls[1]) - web_clock(scene.installation.urls[0]) > MINUTES
     with scene.audit.fault("a web and the workers 10 minutes ahead") as fault:
@@ -30,9 +32,13 @@ def test_web_and_workers_are_ten_minutes_ahead(scene: Scene) -> None:
     assert figures.settled < 5
     now = datetime.now(UTC).replace(tzinfo=None)
     rows = scene.audit.rows().values()
-    assert all(abs(row.finished_at - now) < timedelta(minutes=2) for row in rows), "by the database's clock"
+    assert all(abs(row.finished_at - now) < timedelta(minutes=2) for row in rows), (
+        "by the database's clock"
+    )
     assert {row.attempt for row in rows} == {1}
-    status = requests.get(f"{scene.installation.urls[1]}/status/{next(iter(rows)).run_id}", timeout=10).json()
+    status = requests.get(
+        f"{scene.installation.urls[1]}/status/{next(iter(rows)).run_id}", timeout=10
+    ).json()
     assert status["status"] == "completed"
 
 

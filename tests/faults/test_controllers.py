@@ -15,7 +15,10 @@ def test_one_of_two_is_active(scene: Scene) -> None:
     scene.start(controllers=2)
     with scene.audit.fault("two controllers at once") as fault:
         scene.submit(8)
-        active = [sum(map(scene.installation.is_active, scene.installation.controllers)) for _ in range(20)]
+        active = [
+            sum(map(scene.installation.is_active, scene.installation.controllers))
+            for _ in range(20)
+        ]
     scene.close(fault)
     assert set(active) == {1}
     assert {row.launches for row in scene.audit.rows().values()} == {1}
@@ -28,7 +31,11 @@ def test_the_active_one_is_frozen(scene: Scene, note: list[str]) -> None:
         with first.frozen():
             seconds = takeover(scene, second)
         note.append(f"takeover from a frozen controller: {seconds:.1f} s")
-        wait_until(lambda: sum(map(scene.installation.is_active, (first, second))) == 1, 10, "one is active")
+        wait_until(
+            lambda: sum(map(scene.installation.is_active, (first, second))) == 1,
+            10,
+            "one is active",
+        )
     scene.close(fault)
 
 
@@ -46,10 +53,14 @@ def two_at_work(scene: Scene) -> tuple[Program, Program]:
     scene.submit(10)
     scene.wait_for_work()
     active = scene.active()
-    (standby,) = [controller for controller in scene.installation.controllers if controller is not active]
+    (standby,) = [
+        controller for controller in scene.installation.controllers if controller is not active
+    ]
     return active, standby
 
 
 def takeover(scene: Scene, standby: Program) -> float:
     """How long it took."""
-    return wait_until(lambda: scene.installation.is_active(standby), TAKEOVER_SECONDS, "takeover", pause=0.05)
+    return wait_until(
+        lambda: scene.installation.is_active(standby), TAKEOVER_SECONDS, "takeover", pause=0.05
+    )

@@ -59,7 +59,9 @@ def test_workers_are_killed(scene: Scene) -> None:
     with scene.audit.fault("workers killed (-9)") as fault:
         while len(killed) < 2 * KILLS:
             time.sleep(scene.random.uniform(0.1, 1.2))
-            fresh = [worker for worker in scene.installation.workers() if worker.run_id not in killed]
+            fresh = [
+                worker for worker in scene.installation.workers() if worker.run_id not in killed
+            ]
             if fresh and fresh[0].signal(signal.SIGKILL):
                 killed.add(fresh[0].run_id)
     scene.close(fault)
@@ -70,7 +72,11 @@ def test_a_run_whose_worker_is_killed_again_says_so(scene: Scene) -> None:
     scene.submit(1)
     with scene.audit.fault("one run's worker killed (-9) twice") as fault:
         for attempt in (1, 2):
-            wait_until(lambda n=attempt: [row.attempt for row in scene.audit.in_flight()] == [n], 60, "an attempt")
+            wait_until(
+                lambda n=attempt: [row.attempt for row in scene.audit.in_flight()] == [n],
+                60,
+                "an attempt",
+            )
             (worker,) = scene.installation.workers()
             worker.signal(signal.SIGKILL)
     scene.close(fault, "OutOfMemory")

@@ -29,9 +29,13 @@ def test_a_hundred_thousand_pending_runs(scene: Scene, note: list[str]) -> None:
     scene.active()
     wait_until(lambda: len(started(scene)) >= LOOKED_AT, 180, f"{LOOKED_AT} runs have been started")
     order = started(scene)
-    assert order == sorted(order)[: len(order)] == list(range(order[0], order[0] + len(order))), "first in, first out"
+    assert order == sorted(order)[: len(order)] == list(range(order[0], order[0] + len(order))), (
+        "first in, first out"
+    )
     count, seconds, short = passes(scene)
-    note.append(f"{count:.0f} passes over {PENDING} pending runs: {seconds / count:.3f} s each, {short:.0f} under 1 s")
+    note.append(
+        f"{count:.0f} passes over {PENDING} pending runs: {seconds / count:.3f} s each, {short:.0f} under 1 s"
+    )
     assert seconds / count < PASS_SECONDS
 
 

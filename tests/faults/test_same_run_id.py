@@ -21,7 +21,10 @@ def test_three_replicas_and_one_run_id(scene: Scene) -> None:
     scene.installation.start_webs(WEBS)
     instant = threading.Barrier(WEBS)
     rounds = 0
-    with ThreadPoolExecutor(WEBS) as pool, scene.audit.fault(f"one run_id to 3 webs at once, {2 * ROUNDS} times"):
+    with (
+        ThreadPoolExecutor(WEBS) as pool,
+        scene.audit.fault(f"one run_id to 3 webs at once, {2 * ROUNDS} times"),
+    ):
         for rounds in range(ROUNDS):
             assert at_once(scene, pool, instant, [variant(rounds)] * WEBS) == [202] * WEBS
             differing = [variant(1000 + 3 * rounds + web) for web in range(WEBS)]
@@ -30,11 +33,16 @@ def test_three_replicas_and_one_run_id(scene: Scene) -> None:
     assert len(rows) == 2 * ROUNDS
     assert rows.keys() == scene.client.accepted.keys()
     recorded = {run_id: capital_recorded(scene, run_id) for run_id in rows}
-    assert recorded == {run_id: asked["initial_capital"] for run_id, asked in scene.client.accepted.items()}
+    assert recorded == {
+        run_id: asked["initial_capital"] for run_id, asked in scene.client.accepted.items()
+    }
 
 
 def at_once(
-    scene: Scene, pool: ThreadPoolExecutor, instant: threading.Barrier, requests: list[dict[str, Any]]
+    scene: Scene,
+    pool: ThreadPoolExecutor,
+    instant: threading.Barrier,
+    requests: list[dict[str, Any]],
 ) -> list[int]:
     """The statuses, in ascending order."""
     run_id = str(uuid.uuid4())

@@ -30,7 +30,9 @@ def test_a_silent_worker_of_a_living_controller(scene: Scene) -> None:
     assert worker.pid not in [left.pid for left in scene.installation.workers()]
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["while the other computes", "when the other is done"])
+@pytest.mark.parametrize(
+    "late", [False, True], ids=["while the other computes", "when the other is done"]
+)
 def test_an_orphan_wakes_up(scene: Scene, late: bool) -> None:
     """Nobody can kill it: its controller is gone. It must not overwrite what the other attempt does."""
     scene.start(LEASE_SECONDS=str(LEASE))
@@ -38,32 +40,48 @@ def test_an_orphan_wakes_up(scene: Scene, late: bool) -> None:
     worker = freeze_a_claimed_worker(scene)
     controller = scene.installation.controllers[0]
     when = "done" if late else "computing"
-    with scene.audit.fault(f"an orphan frozen past its lease, awake with the other {when}") as fault:
+    with scene.audit.fault(
+        f"an orphan frozen past its lease, awake with the other {when}"
+    ) as fault:
         controller.kill()
         controller.start()
         wait_until(lambda: attempt(scene, worker) == 2, LEASE + 30, "another attempt", pause=0.02)
         if late:
-            wait_until(lambda: scene.audit.look()[worker.run_id].final, 60, "the other attempt is done")
+            wait_until(
+                lambda: scene.audit.look()[worker.run_id].final, 60, "the other attempt is done"
+            )
         assert worker.signal(signal.SIGCONT), "nobody killed it"
     scene.close(fault)
-    wait_until(lambda: worker.pid not in [left.pid for left in scene.installation.workers()], 30, "the orphan ends")
+    wait_until(
+        lambda: worker.pid not in [left.pid for left in scene.installation.workers()],
+        30,
+        "the orphan ends",
+    )
     (row,) = [row for row in scene.audit.rows().values() if row.run_id == worker.run_id]
     assert (row.status, row.attempt) == ("completed", 2)
 
 
 def test_a_process_that_stands_still_in_a_transaction(scene: Scene) -> None:
     """On a connection such as every process opens: others go on meanwhile, and MySQL ends it before the minute is over."""
-    given = {name.lower(): value for name, value in scene.server.environment(scene.database).items()}
+    given = {
+        name.lower(): value for name, value in scene.server.environment(scene.database).items()
+    }
     engine = connect(Config(**{**given, "db_port": scene.server.port}))  # type: ignore[arg-type]
     scene.start(LEASE_SECONDS=str(LEASE))
     scene.submit(14)
     worker = freeze_a_claimed_worker(scene)
     with engine.connect() as connection, scene.audit.fault("a run's row locked for good") as fault:
-        connection.execute(select(runs.c.run_id).where(runs.c.run_id == worker.run_id).with_for_update())
+        connection.execute(
+            select(runs.c.run_id).where(runs.c.run_id == worker.run_id).with_for_update()
+        )
         time.sleep(LEASE + 7)  # by now the controller wants the row
         before = launched(scene)
-        wait_until(lambda: launched(scene) >= before + 2, 15, "others go on while one row is locked")
-        wait_until(lambda: attempt(scene, worker) == 2, 45, "the locked run is given to another worker")
+        wait_until(
+            lambda: launched(scene) >= before + 2, 15, "others go on while one row is locked"
+        )
+        wait_until(
+            lambda: attempt(scene, worker) == 2, 45, "the locked run is given to another worker"
+        )
         connection.invalidate()
     engine.dispose()
     scene.close(fault)

@@ -40,7 +40,9 @@ def stored(kind: str, found: Object) -> Stored:
     """An object as it is."""
     metadata = found["metadata"]
     item = {key: value for key, value in found.items() if key not in ("kind", "apiVersion")}
-    return Stored(metadata["name"], metadata.get("labels", {}), fields(kind, found), json.dumps(item), {})
+    return Stored(
+        metadata["name"], metadata.get("labels", {}), fields(kind, found), json.dumps(item), {}
+    )
 
 
 def fields(kind: str, found: Object) -> dict[str, str]:
@@ -49,7 +51,11 @@ def fields(kind: str, found: Object) -> dict[str, str]:
     if kind == "jobs":
         return {**named, "status.successful": str(status.get("succeeded", 0))}
     if kind == "pods":
-        return {**named, "status.phase": status["phase"], "spec.nodeName": found["spec"].get("nodeName", "")}
+        return {
+            **named,
+            "status.phase": status["phase"],
+            "spec.nodeName": found["spec"].get("nodeName", ""),
+        }
     if kind == "events":
         about = {"involvedObject.name": found["involvedObject"]["name"]}
         return {**named, **about, "reason": found["reason"], "type": found.get("type", "")}
@@ -70,11 +76,20 @@ class Pattern:
     def copy(self, run_id: str) -> Stored:
         """Under another run_id, with uids of its own."""
         first, owner = self.found["metadata"], self.found["metadata"]["ownerReferences"][0]["uid"]
-        old = [first["uid"], *([owner] if self.kind == "pods" else [])]  # of all Jobs the ConfigMap is the owner
+        old = [
+            first["uid"],
+            *([owner] if self.kind == "pods" else []),
+        ]  # of all Jobs the ConfigMap is the owner
         changed = {first["labels"][RUN_LABEL]: run_id, **{uid: uid[:8] + run_id[8:] for uid in old}}
         labels = {name: _replaced(value, changed) for name, value in first["labels"].items()}
         name = _replaced(first["name"], changed)
-        return Stored(name, labels, {**fields(self.kind, self.found), "metadata.name": name}, self.text, changed)
+        return Stored(
+            name,
+            labels,
+            {**fields(self.kind, self.found), "metadata.name": name},
+            self.text,
+            changed,
+        )
 
 
 def _replaced(text: str, changed: Mapping[str, str]) -> str:
@@ -87,14 +102,22 @@ def _replaced(text: str, changed: Mapping[str, str]) -> str:
 def recorded() -> dict[str, list[Pattern]]:
     """Job and pods of each recorded run: completed, failed, pending, running; the last moment in them is now."""
     texts = {kind: (FOLDER / f"{kind}.json").read_text() for kind in ("jobs", "pods")}
-    last = max(datetime.strptime(it, FORMAT) for text in texts.values() for it in MOMENT.findall(text))
+    last = max(
+        datetime.strptime(it, FORMAT) for text in texts.values() for it in MOMENT.findall(text)
+    )
     since = datetime.now(UTC) - last
-    moved: Callable[[re.Match[str]], str] = lambda it: f"{datetime.strptime(it[0], FORMAT) + since:%Y-%m-%dT%H:%M:%SZ}"  # noqa: E731
+    moved: Callable[[re.Match[str]], str] = lambda it: (
+        f"{datetime.strptime(it[0], FORMAT) + since:%Y-%m-%dT%H:%M:%SZ}"
+    )
     items = {kind: json.loads(MOMENT.sub(moved, text))["items"] for kind, text in texts.items()}
     found = {_state(job): [Pattern("jobs", job)] for job in items["jobs"]}
     for patterns in found.values():
         name = patterns[0].found["metadata"]["name"]
-        patterns += [Pattern("pods", pod) for pod in items["pods"] if pod["metadata"]["labels"]["job-name"] == name]
+        patterns += [
+            Pattern("pods", pod)
+            for pod in items["pods"]
+            if pod["metadata"]["labels"]["job-name"] == name
+        ]
     return found
 
 

@@ -12,7 +12,12 @@ from pathlib import Path
 
 URL, LOOK, MODE = sys.argv[1:4]
 TOKEN = Path("/run/secrets/login/token")
-REQUEST = {"ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "start_date": "2013-01-02", "end_date": "2020-02-07"}
+REQUEST = {
+    "ticker": "GOOG",
+    "rule_id": "MA_CROSS_10_30",
+    "start_date": "2013-01-02",
+    "end_date": "2020-02-07",
+}
 EXPECTED = {"total_return_pct": 162.94554248685, "num_trades": 34}
 
 
@@ -38,7 +43,9 @@ def look_from_outside():
             raise
     else:
         give_up(f"auth.mode is {MODE}, and a request without a login was answered")
-    print(f"ready: {ready}; without a login nobody gets in. Skipped: a backtest needs auth.secretKeys.testToken")
+    print(
+        f"ready: {ready}; without a login nobody gets in. Skipped: a backtest needs auth.secretKeys.testToken"
+    )
     sys.exit(0)
 
 

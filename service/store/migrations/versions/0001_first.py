@@ -46,7 +46,9 @@ def _create_prices() -> None:
     op.create_table(
         "tickers",
         sa.Column("ticker", sa.String(15), primary_key=True),
-        sa.Column("fingerprint", sa.String(64), sa.ForeignKey("price_series.fingerprint"), nullable=False),
+        sa.Column(
+            "fingerprint", sa.String(64), sa.ForeignKey("price_series.fingerprint"), nullable=False
+        ),
         sa.Column("source", sa.String(200), nullable=False),
         sa.Column("first_day", sa.String(10), nullable=False),
         sa.Column("last_day", sa.String(10), nullable=False),
@@ -78,9 +80,15 @@ def _create_runs() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("launches", sa.Integer(), nullable=False),
         sa.Column("claimed_by", sa.String(100)),
-        *(sa.Column(name, MOMENT) for name in ("lease_until", "launched_at", "started_at", "finished_at")),
+        *(
+            sa.Column(name, MOMENT)
+            for name in ("lease_until", "launched_at", "started_at", "finished_at")
+        ),
         sa.Column("created_at", MOMENT, nullable=False),
-        *(sa.Column(name, sa.Double()) for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")),
+        *(
+            sa.Column(name, sa.Double())
+            for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")
+        ),
         sa.Column("num_trades", sa.Integer()),
         **OPTIONS,
     )
@@ -91,10 +99,18 @@ def _create_runs() -> None:
 
 def _create_results() -> None:
     for name, columns in {
-        "results": (sa.Column("result", LONG_TEXT, nullable=False), sa.Column("equity_csv", BLOB, nullable=False)),
+        "results": (
+            sa.Column("result", LONG_TEXT, nullable=False),
+            sa.Column("equity_csv", BLOB, nullable=False),
+        ),
         "figures": (sa.Column("chart_base64", LONG_TEXT, nullable=False),),
     }.items():
-        run_id = sa.Column("run_id", sa.String(36), sa.ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True)
+        run_id = sa.Column(
+            "run_id",
+            sa.String(36),
+            sa.ForeignKey("runs.run_id", ondelete="CASCADE"),
+            primary_key=True,
+        )
         op.create_table(name, run_id, *columns, **OPTIONS)
 
 

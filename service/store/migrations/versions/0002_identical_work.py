@@ -10,7 +10,9 @@ branch_labels = None
 depends_on = None
 
 # Names that differ in case only are two clients, as they are to SQLite and to the login.
-CLIENT = sa.String(100).with_variant(mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+CLIENT = sa.String(100).with_variant(
+    mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
+)
 INDEXES = {
     "ix_runs_ticker": ["ticker", "id"],
     "ix_runs_ticker_status": ["ticker", "status", "id"],
@@ -60,4 +62,6 @@ def _columns() -> tuple[sa.Column, ...]:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead: going back would lose what the new columns hold")
+    raise NotImplementedError(
+        "restore a backup instead: going back would lose what the new columns hold"
+    )

@@ -27,7 +27,9 @@ def upgrade() -> None:
     """MySQL keeps what a migration that was killed had made: each step looks first."""
     inspector = sa.inspect(op.get_bind())
     if "kind" not in {column["name"] for column in inspector.get_columns("runs")}:
-        op.add_column("runs", sa.Column("kind", sa.String(10), nullable=False, server_default="backtest"))
+        op.add_column(
+            "runs", sa.Column("kind", sa.String(10), nullable=False, server_default="backtest")
+        )
     if "ix_runs_kind" not in {index["name"] for index in inspector.get_indexes("runs")}:
         op.create_index("ix_runs_kind", "runs", ["kind", "id"])
     for name, columns in (("sweeps", _sweep()), ("sweep_shards", _shard())):
@@ -63,4 +65,6 @@ def _shard() -> tuple[sa.Column, ...]:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("restore a backup instead: going back would lose what the new tables hold")
+    raise NotImplementedError(
+        "restore a backup instead: going back would lose what the new tables hold"
+    )

@@ -1,0 +1,1 @@
+"""A price series and the checks that it passes before anybody backtests it."""

@@ -1,0 +1,1 @@
+"""What the web may ask for: submit, look, list, cancel, read a result."""

@@ -1,0 +1,109 @@
+"""GET /metrics for Prometheus: the runs in the database, and how long requests took, counted over all processes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from threading import Lock
+
+from flask import Flask, Response, g, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Histogram,
+    generate_latest,
+    values,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from service.contract.status import Status
+from service.store.database import DatabaseError
+from service.store.run_store import RunStore
+from service.web.openapi.document import answer, describe, text_of
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+KEPT_SECONDS = 15.0  # counting a million runs takes the database a good part of a second
+
+
+class _Runs(Collector):
+    """Asks the database, at most every KEPT_SECONDS; while it is away there are no such values."""
+
+    def __init__(self, store: RunStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._clock = store, clock
+        self._kept: list[GaugeMetricFamily] = []
+        self._until = float("-inf")
+        self._lock = Lock()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        with self._lock:
+            if self._clock() >= self._until:
+                try:
+                    self._kept = [*self._runs(), *self._waiting()]
+                except DatabaseError:
+                    logger.exception("The database is away: no metrics of the runs")
+                    return []
+                self._until = self._clock() + KEPT_SECONDS
+            return self._kept
+
+    def _runs(self) -> Iterable[GaugeMetricFamily]:
+        counts = self._store.counts()
+        family = GaugeMetricFamily(
+            "stock_backtest_runs", "Runs in the database by status", labels=["status"]
+        )
+        for status in Status:
+            family.add_metric([status], counts.get(status, 0))
+        yield family
+        family = GaugeMetricFamily(
+            "stock_backtest_failed_runs", "Failed ones by reason", labels=["reason"]
+        )
+        for reason, count in sorted(self._store.failures().items()):
+            family.add_metric([reason], count)
+        yield family
+
+    def _waiting(self) -> Iterable[GaugeMetricFamily]:
+        length, age = self._store.queue()
+        yield GaugeMetricFamily("stock_backtest_queue_length", "Runs that wait for a job", length)
+        yield GaugeMetricFamily(
+            "stock_backtest_queue_age_seconds", "How long the first of them waits", age or 0.0
+        )
+
+
+def install(app: Flask, store: RunStore) -> None:
+    """Times every request by its route, and answers /metrics.
+
+    Where several processes serve (service/web/gunicorn_conf.py), each counts in a file of METRICS_DIR and any of them
+    answers for all; the histogram itself is in no registry then, else its series would be there twice.
+    """
+    together, registry = values.ValueClass is not values.MutexValue, CollectorRegistry()
+    names = ("method", "route", "status")
+    own = None if together else registry
+    seconds = Histogram(
+        "stock_backtest_http_request_seconds", "Time to answer", names, registry=own
+    )
+    if together:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_Runs(store))
+
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def observe(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "none"
+        method = (
+            request.method if request.method in METHODS else "other"
+        )  # anybody may send any word
+        seconds.labels(method, route, response.status_code).observe(time.perf_counter() - g.started)
+        return response
+
+    @app.get("/metrics")
+    @describe({200: answer("Prometheus text.", text_of("text/plain"))}, needs_database=False)
+    def metrics() -> Response:
+        """Runs by status and requests by route, for Prometheus."""
+        return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

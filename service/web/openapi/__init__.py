@@ -1,0 +1,1 @@
+"""The description of the API, made from what each route says of itself."""

@@ -1,0 +1,33 @@
+"""The description of the API, for programs and for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, request
+
+from service.web.middleware.conditional import conditional
+from service.web.openapi.document import answer, cached, describe, document, text_of
+
+bp = Blueprint("docs", __name__)
+
+
+@bp.get("/openapi.json")
+@describe(
+    cached("OpenAPI 3.1.", {"application/json": {"schema": {"type": "object"}}}),
+    needs_database=False,
+)
+def openapi() -> Response:
+    """This document."""
+    return conditional(jsonify(_document()))
+
+
+@bp.get("/docs")
+@describe({200: answer("The page.", text_of("text/html"))}, needs_database=False)
+def page() -> Response:
+    """The same for people."""
+    return make_response(render_template("docs.html", api=_document()))
+
+
+def _document() -> dict[str, Any]:
+    return document(current_app, current_app.extensions["login"], request.root_path)
