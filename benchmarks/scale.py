@@ -1,7 +1,7 @@
 """A pass of the controller over thousands of Jobs: seconds, memory, and what it asks of the API server.
 
 `python -m benchmarks.scale` makes three clusters, `--finished 20000 --failed 2000 --active 2000` one. The Jobs are
-copies of recorded ones (tests/fake_cluster.py, a process of its own), the rows are on the MySQL of
+copies of recorded ones (tests/support/fake_cluster.py, a process of its own), the rows are on the MySQL of
 TEST_MYSQL=root:<password>@<host>:<port> or else in SQLite; one active run in twenty waits for a node.
 A pass should take less than 2 s, and the controller less than 200 MB. `--profile` says where the time goes.
 """
@@ -25,8 +25,8 @@ from sqlalchemy import Engine
 from benchmarks.database import database
 from scripts.config import ROOT
 from tests.conftest import database_environment
-from tests.fake_cluster import TEMPLATE, kubeconfig, of_states
-from tests.fake_rows import fill, rows
+from tests.support.fake_cluster import TEMPLATE, kubeconfig, of_states
+from tests.support.fake_rows import fill, rows
 
 SIZES = [
     (2_000, 200, 200),
@@ -41,7 +41,7 @@ MOST_SECONDS, MOST_MEGABYTES = 2, 200
 def fake_cluster(numbers: Mapping[str, int]) -> Iterator[str]:
     """Its address."""
     options = [f"--{state}={number}" for state, number in numbers.items()]
-    words = [sys.executable, "-m", "tests.fake_cluster", *options]
+    words = [sys.executable, "-m", "tests.support.fake_cluster", *options]
     with subprocess.Popen(
         words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

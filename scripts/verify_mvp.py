@@ -52,7 +52,7 @@ REQUEST = {
     "start_date": "2013-01-02",
     "end_date": "2020-02-07",
 }
-GOLDEN_RETURN_PCT = 162.9455  # of REQUEST; tests/test_golden.py has it to the last digits
+GOLDEN_RETURN_PCT = 162.9455  # of REQUEST; tests/engine/test_golden.py has it to the last digits
 PATIENCE_SECONDS = 60
 
 

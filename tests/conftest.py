@@ -27,7 +27,7 @@ from service.store.prices import PriceStore
 from service.store.run_store import RunStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app
-from tests.openapi_check import CheckedClient
+from tests.support.openapi_check import CheckedClient
 
 MYSQL = os.environ.get("TEST_MYSQL", "")
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))

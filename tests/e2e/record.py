@@ -1,6 +1,6 @@
 """Records what a real API server lists of four runs, byte for byte: `python -m tests.e2e.record <kubeconfig>`.
 
-One completed, one was killed twice for want of memory, one fits on no node, one is at work. tests/fake_cluster.py makes
+One completed, one was killed twice for want of memory, one fits on no node, one is at work. tests/support/fake_cluster.py makes
 thousands of copies of them; record anew when the Job's template changes.
 """
 

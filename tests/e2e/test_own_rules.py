@@ -10,7 +10,7 @@ import pytest
 from scripts.config import ROOT
 from tests.e2e.cluster import Namespace, Release, have, merged, run
 from tests.e2e.conftest import ONE_EACH
-from tests.test_plugins import example
+from tests.rules.test_plugins import example
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.e2e.cluster import run
 from tests.e2e.pods import IMAGE
-from tests.test_images import listed, with_dependencies
-from tests.test_supply_chain import PINS
+from tests.project.test_images import listed, with_dependencies
+from tests.project.test_supply_chain import PINS
 
 pytestmark = pytest.mark.cluster
 

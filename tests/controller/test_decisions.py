@@ -1,0 +1,276 @@
+"""Every case of what to do about a run whose job is a Kubernetes Job; tests/controller/test_controller.py has local processes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.contract.status import SWEEP, Reason, Status
+from service.controller.decisions import (
+    CANCEL,
+    FORGET,
+    REMOVE,
+    REQUEUE,
+    WAIT,
+    Decision,
+    Patience,
+    decide,
+    is_stuck,
+    next_runs,
+)
+from service.launchers.launcher import JobState, Problem
+from service.store.run_store import Run
+from tests.controller.test_controller import ALIVE, NOW, OLD, PENDING, ROW, TIMEOUT, ended
+
+GIVEN_BACK = replace(PENDING, attempt=1, claimed_by="w")
+CANCELLING = replace(ROW, status=Status.CANCELLING)
+SWEPT = replace(ROW, kind=SWEEP, lease_until=None)
+LATE = {"launched_at": NOW - timedelta(seconds=31)}
+
+
+def with_problem(reason: Reason, seconds: float) -> JobState:
+    return JobState(alive=True, problem=Problem(reason, "Why.", seconds))
+
+
+def silent(seconds: int) -> Run:
+    return replace(ROW, lease_until=NOW - timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("run", "job", "expected"),
+    [
+        (replace(ROW, **OLD), ALIVE, WAIT),  # its own deadline ends it
+        (silent(1), ALIVE, WAIT),  # its second pod is about to claim
+        (silent(61), ALIVE, REQUEUE),
+        (replace(silent(61), launches=3), ALIVE, Reason.WORKER_LOST),
+        (GIVEN_BACK, ALIVE, WAIT),  # drained: the Job makes another pod
+        (ROW, JobState(alive=True, leaving=5.0), WAIT),
+        (ROW, None, WAIT),  # created a moment ago by the controller before this one
+        (replace(ROW, **LATE), None, Reason.JOB_LOST),
+        (replace(GIVEN_BACK, **LATE), None, Reason.JOB_LOST),
+        (replace(PENDING, **LATE), None, REQUEUE),  # the launch itself was lost
+        (replace(PENDING, attempt=2, **LATE), None, REQUEUE),  # and it had been tried before
+        (replace(ROW, launched_at=None), None, WAIT),  # claimed by a pod that was told to end
+        (ROW, JobState(alive=False, exit_code=137), REQUEUE),
+        (ROW, JobState(alive=False, exit_code=137, retried=True), Reason.OUT_OF_MEMORY),
+        (ROW, JobState(alive=False, exit_code=1, retried=True), Reason.RETRIES_EXHAUSTED),
+        (ROW, JobState(alive=False, exit_code=75, retried=True), REQUEUE),  # the database was away
+        (ROW, JobState(alive=False, exit_code=143, retried=True), REQUEUE),
+        (
+            replace(ROW, launches=3),
+            JobState(alive=False, exit_code=75, retried=True),
+            Reason.RETRIES_EXHAUSTED,
+        ),
+        (
+            ROW,
+            JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)),
+            Reason.TIMEOUT,
+        ),
+        (SWEPT, ALIVE, WAIT),  # its shards have leases of their own
+        (SWEPT, JobState(True, 1, retried=True), WAIT),  # which are tried twice each
+        (replace(SWEPT, claimed_by=None), JobState(True, 1), WAIT),
+        (
+            replace(SWEPT, claimed_by=None),
+            JobState(True, 1, retried=True),
+            Reason.RETRIES_EXHAUSTED,
+        ),  # none begins
+        (replace(SWEPT, claimed_by=None), JobState(True, 75, retried=True), REQUEUE),
+        (SWEPT, JobState(False, 137, retried=True), REQUEUE),  # the next workers name what was lost
+        (SWEPT, ended(70), REQUEUE),
+        (SWEPT, ended(0), REQUEUE),
+        (replace(SWEPT, launches=3), ended(0), Reason.RETRIES_EXHAUSTED),
+        (
+            SWEPT,
+            JobState(False, None, problem=Problem(Reason.TIMEOUT, "Late.", math.inf)),
+            Reason.TIMEOUT,
+        ),
+        (replace(SWEPT, **LATE), None, Reason.JOB_LOST),
+        (replace(SWEPT, claimed_by=None, **LATE), None, REQUEUE),
+        (replace(SWEPT, launched_at=None), None, REQUEUE),  # nothing else would end it
+        (
+            replace(SWEPT, claimed_by=None),
+            ended(1),
+            Reason.RETRIES_EXHAUSTED,
+        ),  # nor would the next ones begin
+        (replace(SWEPT, claimed_by=None), ended(0), REQUEUE),
+        (replace(SWEPT, claimed_by=None), JobState(False, None), REQUEUE),  # its pods are gone
+        (replace(SWEPT, claimed_by=None), ended(75), REQUEUE),
+        (SWEPT, None, WAIT),  # created a moment ago by the controller before this one
+        (CANCELLING, ALIVE, CANCEL),
+        (CANCELLING, None, CANCEL),
+        (CANCELLING, ended(0), CANCEL),
+    ],
+)
+def test_decisions(run: Run, job: JobState | None, expected: Decision | Reason) -> None:
+    decision = decide(run, job, NOW, None)
+    if isinstance(expected, Reason):
+        assert (decision.action, decision.reason) == ("fail", expected)
+        assert decision.message.endswith(".")
+    else:
+        assert decision is expected
+
+
+BUDGETS = {
+    Reason.TIMEOUT: 0, Reason.QUOTA_EXCEEDED: 60, Reason.ADMISSION_DENIED: 60, Reason.CONFIG_ERROR: 60,
+    Reason.IMAGE_PULL: 180, Reason.UNSCHEDULABLE: 900,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", BUDGETS)
+def test_each_problem_has_its_budget(reason: Reason) -> None:
+    assert decide(PENDING, with_problem(reason, BUDGETS[reason] - 0.1), NOW, None) is WAIT
+    decision = decide(PENDING, with_problem(reason, BUDGETS[reason]), NOW, None)
+    action = "requeue" if reason == Reason.QUOTA_EXCEEDED else "fail"
+    assert (decision.action, decision.reason, decision.message, decision.spent) == (
+        action,
+        reason,
+        "Why.",
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "expected"),
+    [
+        (PENDING, None, Decision("requeue", Reason.QUOTA_EXCEEDED, "Why.", spent=0)),
+        (PENDING, 137, REQUEUE),
+        (replace(PENDING, launches=2), 137, Reason.OUT_OF_MEMORY),
+        (replace(PENDING, launches=3), 1, Reason.RETRIES_EXHAUSTED),
+        (SWEPT, 137, REQUEUE),
+    ],
+)
+def test_a_quota_that_refuses_the_second_pod_takes_no_blame_away(
+    run: Run, code: int | None, expected: Decision | Reason
+) -> None:
+    job = replace(with_problem(Reason.QUOTA_EXCEEDED, 60), exit_code=code)
+    decision = decide(run, job, NOW, None)
+    assert expected in (decision, decision.reason)
+    assert decision.spent == (code is not None)
+
+
+def test_budgets_can_be_set() -> None:
+    patience = Patience(image_pull=20, unschedulable=30, quota=40)
+    for reason, seconds in ((Reason.IMAGE_PULL, 20), (Reason.UNSCHEDULABLE, 30)):
+        assert decide(PENDING, with_problem(reason, seconds - 1), NOW, None, patience) is WAIT
+        assert decide(PENDING, with_problem(reason, seconds), NOW, None, patience).reason == reason
+    asked = replace(PENDING, created_at=NOW - timedelta(seconds=39))
+    assert (
+        decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action
+        == "requeue"
+    )
+    asked = replace(PENDING, created_at=NOW - timedelta(seconds=41))
+    assert (
+        decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action == "fail"
+    )
+
+
+def test_a_disrupted_run_waits_for_the_next_pod_however_long() -> None:
+    assert decide(PENDING, with_problem(Reason.DISRUPTED, 9e9), NOW, None) is WAIT
+
+
+def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
+    for run in (PENDING, ROW, replace(ROW, launches=3)):
+        decision = decide(run, JobState(alive=True, lost=True), NOW, None)
+        assert (decision.action, decision.reason, decision.spent) == (
+            "requeue",
+            Reason.DISRUPTED,
+            0,
+        )
+    assert decide(CANCELLING, JobState(alive=True, lost=True), NOW, None) is CANCEL
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        (JobState(alive=True), FORGET),
+        (JobState(alive=True, lost=True), REMOVE),
+        (JobState(alive=False), FORGET),  # its time to live ends it
+        (None, FORGET),
+    ],
+)
+def test_a_job_of_a_run_that_has_ended(job: JobState | None, expected: Decision) -> None:
+    assert decide(None, job, NOW, None) is expected
+
+
+def test_a_job_that_nobody_has_waited_for_in_ten_minutes() -> None:
+    """However old it is: a long run has ended a moment ago."""
+    old = JobState(alive=True, age=9999)
+    assert decide(None, old, NOW, None, unwanted=600) is FORGET
+    assert decide(None, old, NOW, None, unwanted=601) is REMOVE
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        (JobState(alive=True), False),
+        (JobState(alive=True, lost=True), False),
+        (JobState(alive=True, leaving=1.0), False),
+        (JobState(alive=True, leaving=1.0, lost=True), True),
+        (JobState(alive=True, leaving=121.0), True),
+    ],
+)
+def test_when_a_job_is_stuck(job: JobState, expected: bool) -> None:
+    assert is_stuck(job) == expected
+
+
+def test_local_processes_are_cancelled_too() -> None:
+    assert decide(CANCELLING, ALIVE, NOW, TIMEOUT) is CANCEL
+
+
+def waiting(*clients: str) -> list[Run]:
+    return [
+        replace(PENDING, id=number, run_id=f"r{number}", client=client)
+        for number, client in enumerate(clients)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("clients", "at_work", "room", "expected"),
+    [
+        ("aaaa", {}, 2, [0, 1]),
+        ("aaaab", {}, 2, [0, 4]),
+        ("aaaab", {"b": 1}, 2, [0, 4]),
+        ("aaaab", {"b": 2}, 2, [0, 1]),
+        ("aaabbbc", {}, 6, [0, 3, 6, 1, 4, 2]),
+        ("aab", {"a": 5}, 3, [2, 0, 1]),
+        ("ba", {"c": 9}, 1, [0]),
+        ("ab", {}, 0, []),
+        ("", {"a": 1}, 3, []),
+    ],
+)
+def test_turns_are_fair_between_clients_and_in_order_within(
+    clients: str, at_work: dict[str, int], room: int, expected: list[int]
+) -> None:
+    assert [run.id for run in next_runs(waiting(*clients), at_work, {}, room)] == expected
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(1, 6))
+def test_nobody_waits_for_more_than_one_turn_of_each_other(clients: list[str], room: int) -> None:
+    """However many runs another has queued: each client starts before any other starts a second time more."""
+    chosen = next_runs(waiting(*clients), {}, {}, room)
+    assert len(chosen) == min(room, len(clients))
+    counts = Counter(run.client for run in chosen)
+    for client in set(clients):
+        left = clients.count(client) - counts[client]
+        assert left == 0 or max(counts.values()) - counts[client] <= 1
+        order = [run.id for run in chosen if run.client == client]
+        assert (
+            order == [number for number, name in enumerate(clients) if name == client][: len(order)]
+        )
+
+
+def test_more_clients_than_slots_take_turns() -> None:
+    """One slot, two with a long queue, and one who asks a single thing last."""
+    left, served, order = waiting(*"a" * 50, *"b" * 50, "c"), {}, []  # type: list[Run], dict[str, int], list[str]
+    for turn in range(6):
+        (run,) = next_runs(left, {}, served, 1)
+        left.remove(run)
+        served[run.client] = turn
+        order.append(run.client)
+    assert "".join(order) == "abcaba"

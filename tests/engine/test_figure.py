@@ -1,0 +1,146 @@
+"""Figures: a PNG in memory, the same bytes for the same run, no pyplot, cheap however long the series."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from scripts.config import ROOT
+from service.engine.figure import COLUMNS, MAX_MARKERS, _thinned, draw_figure
+from tests.engine.test_adapter import perform
+
+
+def draw(**change: object) -> bytes:
+    done = perform(**change)  # type: ignore[arg-type]
+    return draw_figure(done.bars, done.result.trades, "GOOG")
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def test_it_is_a_png_of_the_promised_size() -> None:
+    png = draw()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert pixels(png).shape == (900, 1200, 3)
+    assert len(png) < 300_000
+
+
+def test_the_same_bytes_for_the_same_run() -> None:
+    assert draw() == draw()
+    assert draw() != draw(rule_id="RSI_14_30_70")
+
+
+def coloured(png: bytes, colour: tuple[int, int, int]) -> int:
+    return int((pixels(png) == colour).all(axis=2).sum())
+
+
+def test_entries_and_exits_are_marked() -> None:
+    green, red = (0x15, 0x80, 0x3D), (0xDC, 0x26, 0x26)
+    assert coloured(draw(), green) > 1000
+    assert coloured(draw(), red) > 1000
+    never = draw(rule_id="BB_20_10")
+    assert coloured(never, green) == 0
+
+
+def test_fills_with_and_without_a_time_of_day() -> None:
+    bars = perform().bars
+    trade = {"entry_date": "2014-01-02", "entry_price": 25.0, "direction": "long"}
+    exits = {"exit_date": "2014-01-03T10:00:00", "exit_price": 26.0}
+    again = {
+        "entry_date": "2014-01-06T11:00:00",
+        "entry_price": 25.0,
+        "exit_date": None,
+        "exit_price": None,
+    }
+    assert draw_figure(bars, [{**trade, **exits}, {**trade, **again}], "")
+
+
+@pytest.mark.parametrize("capital", [0.5, 1e5, 9e5, 1e6, 1e12])
+def test_axis_labels_are_not_cut_off(capital: float) -> None:
+    """The left edge of the picture stays white."""
+    png = draw(initial_capital=capital)
+    assert (pixels(png)[:, :4] == 255).all()
+
+
+def test_only_an_entry() -> None:
+    bars = perform().bars
+    trade = {
+        "entry_date": "2014-01-02",
+        "entry_price": 25.0,
+        "exit_date": None,
+        "exit_price": None,
+        "direction": "short",
+    }
+    assert coloured(draw_figure(bars, [trade], ""), (0x15, 0x80, 0x3D)) == 0, (
+        "a short begins with a sale"
+    )
+
+
+def test_thinning_keeps_the_extremes_of_every_column() -> None:
+    values = np.random.default_rng(0).normal(size=100_000)
+    at, kept = _thinned(np.arange(100_000), values)
+    assert len(kept) <= 2 * COLUMNS
+    assert (kept.min(), kept.max()) == (values.min(), values.max())
+    assert (values[at] == kept).all()
+    assert (np.diff(at) > 0).all()
+    assert len(_thinned(np.arange(2000), values[:2000])[1]) == 2000
+
+
+def test_a_million_bars_and_many_trades() -> None:
+    n = 1_000_000
+    walk = 100 * np.exp(np.cumsum(np.random.default_rng(1).normal(0, 1e-3, n)))
+    index = pd.date_range("2000-01-01", periods=n, freq="min")
+    bars = pd.DataFrame(
+        {
+            "close": walk,
+            "equity": walk,
+            "buy_and_hold": walk,
+            "drawdown": 1 - walk / np.maximum.accumulate(walk),
+        },
+        index=index,
+    )
+    days = index[:: n // (3 * MAX_MARKERS)]
+    trades = [
+        {
+            "entry_date": str(day),
+            "entry_price": 100.0,
+            "exit_date": str(day),
+            "exit_price": 101.0,
+            "direction": "long",
+        }
+        for day in days
+    ]
+    assert len(draw_figure(bars, trades, "")) < 400_000
+
+
+def test_pyplot_is_never_imported() -> None:
+    code = "import sys, service.worker.run; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_figures_leave_nothing_behind() -> None:
+    import gc
+    import weakref
+
+    from matplotlib import figure
+
+    made: list[weakref.ref[figure.Figure]] = []
+    real = figure.Figure.__init__
+
+    def watch(self: figure.Figure, *words: object, **named: object) -> None:
+        made.append(weakref.ref(self))
+        real(self, *words, **named)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figure.Figure, "__init__", watch)
+        for _ in range(3):
+            draw()
+    gc.collect()
+    assert [ref() for ref in made] == [None, None, None]

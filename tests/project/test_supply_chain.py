@@ -1,0 +1,79 @@
+"""Every package is pinned, and what `make sbom` and `make audit` say can be relied on. No Docker and no network here."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
+
+from scripts.config import ROOT
+from scripts.sbom import document
+from tests.project.test_images import PROGRAMS, lines, listed, with_dependencies
+
+PINNED = [
+    line.split("==") for line in lines(r"[\w.-]+==\S+", (ROOT / "requirements.txt").read_text())
+]
+PINS = {str(canonicalize_name(name)): version for name, version in PINNED}
+DEBIAN = [
+    ["libssl3:amd64", "3.0.17-1~deb12u2", "amd64", "openssl", "3.0.17-1~deb12u2"],
+    ["zlib1g:amd64", "1:1.2.13.dfsg-1", "amd64", "zlib", "1:1.2.13.dfsg-1"],
+]
+FOUND: dict[str, Any] = {
+    "python": "3.11.7",
+    "system": {"ID": "debian", "VERSION_ID": "12"},
+    "wheels": [["Flask", "3.1.3"], ["typing_extensions", "4.16.0"]],
+    "debian": DEBIAN,
+}
+
+
+def test_every_package_of_the_images_is_pinned_and_none_besides() -> None:
+    images = [with_dependencies(listed(stage)) for stage in PROGRAMS]
+    assert set().union(*images) == set(PINS)
+
+
+def test_the_document_is_valid_cyclonedx() -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(document("web:1", FOUND)) is None
+
+
+def test_the_document_names_everything_as_scanners_do() -> None:
+    written = json.loads(
+        document("registry.example.org:5000/stocks/stock-backtest-web:0.2.0", FOUND)
+    )
+    whole = written["metadata"]["component"]
+    assert (whole["type"], whole["name"], whole["version"]) == (
+        "container",
+        "stock-backtest-web",
+        "0.2.0",
+    )
+    assert {it.get("purl", f"{it['name']} {it['version']}") for it in written["components"]} == {
+        "debian 12",
+        "pkg:generic/python@3.11.7",
+        "pkg:pypi/flask@3.1.3",
+        "pkg:pypi/typing-extensions@4.16.0",
+        "pkg:deb/debian/libssl3@3.0.17-1~deb12u2?arch=amd64&distro=debian-12&upstream=openssl%403.0.17-1~deb12u2",
+        "pkg:deb/debian/zlib1g@1:1.2.13.dfsg-1?arch=amd64&distro=debian-12&upstream=zlib%401:1.2.13.dfsg-1",
+    }
+
+
+def test_two_documents_differ_where_the_images_do() -> None:
+    newer = {
+        **FOUND,
+        "debian": [["libssl3:amd64", "3.0.18", "amd64", "openssl", "3.0.18"], DEBIAN[1]],
+    }
+    before, again, after = (document("web:1", found) for found in (FOUND, FOUND, newer))
+    assert before == again
+    gone = set(before.splitlines()) - set(after.splitlines())
+    assert gone
+    assert all("3.0.17-1~deb12u2" in line for line in gone)
+
+
+def test_an_audit_that_cannot_ask_fails() -> None:
+    """Without --strict, packages that PyPI's advisories were not reached for are skipped, and the audit passes."""
+    (recipe,) = re.findall(r"^\t\S+/pip-audit (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"--strict", "--requirement requirements.txt"} <= set(
+        re.findall(r"--\w+(?: requirements\S+)?", recipe)
+    )

@@ -1,0 +1,176 @@
+"""The loader: validates before it stores, all or nothing for a ticker, and says what to do when it cannot."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from scripts import data_loader
+from scripts.config import ROOT, Config
+from service.store.database import connect
+from service.store.prices import PriceStore
+from tests.prices.test_checks import CLEAN, DEFECTS
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PriceStore:
+    config = Config(sqlite_path=str(tmp_path / "loader.sqlite3"))
+    monkeypatch.setattr(data_loader, "load_config", lambda: config)
+    return PriceStore(connect(config))
+
+
+def test_importing_the_sample_prices(store: PriceStore, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(str(path) for path in (ROOT / "data").glob("*.csv"))
+    assert data_loader.main(["import", *files]) == 0
+    assert len(store.tickers()) == 12
+    out = capsys.readouterr().out
+    assert (
+        "GOOG: 2699 bars from 2013-01-02 to 2023-09-21, 5 warnings (python scripts/qa_prices.py GOOG)"
+        in out
+    )
+    assert data_loader.main(["import", "--missing-only", *files]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "defect", [name for name, (_, severity, _) in DEFECTS.items() if severity == "error"]
+)
+def test_prices_with_an_error_are_not_stored(
+    store: PriceStore, tmp_path: Path, defect: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, _, code = DEFECTS[defect]
+    good, bad = tmp_path / "GOOD.csv", tmp_path / "BAD.csv"
+    CLEAN.to_csv(good)
+    change(CLEAN.copy()).to_csv(bad)
+    assert data_loader.main(["import", str(bad), str(good)]) == 1
+    assert [ticker.ticker for ticker in store.tickers()] == ["GOOD"]
+    assert f"BAD.csv: not stored. {code} at " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "defect", [name for name, (_, severity, _) in DEFECTS.items() if severity == "warning"]
+)
+def test_prices_with_a_warning_are_stored(
+    store: PriceStore, tmp_path: Path, defect: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "aapl.csv"
+    DEFECTS[defect][0](CLEAN.copy()).to_csv(path)
+    assert data_loader.main(["import", str(path)]) == 0
+    assert [ticker.ticker for ticker in store.tickers()] == ["AAPL"]
+    assert "1 warnings" in capsys.readouterr().out
+
+
+def test_a_bad_file_leaves_the_stored_series(store: PriceStore, tmp_path: Path) -> None:
+    path = tmp_path / "X.csv"
+    CLEAN.to_csv(path)
+    data_loader.main(["import", str(path)])
+    before = store.ticker("X")
+    path.write_text("nonsense")
+    assert data_loader.main(["import", str(path)]) == 1
+    assert store.ticker("X") == before
+
+
+def test_names_that_are_no_tickers(
+    store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my prices.csv"
+    CLEAN.to_csv(path)
+    assert data_loader.main(["import", str(path)]) == 1
+    assert "'MY PRICES' is no ticker" in capsys.readouterr().err
+    assert data_loader.main(["import", "--ticker", "MINE", str(path)]) == 0
+    assert store.ticker("MINE") is not None
+
+
+def vendor(
+    monkeypatch: pytest.MonkeyPatch, answer: pd.DataFrame | Exception
+) -> list[dict[str, object]]:
+    """A yfinance that answers so; what it was asked."""
+    asked: list[dict[str, object]] = []
+
+    class Ticker:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def history(self, **words: object) -> pd.DataFrame:
+            asked.append({"ticker": self.name, **words})
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setitem(sys.modules, "yfinance", types.SimpleNamespace(Ticker=Ticker))
+    return asked
+
+
+DOWNLOAD = ["--tickers", "aapl", "--start", "2020-01-01", "--end", "2020-12-31"]
+
+
+def test_downloading(store: PriceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = CLEAN.assign(Dividends=0.0)
+    table.index = table.index.tz_localize("America/New_York")
+    asked = vendor(monkeypatch, table)
+    assert data_loader.main(DOWNLOAD) == 0
+    assert asked[0]["ticker"] == "AAPL"
+    assert str(asked[0]["end"])[:10] == "2021-01-01", "the last day is included"
+    ticker = store.ticker("AAPL")
+    assert ticker is not None
+    assert ticker.source == "Yahoo Finance via yfinance"
+    series = store.read(ticker.fingerprint)
+    assert series is not None
+    assert series.data.to_numpy().tolist() == CLEAN.to_numpy().tolist()
+    assert (series.data.index == CLEAN.index).all()
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (RuntimeError("Too Many Requests. Rate limited."), "try again in an hour, or import a CSV"),
+        (ConnectionError("Could not resolve host"), "the network is away; connect and try again"),
+        (ValueError("no such symbol"), "no such symbol; check the ticker, or import a CSV instead"),
+        (ValueError(), "no reason given"),
+        (CLEAN.iloc[:0], "has no prices of it from 2020-01-01 to 2020-12-31"),
+        (CLEAN.iloc[::-1], "not stored. Unsorted at"),
+    ],
+)
+def test_when_the_vendor_gives_nothing_good(
+    store: PriceStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: object,
+    advice: str,
+) -> None:
+    vendor(monkeypatch, answer)  # type: ignore[arg-type]
+    assert data_loader.main(DOWNLOAD) == 1
+    err = capsys.readouterr().err
+    assert "AAPL: not stored." in err
+    assert advice in err
+    assert "Traceback" not in err
+    assert store.ticker("AAPL") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--tickers"),
+        (
+            ["--tickers", "A", "--start", "2020-01-02", "--end", "2020-01-01"],
+            "--start must be before --end",
+        ),
+        (["--tickers", "A", "--end", "soon"], "--end"),
+        (["import"], "files"),
+        (["import", "--ticker", "A", "a.csv", "b.csv"], "--ticker goes with one file"),
+    ],
+)
+def test_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        data_loader.arguments(words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_engine_fixture_is_sqlite(engine: Engine) -> None:
+    assert engine.dialect.name == "sqlite"

@@ -1,0 +1,118 @@
+"""Walking forward: no fold sees its future, and the tests join to one run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backtest.engine import BacktestEngine, BacktestResult
+from rules.base_rule import InvalidRule
+from rules.optimizer import grid
+from rules.registry import BUILT_IN, rule_from_id
+from service.contract.errors import InvalidRequest
+from service.search.walk_forward import TRAINING, splits, walk_forward
+from tests.conftest import prices
+from tests.search.test_evaluator import PLAIN, Terms
+
+MA_CROSS, ASKED = BUILT_IN["MA_CROSS"], {"fast": [5, 10, 20], "slow": [30, 60]}
+
+
+@given(st.integers(20, 5000), st.integers(1, 20), st.booleans())
+def test_tests_follow_each_other_to_the_end_each_after_its_training(
+    bars: int, folds: int, anchored: bool
+) -> None:
+    if bars < 2 * (folds + TRAINING):
+        with pytest.raises(
+            InvalidRequest, match=f"needs {2 * (folds + TRAINING)} bars, there are {bars}"
+        ):
+            splits(bars, folds, anchored)
+        return
+    found = splits(bars, folds, anchored)
+    assert len(found) == folds
+    assert found[-1][1].stop == bars
+    assert all(train.stop == test.start and train.start >= 0 for train, test in found)
+    assert all(found[i][1].stop == found[i + 1][1].start for i in range(folds - 1))
+    lengths = {train.stop - train.start for train, _ in found}
+    assert len(lengths) == (folds if anchored else 1)
+
+
+def traded(rule_id: str, data: pd.DataFrame, bars: slice) -> BacktestResult:
+    """A run on some bars of a rule that has seen all before them, and stands where it stood."""
+    signals = rule_from_id(rule_id).generate_signals(data.iloc[: bars.stop]).to_numpy()
+    standing = next((signal for signal in signals[bars.start :: -1] if signal), 0)
+    mine = np.concatenate([[standing], signals[bars.start + 1 : bars.stop]]).astype(np.int8)
+    return BacktestEngine().run(data.iloc[bars], lambda _: mine)
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_each_fold_takes_the_best_of_its_training_alone(anchored: bool) -> None:
+    data = prices()
+    found = walk_forward(data, grid(MA_CROSS, ASKED), PLAIN, folds=4, anchored=anchored)
+    for fold in found.folds:
+        every = {
+            rule: traded(rule, data, fold.train)["sharpe_ratio"]
+            for rule in (
+                f"MA_CROSS_{fast}_{slow}" for fast in ASKED["fast"] for slow in ASKED["slow"]
+            )
+        }
+        assert fold.rule.rule_id == max(every, key=lambda rule: every[rule])
+    assert len(found.result.equity) == len(data) - found.folds[0].test.start
+    assert np.isfinite(found.efficiency)
+
+
+def test_the_future_changes_no_choice() -> None:
+    data = prices()
+    whole = walk_forward(data, grid(MA_CROSS, ASKED), PLAIN, folds=4)
+    changed = data.copy()
+    changed.iloc[whole.folds[-1].test] = data.iloc[whole.folds[-1].test] * 0.5
+    again = walk_forward(changed, grid(MA_CROSS, ASKED), PLAIN, folds=4)
+    assert [fold.rule.rule_id for fold in again.folds] == [
+        fold.rule.rule_id for fold in whole.folds
+    ]
+    before = slice(0, -(whole.folds[-1].test.stop - whole.folds[-1].test.start))
+    assert whole.result.equity.iloc[before].equals(again.result.equity.iloc[before])
+
+
+def test_one_combination_is_one_run_that_was_warm_before() -> None:
+    """Every fold has the same rule, so that the joined run is that rule on the tested bars, in position as it was."""
+    data = prices()
+    found = walk_forward(data, grid(MA_CROSS, {"fast": [10], "slow": [30]}), PLAIN, folds=3)
+    start = found.folds[0].test.start
+    state = rule_from_id("MA_CROSS_10_30").generate_signals(data).iloc[start:]
+    alone = BacktestEngine().run(data.iloc[start:], lambda _: state)
+    assert found.result["total_return_pct"] == alone["total_return_pct"]
+    assert found.result["num_trades"] == alone["num_trades"]
+
+
+@pytest.mark.parametrize("metric", ["max_drawdown_pct", "total_return_pct", "exposure_pct"])
+def test_who_does_nothing_is_never_chosen(metric: str) -> None:
+    """A band so wide is never reached: no drawdown, no loss, no position of its own, and it would keep another's."""
+    data = prices("NFLX").iloc[-1500:]
+    found = walk_forward(
+        data, grid(BUILT_IN["BB"], {"period": [20], "width": [1, 2, 5]}), PLAIN, metric, folds=5
+    )
+    assert all(traded(fold.rule.rule_id, data, fold.train)["num_trades"] for fold in found.folds)
+
+
+@pytest.mark.parametrize("slow", [30, 100, 300])
+@pytest.mark.parametrize("anchored", [False, True])
+def test_on_steady_growth_the_efficiency_is_one(slow: int, anchored: bool) -> None:
+    """However long a rule needs to warm up: the bars that it cannot trade on are nobody's growth."""
+    data = prices().iloc[:1500].copy()
+    for name in ("Open", "High", "Low", "Close"):
+        data[name] = 100 * 1.0005 ** np.arange(1500)
+    free = Terms(100_000.0, 0.0, 0.0, 0.0, False)
+    found = walk_forward(
+        data, grid(MA_CROSS, {"fast": [5], "slow": [slow]}), free, folds=5, anchored=anchored
+    )
+    assert found.efficiency == pytest.approx(1, abs=0.02)
+
+
+def test_a_training_without_a_best_is_refused() -> None:
+    with pytest.raises(InvalidRule, match="sharpe_ratio is undefined for every combination"):
+        walk_forward(
+            prices(bars=90), grid(BUILT_IN["MOMENTUM"], {"lookback": [80]}), PLAIN, folds=3
+        )

@@ -1,0 +1,175 @@
+"""Below a base path and behind a proxy: every address that the pages name works from outside. And cancel, and metrics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from html import unescape
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+
+from service.contract.errors import InvalidRequest
+from service.store.migrate import schema_problem
+from service.usecases.runs import Runs
+from service.web.factory import create_app, put_behind
+from tests.conftest import REQUEST
+from tests.web.test_web import BROWSER, FORM, completed
+
+OUTSIDE = {
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "example.org",
+    "X-Forwarded-For": "203.0.113.7",
+}
+
+
+def client_below(engine: Engine, runs: Runs, application_root: str, hops: int = 0) -> FlaskClient:
+    app = create_app(runs, partial(schema_problem, engine))
+    put_behind(app, application_root, hops)
+    return app.test_client()
+
+
+def addresses(page: str) -> set[str]:
+    found = re.findall(r'(?:href|src|action|data-page|data-status-url|formaction)="([^"#]+)"', page)
+    return {address for address in found if not address.startswith(("http", "data:"))}
+
+
+@pytest.mark.parametrize("application_root", ["/bt", "/bt/", "/deep/er"])
+def test_every_address_of_every_page_is_below_the_application_root(
+    engine: Engine, runs: Runs, application_root: str
+) -> None:
+    client, base = client_below(engine, runs, application_root), application_root.rstrip("/")
+    posted = client.post(f"{base}/backtest", data=FORM, headers=BROWSER)
+    assert posted.headers["Location"].startswith(f"{base}/result/")
+    for path in ("/", "/runs", posted.headers["Location"].removeprefix(base), "/result/none"):
+        answer = client.get(base + path, headers=BROWSER)
+        found = addresses(answer.text)
+        assert len(found) > 4
+        for address in found:
+            assert address.startswith(base + "/"), address
+            assert (
+                client.get(address, headers=BROWSER, buffered=True).status_code in (200, 202, 405)
+                or "none" in address
+            )
+    for path in ("/", "/health", "/runs"):
+        assert client.get(path).status_code == 404, "nothing is served beside it"
+
+
+def test_a_crawl_never_leaves_the_application(engine: Engine, runs: Runs) -> None:
+    """From the dashboard over every address that any page or answer names, by GET and by POST where GET is refused."""
+    client = client_below(engine, runs, "/bt")
+    run_ids = [
+        client.post("/bt/backtest", json={**REQUEST, "initial_capital": 1000 + n}).json["run_id"]
+        for n in range(3)
+    ]  # type: ignore[index]
+    todo, seen = {"/bt/", "/bt/runs?limit=1", f"/bt/result/{run_ids[0]}", "/bt/nowhere"}, set[str]()
+    while todo:
+        address = todo.pop()
+        seen.add(address)
+        assert address.startswith("/bt/"), address
+        answer = client.get(address, headers=BROWSER, buffered=True)
+        if answer.status_code == 405:
+            answer = client.post(address, data=FORM, headers=BROWSER)
+        assert answer.status_code in (200, 202, 303, 404, 409), (address, answer.status)
+        found = {answer.headers["Location"]} if "Location" in answer.headers else set()
+        if answer.mimetype == "text/html":
+            found |= {unescape(one) for one in addresses(answer.text) if not one.startswith("?")}
+        todo |= {one.partition("#")[0] for one in found} - seen
+    assert {"/bt/backtest", f"/bt/runs/{run_ids[0]}/cancel"} <= seen
+    assert any("before=" in one for one in seen), "the page of older runs"
+    assert any(one.startswith("/bt/static/") for one in seen)
+    older = client.get("/bt/runs?limit=1").json
+    assert older is not None
+    assert older["next"].startswith("/bt/runs?")
+
+
+def test_json_names_addresses_below_it_too(engine: Engine, runs: Runs) -> None:
+    answer = client_below(engine, runs, "/bt").post("/bt/backtest", json=REQUEST)
+    assert answer.json is not None
+    assert answer.json["status_url"].startswith("/bt/status/")
+    assert answer.headers["Location"] == answer.json["status_url"]
+
+
+def test_the_outside_address_is_believed_from_a_trusted_proxy_only(
+    engine: Engine, runs: Runs
+) -> None:
+    for hops, outside in (
+        (1, "https://example.org/bt/result/"),
+        (0, "http://localhost/bt/result/"),
+    ):
+        client = client_below(engine, runs, "/bt", hops)
+        address = client.post("/bt/backtest", data=FORM, headers=BROWSER).headers["Location"]
+        assert f"curl {outside}" in client.get(address, headers={**BROWSER, **OUTSIDE}).text
+
+
+def test_cancelling_over_http(client: FlaskClient, runs: Runs) -> None:
+    address = client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"]
+    run_id = address.rpartition("/")[2]
+    assert f'action="/runs/{run_id}/cancel"' in client.get(address, headers=BROWSER).text
+    answer = client.post(f"/runs/{run_id}/cancel", headers=BROWSER)
+    assert (answer.status_code, answer.headers["Location"]) == (303, address)
+    again = client.post(f"/runs/{run_id}/cancel")
+    assert (again.status_code, again.json and again.json["status"]) == (202, "cancelled"), (
+        "twice changes nothing"
+    )
+    assert "/cancel" not in client.get(address, headers=BROWSER).text
+    result = client.get(f"/result/{run_id}").json
+    assert result is not None
+    assert (result["status"], result["error_code"]) == ("failed", "CancelledByUser")
+
+
+def test_what_cannot_be_cancelled(client: FlaskClient, runs: Runs) -> None:
+    run_id = completed(client, runs)
+    answer = client.post(f"/runs/{run_id}/cancel")
+    assert answer.status_code == 409
+    assert answer.json == {
+        "error": f"Run {run_id} has ended already: it is completed.", "code": "Conflict", "run_id": run_id,
+    }  # fmt: skip
+    assert client.post("/runs/nobody/cancel").status_code == 404
+    assert client.get(f"/runs/{run_id}/cancel").status_code == 405
+
+
+def test_metrics_for_prometheus(client: FlaskClient, runs: Runs) -> None:
+    client.post("/backtest", json=REQUEST)
+    client.get("/status/nobody")
+    answer = client.get("/metrics")
+    assert answer.mimetype == "text/plain"
+    assert 'stock_backtest_runs{status="pending"} 1.0' in answer.text
+    assert 'stock_backtest_runs{status="completed"} 0.0' in answer.text
+    labels = 'method="GET",route="/status/<run_id>",status="404"'
+    assert f"stock_backtest_http_request_seconds_count{{{labels}}} 1.0" in answer.text
+
+
+def test_a_waiting_run_says_what_it_waits_for(client: FlaskClient, runs: Runs) -> None:
+    address = client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"]
+    run = runs.run(address.rpartition("/")[2])
+    runs.run_store.mark_launched(run.run_id)
+    launched = runs.run(run.run_id)
+    runs.run_store.requeue(
+        launched, spent=0, reason="QuotaExceeded", message="exceeded quota: small, used: pods=2"
+    )
+    page = client.get(address, headers=BROWSER).text
+    assert "<strong>QuotaExceeded</strong>: exceeded quota: small, used: pods=2" in page
+    assert "starts when there is room" in page
+
+
+def test_made_up_methods_fill_no_memory(client: FlaskClient) -> None:
+    for number in range(20):
+        client.open("/", method=f"X{number}")
+    assert client.get("/metrics").text.count("_http_request_seconds_count") == 1
+
+
+def test_in_a_cluster_an_unknown_ticker_is_not_sent_to_where_no_pod_can_reach(runs: Runs) -> None:
+    inside = replace(
+        runs, prices_command="kubectl exec -i deploy/bt-web -- python x.py", in_cluster=True
+    )
+    with pytest.raises(InvalidRequest) as caught:
+        inside.submit({**REQUEST, "ticker": "ZZZZ"})
+    message = str(caught.value)
+    assert (
+        "kubectl exec -i deploy/bt-web -- python x.py import --ticker ZZZZ - < ZZZZ.csv" in message
+    )
+    assert "prices.tickers" in message
+    assert "--tickers" not in message

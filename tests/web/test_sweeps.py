@@ -1,0 +1,399 @@
+"""Sweeps as a browser and as curl see them: the form, the page, its table, the run of a cell, every refusal."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import struct
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from flask.testing import FlaskClient
+from matplotlib.image import imread
+from sqlalchemy import Engine, text
+
+from service.contract.documents import checker
+from service.search.figure import panels_of
+from service.search.plan import SweepPlan
+from service.usecases.runs import Runs
+from service.usecases.sweeps import Sweeps, asked_of
+from service.web.forms.sweep import suggested
+from service.web.forms.sweep_table import ROWS, row_at
+from service.worker.run import Software
+from service.worker.sweep import SweepWorker
+from tests.conftest import RUN_ID, SWEEP, series
+from tests.web.test_web import BROWSER, page
+
+FORM = {
+    "tickers": "goog, SPY", "start_date": "2015-01-02", "end_date": "2018-12-31", "rule": "MA_CROSS",
+    "MA_CROSS.fast": "5:25:5", "MA_CROSS.slow": "10,30,60", "RSI.period": "x", "metric": "sharpe_ratio", "folds": "0",
+    "initial_capital": "100000", "commission_rate": "0.001", "slippage_rate": "0", "lot_size": "0",
+}  # fmt: skip
+
+
+def swept(client: FlaskClient, runs: Runs, **change: Any) -> str:
+    """A sweep that has been performed; its run_id."""
+    answer = client.post("/sweeps", json={**SWEEP, **change})
+    assert answer.status_code == 202, answer.text
+    run_id: str = answer.json["run_id"]  # type: ignore[index]
+    assert runs.run_store.mark_launched(run_id)
+    SweepWorker(runs.run_store, runs.price_store, Software()).work(run_id)
+    return run_id
+
+
+def test_from_curl(client: FlaskClient, runs: Runs) -> None:
+    run_id = swept(client, runs)
+    answer = client.get(f"/sweeps/{run_id}")
+    assert answer.json is not None
+    assert checker("sweep_result.v1")(answer.json) is None
+    assert answer.json["combinations"] == 11
+    assert (
+        client.get(
+            f"/sweeps/{run_id}", headers={"If-None-Match": answer.headers["ETag"]}
+        ).status_code
+        == 304
+    )
+    rows = pd.read_csv(io.StringIO(client.get(f"/sweeps/{run_id}/table.csv").text))
+    assert len(rows) == 11
+    assert client.get(f"/status/{run_id}").json["status"] == "completed"  # type: ignore[index]
+    (listed,) = client.get("/sweeps").json["runs"]  # type: ignore[index]
+    assert (listed["run_id"], listed["kind"]) == (run_id, "sweep")
+    assert client.get("/runs").json["runs"][0]["kind"] == "sweep"  # type: ignore[index]
+
+
+def test_unfinished(client: FlaskClient) -> None:
+    run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
+    answer = client.get(f"/sweeps/{run_id}")
+    assert (answer.status_code, answer.json["status"]) == (202, "pending")  # type: ignore[index]
+    assert "Waiting; runs before this one: 0." in page(client, f"/sweeps/{run_id}")
+    assert client.get(f"/sweeps/{run_id}/table.csv").status_code == 404
+    assert client.post(f"/sweeps/{run_id}/run", data={"row": "0"}).status_code == 404
+    assert client.post(f"/runs/{run_id}/cancel").status_code == 202
+    assert "cancelled" in page(client, f"/sweeps/{run_id}")
+    assert client.get(f"/sweeps/{run_id}").json["error_code"] == "CancelledByUser"  # type: ignore[index]
+
+
+def test_from_the_form_and_back(client: FlaskClient, runs: Runs) -> None:
+    answer = client.post("/sweeps", data=FORM, headers=BROWSER)
+    assert answer.status_code == 303
+    run_id = answer.headers["Location"].rpartition("/")[2]
+    asked = Sweeps(runs).sweep(run_id)
+    assert '"tickers":["GOOG","SPY"]' in asked.request
+    assert '"grid":{"fast":"5:25:5","slow":"10,30,60"}' in asked.request
+    again = page(client, f"/sweeps?sweep={run_id}")
+    assert 'name="MA_CROSS.fast" value="5:25:5"' in again
+    assert 'name="tickers" value="GOOG, SPY"' in again
+    assert page(client, f"/sweeps?sweep={RUN_ID}", 404)
+
+
+def test_what_was_not_searched_comes_back_as_it_was(client: FlaskClient, runs: Runs) -> None:
+    """Not as the empty form suggests it: that would be another search."""
+    run_id = swept(client, runs, rule_id="MA_CROSS_10_60", grid={"fast": "5:25:5"})
+    assert 'name="MA_CROSS.slow" value="60"' in page(client, f"/sweeps?sweep={run_id}")
+    assert "<code>slow=60</code>" in page(client, f"/sweeps/{run_id}")
+
+
+def test_a_form_that_is_wrong_comes_back_as_it_was_typed(client: FlaskClient) -> None:
+    answer = client.post("/sweeps", data={**FORM, "MA_CROSS.fast": "5:50:0"}, headers=BROWSER)
+    assert answer.status_code == 400
+    assert "fast: a step of 0 never leads from 5 to 50." in answer.text
+    assert 'value="5:50:0"' in answer.text
+    assert client.post("/sweeps", data={**FORM, "folds": "some"}).status_code == 400
+    assert (
+        client.post("/sweeps", data={"rule_id": "MA_CROSS", "grid": '{"fast":[5]}'}).status_code
+        == 400
+    )
+
+
+def test_a_form_with_the_requests_own_fields(client: FlaskClient) -> None:
+    fields = {**SWEEP, "tickers": '["GOOG"]', "grid": '{"fast":[5,10]}', "folds": "3"}
+    assert client.post("/sweeps", data=fields).status_code == 303
+
+
+def test_the_page(client: FlaskClient, runs: Runs) -> None:
+    run_id = swept(client, runs, tickers=["GOOG", "SPY"], folds=3, reality_check=True)
+    shown = page(client, f"/sweeps/{run_id}")
+    for said in (
+        "GOOG, SPY",
+        "Deflated Sharpe ratio",
+        "Walk forward",
+        "Cross-validation",
+        "Reality check",
+        "11 rows",
+    ):
+        assert said in shown
+    assert "Over all tickers" in shown
+    assert "모든 조합" in page(client, f"/sweeps/{run_id}?lang=ko")
+
+
+def test_prices_that_have_changed_since(client: FlaskClient, runs: Runs) -> None:
+    """The run of a cell has other numbers than the cell then."""
+    run_id = swept(client, runs, tickers=["GOOG", "SPY"])
+    said = "The prices of SPY have changed since this search: a run has those of today, and other numbers."
+    assert said not in page(client, f"/sweeps/{run_id}")
+    older = series("SPY")
+    runs.price_store.save(replace(older, data=older.data.iloc[:-1]))
+    assert said in page(client, f"/sweeps/{run_id}")
+
+
+def cells(shown: str, column: str) -> list[float]:
+    """What the table of the page shows in one column."""
+    head, _, body = shown.partition("<tbody>")[2].rpartition("<thead>")[2].partition("<tbody>")
+    names = re.findall(r'<a href="[^"]*">(\w+)</a>', head)
+    found = re.findall(r"<td[^>]*>([^<]*)</td>", body)
+    return [
+        float(each.removesuffix(" %").replace(",", ""))
+        for each in found[names.index(column) :: len(names)]
+    ]
+
+
+def test_the_table_sorts_and_filters(client: FlaskClient, runs: Runs) -> None:
+    run_id = swept(client, runs)
+    by_default = cells(page(client, f"/sweeps/{run_id}"), "sharpe_ratio")
+    assert by_default == sorted(by_default, reverse=True)
+    assert len(by_default) == 11
+    slow = cells(page(client, f"/sweeps/{run_id}?sort=slow"), "slow")
+    assert slow == sorted(slow)
+    shown = page(client, f"/sweeps/{run_id}?where=fast>=10+slow=60&sort=-fast")
+    assert cells(shown, "fast") == [25, 20, 15, 10]
+    assert set(cells(shown, "slow")) == {60}
+    assert "4 rows" in shown
+    assert "0 rows" in page(client, f"/sweeps/{run_id}?where=fast>99")
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("where=fast>>1", "Conditions are written as fast>=10 sharpe_ratio>0.5; got fast>>1."),
+        ("where=speed>1", "There is no column speed; there are fast, slow, total_return_pct"),
+        ("where=note>1", "There is no column note"),
+        ("sort=ticker", "There is no column ticker"),
+        ("sort=ticker&page=2", "There is no column ticker"),
+        ("where=" + 201 * "a", "Conditions have at most 200 characters, got 201."),
+    ],
+)
+def test_a_filter_that_is_wrong_is_said_above_the_table(
+    client: FlaskClient, runs: Runs, query: str, sentence: str
+) -> None:
+    run_id = swept(client, runs)
+    shown = page(client, f"/sweeps/{run_id}?{query}")
+    assert sentence in shown
+    assert "11 rows, page 1 of 1" in re.sub(r"\s+", " ", shown)
+    assert "sort=ticker" not in shown.partition('id="table"')[2]
+    assert client.get(f"/sweeps/{run_id}?page=0", headers=BROWSER).status_code == 400
+
+
+def test_a_long_table_has_pages(client: FlaskClient, runs: Runs) -> None:
+    run_id = swept(client, runs, grid={"fast": "2:21:1", "slow": "30:35:1"})
+    first, last = (
+        page(client, f"/sweeps/{run_id}?sort=fast"),
+        page(client, f"/sweeps/{run_id}?sort=fast&page=2"),
+    )
+    assert (len(cells(first, "fast")), len(cells(last, "fast"))) == (ROWS, 120 - ROWS)
+    assert max(cells(first, "fast")) <= min(cells(last, "fast"))
+    assert 'rel="next"' in first
+    assert 'rel="prev"' in last
+    assert 'rel="next"' not in last
+    assert page(client, f"/sweeps/{run_id}?sort=fast&page=9") == last.replace("page=2", "page=9")
+
+
+def asked_by(runs: Runs, answer: Any) -> str:
+    assert answer.status_code == 303, answer.text
+    run_id = answer.headers["Location"].rpartition("/")[2]
+    runs.cancel(run_id)  # the queue is short
+    return runs.run(run_id).rule_id
+
+
+def test_a_row_is_run_on_its_own(client: FlaskClient, runs: Runs) -> None:
+    run_id = swept(client, runs)
+    rows = pd.read_csv(io.StringIO(client.get(f"/sweeps/{run_id}/table.csv").text))
+    for number in (0, 7):
+        answer = client.post(f"/sweeps/{run_id}/run", data={"row": str(number)})
+        assert asked_by(runs, answer) == f"MA_CROSS_{rows['fast'][number]}_{rows['slow'][number]}"
+    for bad in (
+        {"row": "11"},
+        {"row": "-1"},
+        {"row": "x"},
+        {"rows": "1"},
+        {"at.x": "5"},
+        {"row": "0", "at.x": "5*"},
+    ):
+        assert client.post(f"/sweeps/{run_id}/run", data=bad).status_code == 400
+    assert client.post(f"/sweeps/{run_id}/run", json={"row": 0}).status_code == 400
+
+
+def test_a_point_of_the_figure_is_run(client: FlaskClient, runs: Runs) -> None:
+    """The middle of each cell of each panel: fast upwards, slow to the right."""
+    run_id = swept(client, runs, tickers=["GOOG", "SPY"])
+    result: dict[str, Any] = client.get(f"/sweeps/{run_id}").json  # type: ignore[assignment]
+    png = base64.b64decode(result["chart_base64"].partition(",")[2])
+    width, height = struct.unpack(">II", png[16:24])
+    for panel in result["panels"]:
+        left, top, right, bottom = panel["box"]
+        assert 0 < left < right < width
+        assert 0 < top < bottom < height
+        for i, fast in enumerate(panel["ys"]):
+            for j, slow in enumerate(panel["xs"]):
+                x = int(left + (j + 0.5) / len(panel["xs"]) * (right - left))
+                y = int(bottom - (i + 0.5) / len(panel["ys"]) * (bottom - top))
+                answer = client.post(f"/sweeps/{run_id}/run", data={"at.x": str(x), "at.y": str(y)})
+                if fast >= slow:
+                    assert answer.status_code == 400
+                else:
+                    assert asked_by(runs, answer) == f"MA_CROSS_{fast}_{slow}"
+    outside = client.post(f"/sweeps/{run_id}/run", data={"at.x": "1", "at.y": "1"})
+    assert outside.json["error"] == "There is no combination at that point of the figure."  # type: ignore[index]
+
+
+@pytest.mark.parametrize("metric", ["sharpe_ratio", "max_drawdown_pct"])
+def test_the_ring_of_the_figure_is_around_the_best(
+    client: FlaskClient, runs: Runs, metric: str
+) -> None:
+    result: Any = client.get(f"/sweeps/{swept(client, runs, metric=metric)}").json
+    pixels = imread(io.BytesIO(base64.b64decode(result["chart_base64"].partition(",")[2])))
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    ys, xs = np.nonzero((red > 0.8) & (green < 0.25) & (blue < 0.25))
+    (panel,), best = result["panels"], result["tickers"][0]["best"]["params"]
+    left, top, right, bottom = panel["box"]
+    x = left + (panel["xs"].index(best["slow"]) + 0.5) / len(panel["xs"]) * (right - left)
+    y = bottom - (panel["ys"].index(best["fast"]) + 0.5) / len(panel["ys"]) * (bottom - top)
+    assert (xs.mean(), ys.mean()) == pytest.approx((x, y), abs=1.5)
+
+
+def test_a_cell_of_several_rows_is_its_best_that_traded() -> None:
+    rows = {
+        "ticker": "A",
+        "x": [1, 1, 2],
+        "z": [1, 2, 1],
+        "num_trades": [0, 3, 0],
+        "max_drawdown_pct": [0.0, 9.0, 0.0],
+    }
+    panel = {
+        "ticker": "A",
+        "fixed": {},
+        "x": "x",
+        "xs": [1, 2],
+        "y": None,
+        "ys": [],
+        "box": [0, 0, 10, 10],
+    }
+    found = [row_at(pd.DataFrame(rows), [panel], "max_drawdown_pct", x, 5) for x in (2, 8)]
+    assert found == [1, 2]
+
+
+def test_who_never_traded_is_not_shown_as_good(client: FlaskClient, runs: Runs) -> None:
+    """No drawdown: last in the table, and without a colour."""
+    grid = {"period": [10, 20], "width": [1, 2, 8, 10]}
+    run_id = swept(client, runs, rule_id="BB", grid=grid, metric="max_drawdown_pct")
+    shown = page(client, f"/sweeps/{run_id}")
+    assert [trades == 0 for trades in cells(shown, "num_trades")] == [False] * 4 + [True] * 4
+    assert cells(shown, "max_drawdown_pct")[:4] == sorted(cells(shown, "max_drawdown_pct")[:4])
+    assert "grey ones never traded" in shown
+    request = asked_of(Sweeps(runs).sweep(run_id))
+    plan = SweepPlan(request, series)
+    (panel,) = panels_of({"GOOG": plan.search("GOOG").table()})
+    assert np.isnan(panel.scores()).tolist() == [[False, False, True, True]] * 2
+
+
+def test_a_figure_without_room_for_all_tickers_says_so(client: FlaskClient, runs: Runs) -> None:
+    names = [f"T{number}" for number in range(13)]
+    for name in names:
+        runs.price_store.save(replace(series("GOOG"), ticker=name))
+    asked = {"tickers": names, "grid": {"fast": [5, 10]}}
+    shown = page(client, f"/sweeps/{swept(client, runs, **asked)}")
+    assert f"The figure has room for {', '.join(names[:12])}." in shown
+    assert "has room for" not in page(client, f"/sweeps/{swept(client, runs)}")
+
+
+@pytest.mark.parametrize(
+    ("rule", "grid", "panels"),
+    [
+        ("MOMENTUM", {"lookback": "20:60:10"}, [{}]),
+        (
+            "RSI",
+            {"period": [7, 14], "oversold": [20, 30], "overbought": [70, 80]},
+            [{"overbought": 70}, {"overbought": 80}],
+        ),
+        ("MA_CROSS", {"fast": 5}, [{}]),
+    ],
+)
+def test_figures_of_one_and_of_three_parameters(
+    client: FlaskClient, runs: Runs, rule: str, grid: dict[str, Any], panels: list[dict[str, int]]
+) -> None:
+    run_id = swept(client, runs, rule_id=rule, grid=grid)
+    result: dict[str, Any] = client.get(f"/sweeps/{run_id}").json  # type: ignore[assignment]
+    assert [panel["fixed"] for panel in result["panels"]] == panels
+    _, top, right, _ = result["panels"][-1]["box"]
+    answer = client.post(
+        f"/sweeps/{run_id}/run", data={"at.x": str(int(right) - 2), "at.y": str(int(top) + 2)}
+    )
+    last = {
+        name: values[-1] if isinstance(values, list) else values for name, values in grid.items()
+    }
+    chosen = asked_by(runs, answer)
+    assert chosen == {"MOMENTUM": "MOMENTUM_60", "RSI": f"RSI_14_30_{last.get('overbought')}"}.get(
+        rule, "MA_CROSS_5_30"
+    )
+
+
+def test_a_sweep_is_no_backtest(client: FlaskClient, runs: Runs) -> None:
+    run_id = swept(client, runs)
+    answer = client.get(f"/result/{run_id}")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/sweeps/{run_id}")
+    for address in (
+        f"/result/{run_id}/equity.csv",
+        f"/result/{run_id}/trades.csv",
+        f"/?run={run_id}",
+    ):
+        assert client.get(address).status_code == 404
+    single = (
+        client.post(f"/sweeps/{run_id}/run", data={"row": "0"})
+        .headers["Location"]
+        .rpartition("/")[2]
+    )
+    assert client.get(f"/sweeps/{single}").status_code == 404
+    assert client.get(f"/sweeps?sweep={single}").status_code == 200, "JSON knows no form"
+    assert client.get(f"/sweeps?sweep={single}", headers=BROWSER).status_code == 404
+
+
+def test_what_the_empty_form_suggests_is_accepted(client: FlaskClient) -> None:
+    from rules.registry import BUILT_IN
+
+    for name, rule in BUILT_IN.items():
+        grid = suggested(rule.metadata.parameters)
+        dates = {"start_date": "2013-01-02", "end_date": "2018-12-31"}
+        answer = client.post("/sweeps", json={**SWEEP, **dates, "rule_id": name, "grid": grid})
+        assert answer.status_code == 202, (name, grid, answer.text)
+
+
+def test_what_was_seen_of_a_sweep_that_failed(client: FlaskClient, runs: Runs) -> None:
+    run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
+    runs.run_store.mark_launched(run_id)
+    seen = '{"exit_code": 1, "log": ["the last line"], "events": []}'
+    runs.run_store.fail(runs.run(run_id), "RetriesExhausted", "Again and again.", seen)
+    assert client.get(f"/sweeps/{run_id}").json["provenance"]["evidence"]["exit_code"] == 1  # type: ignore[index]
+    shown = page(client, f"/sweeps/{run_id}")
+    assert "the last line" in shown
+    assert "Again and again." in shown
+
+
+def test_how_far_it_is(client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.search.plan.SHARD_ROWS", 4)
+    run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
+    runs.run_store.mark_launched(run_id)
+    SweepWorker(runs.run_store, runs.price_store, Software()).work(run_id, 1)
+    assert "1 of 3 parts" in page(client, f"/sweeps/{run_id}")
+
+
+def test_the_run_of_a_rule_that_is_gone(client: FlaskClient, runs: Runs, engine: Engine) -> None:
+    run_id = swept(client, runs)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE runs SET rule_id = 'GONE'"))
+    answer = client.post(f"/sweeps/{run_id}/run", data={"row": "0"})
+    assert answer.status_code == 400
+    assert "GONE" in answer.json["error"]  # type: ignore[index]
+    assert client.get(f"/sweeps?sweep={run_id}", headers=BROWSER).status_code == 200
