@@ -10,7 +10,7 @@ from scripts.logger_config import set_up_logging
 from service.store.leases import LeaseStore
 from service.store.migrate import open_database, schema_problem
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
+from service.store.requests import RequestStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from service.web.middleware.auth import login_of
@@ -27,12 +27,15 @@ def make_app() -> Flask:
     set_up_logging(config.log_level, config.log_format)
     engine = open_database(config)
     installed_rules(True)  # checked now, so that a bad plug-in shows in the first lines of the log
-    stores = RunStore(engine, config.lease_seconds), PriceStore(engine)
-    limits, in_cluster = (
-        (config.max_pending_runs, config.rate_limit_per_minute),
-        config.launcher == "kubernetes",
+    runs = Runs(
+        run_store=RequestStore(engine),
+        price_store=PriceStore(engine),
+        max_pending=config.max_pending_runs,
+        rate_limit=config.rate_limit_per_minute,
+        leases=LeaseStore(engine),
+        prices_command=config.prices_command,
+        in_cluster=config.launcher == "kubernetes",
     )
-    runs = Runs(*stores, *limits, LeaseStore(engine), config.prices_command, in_cluster)
     made = create_app(
         runs, partial(schema_problem, engine), config.max_body_bytes, login_of(config)
     )

@@ -1,11 +1,14 @@
-"""Performs one run: the request from the environment, the result into the database (or, without one, to stdout)."""
+"""Performs one run: the request from the environment, the result into the database.
+
+Without a database the result goes to stdout.
+"""
 
 import os
 import signal
 
 if __name__ == "__main__":
-    # The first process of a container ignores what it does not handle, and the imports take a second: who is told to
-    # stop meanwhile has claimed nothing yet.
+    # The first process of a container ignores signals that it does not handle, and the imports
+    # take a second. A worker that is told to stop meanwhile has claimed nothing yet.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
 
 import logging
@@ -18,13 +21,16 @@ from scripts.config import Config, job_environment, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import FIELDS, BacktestRequest, request_from_text
-from service.contract.status import SWEEP, ExitCode
+from service.contract.status import SWEEP, ExitCode, Reason
 from service.prices.series import UnreadablePrices, read_csv
-from service.worker.holding import Stopped
-from service.worker.run import Software, Worker, perform
+from service.worker.holding import DATABASE_PATIENCE_SECONDS, Stopped
+from service.worker.run import perform
+from service.worker.software import Software
 
 logger = logging.getLogger("worker")
 stopping = threading.Event()
+
+UNRECORDED_RUN_ID = "00000000-0000-4000-8000-000000000000"
 
 
 def main() -> int:
@@ -46,56 +52,71 @@ def perform_one() -> int:
         with run_context(environment["RUN_ID"]):
             return work_on_sweep(environment, config)
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
-    recorded = "run_id" in fields and has_database(config)
-    if recorded:
+    is_recorded = "run_id" in fields and has_database(config)
+    if is_recorded:
         set_up_logging(config.log_level, config.log_format)
-    else:  # stdout is for the result
+    else:
+        # stdout is for the result
         set_up_logging("ERROR", config.log_format, sys.stderr)
     try:
-        request = request_from_text({"run_id": "00000000-0000-4000-8000-000000000000", **fields})
+        request = request_from_text({"run_id": UNRECORDED_RUN_ID, **fields})
     except UserError as error:
         print(error, file=sys.stderr)
         return ExitCode.BAD_INPUT
     with run_context(request.run_id):
-        return (
-            work(request, config, environment.get("RULES_DIGEST"))
-            if recorded
-            else print_result(request, config)
-        )
+        if is_recorded:
+            return work(request, config, environment.get("RULES_DIGEST"))
+        return print_result(request, config)
 
 
 def has_database(config: Config) -> bool:
     """SQLite counts once its file is there: the web or the controller made it."""
-    return (
-        bool(config.db_host)
-        or Path(config.database_url.removeprefix("sqlite:///") or "/").is_file()
-    )
+    if config.db_host:
+        return True
+    sqlite_path = config.database_url.removeprefix("sqlite:///")
+    return bool(sqlite_path) and Path(sqlite_path).is_file()
 
 
-def work(request: BacktestRequest, config: Config, rules: str | None) -> int:
+def work(request: BacktestRequest, config: Config, expected_rules: str | None) -> int:
     """Performs the recorded run."""
+    from service.store.claims import ClaimStore
     from service.store.database import connect
     from service.store.prices import PriceStore
-    from service.store.run_store import RunStore
+    from service.worker.run import RunWorker
 
     engine = connect(config)
-    software = Software(config.code_revision, config.image)
-    store = RunStore(engine, config.lease_seconds)
-    return Worker(store, PriceStore(engine), software, rules, stopping=stopping).work(request)
+    worker = RunWorker(
+        claims=ClaimStore(engine, config.lease_seconds, DATABASE_PATIENCE_SECONDS),
+        prices=PriceStore(engine, DATABASE_PATIENCE_SECONDS),
+        software=software_of(config),
+        expected_rules=expected_rules,
+        stopping=stopping,
+    )
+    return worker.work(request)
 
 
 def work_on_sweep(environment: Mapping[str, str], config: Config) -> int:
     """The shard of this index, or all of them where the job has no indexes."""
     from service.store.database import connect
     from service.store.prices import PriceStore
-    from service.store.run_store import RunStore
+    from service.store.shards import ShardStore
     from service.worker.sweep import SweepWorker
 
-    engine, index = connect(config), environment.get("JOB_COMPLETION_INDEX")
-    software = Software(config.code_revision, config.image)
-    store, rules = RunStore(engine, config.lease_seconds), environment.get("RULES_DIGEST")
-    worker = SweepWorker(store, PriceStore(engine), software, rules, stopping=stopping)
+    engine = connect(config)
+    worker = SweepWorker(
+        claims=ShardStore(engine, config.lease_seconds, DATABASE_PATIENCE_SECONDS),
+        prices=PriceStore(engine, DATABASE_PATIENCE_SECONDS),
+        software=software_of(config),
+        expected_rules=environment.get("RULES_DIGEST"),
+        stopping=stopping,
+    )
+    index = environment.get("JOB_COMPLETION_INDEX")
     return worker.work(environment["RUN_ID"], None if index is None else int(index))
+
+
+def software_of(config: Config) -> Software:
+    """As the image has it."""
+    return Software(code_revision=config.code_revision, image=config.image)
 
 
 def stop(number: int, frame: object) -> None:
@@ -108,17 +129,15 @@ def print_result(request: BacktestRequest, config: Config) -> int:
     path = Path(config.prices_dir) / f"{request.ticker}.csv"
     try:
         series = read_csv(path, request.ticker, source=path.name)
-        print(
-            perform(request, series, Software(config.code_revision, config.image), validate=True)[
-                0
-            ].canonical()
-        )
+        result, _ = perform(request, series, software_of(config), validate=True)
     except UnreadablePrices as error:
         print(f"No prices of {request.ticker} in {path}: {error}", file=sys.stderr)
         return ExitCode.NO_DATA
     except UserError as error:
         print(error, file=sys.stderr)
-        return ExitCode.NO_DATA if error.code == "NoData" else ExitCode.BAD_INPUT
+        lacks_data = error.code == Reason.NO_DATA
+        return ExitCode.NO_DATA if lacks_data else ExitCode.BAD_INPUT
+    print(result.canonical())
     return ExitCode.DONE
 
 

@@ -27,7 +27,8 @@ from scripts.logger_config import set_up_logging
 from service.contract.request import parse_request
 from service.contract.result import BacktestResult
 from service.prices.series import read_csv
-from service.worker.run import Software, perform
+from service.worker.run import perform
+from service.worker.software import Software
 
 TICKERS = ("AAPL", "AMD", "GOOG", "MSFT", "NFLX")
 ROWS = """

@@ -24,9 +24,9 @@ from service.controller.reconciler import Controller
 from service.launchers.launcher import JobState, Launcher
 from service.store.database import connect, utc_in
 from service.store.migrate import migrate
-from service.store.run_store import RunStore
 from service.store.tables import runs
 from tests.conftest import MYSQL, TICKERS, _as_root, mysql_config
+from tests.support.stores import EveryStore
 
 RUNS, AT_WORK, WAITING = 1_000_000, 10_000, 110_000
 ROUNDS = 50
@@ -187,7 +187,7 @@ class Nothing(Launcher):
 
 def questions(engine: Engine) -> Mapping[str, Callable[[], object]]:
     """What the web and the controller ask, by name."""
-    store = RunStore(engine)
+    store = EveryStore(engine)
     with engine.connect() as connection:
         middle = connection.scalar(select(runs.c.run_id).where(runs.c.id == RUNS // 2))
         last = connection.scalar(select(runs.c.run_id).order_by(runs.c.id.desc()).limit(1))
@@ -205,9 +205,8 @@ def questions(engine: Engine) -> Mapping[str, Callable[[], object]]:
         "of a ticker, failed": lambda: store.latest(50, ticker="GOOG", status="failed"),
         "of a ticker, none cancelled": lambda: store.latest(50, ticker="GOOG", status="cancelled"),
         "of a client, last minute, to 600": lambda: store.recent_count("c1", 60, 600),
-        "identical work": lambda: store.leads("f" * 64),
+        "identical work": lambda: store.has_leader("f" * 64),
         "the next client that waits": lambda: store.waiting_clients("c3", 1),
-        "attached to one that ended": lambda: store.astray(100),
         "first of a client": lambda: store.queued_of("c3", 5),
         "numbers of sweeps that ended": store.forget_numbers,
         "expired ones": lambda: store.expire(30, 500, None),
@@ -235,7 +234,7 @@ def main() -> None:
 
 def passes(engine: Engine) -> None:
     """A pass over 10,000 active runs with 110,000 waiting, and one that also launches."""
-    store = RunStore(engine)
+    store = EveryStore(engine)
     active = list(store.active_clients())
     busy = Controller(store, Nothing(active), AT_WORK, 9e9)
     print(f"a pass over {len(active):,} active runs, none free: {timed(busy.step, 10)[0]:.0f} ms")

@@ -19,7 +19,7 @@ from scripts.config import load_config
 from service.controller.__main__ import launcher_of
 from service.controller.reconciler import Controller
 from service.store.migrate import open_database
-from service.store.run_store import RunStore
+from tests.support.stores import EveryStore
 
 PARTS = {
     "JSON": ("json/__init__.py", "orjson"),
@@ -88,7 +88,7 @@ def _inside(calls: Calls, names: tuple[str, ...]) -> float:
 def main(address: str, passes: str, *options: str) -> None:
     """Starts as the controller does."""
     config = load_config()
-    store = RunStore(open_database(config), config.lease_seconds)
+    store = EveryStore(open_database(config), config.lease_seconds)
     controller = Controller(
         store, launcher_of(config), config.max_active_runs, config.run_timeout_seconds
     )

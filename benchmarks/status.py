@@ -27,10 +27,10 @@ from benchmarks.database import database
 from scripts.config import ROOT
 from service.contract.request import parse_request
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
 from service.usecases.runs import Runs
-from service.worker.run import Worker
+from service.worker.run import RunWorker
 from tests.conftest import REQUEST, database_environment, series
+from tests.support.stores import EveryStore
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 5, 8
 CONFIGURED = ["--config", "python:service.web.gunicorn_conf"]
@@ -50,10 +50,10 @@ CLIENTS, RUNS_EACH = 20, 50
 
 def completed(engine: Engine) -> str:
     """The id of a run with a result."""
-    store, prices = RunStore(engine), PriceStore(engine)
+    store, prices = EveryStore(engine), PriceStore(engine)
     prices.save(series("GOOG"))
     run, _ = Runs(store, prices).submit({**REQUEST, "run_id": str(uuid.uuid4())})
-    Worker(store, prices).work(parse_request({**REQUEST, "run_id": run.run_id}))
+    RunWorker(store, prices).work(parse_request({**REQUEST, "run_id": run.run_id}))
     return run.run_id
 
 
@@ -124,7 +124,7 @@ def flood(url: str, engine: Engine) -> None:
     start = time.perf_counter()
     with ThreadPoolExecutor(CLIENTS) as pool:
         statuses = sum(pool.map(submit, [url] * CLIENTS, range(CLIENTS)), Counter[int]())
-    taken, queued = time.perf_counter() - start, RunStore(engine).queued_count(None)
+    taken, queued = time.perf_counter() - start, EveryStore(engine).queued_count(None)
     print(
         f"{CLIENTS} clients, {CLIENTS * RUNS_EACH} runs: {taken:.1f} s, answers {dict(statuses)}, {queued} in the queue"
     )

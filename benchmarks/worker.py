@@ -20,8 +20,8 @@ from service.prices.series import read_csv
 from service.store.database import connect
 from service.store.migrate import migrate
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
 from service.usecases.runs import Runs
+from tests.support.stores import EveryStore
 
 ROUNDS = 15
 BASELINE = [sys.executable, "-c", "import pandas, sqlalchemy, matplotlib.figure"]
@@ -49,7 +49,7 @@ def main() -> None:
         engine = connect(Config(sqlite_path=str(path)))
         migrate(engine)
         PriceStore(engine).save(read_csv(ROOT / "data" / "GOOG.csv", "GOOG", "GOOG.csv"))
-        runs = Runs(RunStore(engine), PriceStore(engine))
+        runs = Runs(EveryStore(engine), PriceStore(engine))
         worker, baseline = [], []
         for number in range(ROUNDS + 1):
             run, _ = runs.submit({**REQUEST, "initial_capital": 1000 + number})

@@ -40,10 +40,12 @@ from service.prices.series import read_csv
 from service.store.database import Engine, connect
 from service.store.migrate import migrate, schema_problem
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
+from service.store.queue import QueueStore
+from service.store.requests import RequestStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app
-from service.worker.run import Software, perform
+from service.worker.run import perform
+from service.worker.software import Software
 
 REQUEST = {
     "run_id": "00000000-0000-4000-8000-000000000001",
@@ -91,22 +93,22 @@ class Walk:
         return f"{result.total_return_pct:.4f} %, {result.num_trades} trades, figure {len(result.chart_base64)} characters"
 
     def store(self) -> str:
-        run, new = Runs(RunStore(self.engine), PriceStore(self.engine)).submit(REQUEST)
+        run, new = Runs(RequestStore(self.engine), PriceStore(self.engine)).submit(REQUEST)
         assert new
         launcher = LocalProcess(
             ["env", "DB_HOST=", f"SQLITE_PATH={self.database}", "LOG_LEVEL=ERROR", *COMMAND]
         )
-        controller = Controller(RunStore(self.engine), launcher, 1, PATIENCE_SECONDS)
+        controller = Controller(QueueStore(self.engine), launcher, 1, PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not run.status.final and time.monotonic() < deadline:
             controller.step()
             time.sleep(0.1)
-            run = Runs(RunStore(self.engine), PriceStore(self.engine)).run(run.run_id)
+            run = Runs(RequestStore(self.engine), PriceStore(self.engine)).run(run.run_id)
         assert run.status == Status.COMPLETED, (run.status, run.message)
         return f"a worker process completed it, attempt {run.attempt}"
 
     def http(self) -> str:
-        runs = Runs(RunStore(self.engine), PriceStore(self.engine))
+        runs = Runs(RequestStore(self.engine), PriceStore(self.engine))
         with _served(runs, partial(schema_problem, self.engine)) as url:
             for path in ("/health", "/ready", "/rules", "/tickers", "/runs"):
                 _get(url + path)

@@ -24,10 +24,10 @@ from service.prices.series import PriceSeries, read_csv
 from service.store.database import connect
 from service.store.migrate import migrate, schema_problem
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app
 from tests.support.openapi_check import CheckedClient
+from tests.support.stores import EveryStore
 
 MYSQL = os.environ.get("TEST_MYSQL", "")
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
@@ -134,7 +134,7 @@ def _as_root(statement: str) -> None:
 
 @pytest.fixture
 def runs(engine: Engine) -> Runs:
-    return Runs(RunStore(engine), PriceStore(engine), max_pending=20)
+    return Runs(EveryStore(engine), PriceStore(engine), max_pending=20)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m service.controller`: puts the controller together and lets it turn until it is told to stop."""
+"""`python -m service.controller`: puts the controller together and lets it turn until told to stop."""
 
 from __future__ import annotations
 
@@ -23,63 +23,81 @@ from service.launchers.local_process import LocalProcess
 from service.store.database import DatabaseError
 from service.store.leases import LeaseStore
 from service.store.migrate import open_database
-from service.store.run_store import RunStore
+from service.store.queue import QueueStore
 
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 10.0
-LOOK_SECONDS = (
-    5.0  # between two looks at a cluster where nothing waits: its Jobs look after themselves
-)
+LOOK_SECONDS = 5.0  # between two looks at a cluster where nothing waits
 
 
 def main(config: Config, stop: threading.Event | None = None) -> None:
-    """Steps until SIGTERM or SIGINT, or until `stop` is set, as the one active controller of its database."""
+    """Steps until SIGTERM or SIGINT, or until `stop` is set.
+
+    Only one of several controllers of a database is active at a time.
+    """
+    stop = stop or _set_by_signals()
     engine = open_database(config)
-    launcher, vitals, stop = launcher_of(config), Vitals(), stop or _on_signals()
-    store = RunStore(engine, config.lease_seconds)
+    store = QueueStore(engine)
+    launcher = launcher_of(config)
+    vitals = Vitals()
     leadership = Leadership(
-        LeaseStore(engine), f"{platform.node()}:{os.getpid()}", lambda: not vitals.health()
+        leases=LeaseStore(engine),
+        holder=f"{platform.node()}:{os.getpid()}",
+        is_alive=lambda: not vitals.health(),
     )
-    limits = config.max_active_runs, config.run_timeout_seconds
     controller = Controller(
-        store,
-        launcher,
-        *limits,
-        lambda: leadership.held,
-        patience_of(config),
+        store=store,
+        launcher=launcher,
+        max_active=config.max_active_runs,
+        timeout_seconds=config.run_timeout_seconds,
+        may_act=lambda: leadership.held,
+        patience=patience_of(config),
         look_seconds=LOOK_SECONDS,
     )
     upkeep = Upkeep(store, config.result_retention_days)
-    installed_rules(True)  # a plug-in that is not fit is named in this log too
+    launcher_check = LauncherCheck(launcher)
+    installed_rules(validate=True)  # a plug-in that is left out is named in this log too
     if config.controller_port:
         vitals.serve(config.controller_port)
     logger.info("Controller started: at most %d runs at once", config.max_active_runs)
     leadership.start()
-    checked = Check(launcher)
     while not stop.wait(config.controller_poll_seconds):
         vitals.beat = time.monotonic()
         try:
             ACTIVE.set(leadership.held)
             if leadership.held:
-                with PASS_SECONDS.time():
-                    controller.step()
-                LAST_PASS.set_to_current_time()
-                upkeep.step()
-            vitals.problem = checked.problem()
+                _pass(controller, upkeep)
+            vitals.problem = launcher_check.problem()
         except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
-            vitals.problem = _away(error)
+            vitals.problem = _logged_problem(error)
             stop.wait(1)
+    _leave(controller, leadership)
+
+
+def _pass(controller: Controller, upkeep: Upkeep) -> None:
+    with PASS_SECONDS.time():
+        controller.step()
+    LAST_PASS.set_to_current_time()
+    upkeep.step()
+
+
+def _leave(controller: Controller, leadership: Leadership) -> None:
     try:
         controller.stop()
         leadership.stop()
-    except DatabaseError as error:  # leaving together; the lease runs out by itself
+    except DatabaseError as error:
+        # Database and controller are stopped together; the lease runs out by itself.
         logger.warning("The database went first: %s", error.orig)
 
 
 def patience_of(config: Config) -> Patience:
     """As configured."""
-    return Patience(config.image_pull_seconds, config.unschedulable_seconds, config.quota_seconds)
+    return Patience(
+        image_pull=config.image_pull_seconds,
+        unschedulable=config.unschedulable_seconds,
+        quota=config.quota_seconds,
+    )
 
 
 def launcher_of(config: Config) -> Launcher:
@@ -92,38 +110,44 @@ def launcher_of(config: Config) -> Launcher:
     return KubernetesJobs(config.job_template, Namespace())
 
 
-class Check:
-    """The launcher's own check: made at the start, and again from time to time until nothing is wrong."""
+class LauncherCheck:
+    """The launcher's own check: made at the start, and again from time to time until it passes."""
 
     def __init__(self, launcher: Launcher) -> None:
-        self._launcher, self._problem, self._made = launcher, "not checked yet", -CHECK_SECONDS
+        self._launcher = launcher
+        self._problem = "not checked yet"
+        self._checked = -CHECK_SECONDS
 
     def problem(self) -> str:
-        """The last answer; a new one is logged."""
-        if self._problem and time.monotonic() - self._made >= CHECK_SECONDS:
-            self._problem, self._made = self._launcher.check(), time.monotonic()
+        """The last answer, empty where nothing is wrong; a new problem is logged."""
+        if self._problem and time.monotonic() - self._checked >= CHECK_SECONDS:
+            self._problem = self._launcher.check()
+            self._checked = time.monotonic()
             if self._problem:
                 logger.error("No job can be started: %s", self._problem)
         return self._problem
 
 
-def _away(error: Exception) -> str:
+def _logged_problem(error: Exception) -> str:
+    """One sentence for /ready; the trace goes to the log."""
     if isinstance(error, LauncherAway):
         logger.warning("Nothing is known about the jobs: %s", error)
         return str(error)
-    away = isinstance(error, DatabaseError)
-    logger.error("The database is away" if away else "The pass failed", exc_info=error)
-    return "The database is away." if away else "The last pass failed; its trace is in the log."
+    if isinstance(error, DatabaseError):
+        logger.error("The database is away", exc_info=error)
+        return "The database is away."
+    logger.error("The pass failed", exc_info=error)
+    return "The last pass failed; its trace is in the log."
 
 
-def _on_signals() -> threading.Event:
+def _set_by_signals() -> threading.Event:
     stop = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def set_stop(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, set_stop)
+    signal.signal(signal.SIGINT, set_stop)
     return stop
 
 

@@ -1,4 +1,4 @@
-"""What to do about a run: pure functions of its row, its job and the database's clock, a line for each case."""
+"""What to do about a run: pure functions of its row, its job and the database's clock."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from service.contract.status import SWEEP, ExitCode, Reason, Status
-from service.launchers.launcher import JobState
-from service.store.run_store import ActiveRun, Run
+from service.contract.status import ExitCode, Reason, Status
+from service.launchers.launcher import JobState, Problem
+from service.store.rows import ActiveRun, Run
 
 MAX_LAUNCHES = 3
-STUCK_SECONDS = 120  # a job that was told to end and is not gone: its node may be dead
-ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and nobody claimed
-SECOND_POD_SECONDS = (
-    60  # a lease that ran out while the job lives: its second pod is about to claim the run
-)
-NO_ROW_SECONDS = 600  # a job that nobody waits for any more and that does not end
+MAX_LEAVING_SECONDS = 120  # a job that was told to end and is still there: its node may be dead
+MAX_ORPHAN_SECONDS = 30  # a launched run that no job of ours belongs to and no worker claimed
+SECOND_POD_SECONDS = 60  # in which the second pod of a living job claims a run without a lease
+MAX_UNWANTED_SECONDS = 600  # a job that no run waits for any more and that does not end
 QUOTA_SECONDS = 86_400.0
+
 BLAMELESS = (ExitCode.DATABASE_AWAY, ExitCode.STOPPED)
-FIXED = {
+KILLED = (137, -9)  # as Kubernetes and as a local process say it
+
+# How long a job may have a problem; Patience has those that can be set.
+PROBLEM_SECONDS = {
     Reason.TIMEOUT: 0.0,
     Reason.QUOTA_EXCEEDED: 60.0,
     Reason.ADMISSION_DENIED: 60.0,
@@ -32,188 +34,283 @@ FIXED = {
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds that a run may wait for what the cluster does not give; `quota` counts from the request."""
+    """Seconds that a run waits for what the cluster does not give.
+
+    `quota` counts from the request, the others from when the problem was first seen.
+    """
 
     image_pull: float = 180.0
     unschedulable: float = 900.0
     quota: float = QUOTA_SECONDS
 
-    def with_problem(self, reason: Reason) -> float:
-        """How long a job may have it."""
-        own = {Reason.IMAGE_PULL: self.image_pull, Reason.UNSCHEDULABLE: self.unschedulable}
-        return own[reason] if reason in own else FIXED[reason]
+    def seconds_with(self, reason: Reason) -> float:
+        """How long a job may have the problem."""
+        if reason == Reason.IMAGE_PULL:
+            return self.image_pull
+        if reason == Reason.UNSCHEDULABLE:
+            return self.unschedulable
+        return PROBLEM_SECONDS[reason]
 
 
-PATIENCE = Patience()
+DEFAULT_PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What to do about one run: wait, requeue, fail, cancel or forget; a job still alive is removed first."""
+class Policy:
+    """By what a controller decides.
 
-    action: str
+    `run_timeout` ends a run whose job depends on the controller; a job that outlives it
+    (`jobs_outlive_controller`) keeps its own deadline.
+    """
+
+    jobs_outlive_controller: bool
+    run_timeout: timedelta
+    patience: Patience = DEFAULT_PATIENCE
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing, for now."""
+
+
+@dataclass(frozen=True)
+class Forget:
+    """No active run has this job."""
+
+
+@dataclass(frozen=True)
+class RemoveJob:
+    """No active run has this job, and it does not end by itself."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """The job goes, then the run is cancelled."""
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """The run goes back to the queue, then its job goes.
+
+    `counted_launches`: 0 where the run is not to blame for the end of its job.
+    """
+
     reason: Reason | None = None
     message: str = ""
-    spent: int = 1  # launches that a requeue counts: 0 where the run is not to blame
+    counted_launches: int = 1
 
 
-WAIT, FORGET, REQUEUE, CANCEL = (
-    Decision("wait"),
-    Decision("forget"),
-    Decision("requeue"),
-    Decision("cancel"),
-)
-REMOVE = Decision("remove")
+@dataclass(frozen=True)
+class Fail:
+    """The job goes, then the run has failed."""
+
+    reason: Reason
+    message: str
+
+
+Decision = Wait | Forget | RemoveJob | Cancel | Requeue | Fail
 
 
 def decide(
     run: ActiveRun | None,
     job: JobState | None,
     now: datetime,
-    timeout: timedelta | None,
-    patience: Patience = PATIENCE,
-    unwanted: float = 0.0,
+    policy: Policy,
+    unwanted_seconds: float = 0.0,
 ) -> Decision:
     """One row, its job and the database's clock to one decision.
 
-    `run` is None when its row is not active, for `unwanted` seconds by now; `timeout` when the jobs are independent and
-    keep their own deadline.
+    `run` is None where no active run has the job, for `unwanted_seconds` by now.
     """
     if run is None:
-        return (
-            REMOVE
-            if job is not None and job.alive and (job.lost or unwanted > NO_ROW_SECONDS)
-            else FORGET
-        )
+        return _without_run(job, unwanted_seconds)
     if run.status == Status.CANCELLING:
-        return CANCEL
+        return Cancel()
     if job is not None and not job.alive:
-        ended_by = job.problem
-        return (
-            Decision("fail", ended_by.reason, ended_by.message)
-            if ended_by
-            else _with_ended_workers(run, job)
-        )
-    if timeout is not None and now - (run.launched_at or now) > timeout:
-        return Decision(
-            "fail",
-            Reason.TIMEOUT,
-            f"The run took longer than {timeout.total_seconds():.0f} seconds.",
-        )
-    independent = timeout is None
+        return _with_ended_job(run, job)
+    if not policy.jobs_outlive_controller and _seconds_since_launch(run, now) > (
+        policy.run_timeout.total_seconds()
+    ):
+        seconds = policy.run_timeout.total_seconds()
+        return Fail(Reason.TIMEOUT, f"The run took longer than {seconds:.0f} seconds.")
     if job is None:
-        return _without_job(run, now, independent)
-    return _with_living_job(run, job, now, independent, patience)
+        return _without_job(run, now, policy)
+    return _with_living_job(run, job, now, policy)
 
 
-def _without_job(run: ActiveRun, now: datetime, independent: bool) -> Decision:
-    """Launched by a controller that is gone; a worker may still be at it, unless its job would have been listed."""
-    waited = now - (run.launched_at or now)
-    late = waited.total_seconds() > ORPHAN_SECONDS
-    if independent and late and run.claimed_by is not None:  # by a worker of this launch
-        return Decision("fail", Reason.JOB_LOST, "The run's Job was deleted before it had ended.")
+def _without_run(job: JobState | None, unwanted_seconds: float) -> Decision:
+    if job is None or not job.alive:
+        return Forget()
+    if job.lost or unwanted_seconds > MAX_UNWANTED_SECONDS:
+        return RemoveJob()
+    return Forget()
+
+
+def _with_ended_job(run: ActiveRun, job: JobState) -> Decision:
+    if job.problem is not None:
+        return Fail(job.problem.reason, job.problem.message)
+    return _with_ended_workers(run, job)
+
+
+def _without_job(run: ActiveRun, now: datetime, policy: Policy) -> Decision:
+    """Launched by a controller that is gone, or its job was deleted.
+
+    A worker may still be at it, unless its job would be listed.
+    """
+    is_late = _seconds_since_launch(run, now) > MAX_ORPHAN_SECONDS
+    was_claimed = run.claimed_by is not None  # by a worker of this launch
+    if policy.jobs_outlive_controller and is_late and was_claimed:
+        return Fail(Reason.JOB_LOST, "The run's Job was deleted before it had ended.")
     if run.status == Status.RUNNING:
-        unheld = run.lease_until is None or run.lease_until < now
-        silent = late or run.launched_at is None if run.kind == SWEEP else unheld
-        return _retry(run, Reason.WORKER_LOST, "The worker fell silent.") if silent else WAIT
-    return _retry(run, Reason.WORKER_LOST, "The worker never started.") if late else WAIT
+        if _lacks_worker(run, now, is_late):
+            return _retry_or_fail(run, Reason.WORKER_LOST, "The worker fell silent.")
+        return Wait()
+    if is_late:
+        return _retry_or_fail(run, Reason.WORKER_LOST, "The worker never started.")
+    return Wait()
 
 
-def _with_living_job(
-    run: ActiveRun, job: JobState, now: datetime, independent: bool, patience: Patience
-) -> Decision:
+def _lacks_worker(run: ActiveRun, now: datetime, is_late: bool) -> bool:
+    """Whether nobody works on a running run; the row of a sweep has no lease to tell."""
+    if run.is_sweep:
+        return is_late or run.launched_at is None
+    return run.lease_until is None or run.lease_until < now
+
+
+def _with_living_job(run: ActiveRun, job: JobState, now: datetime, policy: Policy) -> Decision:
     if job.leaving is not None:
-        return WAIT
+        return Wait()
     if job.lost:
         message = "The worker's node does not answer any more; the run starts again."
-        return Decision("requeue", Reason.DISRUPTED, message, spent=0)
-    if job.problem is not None and job.problem.seconds >= patience.with_problem(job.problem.reason):
-        waits = job.problem.reason == Reason.QUOTA_EXCEEDED and not waited_enough(
-            run, now, patience.quota
-        )
-        if waits and job.exit_code is not None:  # the run may be to blame: a worker of it has ended
-            return _with_ended_workers(run, job)
-        return Decision(
-            "requeue" if waits else "fail", job.problem.reason, job.problem.message, spent=0
-        )
-    if (
-        run.kind == SWEEP and run.claimed_by is None and job.retried
-    ):  # as with a run: its other pods would fail too
+        return Requeue(Reason.DISRUPTED, message, counted_launches=0)
+    problem = job.problem
+    if problem is not None and problem.seconds >= policy.patience.seconds_with(problem.reason):
+        return _with_lasting_problem(run, job, problem, now, policy)
+    never_began = run.is_sweep and run.claimed_by is None
+    if never_began and job.retried:
+        # Two pods of the sweep failed before they began; the others would too.
         return _with_ended_workers(run, job)
-    grace = timedelta(seconds=SECOND_POD_SECONDS if independent else 0)
-    if (
-        run.status == Status.RUNNING
-        and run.lease_until is not None
-        and run.lease_until + grace < now
-    ):
-        return _retry(run, Reason.WORKER_LOST, "The worker fell silent.")
-    return WAIT
+    if _lease_ran_out(run, now, policy):
+        return _retry_or_fail(run, Reason.WORKER_LOST, "The worker fell silent.")
+    return Wait()
+
+
+def _with_lasting_problem(
+    run: ActiveRun, job: JobState, problem: Problem, now: datetime, policy: Policy
+) -> Decision:
+    waits_for_quota = problem.reason == Reason.QUOTA_EXCEEDED and not has_waited(
+        run, now, policy.patience.quota
+    )
+    if not waits_for_quota:
+        return Fail(problem.reason, problem.message)
+    if job.exit_code is not None:
+        # The run may be to blame: a worker of it has ended.
+        return _with_ended_workers(run, job)
+    return Requeue(problem.reason, problem.message, counted_launches=0)
+
+
+def _lease_ran_out(run: ActiveRun, now: datetime, policy: Policy) -> bool:
+    """The second pod of a job gets some time to claim the run."""
+    if run.status != Status.RUNNING or run.lease_until is None:
+        return False
+    grace_seconds = SECOND_POD_SECONDS if policy.jobs_outlive_controller else 0
+    return run.lease_until + timedelta(seconds=grace_seconds) < now
 
 
 def _with_ended_workers(run: ActiveRun, job: JobState) -> Decision:
-    if (
-        run.kind == SWEEP
-    ):  # its workers say how each shard ended; the next ones go on, and put the result together
-        if run.claimed_by is None and job.exit_code not in (None, ExitCode.DONE, *BLAMELESS):
-            message = f"The sweep's workers failed before they began, the last time with exit code {job.exit_code}."
-            return Decision("fail", Reason.RETRIES_EXHAUSTED, message)
-        return _retry(
-            run,
-            Reason.RETRIES_EXHAUSTED,
-            "The sweep's workers ended without a result, again and again.",
-        )
+    if run.is_sweep:
+        return _with_ended_sweep_workers(run, job)
     match job.exit_code:
         case ExitCode.BAD_INPUT:
-            return Decision("fail", Reason.BAD_INPUT, "The worker refused the request.")
+            return Fail(Reason.BAD_INPUT, "The worker refused the request.")
         case ExitCode.NO_DATA:
-            return Decision("fail", Reason.NO_DATA, "The worker found no prices that it could use.")
+            return Fail(Reason.NO_DATA, "The worker found no prices that it could use.")
         case ExitCode.ENGINE_ERROR:
-            return Decision("fail", Reason.ENGINE_ERROR, "The engine failed.")
+            return Fail(Reason.ENGINE_ERROR, "The engine failed.")
         case ExitCode.DONE:
-            return Decision("fail", Reason.NO_RESULT_WRITTEN, "The worker ended without a result.")
-        case 137 | -9:
-            return _killed(run, job)
+            return Fail(Reason.NO_RESULT_WRITTEN, "The worker ended without a result.")
+        case exit_code if exit_code in KILLED:
+            return _with_killed_worker(run, job)
         case _:
-            message = f"The worker failed, the last time with exit code {job.exit_code}."
-            over = job.retried and job.exit_code not in BLAMELESS
-            return _retry(
-                run, Reason.RETRIES_EXHAUSTED, message, MAX_LAUNCHES if over else run.launches
-            )
+            return _with_failed_worker(run, job)
 
 
-def _killed(run: ActiveRun, job: JobState) -> Decision:
+def _with_ended_sweep_workers(run: ActiveRun, job: JobState) -> Decision:
+    """Its workers say how each shard ended; the next ones go on and put the result together."""
+    never_began = run.claimed_by is None
+    if never_began and job.exit_code not in (None, ExitCode.DONE, *BLAMELESS):
+        message = (
+            "The sweep's workers failed before they began, the last time with exit code"
+            f" {job.exit_code}."
+        )
+        return Fail(Reason.RETRIES_EXHAUSTED, message)
+    message = "The sweep's workers ended without a result, again and again."
+    return _retry_or_fail(run, Reason.RETRIES_EXHAUSTED, message)
+
+
+def _with_killed_worker(run: ActiveRun, job: JobState) -> Decision:
     if run.launches > 1 or job.retried:
         message = "The worker was killed again, probably for want of memory."
-        return Decision("fail", Reason.OUT_OF_MEMORY, message)
-    return REQUEUE
+        return Fail(Reason.OUT_OF_MEMORY, message)
+    return Requeue()
 
 
-def _retry(run: ActiveRun, reason: Reason, message: str, tried: int | None = None) -> Decision:
-    return REQUEUE if (tried or run.launches) < MAX_LAUNCHES else Decision("fail", reason, message)
+def _with_failed_worker(run: ActiveRun, job: JobState) -> Decision:
+    message = f"The worker failed, the last time with exit code {job.exit_code}."
+    if job.retried and job.exit_code not in BLAMELESS:
+        return Fail(Reason.RETRIES_EXHAUSTED, message)
+    return _retry_or_fail(run, Reason.RETRIES_EXHAUSTED, message)
 
 
-def waited_enough(run: ActiveRun, now: datetime, seconds: float) -> bool:
-    """Whether the run was asked for so long ago."""
+def _retry_or_fail(run: ActiveRun, reason: Reason, message: str) -> Decision:
+    if run.launches < MAX_LAUNCHES:
+        return Requeue()
+    return Fail(reason, message)
+
+
+def _seconds_since_launch(run: ActiveRun, now: datetime) -> float:
+    """0 where it was not launched."""
+    if run.launched_at is None:
+        return 0.0
+    return (now - run.launched_at).total_seconds()
+
+
+def has_waited(run: ActiveRun, now: datetime, seconds: float) -> bool:
+    """Whether the run was asked for longer ago than that."""
     return (now - run.created_at).total_seconds() > seconds
 
 
 def is_stuck(job: JobState) -> bool:
-    """Its slot is given away and its pods are forgotten: a node that is dead says nothing more."""
-    return job.leaving is not None and (job.lost or job.leaving > STUCK_SECONDS)
+    """Whether a job that was told to end never will by itself, for its node seems to be dead.
+
+    Its slot is given to another run, and its pods are removed without a word from their node.
+    """
+    if job.leaving is None:
+        return False
+    return job.lost or job.leaving > MAX_LEAVING_SECONDS
 
 
 def next_runs(
-    waiting: Sequence[Run], at_work: Mapping[str, int], served: Mapping[str, int], room: int
+    waiting: Sequence[Run],
+    active_counts: Mapping[str, int],
+    last_turns: Mapping[str, int],
+    free_slots: int,
 ) -> list[Run]:
-    """Whose turn it is: first in, first out for each client; between clients the one with the fewest runs at work.
+    """The runs whose turn it is, at most `free_slots` of them.
 
-    Among those the one whose last turn was longest ago, then the one who asked first. `waiting` is in the order of
-    arrival, `at_work` counts the active runs of each client, `served` numbers the last turn of each.
+    First in, first out for each client. Between clients the one with the fewest active runs, then
+    the one whose last turn was longest ago, then the one who asked first. `waiting` is in the
+    order of arrival; the mappings are by client.
     """
-    counts, turns, chosen, left = Counter(at_work), dict(served), list[Run](), list(waiting)
-    while left and len(chosen) < room:
-        run = min(left, key=lambda run: (counts[run.client], turns.get(run.client, -1), run.id))
-        left.remove(run)
+    counts = Counter(active_counts)
+    turns = dict(last_turns)
+    candidates = list(waiting)
+    chosen: list[Run] = []
+    while candidates and len(chosen) < free_slots:
+        run = min(
+            candidates, key=lambda run: (counts[run.client], turns.get(run.client, -1), run.id)
+        )
+        candidates.remove(run)
         counts[run.client] += 1
         turns[run.client] = max(turns.values(), default=0) + 1
         chosen.append(run)

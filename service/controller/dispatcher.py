@@ -1,4 +1,4 @@
-"""Who is launched next, and when: free slots, fair turns, and a cluster that cannot take more for now."""
+"""Which runs are launched next: free slots, fair turns, and a cluster that takes no more for now."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from scripts.logger_config import run_context
 from service.contract.errors import UserError
 from service.contract.request import parse_request
-from service.contract.status import SWEEP, Reason
-from service.controller.decisions import QUOTA_SECONDS, is_stuck, next_runs, waited_enough
+from service.contract.status import Reason
+from service.controller.decisions import QUOTA_SECONDS, has_waited, is_stuck, next_runs
 from service.controller.vitals import LAUNCHES
 from service.launchers.launcher import (
     JobState,
@@ -25,107 +25,132 @@ from service.launchers.launcher import (
     SweepWork,
     Work,
 )
-from service.store.run_store import Run, RunStore
+from service.store.queue import QueueStore
+from service.store.rows import Run
 
 logger = logging.getLogger(__name__)
 
-LAUNCHES_A_PASS = 5
-LAUNCHES_A_SECOND = 5.0  # each Job costs a cluster some 20 changes of objects; it promises its speed up to 20 of ours
-CLIENTS_A_PASS, CLIENTS_KNOWN = 50, 10_000
-LONGEST_PAUSE = 30.0
+LAUNCHES_PER_PASS = 5
+# Each Job costs a cluster some 20 changes of objects; Kubernetes promises its speed up to 20 Jobs
+# of that size a second.
+LAUNCHES_PER_SECOND = 5.0
+CLIENTS_PER_PASS = 50
+MAX_CLIENTS_KNOWN = 10_000
+MAX_PAUSE_SECONDS = 30.0
 
 
 class Dispatcher:
-    """Launches queued runs while there are free slots; first in, first out for each client, clients by turns."""
+    """Launches queued runs while there are free slots.
+
+    First in, first out for each client; the clients take turns.
+    """
 
     def __init__(
         self,
-        store: RunStore,
+        store: QueueStore,
         launcher: Launcher,
         max_active: int,
         may_act: Callable[[], bool],
         quota_seconds: float = QUOTA_SECONDS,
     ) -> None:
-        self._store, self._launcher, self._may_act = store, launcher, may_act
-        self.max_active, self._quota_seconds = max_active, quota_seconds
+        self._store = store
+        self._launcher = launcher
+        self._may_act = may_act
+        self._quota_seconds = quota_seconds
+        self.max_active = max_active
         self._served: dict[str, None] = {}  # clients in the order of their last turns
-        self._tokens, self._filled = float(LAUNCHES_A_PASS), time.monotonic()
-        self._pause, self._paused_until = 0.0, 0.0
+        self._tokens = float(LAUNCHES_PER_PASS)
+        self._tokens_filled = time.monotonic()
+        self._pause_seconds = 0.0
+        self._paused_until = 0.0
 
-    def has_work(self, active: int) -> bool:
+    def has_work(self, active_count: int) -> bool:
         """Whether something waits that could be launched, as far as the rows know."""
-        return active < self.max_active and not self._pausing() and bool(self._store.queued(1))
+        if active_count >= self.max_active or self._is_pausing():
+            return False
+        return bool(self._store.queued(1))
 
     def step(self, jobs: Mapping[str, JobState], now: datetime) -> set[str]:
-        """Launches by turns; a run whose last job was still there a moment ago waits for the next pass."""
-        busy = {
-            run_id
-            for run_id, job in jobs.items()
-            if (job.alive or job.leaving is not None) and not is_stuck(job)
-        }
-        active = self._store.active_clients()
-        room = min(self.max_active - len(busy | active.keys()), self._allowed())
-        if room <= 0 or self._pausing() or not self._may_act():
+        """Launches by turns; the run_ids of those that were taken for it.
+
+        A run whose last job was there a moment ago waits for the next pass.
+        """
+        active_clients = self._store.active_clients()
+        free_slots = self._free_slots(jobs, active_clients)
+        if free_slots <= 0 or self._is_pausing() or not self._may_act():
             return set()
-        there = sum(
-            job.alive or job.leaving is not None
-            for run_id, job in jobs.items()
-            if run_id not in active
+        jobs_in_the_way = sum(
+            _is_there(job) for run_id, job in jobs.items() if run_id not in active_clients
         )
-        waiting = self._waiting(room + there)
-        able = [run for run in waiting if not self._leaves(run.run_id, jobs)]
+        waiting = self._waiting_runs(free_slots + jobs_in_the_way)
+        launchable = [run for run in waiting if not self._has_old_job(run.run_id, jobs)]
         turns = {client: number for number, client in enumerate(self._served)}
-        launched = set[str]()
-        for run in next_runs(able, Counter(active.values()), turns, room):
+        chosen = next_runs(launchable, Counter(active_clients.values()), turns, free_slots)
+        return self._launch_all(chosen, now)
+
+    def _free_slots(self, jobs: Mapping[str, JobState], active_clients: Mapping[str, str]) -> int:
+        busy = {run_id for run_id, job in jobs.items() if _is_there(job) and not is_stuck(job)}
+        free = self.max_active - len(busy | active_clients.keys())
+        return min(free, self._allowed_launches())
+
+    def _allowed_launches(self) -> int:
+        """A bucket of tokens that fills with time; local processes cost nobody else anything."""
+        if not self._launcher.independent:
+            return LAUNCHES_PER_PASS
+        now = time.monotonic()
+        filled = self._tokens + (now - self._tokens_filled) * LAUNCHES_PER_SECOND
+        self._tokens = min(LAUNCHES_PER_PASS, filled)
+        self._tokens_filled = now
+        return int(self._tokens)
+
+    def _is_pausing(self) -> bool:
+        return time.monotonic() < self._paused_until
+
+    def _waiting_runs(self, limit_per_client: int) -> list[Run]:
+        """The first runs of the clients that come after the last one served, by arrival."""
+        last = next(reversed(self._served), None)
+        clients = self._store.waiting_clients(last, CLIENTS_PER_PASS)
+        missing = CLIENTS_PER_PASS - len(clients)
+        if last is not None and missing:
+            from_the_start = self._store.waiting_clients(None, missing)
+            clients += [client for client in from_the_start if client <= last]
+        waiting = [
+            run for client in clients for run in self._store.queued_of(client, limit_per_client)
+        ]
+        return sorted(waiting, key=lambda run: run.id)
+
+    def _has_old_job(self, run_id: str, jobs: Mapping[str, JobState]) -> bool:
+        """Whether a job of the queued run is still there; it is told to go unless it was."""
+        job = jobs.get(run_id)
+        if job is not None and job.leaving is None:
+            remove_job(self._launcher, run_id)
+        return job is not None
+
+    def _launch_all(self, chosen: Sequence[Run], now: datetime) -> set[str]:
+        launched: set[str] = set()
+        for run in chosen:
             with run_context(run.run_id):
                 if not self._may_act() or not self._store.mark_launched(run.run_id):
                     continue
                 launched.add(run.run_id)
-                self._serve(run.client)
+                self._note_turn(run.client)
                 if not self._launch(replace(run, launches=run.launches + 1), now):
                     break
         return launched
 
-    def _allowed(self) -> int:
-        """A bucket of launches that fills by so many a second; local processes cost nobody else anything."""
-        if not self._launcher.independent:
-            return LAUNCHES_A_PASS
-        now = time.monotonic()
-        self._tokens = min(LAUNCHES_A_PASS, self._tokens + (now - self._filled) * LAUNCHES_A_SECOND)
-        self._filled = now
-        return int(self._tokens)
-
-    def _pausing(self) -> bool:
-        return time.monotonic() < self._paused_until
-
-    def _serve(self, client: str) -> None:
+    def _note_turn(self, client: str) -> None:
         self._served.pop(client, None)
         self._served[client] = None
-        if len(self._served) > CLIENTS_KNOWN:
-            del self._served[next(iter(self._served))]
-
-    def _waiting(self, each: int) -> list[Run]:
-        """The first runs of the clients that come after the last one served, in the order of arrival."""
-        last = next(reversed(self._served), None)
-        clients = self._store.waiting_clients(last, CLIENTS_A_PASS)
-        if last is not None and len(clients) < CLIENTS_A_PASS:
-            first = self._store.waiting_clients(None, CLIENTS_A_PASS - len(clients))
-            clients += [client for client in first if client <= last]
-        found = (run for client in clients for run in self._store.queued_of(client, each))
-        return sorted(found, key=lambda run: run.id)
-
-    def _leaves(self, run_id: str, jobs: Mapping[str, JobState]) -> bool:
-        """Whether a job of the queued run is still there; it is told to go if nobody has."""
-        job = jobs.get(run_id)
-        if job is not None and job.leaving is None:
-            removed(self._launcher, run_id)
-        return job is not None
+        if len(self._served) > MAX_CLIENTS_KNOWN:
+            longest_ago = next(iter(self._served))
+            del self._served[longest_ago]
 
     def _launch(self, run: Run, now: datetime) -> bool:
         """False when nothing can be launched for now."""
         try:
             self._launcher.launch(self._work(run), run.launches)
-        except UserError as error:  # accepted by an older contract
+        except UserError as error:
+            # An older release has accepted it.
             self._store.fail(run, Reason.BAD_INPUT, str(error))
         except LaunchFailed as error:
             logger.error("The job could not be started: %s", error)
@@ -136,33 +161,36 @@ class Dispatcher:
         else:
             LAUNCHES.inc()
             self._tokens -= 1
-        self._pause = 0.0
+        self._pause_seconds = 0.0
         return True
 
     def _work(self, run: Run) -> Work:
         """Raises UserError."""
-        if run.kind == SWEEP:
-            return SweepWork(
-                run.run_id, run.ticker, run.rule_id, self._store.shard_counts(run.run_id)[1]
-            )
+        if run.is_sweep:
+            shards = self._store.number_of_shards(run.run_id)
+            return SweepWork(run.run_id, run.ticker, run.rule_id, shards)
         return parse_request(json.loads(run.request))
 
     def _delay(self, run: Run, error: LaunchDelayed, now: datetime) -> None:
-        """Asks again after a second, then two, then four: whoever refuses has enough to do."""
+        """Tries again after a second, then two, then four: whoever refuses has enough to do."""
         logger.warning("The job cannot be started yet: %s", error)
-        if error.reason == Reason.QUOTA_EXCEEDED and waited_enough(run, now, self._quota_seconds):
-            self._store.fail(run, error.reason, str(error))
+        is_quota = error.reason == Reason.QUOTA_EXCEEDED
+        if is_quota and has_waited(run, now, self._quota_seconds):
+            self._store.fail(run, Reason.QUOTA_EXCEEDED, str(error))
             return
-        self._store.requeue(
-            run, spent=0, reason=error.reason, message=str(error) if error.reason else None
-        )
+        message = str(error) if error.reason else None
+        self._store.requeue(run, counted_launches=0, reason=error.reason, message=message)
         if self._launcher.independent and error.everybody:
-            self._pause = min(max(1.0, 2 * self._pause), LONGEST_PAUSE)
-            self._paused_until = time.monotonic() + self._pause
+            self._pause_seconds = min(max(1.0, 2 * self._pause_seconds), MAX_PAUSE_SECONDS)
+            self._paused_until = time.monotonic() + self._pause_seconds
 
 
-def removed(launcher: Launcher, run_id: str) -> None:
-    """Tells the job to go; one that may not be removed stops nobody else. Raises LauncherAway."""
+def _is_there(job: JobState) -> bool:
+    return job.alive or job.leaving is not None
+
+
+def remove_job(launcher: Launcher, run_id: str) -> None:
+    """Tells the job to go; one that may not be removed stops no other. Raises LauncherAway."""
     try:
         launcher.remove(run_id)
     except LauncherAway:

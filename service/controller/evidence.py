@@ -1,73 +1,83 @@
-"""Why runs failed: what can still be seen of their jobs is kept beside them."""
+"""Why runs failed: what can still be seen of their jobs is stored with them."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from service.launchers.kubernetes.evidence import fitted
 from service.launchers.launcher import JobState, Launcher
-from service.store.run_store import EndedRun, RunStore
+from service.store.queue import EndedRun, QueueStore
 
 logger = logging.getLogger(__name__)
 
-EXPLAIN_SECONDS = 60.0  # in which a job ends after its worker has said why
-ASKING_SECONDS = (
-    10.0  # of one pass: hundreds of runs may fail at once, and an API server may hardly answer
-)
+MAX_WAIT_SECONDS = 60.0  # in which a job ends after its worker has ended the run
+SECONDS_PER_PASS = 10.0  # hundreds of runs may fail at once, and an API server may hardly answer
 
 
-class Explainer:
-    """Asks the launcher for evidence; to have none is no reason to wait."""
+class EvidenceCollector:
+    """Asks the launcher what it sees of a failed run's job; a run ends all the same without.
 
-    def __init__(self, store: RunStore, launcher: Launcher) -> None:
-        self._store, self._launcher = store, launcher
-        self.waiting: dict[
-            str, float
-        ] = {}  # runs that their workers ended, and until when their jobs are waited for
-        self._until: float | None = None  # then no more is asked in this pass
+    `waiting` has the runs that their workers ended, each with the moment until which the end of
+    its job is waited for.
+    """
 
-    def evidence(self, run_id: str, job: JobState | None) -> str | None:
-        """What was seen of the job, as JSON, for whoever asks later why the run failed."""
-        seen = (
-            {}
-            if job is None
-            else {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}
-        )
-        if job is not None and not job.alive and not self._has_time():
-            self._later(run_id)
+    def __init__(self, store: QueueStore, launcher: Launcher) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._deadline: float | None = None  # of this pass, from its first question on
+        self.waiting: dict[str, float] = {}
+
+    def begin_pass(self, ended_runs: Iterable[EndedRun]) -> None:
+        """`ended_runs` are those since the last pass: a worker's row ends before its job does."""
+        self._deadline = None
+        for run in ended_runs:
+            if run.lacks_evidence and self._launcher.independent:
+                self._wait_for(run.run_id)
+
+    def collect(self, run_id: str, job: JobState | None) -> str | None:
+        """What is seen of the job, as JSON; None where nothing is, or it is asked for later."""
+        has_ended = job is not None and not job.alive
+        if has_ended and not self._has_time():
+            self._wait_for(run_id)
             return None
-        try:
-            found = {**seen, **(self._launcher.evidence(run_id) if self._has_time() else {})}
-        except Exception:  # the launcher promises not to; a run must end all the same
-            logger.exception("No evidence of the run's end could be had")
-            found = seen
-        return fitted(found) if found else None
+        evidence = {**_of_state(job), **self._from_launcher(run_id)}
+        return fitted(evidence) if evidence else None
 
-    def begin(self, ends: Iterable[EndedRun]) -> None:
-        """A pass, and what has ended since the last: a worker that fails writes its row before its job has ended."""
-        self._until = None
-        for end in ends:
-            if end.failed_by_worker and self._launcher.independent:
-                self._later(end.run_id)
-
-    def _later(self, run_id: str) -> None:
-        """An ended Job stays for a while."""
-        self.waiting[run_id] = time.monotonic() + EXPLAIN_SECONDS
-
-    def _has_time(self) -> bool:
-        self._until = self._until or time.monotonic() + ASKING_SECONDS
-        return time.monotonic() < self._until
-
-    def step(self, jobs: Mapping[str, JobState]) -> None:
-        """Explains those whose jobs have ended by now; who is left when the time is up comes next time."""
-        for run_id, until in list(self.waiting.items()):
+    def explain_waiting(self, jobs: Mapping[str, JobState]) -> None:
+        """Stores the evidence of those whose jobs have ended by now, as far as the time goes."""
+        for run_id, deadline in list(self.waiting.items()):
             if not self._has_time():
                 break
             job = jobs.get(run_id)
             if job is not None and not job.alive:
                 del self.waiting[run_id]
-                self._store.explain(run_id, self.evidence(run_id, job))
-            elif time.monotonic() > until:
+                self._store.explain(run_id, self.collect(run_id, job))
+            elif time.monotonic() > deadline:
                 del self.waiting[run_id]
+
+    def _from_launcher(self, run_id: str) -> Mapping[str, Any]:
+        if not self._has_time():
+            return {}
+        try:
+            return self._launcher.evidence(run_id)
+        except Exception:  # the launcher promises not to raise; a run must end all the same
+            logger.exception("The evidence of the run's end could not be read")
+            return {}
+
+    def _wait_for(self, run_id: str) -> None:
+        self.waiting[run_id] = time.monotonic() + MAX_WAIT_SECONDS
+
+    def _has_time(self) -> bool:
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + SECONDS_PER_PASS
+        return now < self._deadline
+
+
+def _of_state(job: JobState | None) -> dict[str, Any]:
+    if job is None:
+        return {}
+    return {"exit_code": job.exit_code, "launch": job.launch, "retried": job.retried}

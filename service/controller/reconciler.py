@@ -1,112 +1,174 @@
-"""The one loop that dispatches queued runs and brings rows and jobs together: `python -m service.controller`."""
+"""The controller: brings rows and jobs together, then lets the dispatcher launch what waits."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple, assert_never
 
 from scripts.logger_config import run_context
 from service.contract.status import Reason, Status
 from service.controller.decisions import (
-    CANCEL,
-    FORGET,
-    PATIENCE,
-    WAIT,
+    DEFAULT_PATIENCE,
+    Cancel,
     Decision,
+    Fail,
+    Forget,
     Patience,
+    Policy,
+    RemoveJob,
+    Requeue,
+    Wait,
     decide,
     is_stuck,
 )
-from service.controller.dispatcher import LAUNCHES_A_PASS, Dispatcher, removed
-from service.controller.evidence import Explainer
+from service.controller.dispatcher import LAUNCHES_PER_PASS, Dispatcher, remove_job
+from service.controller.evidence import EvidenceCollector
 from service.controller.vitals import observe
 from service.launchers.launcher import JobState, Launcher, LauncherAway
-from service.store.run_store import ActiveRun, RunStore
+from service.store.queue import QueueStore
+from service.store.rows import ActiveRun
 
 logger = logging.getLogger(__name__)
 
-CHECK_SECONDS = 10.0
-LOOK_SECONDS = (
-    5.0  # between two looks at a cluster where nothing waits: its Jobs look after themselves
-)
-IDLE_LOOKS = 60  # times as seldom where there is nothing to expect at all
-MOST_SILENCE = 3  # calls without an answer in one pass: then nobody is there
-KEPT_FAILED, REMOVED_A_PASS = (
-    500,
-    30,
-)  # failed Jobs that stay to be looked at: each is listed with every look
+IDLE_LOOKS = 60  # times as seldom the cluster is looked at while nothing is expected of it
+MAX_SILENT_CALLS = 3  # calls without an answer in one pass: then the launcher is away
+MAX_FAILED_JOBS = 500  # kept to be looked at: each is listed with every look
+MAX_REMOVALS_PER_PASS = 30
 
-Launch = tuple[str, int, datetime | None]
+
+class Launch(NamedTuple):
+    """One launch of one run; a number comes again where a launch did not count."""
+
+    run_id: str
+    number: int
+    moment: datetime | None
 
 
 def launch_of(run: ActiveRun) -> Launch:
-    """One launch of one run: a number comes again where a launch did not count."""
-    return run.run_id, run.launches, run.launched_at
+    return Launch(run.run_id, run.launches, run.launched_at)
 
 
 class Controller:
-    """Looks at rows and jobs, decides, acts; one `step` is one pass."""
+    """Looks at rows and jobs, decides, acts; one `step` is one pass.
+
+    `may_act` answers whether this is the one active controller. `look_seconds` lie between two
+    looks at a cluster where nothing waits.
+    """
 
     def __init__(
         self,
-        store: RunStore,
+        store: QueueStore,
         launcher: Launcher,
         max_active: int,
         timeout_seconds: float,
         may_act: Callable[[], bool] = lambda: True,
-        patience: Patience = PATIENCE,
+        patience: Patience = DEFAULT_PATIENCE,
         look_seconds: float = 0.0,
     ) -> None:
-        self._store, self._launcher, self._may_act, self._patience = (
-            store,
-            launcher,
-            may_act,
-            patience,
+        self._store = store
+        self._launcher = launcher
+        self._may_act = may_act
+        self._look_seconds = look_seconds
+        self._policy = Policy(
+            jobs_outlive_controller=launcher.independent,
+            run_timeout=timedelta(seconds=timeout_seconds),
+            patience=patience,
         )
-        self._timeout = None if launcher.independent else timedelta(seconds=timeout_seconds)
         self.dispatcher = Dispatcher(store, launcher, max_active, may_act, patience.quota)
-        self._look_seconds, self._looked = look_seconds, -math.inf
-        self._unmarked: dict[
-            Launch, Decision
-        ] = {}  # failed, their jobs are told to go, not in the rows yet
-        self._unwanted: dict[str, float] = {}  # jobs at work that no active row has, and since when
-        self._known: set[str] = set()  # active after the last pass
-        self.explainer = Explainer(store, launcher)
+        self.evidence = EvidenceCollector(store, launcher)
+        self._looked = -math.inf
+        # Failures whose jobs were told to go and that are not in the rows yet.
+        self._unmarked: dict[Launch, Fail] = {}
+        # Jobs at work that no active run has, and since when.
+        self._unwanted_since: dict[str, float] = {}
+        # Runs that were active after the last pass.
+        self._known: set[str] = set()
 
     def step(self) -> None:
         """Reconciles every active run with its job, then dispatches while there are free slots."""
-        expected = self._store.active_clients()
-        ends = self._store.ended(self._known - expected.keys())
-        observe(ends)
-        self.explainer.begin(ends)
-        self._known = set(expected)
-        if not self._time_to_look():
+        active_ids = self._store.active_clients().keys()
+        self._observe_ends(active_ids)
+        if not self._is_time_to_look():
             return
-        # before the rows: a job that ended has written its row by now
-        jobs = self._jobs([*expected, *self.explainer.waiting])
+        # The jobs are listed before the rows are read: a job that ended has written its row.
+        jobs = self._list_jobs([*active_ids, *self.evidence.waiting])
         self._looked = time.monotonic()
         active = {run.run_id: run for run in self._store.active()}
-        self._unmarked = {
-            launch: kept for launch, kept in self._unmarked.items() if launch[0] in active
-        }
-        unwanted = [run_id for run_id, job in jobs.items() if job.alive and run_id not in active]
-        self._unwanted = {run_id: self._unwanted.get(run_id, self._looked) for run_id in unwanted}
+        jobs_without_run = {run_id: job for run_id, job in jobs.items() if run_id not in active}
+        self._drop_old_notes(active, jobs_without_run)
         now = self._store.now()
         if not self._reconcile_all(active, jobs, now):
             return
-        self.explainer.step(jobs)
-        self._tidy({run_id: job for run_id, job in jobs.items() if run_id not in active})
+        self.evidence.explain_waiting(jobs)
+        self._remove_oldest_failed(jobs_without_run)
         self._known |= self.dispatcher.step(jobs, now)
+
+    def stop(self) -> None:
+        """Ends every job that depends on this controller.
+
+        Their runs go back to the queue as if they had not been launched.
+        """
+        if self._launcher.independent:
+            return
+        own_jobs = self._launcher.jobs()
+        for run_id in own_jobs:
+            self._launcher.remove(run_id)
+        for run in self._store.active():
+            if run.run_id in own_jobs:
+                self._store.requeue(run, counted_launches=0)
+
+    def _observe_ends(self, active_ids: Iterable[str]) -> None:
+        """Counts what has ended since the last pass."""
+        expected = set(active_ids)
+        ended_runs = self._store.ended(self._known - expected)
+        observe(ended_runs)
+        self.evidence.begin_pass(ended_runs)
+        self._known = expected
+
+    def _is_time_to_look(self) -> bool:
+        """A cluster is asked seldom while nobody waits for the answer."""
+        if not self._launcher.independent:
+            return True
+        if self.dispatcher.has_work(len(self._known)) or self._store.has_cancelling():
+            return True
+        is_idle = not self._known and not self.evidence.waiting
+        pause_seconds = self._look_seconds * (IDLE_LOOKS if is_idle else 1)
+        return time.monotonic() - self._looked >= pause_seconds
+
+    def _list_jobs(self, expected: Sequence[str]) -> Mapping[str, JobState]:
+        """The jobs; while the launcher is away the first runs of the queue say so."""
+        try:
+            return self._launcher.jobs(expected)
+        except LauncherAway as error:
+            for run in self._store.queued(LAUNCHES_PER_PASS):
+                self._note(run, Reason.CLUSTER_AWAY, f"{error}.")
+            raise
+
+    def _drop_old_notes(
+        self, active: Mapping[str, ActiveRun], jobs_without_run: Mapping[str, JobState]
+    ) -> None:
+        self._unmarked = {
+            launch: failure for launch, failure in self._unmarked.items() if launch.run_id in active
+        }
+        self._unwanted_since = {
+            run_id: self._unwanted_since.get(run_id, self._looked)
+            for run_id, job in jobs_without_run.items()
+            if job.alive
+        }
 
     def _reconcile_all(
         self, active: Mapping[str, ActiveRun], jobs: Mapping[str, JobState], now: datetime
     ) -> bool:
-        """One by one: what is wrong with one stops nobody else. False once another controller is the active one."""
-        silent = 0
-        for run_id in [*active, *(run_id for run_id in jobs if run_id not in active)]:
+        """One by one, so that what is wrong with one stops no other.
+
+        False once another controller is the active one.
+        """
+        silent_calls = 0
+        for run_id in dict.fromkeys([*active, *jobs]):
             if not self._may_act():
                 return False
             with run_context(run_id):
@@ -114,123 +176,123 @@ class Controller:
                     self._reconcile(run_id, active.get(run_id), jobs.get(run_id), now)
                 except LauncherAway as error:
                     logger.warning("The run could not be reconciled: %s", error)
-                    silent += 1
-                    if silent == MOST_SILENCE:
+                    silent_calls += 1
+                    if silent_calls == MAX_SILENT_CALLS:
                         raise
                 except Exception:
                     logger.exception("The run could not be reconciled")
         return True
-
-    def _time_to_look(self) -> bool:
-        """A cluster is asked seldom where nobody waits for the answer."""
-        if not self._launcher.independent:
-            return True
-        if self.dispatcher.has_work(len(self._known)) or self._store.cancelling():
-            return True
-        pause = self._look_seconds * (1 if self._known or self.explainer.waiting else IDLE_LOOKS)
-        return time.monotonic() - self._looked >= pause
-
-    def _jobs(self, expected: Sequence[str]) -> Mapping[str, JobState]:
-        """While nothing is known of them nothing is done, and the first runs of the queue say why."""
-        try:
-            return self._launcher.jobs(expected)
-        except LauncherAway as error:
-            for run in self._store.queued(LAUNCHES_A_PASS):
-                self._note(run, Reason.CLUSTER_AWAY, f"{error}.")
-            raise
 
     def _reconcile(
         self, run_id: str, run: ActiveRun | None, job: JobState | None, now: datetime
     ) -> None:
         if job is not None and is_stuck(job):
             self._launcher.remove(run_id, force=True)
-        if run is not None and job is not None and job.launch != run.launches:
-            self._launcher.remove(run_id)  # another controller has launched the run since
+        if run is None:
+            self._reconcile_job(run_id, job, now)
+            return
+        if job is not None and job.launch != run.launches:
+            # Another controller has launched the run since.
+            self._launcher.remove(run_id)
             job = None
-        unwanted = time.monotonic() - self._unwanted.get(run_id, math.inf)
-        decision = self._verdict(run, job) or decide(
-            run, job, now, self._timeout, self._patience, unwanted
-        )
-        if decision is WAIT and run is not None and run.status == Status.PENDING:
-            self._note(
-                run,
-                *(
-                    (job.problem.reason, job.problem.message)
-                    if job and job.problem
-                    else (None, None)
-                ),
-            )
-        if decision is WAIT or (decision is FORGET and job is not None and job.alive):
-            return
-        if run is not None and decision.action == "requeue":
-            self._requeue(run, decision, job)
-            return
-        evidence = (
-            self.explainer.evidence(run_id, job) if decision.action == "fail" else None
-        )  # while there is some
-        if not self._may_act():
-            return  # that took a while; another controller may see it otherwise by now
-        if run is not None and decision is not CANCEL:
-            self._unmarked[launch_of(run)] = decision  # should the database be away in a moment
-        if job is None or not self._left_to_look_at(job, decision):
-            self._launcher.remove(run_id)  # kill before you mark
-        if run is not None:
-            self._mark(run, decision, job, evidence)
-            self._unmarked.pop(launch_of(run), None)
+        self._carry_out(self._decision(run, job, now), run, job)
 
-    def _verdict(self, run: ActiveRun | None, job: JobState | None) -> Decision | None:
-        """What was carried out on the job and not marked; a job that goes on all the same is looked at anew."""
+    def _reconcile_job(self, run_id: str, job: JobState | None, now: datetime) -> None:
+        """A job that no active run has."""
+        since = self._unwanted_since.get(run_id, math.inf)
+        unwanted_seconds = time.monotonic() - since
+        decision = decide(None, job, now, self._policy, unwanted_seconds)
+        is_kept_to_look_at = self._launcher.independent
+        has_ended = job is None or not job.alive
+        is_over = isinstance(decision, Forget) and has_ended and not is_kept_to_look_at
+        if (is_over or isinstance(decision, RemoveJob)) and self._may_act():
+            self._launcher.remove(run_id)
+
+    def _decision(self, run: ActiveRun, job: JobState | None, now: datetime) -> Decision:
+        """What is to be done: first of all what was carried out on the job and not marked yet.
+
+        A job that goes on all the same is looked at anew.
+        """
         goes_on = job is not None and job.alive and job.leaving is None
-        return (
-            None
-            if run is None or run.status == Status.CANCELLING or goes_on
-            else self._unmarked.get(launch_of(run))
-        )
+        unmarked = self._unmarked.get(launch_of(run))
+        if unmarked is not None and not goes_on and run.status != Status.CANCELLING:
+            return unmarked
+        return decide(run, job, now, self._policy)
 
-    def _requeue(self, run: ActiveRun, decision: Decision, job: JobState | None) -> None:
-        """Marks before it kills: a job that went first, and nobody left to say why, would look as if somebody had
-        deleted it. Nothing is launched anew while the old job is there."""
-        why = {"reason": decision.reason, "message": decision.message} if decision.reason else {}
-        if self._store.requeue(run, decision.spent, **why):
-            said = decision.message or ("ended early" if job else "is gone")
-            logger.warning("The run goes back to the queue: its job %s", said)
-            if (
-                self._may_act()
-            ):  # the answer may have taken half a minute: by now it may be another controller's job
-                self._launcher.remove(run.run_id)
+    def _carry_out(self, decision: Decision, run: ActiveRun, job: JobState | None) -> None:
+        match decision:
+            case Wait():
+                self._note_problem(run, job)
+            case Requeue():
+                self._requeue(run, decision, job)
+            case Fail():
+                self._fail(run, decision, job)
+            case Cancel():
+                self._cancel(run, job)
+            case Forget() | RemoveJob():
+                raise AssertionError(f"{decision} is for jobs without a run")
+            case _:
+                assert_never(decision)
+
+    def _note_problem(self, run: ActiveRun, job: JobState | None) -> None:
+        """What keeps the job from starting stands in the row before its time is up."""
+        if run.status != Status.PENDING:
+            return
+        if job is None or job.problem is None:
+            self._note(run, None, None)
+        else:
+            self._note(run, job.problem.reason, job.problem.message)
 
     def _note(self, run: ActiveRun, reason: Reason | None, message: str | None) -> None:
-        """What keeps the job from starting stands at the run before its time is up."""
         if run.reason != reason:
             self._store.note(run, reason, message)
 
-    def _left_to_look_at(self, job: JobState, decision: Decision) -> bool:
-        """Its logs are read for a while; the cluster removes it in time."""
-        return (
-            self._launcher.independent and not job.alive and decision.action in ("forget", "fail")
-        )
+    def _requeue(self, run: ActiveRun, decision: Requeue, job: JobState | None) -> None:
+        """Marks the row before it removes the job.
 
-    def _mark(
-        self, run: ActiveRun, decision: Decision, job: JobState | None, evidence: str | None
-    ) -> None:
-        if decision.action == "cancel" and job is None and self._store.cancelled(run.run_id):
+        Were the job removed first and this controller gone before it had marked the row, the next
+        one would take it for a job that somebody deleted. Nothing is launched anew while the old
+        job is there.
+        """
+        message = decision.message if decision.reason else None
+        if not self._store.requeue(run, decision.counted_launches, decision.reason, message):
+            return
+        what_happened = decision.message or ("ended early" if job else "is gone")
+        logger.warning("The run goes back to the queue: its job %s", what_happened)
+        # The answer may have taken half a minute: by now it may be another controller's job.
+        if self._may_act():
+            self._launcher.remove(run.run_id)
+
+    def _fail(self, run: ActiveRun, failure: Fail, job: JobState | None) -> None:
+        """Removes the job, unless it is kept to be looked at, then marks the row."""
+        evidence = self.evidence.collect(run.run_id, job)  # while there is something to be seen
+        if not self._may_act():
+            return  # reading it took a while
+        # Should the database be away in a moment, the next pass goes on from here.
+        self._unmarked[launch_of(run)] = failure
+        is_kept = self._launcher.independent and job is not None and not job.alive
+        if not is_kept:
+            self._launcher.remove(run.run_id)
+        if self._store.fail(run, failure.reason, failure.message, evidence):
+            logger.error("The run failed: %s: %s", failure.reason, failure.message)
+        self._unmarked.pop(launch_of(run), None)
+
+    def _cancel(self, run: ActiveRun, job: JobState | None) -> None:
+        """Removes the job; the row is marked in the first pass that sees no job."""
+        if not self._may_act():
+            return
+        self._launcher.remove(run.run_id)
+        if job is None and self._store.finish_cancelling(run.run_id):
             logger.info("The run was cancelled")
-        failed = decision.action == "fail" and decision.reason
-        if failed and self._store.fail(run, failed, decision.message, evidence):
-            logger.error("The run failed: %s: %s", failed, decision.message)
 
-    def _tidy(self, jobs: Mapping[str, JobState]) -> None:
+    def _remove_oldest_failed(self, jobs_without_run: Mapping[str, JobState]) -> None:
         """The oldest failed Jobs go before their time where there are very many."""
-        over = [run_id for run_id, job in jobs.items() if not job.alive and job.leaving is None]
-        over.sort(key=lambda run_id: jobs[run_id].age)
-        for run_id in over[KEPT_FAILED:][-REMOVED_A_PASS:]:
-            removed(self._launcher, run_id)
-
-    def stop(self) -> None:
-        """Ends every job that depends on this controller; their runs go back as if they had not been launched."""
-        mine = {} if self._launcher.independent else self._launcher.jobs()
-        for run_id in mine:
-            self._launcher.remove(run_id)
-        for run in self._store.active():
-            if run.run_id in mine:
-                self._store.requeue(run, spent=0)
+        ended_ids = [
+            run_id
+            for run_id, job in jobs_without_run.items()
+            if not job.alive and job.leaving is None
+        ]
+        ended_ids.sort(key=lambda run_id: jobs_without_run[run_id].age)
+        too_many = ended_ids[MAX_FAILED_JOBS:]
+        for run_id in too_many[-MAX_REMOVALS_PER_PASS:]:
+            remove_job(self._launcher, run_id)

@@ -1,4 +1,4 @@
-"""What the controller does from time to time: it forgets what is old, and brings back runs that wait for nothing."""
+"""What the controller does from time to time: it deletes what is old and no longer needed."""
 
 from __future__ import annotations
 
@@ -6,37 +6,44 @@ import logging
 import time
 from datetime import datetime
 
-from service.store.run_store import RunStore
+from service.store.queue import QueueStore
 
 logger = logging.getLogger(__name__)
 
-ASTRAY_SECONDS, ASTRAY_AT_ONCE = 10.0, 100
-EXPIRY_SECONDS, EXPIRED_AT_ONCE = 60.0, 500
+NUMBERS_SECONDS = 10.0  # between two looks for numbers of sweeps that have ended
+EXPIRY_SECONDS = 60.0
+RUNS_PER_BATCH = 500
 
 
 class Upkeep:
-    """A little at a time, so that a pass of the controller stays short; `days` 0 keeps every run."""
+    """A little at a time, so that a pass of the controller stays short.
 
-    def __init__(self, store: RunStore, days: float) -> None:
-        self._store, self._days = store, days
-        self._next_expiry = self._next_look = 0.0
-        self._after: datetime | None = None
+    `retention_days` is how long an ended run is kept; 0 keeps every run.
+    """
+
+    def __init__(self, store: QueueStore, retention_days: float) -> None:
+        self._store = store
+        self._retention_days = retention_days
+        self._next_numbers = 0.0
+        self._next_expiry = 0.0
+        self._expired_until: datetime | None = None
 
     def step(self) -> None:
         """Whatever it is time for."""
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + ASTRAY_SECONDS
-            if self._store.astray(ASTRAY_AT_ONCE):
-                logger.warning("Runs were attached to one that had ended; they go on without it")
+        if now >= self._next_numbers:
+            self._next_numbers = now + NUMBERS_SECONDS
             self._store.forget_numbers()
-        if self._days and now >= self._next_expiry:
+        if self._retention_days and now >= self._next_expiry:
             self._expire(now)
 
     def _expire(self, now: float) -> None:
         """One batch; the next pass goes on while there is more."""
-        gone, self._after = self._store.expire(self._days, EXPIRED_AT_ONCE, self._after)
-        if gone:
-            logger.info("Deleted %d runs that ended more than %g days ago", gone, self._days)
-        if self._after is None:
+        deleted, self._expired_until = self._store.expire(
+            self._retention_days, RUNS_PER_BATCH, self._expired_until
+        )
+        if deleted:
+            message = "Deleted %d runs that ended more than %g days ago"
+            logger.info(message, deleted, self._retention_days)
+        if self._expired_until is None:
             self._next_expiry = now + EXPIRY_SECONDS

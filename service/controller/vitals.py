@@ -13,9 +13,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import Counter, Gauge, Histogram, make_wsgi_app
 
 from service.contract.status import Status
-from service.store.run_store import EndedRun
+from service.store.queue import EndedRun
 
-STUCK_SECONDS = 120
+MAX_SILENCE_SECONDS = 120
 
 ACTIVE = Gauge(
     "stock_backtest_controller_active", "1 in the controller that starts jobs, 0 in a standby"
@@ -27,12 +27,12 @@ ENDED = Counter(
     ["status"],
 )
 FAILURES = Counter("stock_backtest_failures", "Those that failed", ["reason"])
-_SECONDS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
+_BUCKETS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
 WAITED = Histogram(
-    "stock_backtest_run_waited_seconds", "From the request to the first worker", buckets=_SECONDS
+    "stock_backtest_run_waited_seconds", "From the request to the first worker", buckets=_BUCKETS
 )
 TOOK = Histogram(
-    "stock_backtest_run_seconds", "From the first worker to the end", ["status"], buckets=_SECONDS
+    "stock_backtest_run_seconds", "From the first worker to the end", ["status"], buckets=_BUCKETS
 )
 LAST_PASS = Gauge(
     "stock_backtest_controller_last_pass_seconds", "When the last pass ended, in seconds since 1970"
@@ -63,12 +63,10 @@ class Vitals:
 
     def health(self) -> str:
         """Whether the loop still turns, whatever its surroundings do."""
-        silent = time.monotonic() - self.beat
-        return (
-            f"The controller's loop stands still for {silent:.0f} s."
-            if silent > STUCK_SECONDS
-            else ""
-        )
+        silence_seconds = time.monotonic() - self.beat
+        if silence_seconds <= MAX_SILENCE_SECONDS:
+            return ""
+        return f"The controller's loop stands still for {silence_seconds:.0f} s."
 
     def ready(self) -> str:
         """Whether it could start a job."""

@@ -1,4 +1,4 @@
-"""Runs as a worker sees them: claimed, held by a lease, finished or given back."""
+"""What a worker asks of the database for a run: claim it, keep it, finish it or give it back."""
 
 from __future__ import annotations
 
@@ -6,76 +6,127 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_
+from sqlalchemy import Connection, Engine, and_, func, insert, or_
 
 from service.contract.status import Status
 from service.store.database import utc_in
-from service.store.requests import StoredResult
-from service.store.rows import RunRows, failed, held
+from service.store.identical import end_run
+from service.store.rows import (
+    RunStore,
+    StoredResult,
+    failure_values,
+    is_held_by,
+    update_run,
+)
 from service.store.tables import figures, results, runs
 
+LEASE_SECONDS = 60
 
-class ClaimedRuns(RunRows):
-    """What a worker does with its run."""
+# A sweep has no equity curve, and release 0.2.0, to which one may roll back, looks for a table
+# there: it shows the page of the sweep with an empty one.
+NO_EQUITY = "ticker,note\n"
+
+
+class ClaimStore(RunStore):
+    """The runs of one database, as a worker sees them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        lease_seconds: int = LEASE_SECONDS,
+        patience_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(engine, patience_seconds)
+        self.lease_seconds = lease_seconds
 
     def claim(self, run_id: str, worker: str) -> int | None:
-        """Takes a pending run, or a running one whose worker is silent; the new attempt, or None."""
-        free = or_(
-            runs.c.status == Status.PENDING,
-            and_(runs.c.status == Status.RUNNING, runs.c.lease_until < utc_in()),
+        """Takes a pending run, or a running one whose lease ran out; the attempt, or None.
+
+        The worker may have it although its claim was not answered: the connection broke.
+        """
+        lease_ran_out = and_(runs.c.status == Status.RUNNING, runs.c.lease_until < utc_in())
+        self._update(
+            run_id,
+            or_(runs.c.status == Status.PENDING, lease_ran_out),
+            status=Status.RUNNING,
+            attempt=runs.c.attempt + 1,
+            claimed_by=worker,
+            lease_until=utc_in(self.lease_seconds),
+            started_at=func.coalesce(runs.c.started_at, utc_in()),
+            reason=None,
+            message=None,
         )
-        values = {
-            "status": Status.RUNNING,
-            "attempt": runs.c.attempt + 1,
-            "claimed_by": worker,
-            "lease_until": utc_in(self.lease_seconds),
-            "started_at": func.coalesce(runs.c.started_at, utc_in()),
-            "reason": None,
-            "message": None,
-        }
-        if not self._change(run_id, free, **values):
-            return None
         run = self.get(run_id)
-        return run.attempt if run and run.claimed_by == worker else None
+        is_ours = run is not None and run.status == Status.RUNNING and run.claimed_by == worker
+        return run.attempt if run is not None and is_ours else None
 
     def renew(self, run_id: str, attempt: int) -> bool:
-        """Keeps the lease; False when the run was taken away."""
-        return self._change(run_id, held(attempt), lease_until=utc_in(self.lease_seconds))
+        """Keeps the lease, at once or not at all; False when the run was taken away."""
+        values = {"lease_until": utc_in(self.lease_seconds)}
+        is_held = is_held_by(attempt)
+        return self._write_now(lambda connection: update_run(connection, run_id, is_held, values))
 
     def release(self, run_id: str, attempt: int) -> bool:
-        """Gives a claimed run back; its job, or else the controller, tries it again."""
-        return self._change(run_id, held(attempt), status=Status.PENDING, lease_until=None)
+        """Gives a claimed run back, at once or not at all; its job or the controller goes on."""
+        values = {"status": Status.PENDING, "lease_until": None}
+        is_held = is_held_by(attempt)
+        return self._write_now(lambda connection: update_run(connection, run_id, is_held, values))
 
     def finish(
-        self, run_id: str, attempt: int, stored: StoredResult, headline: Mapping[str, Any]
+        self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
     ) -> bool:
-        """Result and status in one transaction; False, and nothing stored, when the run was taken away."""
-        table = {
-            "run_id": run_id,
-            "result": stored.result,
-            "equity_csv": zlib.compress(stored.equity_csv.encode(), 6),
+        """Stores the result of a backtest and ends the run, in one transaction.
+
+        `columns` of the row change with it. False, and nothing stored, when the run was taken away.
+        """
+        equity = _compressed(stored.table_csv)
+        return self._finish(run_id, attempt, stored, columns, {"equity_csv": equity})
+
+    def finish_sweep(
+        self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
+    ) -> bool:
+        """As `finish`, for a sweep and its table of combinations."""
+        tables = {
+            "equity_csv": _compressed(NO_EQUITY),
+            "table_csv": _compressed(stored.table_csv),
         }
-        done = {
+        return self._finish(run_id, attempt, stored, columns, tables)
+
+    def _finish(
+        self,
+        run_id: str,
+        attempt: int,
+        stored: StoredResult,
+        columns: Mapping[str, Any],
+        tables: Mapping[str, bytes],
+    ) -> bool:
+        values = {
             "status": Status.COMPLETED,
             "finished_at": utc_in(),
             "reason": None,
             "message": None,
+            "lease_until": None,
+            **columns,
         }
+        result_row = {"run_id": run_id, "result": stored.result, **tables}
+        figure_row = {"run_id": run_id, "chart_base64": stored.chart_base64}
 
         def write(connection: Connection) -> bool:
-            if not self._ended(
-                connection, run_id, held(attempt), {**done, "lease_until": None, **headline}
-            ):
+            if not end_run(connection, run_id, is_held_by(attempt), values):
                 return False
-            connection.execute(insert(results).values(table))
+            connection.execute(insert(results).values(result_row))
             if stored.chart_base64 is not None:
-                connection.execute(
-                    insert(figures).values(run_id=run_id, chart_base64=stored.chart_base64)
-                )
+                connection.execute(insert(figures).values(figure_row))
             return True
 
         return self._write(write)
 
     def fail_attempt(self, run_id: str, attempt: int, reason: str, message: str) -> bool:
         """Ends a run that this attempt holds."""
-        return self._end(run_id, held(attempt), failed(reason, message))
+        values = failure_values(reason, message)
+        is_held = is_held_by(attempt)
+        return self._write(lambda connection: end_run(connection, run_id, is_held, values))
+
+
+def _compressed(text: str) -> bytes:
+    return zlib.compress(text.encode(), 6)

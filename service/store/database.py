@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -23,13 +26,23 @@ from sqlalchemy.sql.expression import FunctionElement
 
 from scripts.config import Config
 
-__all__ = ["AWAY", "DatabaseError", "Engine", "NoConnectionFree", "connect", "utc_in"]
+__all__ = ["AWAY", "DatabaseError", "Engine", "NoConnectionFree", "Store", "connect", "utc_in"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ANSWER_SECONDS = 30
+MAX_PAUSE_SECONDS = 10.0
+MAX_DEADLOCK_TRIES = 5
+DEADLOCK = 1213  # MySQL ends one of two transactions that wait for each other
+
+# What a driver raises while the database cannot serve; a full disk is PyMySQL's InternalError.
 AWAY = (OperationalError, InterfaceError, InternalError)
-"""What a driver raises when the database cannot do it now; a full disk is PyMySQL's InternalError."""
-IMPATIENT = f", wait_timeout={ANSWER_SECONDS}, innodb_lock_wait_timeout=2"
-"""A process that stands still in a transaction, or whose node died, keeps its row: others give up, MySQL ends it."""
+
+# A process that stands still in a transaction, or whose node died, keeps its row locked: the
+# others give up after two seconds, and MySQL ends the transaction.
+SHORT_WAITS = f", wait_timeout={ANSWER_SECONDS}, innodb_lock_wait_timeout=2"
 
 
 class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled like one
@@ -44,36 +57,29 @@ class utc_in(FunctionElement[Any]):  # noqa: N801  a function of SQL, spelled li
 
 @compiles(utc_in, "sqlite")
 def _in_sqlite(element: utc_in, compiler: Any, **options: Any) -> str:
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {compiler.process(element.clauses, **options)} || ' seconds')"
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {seconds} || ' seconds')"
 
 
 @compiles(utc_in, "mysql")
 def _in_mysql(element: utc_in, compiler: Any, **options: Any) -> str:
-    return f"(UTC_TIMESTAMP(6) + INTERVAL {compiler.process(element.clauses, **options)} SECOND)"
+    seconds = compiler.process(element.clauses, **options)
+    return f"(UTC_TIMESTAMP(6) + INTERVAL {seconds} SECOND)"
 
 
 def connect(config: Config, patient: bool = False) -> Engine:
-    """An engine for the configured database; nothing is opened yet. `patient`: a statement may take its time.
+    """An engine for the configured database; nothing is opened yet.
 
-    In SQLite a transaction that reads before it writes must say so (`begin`), else it cannot wait for another writer.
+    `patient`: a statement may take any time, as those of a migration do.
     """
     url = make_url(config.database_url)
     if url.get_backend_name() == "mysql":
         return create_engine(
             url.set(password=config.db_password),
             pool_pre_ping=True,
-            pool_recycle=1800,  # a session keeps the packet size it was opened with
+            pool_recycle=1800,  # a session keeps the packet size that it was opened with
             isolation_level="READ COMMITTED",
-            connect_args={
-                "connect_timeout": 5,
-                "read_timeout": None
-                if patient
-                else ANSWER_SECONDS,  # a server whose node died never answers
-                "write_timeout": None if patient else ANSWER_SECONDS,
-                "init_command": "SET time_zone='+00:00', sql_mode='TRADITIONAL'"
-                + ("" if patient else IMPATIENT),
-                **_tls(config),
-            },
+            connect_args={**_mysql_waits(patient), **_mysql_tls(config)},
         )
     engine = create_engine(url, connect_args={"timeout": 30})
     event.listen(engine, "connect", _prepare_sqlite)
@@ -81,23 +87,34 @@ def connect(config: Config, patient: bool = False) -> Engine:
     return engine
 
 
-def _tls(config: Config) -> dict[str, Any]:
-    """What PyMySQL is told; by itself it uses TLS where the server offers it and checks nothing."""
+def _mysql_waits(patient: bool) -> dict[str, Any]:
+    """Time limits of a session; without them a server whose node died is waited for for ever."""
+    settings = "SET time_zone='+00:00', sql_mode='TRADITIONAL'"
+    if patient:
+        return {"connect_timeout": 5, "init_command": settings}
+    return {
+        "connect_timeout": 5,
+        "read_timeout": ANSWER_SECONDS,
+        "write_timeout": ANSWER_SECONDS,
+        "init_command": settings + SHORT_WAITS,
+    }
+
+
+def _mysql_tls(config: Config) -> dict[str, Any]:
+    """PyMySQL's options; by itself it uses TLS where the server offers it and checks nothing."""
     if config.db_tls == "verify":
         return {
             "ssl_ca": config.db_tls_ca or None,
             "ssl_verify_cert": True,
             "ssl_verify_identity": True,
         }
-    return (
-        {"ssl": {"check_hostname": False, "verify_mode": "none"}}
-        if config.db_tls == "required"
-        else {}
-    )
+    if config.db_tls == "required":
+        return {"ssl": {"check_hostname": False, "verify_mode": "none"}}
+    return {}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: "begin" above does
+    connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
@@ -105,3 +122,65 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+class Store:
+    """What one process asks of the database, a method for each question.
+
+    `patience_seconds`: how long a call tries again while the database is away, before it raises
+    one of `AWAY`.
+    """
+
+    def __init__(self, engine: Engine, patience_seconds: float = 0.0) -> None:
+        self._engine = engine
+        self._patience_seconds = patience_seconds
+
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        """What `query` answers on a connection of its own."""
+
+        def read() -> T:
+            with self._engine.connect() as connection:
+                return query(connection)
+
+        return _retry_while_away(read, self._patience_seconds)
+
+    def _write(self, change: Callable[[Connection], T]) -> T:
+        """What `change` answers; all that it does is one transaction."""
+        return _retry_while_away(lambda: self._write_now(change), self._patience_seconds)
+
+    def _write_now(self, change: Callable[[Connection], T]) -> T:
+        """As `_write`, without patience: tried again only where MySQL ended it for another one.
+
+        It may read before it writes: an SQLite transaction that did not say so at its beginning
+        could not wait for another writer.
+        """
+        for tries_left in reversed(range(MAX_DEADLOCK_TRIES)):
+            try:
+                with self._engine.connect() as plain:
+                    connection = plain.execution_options(begin="BEGIN IMMEDIATE")
+                    with connection.begin():
+                        return change(connection)
+            except OperationalError as error:
+                if not tries_left or not _is_deadlock(error):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+
+def _is_deadlock(error: OperationalError) -> bool:
+    return error.orig is not None and error.orig.args[0] == DEADLOCK
+
+
+def _retry_while_away(action: Callable[[], T], patience_seconds: float) -> T:
+    """Tries again after longer and longer pauses; the last error is raised when the time is up."""
+    deadline = time.monotonic() + patience_seconds
+    pause_seconds = 0.1
+    while True:
+        try:
+            return action()
+        except AWAY as error:
+            if time.monotonic() + pause_seconds > deadline:
+                raise
+            message = "The database is away; trying again in %.1f s: %s"
+            logger.warning(message, pause_seconds, error.orig)
+            time.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 2, MAX_PAUSE_SECONDS)

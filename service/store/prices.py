@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, insert, select, update
+from sqlalchemy import Connection, Row, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.prices.series import PriceSeries, series_from_content
-from service.store.database import utc_in
+from service.store.database import Store, utc_in
 from service.store.tables import price_series, tickers
 
 
@@ -28,15 +28,12 @@ class Ticker:
     bars: int
 
 
-class PriceStore:
+class PriceStore(Store):
     """The price series of one database."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
     def save(self, series: PriceSeries) -> str:
-        """Stores the series if it is new and makes it the current one of its ticker, or does nothing at all."""
-        row = {
+        """Stores the series if it is new, and makes it the current one of its ticker."""
+        ticker_row = {
             "ticker": series.ticker,
             "fingerprint": series.fingerprint,
             "source": series.source,
@@ -44,59 +41,65 @@ class PriceStore:
             "last_day": series.last.isoformat(),
             "bars": len(series.data),
         }
-        with self._engine.begin() as connection:
-            content = zlib.compress(series.content, 6)
-            content_row = {
-                "fingerprint": series.fingerprint,
-                "content": content,
-                "created_at": utc_in(),
-            }
-            self._add(connection, price_series, content_row)  # or the same content is there already
-            current = update(tickers).where(tickers.c.ticker == series.ticker).values(row)
-            if not connection.execute(current).rowcount and not self._add(connection, tickers, row):
-                connection.execute(current)  # somebody else added the ticker in between
-        return series.fingerprint
+        series_row = {
+            "fingerprint": series.fingerprint,
+            "content": zlib.compress(series.content, 6),
+            "created_at": utc_in(),
+        }
+        make_current = update(tickers).where(tickers.c.ticker == series.ticker).values(ticker_row)
 
-    def _add(self, connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
-        try:
-            with connection.begin_nested():
-                connection.execute(insert(table).values(row))
-        except IntegrityError:
-            return False
-        return True
+        def write(connection: Connection) -> None:
+            _insert_if_new(connection, price_series, series_row)
+            if connection.execute(make_current).rowcount:
+                return
+            if not _insert_if_new(connection, tickers, ticker_row):
+                # Another process added the ticker in between.
+                connection.execute(make_current)
+
+        self._write(write)
+        return series.fingerprint
 
     def read(self, fingerprint: str) -> PriceSeries | None:
         """The series with this fingerprint."""
-        with self._engine.connect() as connection:
-            content = connection.scalar(
-                select(price_series.c.content).where(price_series.c.fingerprint == fingerprint)
-            )
+        query = select(price_series.c.content).where(price_series.c.fingerprint == fingerprint)
+        content = self._read(lambda connection: connection.scalar(query))
         return None if content is None else series_from_content(zlib.decompress(content))
 
     def series(self, fingerprint: str) -> PriceSeries:
-        """The same, of a fingerprint that a row has: a series is never deleted."""
-        found = self.read(fingerprint)
-        assert found is not None
-        return found
+        """As `read`, of a fingerprint that a row has: a series is never deleted."""
+        series = self.read(fingerprint)
+        assert series is not None
+        return series
 
-    def ticker(self, ticker: str) -> Ticker | None:
+    def ticker(self, name: str) -> Ticker | None:
         """The catalogue's entry of one ticker."""
-        with self._engine.connect() as connection:
-            row = connection.execute(
-                select(tickers).where(tickers.c.ticker == ticker)
-            ).one_or_none()
-        return None if row is None else _ticker(row)
+        query = select(tickers).where(tickers.c.ticker == name)
+        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else _ticker_from(row)
 
     def tickers(self) -> list[Ticker]:
         """The catalogue, by name."""
-        with self._engine.connect() as connection:
-            return [
-                _ticker(row)
-                for row in connection.execute(select(tickers).order_by(tickers.c.ticker))
-            ]
+        query = select(tickers).order_by(tickers.c.ticker)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return [_ticker_from(row) for row in rows]
 
 
-def _ticker(row: object) -> Ticker:
-    values = dict(row._mapping)  # type: ignore[attr-defined]
-    days = {name: date.fromisoformat(values[name]) for name in ("first_day", "last_day")}
-    return Ticker(**{**values, **days})
+def _insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """False where the row is there already."""
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(table).values(row))
+    except IntegrityError:
+        return False
+    return True
+
+
+def _ticker_from(row: Row[Any]) -> Ticker:
+    return Ticker(
+        ticker=row.ticker,
+        fingerprint=row.fingerprint,
+        source=row.source,
+        first_day=date.fromisoformat(row.first_day),
+        last_day=date.fromisoformat(row.last_day),
+        bars=row.bars,
+    )

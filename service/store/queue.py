@@ -1,4 +1,4 @@
-"""Runs as the controller sees them: queued, launched, brought back, ended, expired."""
+"""What the controller asks of the database: what waits, what is at work, what has ended."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
 
-from service.contract.result import HEADLINE
-from service.contract.status import SWEEP, Status
+from service.contract.status import Status
 from service.store.database import utc_in
-from service.store.requests import LEADING, answered, bequeath
+from service.store.identical import end_run
 from service.store.rows import (
-    CANCELLED,
+    CANCELLED_VALUES,
     FINAL,
-    QUEUED,
-    UNFINISHED,
+    IS_QUEUED,
+    IS_UNFINISHED,
     ActiveRun,
     Run,
-    RunRows,
-    columns,
-    cut,
-    failed,
+    RunStore,
+    columns_of,
+    failure_values,
+    shortened,
+    update_run,
 )
-from service.store.shards import give_back
+from service.store.shards import (
+    count_shards,
+    drop_numbers,
+    ended_sweeps_with_numbers,
+    give_back_shards,
+)
 from service.store.tables import runs
 
-LAUNCHED = or_(
+IS_LAUNCHED = or_(
     runs.c.status.in_((Status.RUNNING, Status.CANCELLING)),
     and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)),
 )
@@ -35,9 +40,10 @@ LAUNCHED = or_(
 
 @dataclass(frozen=True)
 class EndedRun:
-    """How a run ended and how long it took: `waited` until its first worker, then `seconds`, or None without one.
+    """How a run ended, and how long it took.
 
-    `explained`: what was seen of its job stands at it.
+    `waited` are the seconds until its first worker, `seconds` those from then on; both are None
+    without a worker. `explained`: its row has the evidence of its job.
     """
 
     run_id: str
@@ -48,219 +54,209 @@ class EndedRun:
     seconds: float | None
 
     @property
-    def failed_by_worker(self) -> bool:
-        """It had one, and nobody has said yet what was seen of it."""
+    def lacks_evidence(self) -> bool:
+        """Whether its worker ended it as failed, and nobody has stored what its job showed."""
         return self.status == Status.FAILED and self.seconds is not None and not self.explained
 
 
-class DispatchedRuns(RunRows):
-    """What the controller does with runs."""
+class QueueStore(RunStore):
+    """The runs of one database, as the controller sees them."""
 
     def active(self) -> list[ActiveRun]:
         """Every run that was launched and has not ended, oldest first."""
-        query = select(*columns(ActiveRun)).where(LAUNCHED).order_by(runs.c.id)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query)
-            return [ActiveRun(**{**row._mapping, "status": Status(row.status)}) for row in rows]
+        query = select(*columns_of(ActiveRun)).where(IS_LAUNCHED).order_by(runs.c.id)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return [ActiveRun(**{**row._mapping, "status": Status(row.status)}) for row in rows]
 
     def active_clients(self) -> dict[str, str]:
         """The clients of those runs, by run_id."""
-        with self._engine.connect() as connection:
-            return {
-                row.run_id: row.client
-                for row in connection.execute(select(runs.c.run_id, runs.c.client).where(LAUNCHED))
-            }
+        query = select(runs.c.run_id, runs.c.client).where(IS_LAUNCHED)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row.run_id: row.client for row in rows}
 
     def queued(self, limit: int) -> list[Run]:
-        """Pending runs not launched yet, oldest first."""
-        return self._select(QUEUED, limit)
+        """Pending runs that were not launched yet, oldest first."""
+        return self._select(IS_QUEUED, limit)
 
     def waiting_clients(self, after: str | None, limit: int) -> list[str]:
-        """The clients with queued runs, by name; a step of the index for each, however many runs they have."""
-        found: list[str] = []
-        query = select(runs.c.client).where(QUEUED).order_by(runs.c.client).limit(1)
-        with self._engine.connect() as connection:
-            while len(found) < limit:
-                following = query if after is None else query.where(runs.c.client > after)
-                after = connection.scalar(following)
-                if after is None:
+        """The clients with queued runs whose names come after `after`, by name.
+
+        One step of the index for each, however many runs they have.
+        """
+
+        def list_clients(connection: Connection) -> list[str]:
+            clients: list[str] = []
+            last = after
+            while len(clients) < limit:
+                query = first if last is None else first.where(runs.c.client > last)
+                last = connection.scalar(query)
+                if last is None:
                     break
-                found.append(after)
-        return found
+                clients.append(last)
+            return clients
+
+        first = select(runs.c.client).where(IS_QUEUED).order_by(runs.c.client).limit(1)
+        return self._read(list_clients)
 
     def queued_of(self, client: str, limit: int) -> list[Run]:
         """As `queued`, of one client."""
-        return self._select(and_(QUEUED, runs.c.client == client), limit)
+        return self._select(and_(IS_QUEUED, runs.c.client == client), limit)
+
+    def number_of_shards(self, run_id: str) -> int:
+        """Into how many shards a sweep is cut."""
+        _, total = self._read(lambda connection: count_shards(connection, run_id))
+        return total
 
     def mark_launched(self, run_id: str) -> bool:
-        """Takes a queued run for launching; False when somebody else did."""
-        values = {"launched_at": utc_in(), "launches": runs.c.launches + 1, "claimed_by": None}
-        return self._change(run_id, QUEUED, **values, reason=None, message=None)
+        """Takes a queued run for launching; False when another process did."""
+        return self._update(
+            run_id,
+            IS_QUEUED,
+            launched_at=utc_in(),
+            launches=runs.c.launches + 1,
+            claimed_by=None,
+            reason=None,
+            message=None,
+        )
 
     def requeue(
-        self, run: ActiveRun, spent: int = 1, reason: str | None = None, message: str | None = None
+        self,
+        run: ActiveRun,
+        counted_launches: int = 1,
+        reason: str | None = None,
+        message: str | None = None,
     ) -> bool:
-        """Back to the queue, unless it ended or was launched anew since it was seen; `spent` of its launches count."""
-        free = {
+        """Back to the queue, unless it ended or was launched anew since it was read.
+
+        `counted_launches`: 0 where the run is not to blame, and its last launch does not count.
+        """
+        values = {
             "status": Status.PENDING,
             "launched_at": None,
             "claimed_by": None,
             "lease_until": None,
-        }
-        values = {
-            **free,
-            "launches": run.launches - 1 + spent,
+            "launches": run.launches - 1 + counted_launches,
             "reason": reason,
-            "message": cut(message),
+            "message": shortened(message),
         }
+        is_blameless = counted_launches == 0
+        gives_back = run.is_sweep and is_blameless and run.status == Status.RUNNING
 
         def write(connection: Connection) -> bool:
-            changed = self._changed(connection, run.run_id, _same_launch(run), values)
-            if changed and run.kind == SWEEP and not spent and run.status == Status.RUNNING:
-                give_back(connection, run.run_id)
+            changed = update_run(connection, run.run_id, _is_same_launch(run), values)
+            if changed and gives_back:
+                give_back_shards(connection, run.run_id)
             return changed
 
         return self._write(write)
 
     def note(self, run: ActiveRun, reason: str | None, message: str | None) -> bool:
-        """What the run waits for, for its user to see; nothing else about it changes."""
-        waits = and_(
+        """Stores what the run waits for, for its user to see; nothing else about it changes."""
+        is_same_wait = and_(
             runs.c.status == Status.PENDING,
             runs.c.launches == run.launches,
             runs.c.attempt == run.attempt,
         )
-        return self._change(run.run_id, waits, reason=reason, message=cut(message))
+        return self._update(run.run_id, is_same_wait, reason=reason, message=shortened(message))
 
-    def cancelling(self) -> bool:
-        """Whether somebody waits for a run to be cancelled."""
+    def has_cancelling(self) -> bool:
+        """Whether a run is to be cancelled."""
         query = select(runs.c.id).where(runs.c.status == Status.CANCELLING).limit(1)
-        with self._engine.connect() as connection:
-            return connection.scalar(query) is not None
+        return self._read(lambda connection: connection.scalar(query)) is not None
 
     def explain(self, run_id: str, evidence: str | None) -> bool:
-        """What was seen of the job of a run that its worker has ended."""
-        unexplained = and_(runs.c.status == Status.FAILED, runs.c.evidence.is_(None))
-        return self._change(run_id, unexplained, evidence=evidence)
+        """Stores what was seen of the job of a run that its worker ended as failed."""
+        is_unexplained = and_(runs.c.status == Status.FAILED, runs.c.evidence.is_(None))
+        return self._update(run_id, is_unexplained, evidence=evidence)
 
-    def cancelled(self, run_id: str) -> bool:
+    def finish_cancelling(self, run_id: str) -> bool:
         """Ends a run that was to be cancelled, once its job is gone."""
-        return self._change(run_id, runs.c.status == Status.CANCELLING, **CANCELLED)
+        return self._update(run_id, runs.c.status == Status.CANCELLING, **CANCELLED_VALUES)
 
     def fail(self, run: ActiveRun, reason: str, message: str, evidence: str | None = None) -> bool:
-        """Ends the run, unless it ended or was launched anew since it was seen."""
-        return self._end(run.run_id, _same_launch(run), failed(reason, message, evidence))
+        """Ends the run, unless it ended or was launched anew since it was read."""
+        values = failure_values(reason, message, evidence)
+        condition = _is_same_launch(run)
+        return self._write(lambda connection: end_run(connection, run.run_id, condition, values))
 
     def ended(self, run_ids: Collection[str]) -> list[EndedRun]:
         """How those of the runs ended that have."""
+        if not run_ids:
+            return []
         names = ("run_id", "status", "reason", "created_at", "started_at", "finished_at")
-        wanted = [
-            *(runs.c[name] for name in names),
-            runs.c.evidence.is_not(None).label("explained"),
-        ]
-        query = select(*wanted).where(runs.c.run_id.in_(run_ids), runs.c.status.in_(FINAL))
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all() if run_ids else []
+        explained = runs.c.evidence.is_not(None).label("explained")
+        query = select(*(runs.c[name] for name in names), explained)
+        query = query.where(runs.c.run_id.in_(run_ids), runs.c.status.in_(FINAL))
+        rows = self._read(lambda connection: connection.execute(query).all())
         return [
             EndedRun(
-                run_id,
-                status,
-                reason,
-                explained,
-                _seconds(created, started),
-                _seconds(started, finished),
+                run_id=row.run_id,
+                status=row.status,
+                reason=row.reason,
+                explained=row.explained,
+                waited=_seconds_between(row.created_at, row.started_at),
+                seconds=_seconds_between(row.started_at, row.finished_at),
             )
-            for run_id, status, reason, created, started, finished, explained in rows
+            for row in rows
         ]
 
     def expire(
         self, days: float, limit: int, after: datetime | None
     ) -> tuple[int, datetime | None]:
-        """Deletes runs that ended so long ago, results and all; how many, and where to go on, None at the end.
+        """Deletes runs that ended so many days ago, results and all.
 
-        Looks at `limit` of them, from `after` on. One that others were answered from stays as long as those do.
+        Looks at `limit` of them, from the moment `after` on. A run that others were answered from
+        stays as long as those do. Answers how many are gone and where to go on, None at the end.
         """
-        old = runs.c.finished_at < utc_in(-int(days * 86_400))
-        old = old if after is None else and_(old, runs.c.finished_at >= after)
-        query = (
-            select(runs.c.run_id, runs.c.finished_at)
-            .where(old)
-            .order_by(runs.c.finished_at)
-            .limit(limit)
-        )
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        gone = self._write(lambda connection: _delete(connection, {row.run_id for row in rows}))
-        return gone, rows[-1].finished_at if len(rows) == limit else None
+        is_old = runs.c.finished_at < utc_in(-int(days * 86_400))
+        if after is not None:
+            is_old = and_(is_old, runs.c.finished_at >= after)
+        columns = (runs.c.run_id, runs.c.finished_at)
+        query = select(*columns).where(is_old).order_by(runs.c.finished_at).limit(limit)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        run_ids = {row.run_id for row in rows}
+        deleted = self._write(lambda connection: _delete_unneeded(connection, run_ids))
+        is_last_batch = len(rows) < limit
+        return deleted, None if is_last_batch else rows[-1].finished_at
 
-    def astray(self, limit: int) -> int:
-        """Brings runs back that wait for one that has ended; how many.
-
-        A release that knows nothing of attached runs (0.1.0, while an upgrade is under way) ends their leader alone.
-        """
-        leader = runs.alias()
-        attached = and_(
-            runs.c.status == Status.PENDING,
-            runs.c.launched_at.is_(None),
-            runs.c.reused_from.is_not(None),
-        )
-        ended = leader.c.status.not_in((Status.PENDING, Status.RUNNING))
-        query = (
-            select(runs.c.reused_from)
-            .join(leader, leader.c.run_id == runs.c.reused_from, isouter=True)
-            .where(attached, or_(leader.c.run_id.is_(None), ended))
-            .limit(limit)
-        )
-        with self._engine.connect() as connection:
-            leaders = set(connection.scalars(query))
-        for run_id in leaders:
-            self._write(lambda connection, run_id=run_id: _settle(connection, run_id))  # type: ignore[misc]
-        return len(leaders)
+    def forget_numbers(self) -> None:
+        """Drops what the shards of ended sweeps came to."""
+        run_ids = self._read(ended_sweeps_with_numbers)
+        if run_ids:
+            self._write(lambda connection: drop_numbers(connection, run_ids))
 
     def now(self) -> datetime:
         """The database's clock, UTC."""
-        with self._engine.connect() as connection:
-            moment = connection.scalar(select(utc_in()))
+        moment = self._read(lambda connection: connection.scalar(select(utc_in())))
         assert isinstance(moment, datetime)
         return moment
 
 
-def _same_launch(run: ActiveRun) -> ColumnElement[bool]:
-    """Pending or running: a worker that is told to end releases its run on the way."""
-    seen = and_(
-        UNFINISHED, runs.c.launches == run.launches
-    )  # a number that comes again where a launch did not count
-    return seen if run.launched_at is None else and_(seen, runs.c.launched_at == run.launched_at)
+def _is_same_launch(run: ActiveRun) -> ColumnElement[bool]:
+    """Pending or running, for a worker that is told to end releases its run on the way.
+
+    The moment of the launch counts too: a number comes again where a launch did not count.
+    """
+    condition = and_(IS_UNFINISHED, runs.c.launches == run.launches)
+    if run.launched_at is None:
+        return condition
+    return and_(condition, runs.c.launched_at == run.launched_at)
 
 
-def _seconds(start: datetime | None, end: datetime | None) -> float | None:
-    return None if start is None or end is None else (end - start).total_seconds()
+def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
+    if start is None or end is None:
+        return None
+    return (end - start).total_seconds()
 
 
-def _delete(connection: Connection, run_ids: Collection[str]) -> int:
-    """Locks before it looks: from then on nobody is answered from them."""
+def _delete_unneeded(connection: Connection, run_ids: Collection[str]) -> int:
+    """Locks the rows before it looks: from then on no new run is answered from them."""
     if not run_ids:
         return 0
-    ours = connection.scalars(
-        select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).with_for_update()
-    ).all()
-    needed = connection.scalars(
-        select(runs.c.reused_from).where(runs.c.reused_from.in_(ours))
-    ).all()
-    gone = and_(runs.c.run_id.in_(set(ours) - set(needed)), runs.c.status.in_(FINAL))
-    return connection.execute(delete(runs).where(gone)).rowcount
-
-
-def _settle(connection: Connection, leader_id: str) -> None:
-    """Those attached are answered, or one of them leads."""
-    wanted = [runs.c[name] for name in ("status", "leads", *HEADLINE)]
-    leader = connection.execute(
-        select(*wanted).where(runs.c.run_id == leader_id).with_for_update()
-    ).one_or_none()
-    attached = and_(runs.c.reused_from == leader_id, runs.c.status == Status.PENDING)
-    if leader is not None and leader.status == Status.COMPLETED:
-        connection.execute(
-            update(runs).where(attached).values(**answered(leader), finished_at=utc_in())
-        )
-    elif leader is None or leader.status not in LEADING:
-        connection.execute(update(runs).where(runs.c.run_id == leader_id).values(leads=None))
-        bequeath(connection, leader_id, None if leader is None else leader.leads)
+    locked_query = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).with_for_update()
+    locked = connection.scalars(locked_query).all()
+    needed_query = select(runs.c.reused_from).where(runs.c.reused_from.in_(locked))
+    needed = connection.scalars(needed_query).all()
+    unneeded = set(locked) - set(needed)
+    is_unneeded = and_(runs.c.run_id.in_(unneeded), runs.c.status.in_(FINAL))
+    return connection.execute(delete(runs).where(is_unneeded)).rowcount

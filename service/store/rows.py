@@ -1,27 +1,27 @@
-"""Rows of the table of runs: what is read of them, and the one way in which they change."""
+"""Rows of the table of runs: what is read of them, and how a row changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, and_, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Column, ColumnElement, Connection, Row, and_, select, update
 
-from service.contract.status import BACKTEST, Reason, Status
-from service.store.database import utc_in
+from service.contract.status import BACKTEST, SWEEP, Reason, Status
+from service.store.database import Store, utc_in
 from service.store.tables import runs
 
-T = TypeVar("T")
-MOST_CHARACTERS = 4000
-DEADLOCK, TRIES = 1213, 5  # MySQL ends one of two transactions that wait for each other
+MAX_MESSAGE_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActiveRun:
-    """What the controller looks at in every pass, and no more: there may be thousands. Times are UTC."""
+    """What the controller looks at in every pass, and no more: there may be thousands.
+
+    Times are UTC by the database's clock.
+    """
 
     id: int
     run_id: str
@@ -35,6 +35,10 @@ class ActiveRun:
     created_at: datetime
     launched_at: datetime | None
     kind: str = BACKTEST
+
+    @property
+    def is_sweep(self) -> bool:
+        return self.kind == SWEEP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +66,31 @@ class Run(ActiveRun):
         return self.status == Status.PENDING and self.reused_from is not None
 
 
-# Pending, no job yet and none wanted but its own: the order of the columns is that of the index of the queue.
-QUEUED = and_(
-    runs.c.status == Status.PENDING, runs.c.launched_at.is_(None), runs.c.reused_from.is_(None)
-)
+@dataclass(frozen=True)
+class StoredResult:
+    """What a completed run left behind.
+
+    `result` is the canonical JSON without the figure, `table_csv` the equity curve of a backtest
+    or the combinations of a sweep, `chart_base64` the figure as a data URL.
+    """
+
+    result: str
+    table_csv: str
+    chart_base64: str | None
+
+
 FINAL = tuple(status for status in Status if status.final)
-UNFINISHED = runs.c.status.in_((Status.PENDING, Status.RUNNING))
-CANCELLED: Mapping[str, Any] = {
+IS_UNFINISHED = runs.c.status.in_((Status.PENDING, Status.RUNNING))
+
+# Pending, without a job, and waiting for a job of its own. The order of the columns is that of
+# the index ix_runs_queue.
+IS_QUEUED = and_(
+    runs.c.status == Status.PENDING,
+    runs.c.launched_at.is_(None),
+    runs.c.reused_from.is_(None),
+)
+
+CANCELLED_VALUES: Mapping[str, Any] = {
     "status": Status.CANCELLED,
     "reason": Reason.CANCELLED_BY_USER,
     "message": "Cancelled.",
@@ -77,103 +99,67 @@ CANCELLED: Mapping[str, Any] = {
 }
 
 
-def held(attempt: int) -> ColumnElement[bool]:
+def is_held_by(attempt: int) -> ColumnElement[bool]:
     """Whether this attempt still has the run."""
     return and_(runs.c.status == Status.RUNNING, runs.c.attempt == attempt)
 
 
-def failed(reason: str, message: str | None, evidence: str | None = None) -> dict[str, Any]:
-    """What a run becomes that ends without a result."""
-    values = {
+def failure_values(reason: str, message: str | None, evidence: str | None = None) -> dict[str, Any]:
+    """The columns of a run that ends without a result."""
+    return {
         "status": Status.FAILED,
         "reason": reason,
-        "message": cut(message),
+        "message": shortened(message),
         "evidence": evidence,
+        "finished_at": utc_in(),
+        "lease_until": None,
     }
-    return {**values, "finished_at": utc_in(), "lease_until": None}
 
 
-def cut(message: str | None) -> str | None:
-    """A cluster's messages can be longer than a column."""
-    return (
-        message
-        if message is None or len(message) <= MOST_CHARACTERS
-        else message[: MOST_CHARACTERS - 3] + "..."
-    )
+def shortened(message: str | None) -> str | None:
+    """The message, cut to what its column holds: those of a cluster can be longer."""
+    if message is None or len(message) <= MAX_MESSAGE_CHARACTERS:
+        return message
+    return message[: MAX_MESSAGE_CHARACTERS - 3] + "..."
 
 
-def columns(kind: type[ActiveRun]) -> list[Column[Any]]:
+def columns_of(row_type: type[ActiveRun]) -> list[Column[Any]]:
     """The columns of a Run, or of an ActiveRun."""
-    return [runs.c[field.name] for field in fields(kind)]
+    return [runs.c[field.name] for field in fields(row_type)]
 
 
-def run_of(row: Row[Any]) -> Run:
-    """A row of `columns(Run)`."""
+def run_from(row: Row[Any]) -> Run:
+    """A row of `columns_of(Run)`."""
     return Run(**{**row._mapping, "status": Status(row.status)})
 
 
-class RunRows:
-    """The table of runs. Every change of status is compare-and-set: the losing side sees 0 rows and leaves quietly."""
+def update_run(
+    connection: Connection,
+    run_id: str,
+    condition: ColumnElement[bool],
+    values: Mapping[str, Any],
+) -> bool:
+    """Compare and set: changes the row where the condition holds, and says whether it did."""
+    statement = update(runs).where(runs.c.run_id == run_id, condition).values(values)
+    return connection.execute(statement).rowcount == 1
 
-    def __init__(self, engine: Engine, lease_seconds: int = 60) -> None:
-        self._engine, self.lease_seconds = engine, lease_seconds
+
+class RunStore(Store):
+    """What every process asks of the table of runs.
+
+    Every change of status is a compare-and-set: whoever comes second changes no row.
+    """
 
     def get(self, run_id: str) -> Run | None:
         """One row, by its unique index."""
-        with self._engine.connect() as connection:
-            row = connection.execute(
-                select(*columns(Run)).where(runs.c.run_id == run_id)
-            ).one_or_none()
-        return None if row is None else run_of(row)
+        query = select(*columns_of(Run)).where(runs.c.run_id == run_id)
+        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else run_from(row)
 
-    def _write(self, action: Callable[[Connection], T]) -> T:
-        """One transaction, tried again where MySQL ended it for the sake of another one.
-
-        It may read before it writes: in SQLite one that did not say so could not wait for another writer.
-        """
-        for more in reversed(range(TRIES)):
-            try:
-                with self._engine.connect() as given:
-                    connection = given.execution_options(begin="BEGIN IMMEDIATE")
-                    with connection.begin():
-                        return action(connection)
-            except OperationalError as error:
-                if not more or error.orig is None or error.orig.args[0] != DEADLOCK:
-                    raise
-        raise AssertionError("the last try returns or raises")
-
-    def _change(self, run_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
-        return self._write(lambda connection: self._changed(connection, run_id, condition, values))
-
-    def _end(self, run_id: str, condition: ColumnElement[bool], values: Mapping[str, Any]) -> bool:
-        return self._write(lambda connection: self._ended(connection, run_id, condition, values))
-
-    def _ended(
-        self,
-        connection: Connection,
-        run_id: str,
-        condition: ColumnElement[bool],
-        values: Mapping[str, Any],
-    ) -> bool:
-        """Ends the run and the identical ones attached to it; only one that completed is answered from later on."""
-        leads = {} if values["status"] == Status.COMPLETED else {"leads": None}
-        if not self._changed(connection, run_id, condition, {**values, **leads}):
-            return False
-        attached = and_(runs.c.reused_from == run_id, runs.c.status == Status.PENDING)
-        connection.execute(update(runs).where(attached).values({**values, "evidence": None}))
-        return True
-
-    def _changed(
-        self,
-        connection: Connection,
-        run_id: str,
-        condition: ColumnElement[bool],
-        values: Mapping[str, Any],
-    ) -> bool:
-        statement = update(runs).where(runs.c.run_id == run_id, condition).values(values)
-        return connection.execute(statement).rowcount == 1
+    def _update(self, run_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
+        return self._write(lambda connection: update_run(connection, run_id, condition, values))
 
     def _select(self, condition: ColumnElement[bool], limit: int | None = None) -> list[Run]:
-        query = select(*columns(Run)).where(condition).order_by(runs.c.id).limit(limit)
-        with self._engine.connect() as connection:
-            return [run_of(row) for row in connection.execute(query)]
+        query = select(*columns_of(Run)).where(condition).order_by(runs.c.id).limit(limit)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return [run_from(row) for row in rows]

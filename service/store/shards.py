@@ -1,4 +1,4 @@
-"""Sweeps: runs whose work is cut into shards, each claimed and held by a lease as a run is."""
+"""What a worker asks of the database for a sweep: its shards, each claimed and held as a run is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Insert,
     and_,
     case,
     func,
@@ -21,30 +20,28 @@ from sqlalchemy import (
 )
 
 from service.contract.status import SWEEP, Reason, Status
+from service.store.claims import ClaimStore
 from service.store.database import utc_in
-from service.store.rows import FINAL, Run, RunRows, cut
+from service.store.rows import FINAL, Run, shortened, update_run
 from service.store.tables import runs, sweep_shards, sweeps
 
-MOST_TRIES = 2
-DIED = "Its worker died twice, probably for want of memory."
-OVER = (Status.COMPLETED, Status.FAILED)
+MAX_TRIES = 2
+LOST_MESSAGE = "Its worker died twice, probably for want of memory."
+ENDED = (Status.COMPLETED, Status.FAILED)
 
-GIVEN_BACK: Mapping[str, Any] = {
+GIVEN_BACK_VALUES: Mapping[str, Any] = {
     "status": Status.PENDING,
     "lease_until": None,
     "tries": sweep_shards.c.tries - 1,
 }
 
 
-def give_back(connection: Connection, run_id: str) -> None:
-    """Every shard that is at work: its worker is ended, and not to blame."""
-    which = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.status == Status.RUNNING)
-    connection.execute(update(sweep_shards).where(which).values(GIVEN_BACK))
-
-
 @dataclass(frozen=True)
 class Shard:
-    """Some rows of a sweep's tickers, one after the other, and what they came to (npz)."""
+    """Some rows of a sweep's tickers, one ticker after the other, and what they came to.
+
+    The rows are `first_row` to `end_row` - 1; `numbers` is the text of `service.search`.
+    """
 
     shard: int
     first_row: int
@@ -54,193 +51,234 @@ class Shard:
     message: str | None
     numbers: bytes | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED
 
-def rows_of_sweep(run_id: str, prices: Mapping[str, str], shards: Sequence[slice]) -> list[Insert]:
-    """What belongs to a new sweep beside its run: the series of its tickers, and its shards."""
-    parts = [
+
+@dataclass(frozen=True)
+class NewSweep:
+    """What is recorded with the run of a sweep.
+
+    `fingerprints` names the price series of each ticker, `shards` the rows of each shard.
+    """
+
+    fingerprints: Mapping[str, str]
+    shards: Sequence[slice]
+
+
+def insert_sweep(connection: Connection, run_id: str, sweep: NewSweep) -> None:
+    """Records what belongs to a sweep beside its run."""
+    shard_rows = [
         {
             "run_id": run_id,
             "shard": number,
-            "first_row": part.start,
-            "end_row": part.stop,
+            "first_row": rows.start,
+            "end_row": rows.stop,
             "status": Status.PENDING,
+            "tries": 0,
+            "attempt": 0,
         }
-        for number, part in enumerate(shards)
+        for number, rows in enumerate(sweep.shards)
     ]
-    pinned = insert(sweeps).values(run_id=run_id, prices=json.dumps(prices))
-    return [
-        pinned,
-        insert(sweep_shards).values([{**part, "tries": 0, "attempt": 0} for part in parts]),
-    ]
+    sweep_row = {"run_id": run_id, "prices": json.dumps(sweep.fingerprints)}
+    connection.execute(insert(sweeps).values(sweep_row))
+    connection.execute(insert(sweep_shards).values(shard_rows))
 
 
-class SweptRuns(RunRows):
-    """What workers do with sweeps."""
+def count_shards(connection: Connection, run_id: str) -> tuple[int, int]:
+    """How many shards of a sweep have ended, and how many there are."""
+    ended = func.sum(case((sweep_shards.c.status.in_(ENDED), 1), else_=0)).label("ended")
+    query = select(ended, func.count().label("total")).where(sweep_shards.c.run_id == run_id)
+    counts = connection.execute(query).one()
+    return int(counts.ended or 0), counts.total
 
-    def prices_of_sweep(self, run_id: str) -> dict[str, str]:
-        """The fingerprint of each ticker's series."""
-        with self._engine.connect() as connection:
-            text = connection.scalar(select(sweeps.c.prices).where(sweeps.c.run_id == run_id))
-        prices: dict[str, str] = json.loads(text or "{}")
-        return prices
 
-    def shards(self, run_id: str, numbers: bool = False) -> list[Shard]:
-        """All of them in order, what they came to only where it is wanted."""
-        names = (
-            "shard",
-            "first_row",
-            "end_row",
-            "status",
-            "reason",
-            "message",
-            *(["numbers"] if numbers else []),
-        )
-        query = select(*(sweep_shards.c[name] for name in names)).where(
-            sweep_shards.c.run_id == run_id
-        )
-        with self._engine.connect() as connection:
-            return [Shard(*row) for row in connection.execute(query.order_by(sweep_shards.c.shard))]
+def give_back_shards(connection: Connection, run_id: str) -> None:
+    """Every shard at work goes back, uncounted: its worker was ended and is not to blame."""
+    is_at_work = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.status == Status.RUNNING)
+    connection.execute(update(sweep_shards).where(is_at_work).values(GIVEN_BACK_VALUES))
 
-    def shard_counts(self, run_id: str) -> tuple[int, int]:
-        """How many have ended, and how many there are."""
-        over = func.sum(case((sweep_shards.c.status.in_(OVER), 1), else_=0))
-        query = select(over, func.count()).where(sweep_shards.c.run_id == run_id)
-        with self._engine.connect() as connection:
-            ended, every = connection.execute(query).one()
-        return int(ended or 0), every
+
+def ended_sweeps_with_numbers(connection: Connection) -> Sequence[str]:
+    """Sweeps that need the numbers of their shards no more: their table is stored."""
+    is_ended_sweep = and_(runs.c.kind == SWEEP, runs.c.status.in_(FINAL))
+    is_kept = and_(sweep_shards.c.run_id == runs.c.run_id, sweep_shards.c.numbers.is_not(None))
+    has_numbers = select(sweep_shards.c.shard).where(is_kept).exists()
+    return connection.scalars(select(runs.c.run_id).where(is_ended_sweep, has_numbers)).all()
+
+
+def drop_numbers(connection: Connection, run_ids: Sequence[str]) -> None:
+    """Drops what the shards of these sweeps came to."""
+    is_of_them = sweep_shards.c.run_id.in_(run_ids)
+    connection.execute(update(sweep_shards).where(is_of_them).values(numbers=None))
+
+
+class ShardStore(ClaimStore):
+    """The sweeps of one database, as a worker sees them."""
+
+    def fingerprints(self, run_id: str) -> dict[str, str]:
+        """The fingerprint of each ticker's price series."""
+        query = select(sweeps.c.prices).where(sweeps.c.run_id == run_id)
+        text = self._read(lambda connection: connection.scalar(query))
+        fingerprints: dict[str, str] = json.loads(text or "{}")
+        return fingerprints
+
+    def shards(self, run_id: str, with_numbers: bool = False) -> list[Shard]:
+        """All of them in order; their numbers, which are large, only where they are wanted."""
+        names = ["shard", "first_row", "end_row", "status", "reason", "message"]
+        if with_numbers:
+            names.append("numbers")
+        columns = [sweep_shards.c[name] for name in names]
+        query = select(*columns).where(sweep_shards.c.run_id == run_id)
+        query = query.order_by(sweep_shards.c.shard)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return [Shard(**row._mapping) for row in rows]
 
     def start_sweep(self, run_id: str, worker: str) -> bool:
-        """The first of its workers is there, not one of a launch that was taken back; the sweep itself has no lease."""
-        values = {
-            "status": Status.RUNNING,
-            "attempt": runs.c.attempt + 1,
-            "claimed_by": worker,
-            "started_at": func.coalesce(runs.c.started_at, utc_in()),
-            "reason": None,
-            "message": None,
-        }
-        return self._change(
-            run_id, and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)), **values
+        """Notes that the first of its workers is there; the sweep itself has no lease.
+
+        Nothing happens for a worker of a launch that was taken back.
+        """
+        is_launched = and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None))
+        return self._update(
+            run_id,
+            is_launched,
+            status=Status.RUNNING,
+            attempt=runs.c.attempt + 1,
+            claimed_by=worker,
+            started_at=func.coalesce(runs.c.started_at, utc_in()),
+            reason=None,
+            message=None,
         )
 
     def restart_sweep(self, run: Run, rules_digest: str) -> bool:
-        """With other rules, unless somebody did so already; what was computed with those of before is taken away."""
-        theirs = and_(runs.c.status == Status.RUNNING, runs.c.rules_digest == run.rules_digest)
-        # who asks for the work that it was accepted for gets nothing of other rules
+        """Begins the sweep again with other rules, unless another worker has done so.
+
+        What was computed with the rules of before is dropped. The run leads its work no longer:
+        whoever asks for the work that it was accepted for gets nothing of other rules.
+        """
+        has_same_rules = and_(
+            runs.c.status == Status.RUNNING, runs.c.rules_digest == run.rules_digest
+        )
         values = {"rules_digest": rules_digest, "leads": None, "attempt": runs.c.attempt + 1}
-        fresh = {
-            "status": Status.PENDING, "tries": 0, "attempt": sweep_shards.c.attempt + 1, "lease_until": None,
-            "numbers": None, "reason": None, "message": None,
-        }  # fmt: skip
+        new_shard_values = {
+            "status": Status.PENDING,
+            "tries": 0,
+            "attempt": sweep_shards.c.attempt + 1,
+            "lease_until": None,
+            "numbers": None,
+            "reason": None,
+            "message": None,
+        }
 
         def write(connection: Connection) -> bool:
-            changed = self._changed(connection, run.run_id, theirs, values)
+            changed = update_run(connection, run.run_id, has_same_rules, values)
             if changed:
-                connection.execute(
-                    update(sweep_shards).where(sweep_shards.c.run_id == run.run_id).values(fresh)
-                )
+                is_its = sweep_shards.c.run_id == run.run_id
+                connection.execute(update(sweep_shards).where(is_its).values(new_shard_values))
             return changed
 
         return self._write(write)
 
     def claim_shard(self, run: Run, shard: int, worker: str) -> int | None:
-        """Takes a shard that nobody has, or whose worker is silent; the attempt that has it, or None for another's.
+        """Takes a waiting shard, or one whose lease ran out; the attempt that has it, or None.
 
-        One whose workers fell silent twice has failed. `run` is the sweep as the worker's rules have it.
+        One whose lease ran out in MAX_TRIES attempts has failed. `run` is the sweep as the worker
+        read it: one that has begun again with other rules meanwhile gives nothing.
         """
         run_id = run.run_id
-        silent = and_(
-            sweep_shards.c.status == Status.RUNNING, sweep_shards.c.lease_until < utc_in()
-        )
-        given_up = {
-            "status": Status.FAILED,
-            "reason": Reason.WORKER_LOST,
-            "message": DIED,
-            "lease_until": None,
-        }
-        self._change_shard(
-            run_id, shard, and_(silent, sweep_shards.c.tries >= MOST_TRIES), given_up
-        )
-        values = {
+        is_running = sweep_shards.c.status == Status.RUNNING
+        lease_ran_out = and_(is_running, sweep_shards.c.lease_until < utc_in())
+        is_lost = and_(lease_ran_out, sweep_shards.c.tries >= MAX_TRIES)
+        lost_values = _failure_values(Reason.WORKER_LOST, LOST_MESSAGE)
+        self._update_shard(run_id, shard, is_lost, lost_values)
+        claim_values = {
             "status": Status.RUNNING,
             "tries": sweep_shards.c.tries + 1,
             "attempt": sweep_shards.c.attempt + 1,
             "claimed_by": worker,
             "lease_until": utc_in(self.lease_seconds),
         }
-        same_rules = select(runs.c.id).where(
-            runs.c.run_id == run_id, runs.c.rules_digest == run.rules_digest
-        )
-        free = and_(or_(sweep_shards.c.status == Status.PENDING, silent), same_rules.exists())
-        self._change_shard(run_id, shard, free, values)
-        return self.shard_held_by(run_id, shard, worker)
+        is_this_sweep = and_(runs.c.run_id == run_id, runs.c.rules_digest == run.rules_digest)
+        has_same_rules = select(runs.c.id).where(is_this_sweep).exists()
+        is_waiting = sweep_shards.c.status == Status.PENDING
+        is_free = and_(or_(is_waiting, lease_ran_out), has_same_rules)
+        self._update_shard(run_id, shard, is_free, claim_values)
+        return self.attempt_of(run_id, shard, worker)
 
-    def shard_held_by(self, run_id: str, shard: int, worker: str) -> int | None:
-        """The attempt with which this worker has it, also where its claim was not answered; None where it has not."""
-        mine = and_(sweep_shards.c.status == Status.RUNNING, sweep_shards.c.claimed_by == worker)
-        which = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.shard == shard, mine)
-        with self._engine.connect() as connection:
-            return connection.scalar(select(sweep_shards.c.attempt).where(which))
+    def attempt_of(self, run_id: str, shard: int, worker: str) -> int | None:
+        """The attempt with which this worker has the shard, None where it has not.
+
+        It may have it although its claim was not answered: the connection broke in between.
+        """
+        is_held = and_(sweep_shards.c.status == Status.RUNNING, sweep_shards.c.claimed_by == worker)
+        query = select(sweep_shards.c.attempt).where(_is_shard(run_id, shard), is_held)
+        return self._read(lambda connection: connection.scalar(query))
 
     def renew_shard(self, run_id: str, shard: int, attempt: int) -> bool:
-        """Keeps the lease; False when the shard was taken away, or its sweep ended or was cancelled."""
-        lease = {"lease_until": utc_in(self.lease_seconds)}
-        ended = and_(
-            sweep_shards.c.status.in_(OVER), sweep_shards.c.attempt == attempt
-        )  # by this worker, a moment ago
-        return self._change_shard(run_id, shard, or_(_held(attempt), ended), lease)
+        """Keeps the lease, at once or not at all.
+
+        False when the shard was taken away, or its sweep ended or was cancelled.
+        """
+        values = {"lease_until": utc_in(self.lease_seconds)}
+        has_just_ended = and_(sweep_shards.c.status.in_(ENDED), sweep_shards.c.attempt == attempt)
+        condition = or_(_is_shard_held_by(attempt), has_just_ended)
+        return self._write_now(
+            lambda connection: _update_shard(connection, run_id, shard, condition, values)
+        )
 
     def release_shard(self, run_id: str, shard: int, attempt: int) -> bool:
-        """Gives it back as if it had not been claimed, also when its sweep was told to start again."""
-        which = and_(sweep_shards.c.run_id == run_id, sweep_shards.c.shard == shard, _held(attempt))
-        statement = update(sweep_shards).where(which).values(GIVEN_BACK)
-        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
+        """Gives it back, uncounted, at once or not at all; also where its sweep begins again."""
+        condition = and_(_is_shard(run_id, shard), _is_shard_held_by(attempt))
+        statement = update(sweep_shards).where(condition).values(GIVEN_BACK_VALUES)
+        return self._write_now(lambda connection: connection.execute(statement).rowcount == 1)
 
     def finish_shard(self, run_id: str, shard: int, attempt: int, numbers: bytes) -> bool:
-        """False, and nothing stored, when it was taken away."""
+        """Stores its numbers; False, and nothing stored, when it was taken away."""
         values = {"status": Status.COMPLETED, "lease_until": None, "numbers": numbers}
-        return self._change_shard(run_id, shard, _held(attempt), values)
+        return self._update_shard(run_id, shard, _is_shard_held_by(attempt), values)
 
     def fail_shard(self, run_id: str, shard: int, attempt: int, reason: str, message: str) -> bool:
-        """Its rows will be named as failed."""
-        values = {
-            "status": Status.FAILED,
-            "reason": reason,
-            "message": cut(message),
-            "lease_until": None,
-        }
-        return self._change_shard(run_id, shard, _held(attempt), values)
+        """Ends it without numbers: the result of the sweep will name its rows as failed."""
+        values = _failure_values(reason, message)
+        return self._update_shard(run_id, shard, _is_shard_held_by(attempt), values)
 
-    def forget_numbers(self) -> None:
-        """Of every sweep that has ended: its table is stored, or it has none."""
-        ended_sweep = and_(runs.c.kind == SWEEP, runs.c.status.in_(FINAL))
-        kept = and_(sweep_shards.c.run_id == runs.c.run_id, sweep_shards.c.numbers.is_not(None))
-        query = select(runs.c.run_id).where(
-            ended_sweep, select(sweep_shards.c.shard).where(kept).exists()
-        )
-        with self._engine.connect() as connection:
-            ended = connection.scalars(query).all()
-        statement = (
-            update(sweep_shards).where(sweep_shards.c.run_id.in_(ended)).values(numbers=None)
-        )
-        if ended:
-            self._write(lambda connection: connection.execute(statement))
-
-    def _change_shard(
+    def _update_shard(
         self, run_id: str, shard: int, condition: ColumnElement[bool], values: Mapping[str, Any]
     ) -> bool:
-        """Only while its sweep is at work."""
-        at_work = (
-            select(runs.c.run_id)
-            .where(runs.c.run_id == run_id, runs.c.status == Status.RUNNING)
-            .exists()
+        return self._write(
+            lambda connection: _update_shard(connection, run_id, shard, condition, values)
         )
-        which = and_(
-            sweep_shards.c.run_id == run_id, sweep_shards.c.shard == shard, at_work, condition
-        )
-        statement = update(sweep_shards).where(which).values(values)
-        return self._write(lambda connection: connection.execute(statement).rowcount == 1)
 
 
-def _held(attempt: int) -> ColumnElement[bool]:
+def _update_shard(
+    connection: Connection,
+    run_id: str,
+    shard: int,
+    condition: ColumnElement[bool],
+    values: Mapping[str, Any],
+) -> bool:
+    """Compare and set, as long as its sweep is at work."""
+    is_at_work = and_(runs.c.run_id == run_id, runs.c.status == Status.RUNNING)
+    sweep_is_at_work = select(runs.c.id).where(is_at_work).exists()
+    which = and_(_is_shard(run_id, shard), condition, sweep_is_at_work)
+    return connection.execute(update(sweep_shards).where(which).values(values)).rowcount == 1
+
+
+def _is_shard(run_id: str, shard: int) -> ColumnElement[bool]:
+    return and_(sweep_shards.c.run_id == run_id, sweep_shards.c.shard == shard)
+
+
+def _is_shard_held_by(attempt: int) -> ColumnElement[bool]:
+    """Whether this attempt still has the shard."""
     return and_(sweep_shards.c.status == Status.RUNNING, sweep_shards.c.attempt == attempt)
+
+
+def _failure_values(reason: str, message: str) -> dict[str, Any]:
+    return {
+        "status": Status.FAILED,
+        "reason": reason,
+        "message": shortened(message),
+        "lease_until": None,
+    }

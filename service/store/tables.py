@@ -26,9 +26,9 @@ metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)
 Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER only
 Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")  # UTC
 Sha256 = String(64)
-Name = String(100).with_variant(
-    mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin"), "mysql"
-)  # case counts
+# Names that differ in case only are two clients.
+CaseSensitiveName = mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin")
+Name = String(100).with_variant(CaseSensitiveName, "mysql")
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
@@ -80,7 +80,8 @@ results = Table(
     metadata,
     Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("result", LongText, nullable=False),  # canonical JSON without the figure
-    Column("equity_csv", Blob, nullable=False),  # zlib; of a sweep its table
+    Column("equity_csv", Blob, nullable=False),  # zlib
+    Column("table_csv", Blob),  # zlib; the combinations of a sweep
     mysql_charset="utf8mb4",
 )
 
@@ -131,9 +132,8 @@ tickers = Table(
     "tickers",
     metadata,
     Column("ticker", String(15), primary_key=True),
-    Column(
-        "fingerprint", Sha256, ForeignKey("price_series.fingerprint"), nullable=False
-    ),  # the current series
+    # the current series
+    Column("fingerprint", Sha256, ForeignKey("price_series.fingerprint"), nullable=False),
     Column("source", String(200), nullable=False),
     Column("first_day", String(10), nullable=False),
     Column("last_day", String(10), nullable=False),

@@ -35,7 +35,9 @@ from service.contract.status import (
 from service.engine.adapter import check_window, fingerprint_of_work, rule_of, window
 from service.store.leases import CONTROLLER, LeaseStore
 from service.store.prices import PriceStore, Ticker
-from service.store.run_store import More, Run, RunStore, StoredResult
+from service.store.requests import RequestStore
+from service.store.rows import Run, StoredResult
+from service.store.shards import NewSweep
 
 RATE_SECONDS = 60
 BY_COMMAND = (
@@ -68,14 +70,14 @@ class Planned:
 
     row: Mapping[str, Any]
     work: str
-    more: More = ()
+    sweep: NewSweep | None = None
 
 
 @dataclass(frozen=True)
 class Runs:
     """The service as the web sees it."""
 
-    run_store: RunStore
+    run_store: RequestStore
     price_store: PriceStore
     max_pending: int = 1000
     rate_limit: int = 0  # runs that one client may ask for in a minute; 0 for any number
@@ -103,9 +105,9 @@ class Runs:
         planned = plan()
         self._check_rate(client)
         work = None if force else planned.work
-        if work is None or not self.run_store.leads(work):
+        if work is None or not self.run_store.has_leader(work):
             self._check_queue()
-        added = self.run_store.add({**planned.row, "client": client}, work, planned.more)
+        added = self.run_store.add({**planned.row, "client": client}, work, planned.sweep)
         return (
             (self.run(request.run_id), True)
             if added
@@ -236,7 +238,7 @@ class Runs:
         stored = self.stored(run)
         if stored is None:
             raise NoResult(run.run_id, run.status)
-        return stored.equity_csv
+        return stored.table_csv
 
     def stored(self, run: Run) -> StoredResult | None:
         """What a completed run left; a cancelled twin of one has none."""

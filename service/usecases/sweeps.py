@@ -19,8 +19,8 @@ from service.contract.sweep import SweepRequest, parse_sweep
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
 from service.engine.adapter import fingerprint_of_work
 from service.search.plan import SweepPlan
-from service.store.run_store import Run, StoredResult
-from service.store.shards import rows_of_sweep
+from service.store.rows import Run, StoredResult
+from service.store.shards import NewSweep
 from service.usecases.runs import Planned, Runs, with_run_id
 
 MOST_BYTES = 60_000  # of a request: a database column holds 65,535
@@ -58,7 +58,7 @@ class Sweeps:
             "kind": SWEEP,
         }
         work = fingerprint_of_work(request, fingerprint, digest, SWEEP_VERSION)
-        return Planned(row, work, rows_of_sweep(request.run_id, prices, plan.shards()))
+        return Planned(row, work, NewSweep(prices, plan.shards()))
 
     def sweep(self, run_id: str) -> Run:
         """The row; raises RunNotFound."""
@@ -86,7 +86,7 @@ class Sweeps:
         stored = self.runs.stored(run)
         if stored is None:
             raise NoResult(run.run_id, run.status)
-        return _result_of(run, stored), stored.equity_csv
+        return _result_of(run, stored), stored.table_csv
 
     def table_csv(self, run: Run) -> str:
         """The table alone; raises NoResult."""

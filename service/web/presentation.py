@@ -10,7 +10,7 @@ from datetime import datetime
 from rules.base_rule import BaseRule
 from service.contract.result import BacktestResult
 from service.search.luck import percent, verdict
-from service.store.run_store import Run
+from service.store.rows import Run
 from service.web.middleware.texts import text
 
 

@@ -1,4 +1,4 @@
-"""What a worker does while it holds something: renews its lease, waits for a database that is away, stops when told."""
+"""How a worker holds what it claimed: it waits its turn, renews its lease, and stops when told."""
 
 from __future__ import annotations
 
@@ -11,40 +11,53 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import TypeVar
 
 from service.contract.status import ExitCode
-from service.store.database import AWAY, DatabaseError
+from service.store.database import DatabaseError
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-DATABASE_PATIENCE_SECONDS = 120
-PROCESS = uuid.uuid4().hex[
-    :8
-]  # the pods of an index have the same name, and each its worker the same number
+DATABASE_PATIENCE_SECONDS = 120.0
+CLAIM_PAUSE_SECONDS = 1.0
+RENEWALS_PER_LEASE = 3
+
+# The pods of an Indexed Job share a host name, and in each of them the worker has the same
+# process number: this tells them apart.
+PROCESS_ID = uuid.uuid4().hex[:8]
 
 
 class Stopped(BaseException):
-    """The job was told to end (SIGTERM); the run goes back to the queue."""
+    """The job was told to end (SIGTERM); its run goes back to the queue."""
 
 
-def patiently(action: Callable[[], T], seconds: float = DATABASE_PATIENCE_SECONDS) -> T:
-    """Retries while the database is away, then lets its error through; one that it means at once."""
-    deadline, pause = time.monotonic() + seconds, 0.1
+def this_worker() -> str:
+    """The name under which this process holds what it has claimed."""
+    return f"{platform.node()}:{os.getpid()}:{PROCESS_ID}"
+
+
+def claim_or_wait(
+    claim: Callable[[], int | None], is_open: Callable[[], bool], what: str
+) -> int | None:
+    """The attempt that `claim` answers, or None once there is nothing left to claim.
+
+    Waits while another worker holds it: a worker that left at once would end the job in which
+    the other one runs.
+    """
+    is_waiting = False
     while True:
-        try:
-            return action()
-        except AWAY as error:
-            if time.monotonic() + pause > deadline:
-                raise
-            logger.warning("The database is away; trying again in %.1f s: %s", pause, error.orig)
-            time.sleep(pause)
-            pause = min(pause * 2, 10)
+        attempt = claim()
+        if attempt is not None:
+            return attempt
+        if not is_open():
+            return None
+        if not is_waiting:
+            logger.info("Waiting: another worker holds %s", what)
+        is_waiting = True
+        time.sleep(CLAIM_PAUSE_SECONDS)
 
 
 def leave() -> None:
-    """Ends the process at once, whatever the computation is doing: nobody waits for its result any more."""
+    """Ends the process at once, in the middle of its computation: the result is not wanted."""
     logger.warning("The run was taken away: stopping")
     logging.shutdown()
     os._exit(ExitCode.DONE)
@@ -52,33 +65,30 @@ def leave() -> None:
 
 @contextmanager
 def lease(
-    renewed: Callable[[], bool], seconds: float, lost: Callable[[], None] = leave
+    renew: Callable[[], bool], lease_seconds: float, on_loss: Callable[[], None] = leave
 ) -> Iterator[None]:
-    """Renews a lease of so many seconds while the body computes, without holding a connection in between.
+    """Renews a lease from a thread of its own while the body computes.
 
-    `lost` is called when it is no more.
+    `renew` answers False when the lease is lost, and then `on_loss` is called. No connection to
+    the database is held between two renewals.
     """
-    done = threading.Event()
+    is_over = threading.Event()
 
-    def renew() -> None:
-        while not done.wait(seconds / 3):
+    def keep_renewing() -> None:
+        while not is_over.wait(lease_seconds / RENEWALS_PER_LEASE):
             try:
-                if not renewed() and not done.is_set():
-                    lost()
+                is_kept = renew()
             except DatabaseError:
                 logger.warning("The lease could not be renewed: the database is away")
+                continue
+            if not is_kept and not is_over.is_set():
+                on_loss()
 
-    thread = threading.Thread(
-        target=copy_context().run, args=(renew,), daemon=True
-    )  # with the run_id for its lines
+    # The copied context has the run_id for the thread's log lines.
+    thread = threading.Thread(target=copy_context().run, args=(keep_renewing,), daemon=True)
     thread.start()
     try:
         yield
     finally:
-        done.set()
+        is_over.set()
         thread.join()
-
-
-def this_worker() -> str:
-    """Who holds what this process has claimed."""
-    return f"{platform.node()}:{os.getpid()}:{PROCESS}"

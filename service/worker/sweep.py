@@ -1,207 +1,185 @@
-"""What a job does for a sweep: claim a shard, compute its rows, and, with the last one, put the result together."""
+"""What a job does for a sweep: compute shards and, with the last one, put the result together."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TypeVar
 
-from service.contract.errors import RulesMismatch, UserError
+from service.contract.errors import RulesMismatch
 from service.contract.status import ExitCode, Reason, Status
 from service.contract.sweep import parse_sweep
 from service.search.plan import SweepPlan
 from service.search.result import EndedShard, judged
-from service.store.database import AWAY, DatabaseError
 from service.store.prices import PriceStore
-from service.store.run_store import Run, RunStore, StoredResult
-from service.store.shards import OVER, Shard
-from service.worker.holding import DATABASE_PATIENCE_SECONDS, Stopped, lease, patiently, this_worker
-from service.worker.run import Software, agreed_digest
+from service.store.rows import Run, StoredResult
+from service.store.shards import Shard, ShardStore
+from service.worker.holding import claim_or_wait, lease, this_worker
+from service.worker.outcome import failure_of, guarded
+from service.worker.software import Software, agreed_digest
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-FAILED = "The search failed inside the engine; the log has the trace."
+ENGINE_MESSAGE = "The search failed inside the engine; the log has the trace."
+# After these the worker does no other shard: it is told to stop, or can store nothing.
+ENDS_THE_WORKER = (ExitCode.STOPPED, ExitCode.DATABASE_AWAY)
 
 
 @dataclass(frozen=True)
 class SweepWorker:
-    """Performs the shards of recorded sweeps; each call ends with an exit code of the contract.
+    """Performs the shards of recorded sweeps; each call ends with an exit code.
 
-    `expected_rules`: see `agreed_digest`. `stopping` is set by who raises Stopped: what fails from then on is nobody's
-    fault.
+    `expected_rules` is explained at `agreed_digest`, `stopping` at `guarded`.
     """
 
-    run_store: RunStore
-    price_store: PriceStore
-    software: Software
+    claims: ShardStore
+    prices: PriceStore
+    software: Software = Software()
     expected_rules: str | None = None
-    patience: float = DATABASE_PATIENCE_SECONDS
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def work(self, run_id: str, index: int | None = None) -> int:
-        """One shard, or all of them one after the other; then the result, once every shard has ended."""
-        try:
-            return self._work(run_id, index)
-        except AWAY:
-            logger.exception("The database is away")
-            return ExitCode.DATABASE_AWAY
-        except (Stopped, Exception) as error:  # noqa: BLE001  whatever a rule or a library raises: the reason is saved
-            if isinstance(error, Stopped) or self.stopping.is_set():
-                logger.warning("Stopped: the sweep goes back to the queue")
-                return ExitCode.STOPPED
-            return self._failed(run_id, error)
+        """Computes the shard `index`, or all of them one after the other where it is None.
+
+        Then the result, once every shard has ended.
+        """
+
+        def store_failure(error: Exception) -> int:
+            """What fails outside of the shards would fail again: it ends the sweep."""
+            failure = failure_of(error, ENGINE_MESSAGE)
+            run = self.claims.get(run_id)
+            if run is not None:
+                self._fail(run, failure.reason, failure.message)
+            return failure.exit_code
+
+        return guarded(
+            lambda: self._work(run_id, index),
+            self.stopping,
+            give_back=lambda: None,
+            store_failure=store_failure,
+        )
 
     def _work(self, run_id: str, index: int | None) -> int:
-        self._patiently(lambda: self.run_store.start_sweep(run_id, this_worker()))
-        run = self._patiently(lambda: self.run_store.get(run_id))
+        self.claims.start_sweep(run_id, this_worker())
+        run = self.claims.get(run_id)
         if run is None or run.status != Status.RUNNING:
-            logger.info(
-                "Nothing to do: the sweep is %s", "not recorded" if run is None else run.status
-            )
+            state = "not recorded" if run is None else run.status
+            logger.info("Nothing to do: the sweep is %s", state)
             return ExitCode.DONE
-        plan, shards = self._plan(run), self._patiently(lambda: self.run_store.shards(run_id))
-        run = self._agreed(run, plan, shards)
-        codes = [self._shard(run, plan, shard) for shard in shards if index in (None, shard.shard)]
-        ended = self._patiently(lambda: self.run_store.shards(run_id, numbers=True))
-        if all(shard.status in OVER for shard in ended):
-            self._finish(run, plan, ended)
-        return max(codes, default=ExitCode.DONE) if index is not None else ExitCode.DONE
+        plan = self._plan(run)
+        shards = self.claims.shards(run_id)
+        run = self._with_agreed_rules(run, plan, shards)
+        exit_code: int = ExitCode.DONE
+        for shard in shards if index is None else shards[index : index + 1]:
+            exit_code = self._claim_and_compute(run, plan, shard)
+            if exit_code in ENDS_THE_WORKER:
+                return exit_code
+        self._finish_if_all_ended(run, plan)
+        # Of a worker for all shards the result says how each of them ended.
+        return ExitCode.DONE if index is None else exit_code
 
     def _plan(self, run: Run) -> SweepPlan:
-        prices = self._patiently(lambda: self.run_store.prices_of_sweep(run.run_id))
-        series_of = cache(
-            lambda ticker: self._patiently(lambda: self.price_store.series(prices[ticker]))
-        )
+        fingerprints = self.claims.fingerprints(run.run_id)
+        series_of = cache(lambda ticker: self.prices.series(fingerprints[ticker]))
         return SweepPlan(parse_sweep(json.loads(run.request)), series_of)
 
-    def _agreed(self, run: Run, plan: SweepPlan, shards: Sequence[Shard]) -> Run:
-        """All of a sweep is computed with the same rules: with others it starts again. Raises RulesMismatch."""
+    def _with_agreed_rules(self, run: Run, plan: SweepPlan, shards: Sequence[Shard]) -> Run:
+        """The sweep as it stands with the rules to compute with; raises RulesMismatch.
+
+        All of a sweep is computed with the same rules: with other ones it begins again.
+        """
         digest = agreed_digest(lambda: plan.rule, run.rules_digest, self.expected_rules)
         if digest == run.rules_digest:
             return run
         if shards[-1].end_row != plan.rows:
             raise RulesMismatch
-        self._patiently(lambda: self.run_store.restart_sweep(run, digest))
-        return self._patiently(lambda: self.run_store.get(run.run_id)) or run
+        self.claims.restart_sweep(run, digest)
+        return self.claims.get(run.run_id) or run
 
-    def _shard(self, run: Run, plan: SweepPlan, shard: Shard) -> int:
-        """Claims and computes it, unless it has ended."""
-        run_id, store = run.run_id, self.run_store
-        attempt = self._claim(run, shard.shard)
+    def _claim_and_compute(self, run: Run, plan: SweepPlan, shard: Shard) -> int:
+        """One shard, unless it has ended or another worker brings it to its end."""
+        run_id = run.run_id
+        number = shard.shard
+        worker = this_worker()
+        attempt = claim_or_wait(
+            claim=lambda: self.claims.claim_shard(run, number, worker),
+            is_open=lambda: self._is_open(run, number),
+            what=f"shard {number}",
+        )
         if attempt is None:
             return ExitCode.DONE
-        rows = slice(shard.first_row, shard.end_row)
-        try:
-            with lease(
-                lambda: store.renew_shard(run_id, shard.shard, attempt), store.lease_seconds
-            ):
-                logger.info(
-                    "Shard %d started: rows %d to %d", shard.shard, rows.start, rows.stop - 1
-                )
-                numbers = plan.computed(rows)
-                if not self._patiently(
-                    lambda: store.finish_shard(run_id, shard.shard, attempt, numbers)
-                ):
-                    logger.warning("Shard %d is discarded: it was taken away", shard.shard)
-            return ExitCode.DONE
-        except AWAY:
-            raise
-        except (Stopped, Exception) as error:
-            if (
-                isinstance(error, Stopped) or self.stopping.is_set()
-            ):  # libraries make other errors of a Stopped
-                self._release(run_id, shard.shard, attempt)
-                raise Stopped from error
-            reason, message, code = _why(error)
-            self._patiently(lambda: store.fail_shard(run_id, shard.shard, attempt, reason, message))
-            return code
 
-    def _claim(self, run: Run, shard: int) -> int | None:
-        """Waits while another worker holds the shard: leaving at once would end the index that the other runs in."""
-        name, waited = this_worker(), False
-        while True:
-            attempt = self._patiently(lambda: self.run_store.claim_shard(run, shard, name))
-            if attempt is not None:
-                return attempt
-            now = self._patiently(lambda: self.run_store.get(run.run_id))
-            shards = self._patiently(lambda: self.run_store.shards(run.run_id))
-            at_work = now is not None and (now.status, now.rules_digest) == (
-                Status.RUNNING,
-                run.rules_digest,
+        def store_failure(error: Exception) -> int:
+            failure = failure_of(error, ENGINE_MESSAGE)
+            self.claims.fail_shard(run_id, number, attempt, failure.reason, failure.message)
+            return failure.exit_code
+
+        def renew() -> bool:
+            return self.claims.renew_shard(run_id, number, attempt)
+
+        with lease(renew, self.claims.lease_seconds):
+            return guarded(
+                lambda: self._compute(run_id, plan, shard, attempt),
+                self.stopping,
+                give_back=lambda: self.claims.release_shard(run_id, number, attempt),
+                store_failure=store_failure,
             )
-            if not at_work or shards[shard].status in OVER:
-                return None
-            if not waited:
-                logger.info("Waiting: another worker holds shard %d", shard)
-            waited = True
-            time.sleep(1)
 
-    def _release(self, run_id: str, shard: int, attempt: int) -> None:
-        """At once or not at all: who says stop does not wait."""
-        try:
-            self.run_store.release_shard(run_id, shard, attempt)
-        except DatabaseError:
-            logger.exception("Stopped, and the shard could not be given back")
+    def _is_open(self, run: Run, number: int) -> bool:
+        """Whether the shard may still be there to claim, of the sweep with the same rules."""
+        now = self.claims.get(run.run_id)
+        if now is None or now.status != Status.RUNNING or now.rules_digest != run.rules_digest:
+            return False
+        return not self.claims.shards(run.run_id)[number].has_ended
+
+    def _compute(self, run_id: str, plan: SweepPlan, shard: Shard, attempt: int) -> int:
+        last_row = shard.end_row - 1
+        logger.info("Shard %d started: rows %d to %d", shard.shard, shard.first_row, last_row)
+        numbers = plan.computed(slice(shard.first_row, shard.end_row))
+        if not self.claims.finish_shard(run_id, shard.shard, attempt, numbers):
+            logger.warning("Shard %d is discarded: it was taken away", shard.shard)
+        return ExitCode.DONE
+
+    def _finish_if_all_ended(self, run: Run, plan: SweepPlan) -> None:
+        """Any worker may, and the first one counts: the result is the same."""
+        shards = self.claims.shards(run.run_id, with_numbers=True)
+        if not all(shard.has_ended for shard in shards):
+            return
+        if all(shard.numbers is None for shard in shards):
+            reason = shards[0].reason or Reason.ENGINE_ERROR
+            self._fail(run, reason, shards[0].message or ENGINE_MESSAGE)
+            return
+        self._finish(run, plan, shards)
 
     def _finish(self, run: Run, plan: SweepPlan, shards: Sequence[Shard]) -> None:
-        """Any worker may, and the first one counts: the result is the same."""
-        if all(shard.numbers is None for shard in shards):
-            self._end(run, shards[0].reason or Reason.ENGINE_ERROR, shards[0].message or FAILED)
-            return
-        software = {"code_revision": self.software.code_revision, "image": self.software.image}
-        provenance = {"rules_digest": run.rules_digest, **software}
-        ended = [
-            EndedShard(part.first_row, part.end_row, part.numbers, part.reason, part.message)
-            for part in shards
-        ]
-        done = judged(plan, ended, provenance)
-        stored = StoredResult(
-            replace(done.result, chart_base64=None).canonical(),
-            done.table_csv,
-            done.result.chart_base64,
-        )
-        # one with holes is nobody else's answer
-        columns = {**done.headline, **({"leads": None} if done.result.failed else {})}
-        if self._patiently(lambda: self.run_store.finish(run.run_id, run.attempt, stored, columns)):
-            logger.info(
-                "Sweep completed: %d combinations, %d tickers",
-                len(plan.grid),
-                len(plan.request.tickers),
+        ended_shards = [
+            EndedShard(
+                first_row=shard.first_row,
+                end_row=shard.end_row,
+                numbers=shard.numbers,
+                reason=shard.reason,
+                message=shard.message,
             )
-            self._patiently(self.run_store.forget_numbers)
+            for shard in shards
+        ]
+        provenance = {"rules_digest": run.rules_digest, **self.software.provenance()}
+        outcome = judged(plan, ended_shards, provenance)
+        stored = StoredResult(
+            result=replace(outcome.result, chart_base64=None).canonical(),
+            table_csv=outcome.table_csv,
+            chart_base64=outcome.result.chart_base64,
+        )
+        columns = dict(outcome.headline)
+        if outcome.result.failed:
+            # A result with lost shards answers no other request.
+            columns["leads"] = None
+        if self.claims.finish_sweep(run.run_id, run.attempt, stored, columns):
+            message = "Sweep completed: %d combinations, %d tickers"
+            logger.info(message, len(plan.grid), len(plan.request.tickers))
 
-    def _failed(self, run_id: str, error: Exception) -> int:
-        """What went wrong outside of the shards: it would go wrong again."""
-        run = self._patiently(lambda: self.run_store.get(run_id))
-        reason, message, code = _why(error)
-        if run is not None:
-            self._end(run, reason, message)
-        return code
-
-    def _end(self, run: Run, reason: str, message: str) -> None:
+    def _fail(self, run: Run, reason: str, message: str) -> None:
         logger.warning("The sweep failed: %s: %s", reason, message)
-        self._patiently(
-            lambda: self.run_store.fail_attempt(run.run_id, run.attempt, reason, message)
-        )
-
-    def _patiently(self, action: Callable[[], T]) -> T:
-        return patiently(action, self.patience)
-
-
-def _why(error: Exception) -> tuple[str, str, int]:
-    """Reason code, message and exit code; the trace is in the log."""
-    if isinstance(error, UserError):
-        logger.warning("Refused: %s", error)
-        return (
-            error.code,
-            str(error),
-            ExitCode.NO_DATA if error.code == Reason.NO_DATA else ExitCode.BAD_INPUT,
-        )
-    logger.error("The engine failed", exc_info=error)
-    return Reason.ENGINE_ERROR, FAILED, ExitCode.ENGINE_ERROR
+        self.claims.fail_attempt(run.run_id, run.attempt, reason, message)

@@ -25,11 +25,11 @@ from scripts.config import Config
 from service.store.database import connect
 from service.store.migrate import migrate, schema_problem
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app
 from service.web.middleware.auth import Login
 from tests.conftest import RUN_ID, SWEEP, series
+from tests.support.stores import EveryStore
 from tests.web.test_auth import BASIC, PASSWORD, basic
 from tests.web.test_sweeps import swept
 from tests.web.test_web import completed
@@ -50,7 +50,7 @@ def application(path: Path, login: Login) -> Iterator[Flask]:
     migrate(database)
     for ticker in ("GOOG", "SPY"):
         PriceStore(database).save(series(ticker))
-    runs = Runs(RunStore(database), PriceStore(database), max_pending=10**9)
+    runs = Runs(EveryStore(database), PriceStore(database), max_pending=10**9)
     client = create_app(runs, str).test_client()
     completed(client, runs, run_id=RUN_ID)
     swept(client, runs, run_id=SWEEP_ID)

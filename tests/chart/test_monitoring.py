@@ -13,10 +13,10 @@ from sqlalchemy.pool import StaticPool
 
 import service.controller.vitals  # noqa: F401  registers the controller's metrics
 from service.contract.status import Reason
-from service.store.run_store import RunStore
 from service.store.tables import metadata
 from service.web.middleware import metrics
 from tests.chart.rendering import CHART, SECRET, laid_over, objects, one, worker_job
+from tests.support.stores import EveryStore
 
 RULE = {"prometheusRule": {"enabled": True}}
 
@@ -31,7 +31,7 @@ def of_web() -> set[str]:
     app = Flask(__name__)
     engine = create_engine("sqlite://", poolclass=StaticPool)
     metadata.create_all(engine)
-    metrics.install(app, RunStore(engine))
+    metrics.install(app, EveryStore(engine))
     client = app.test_client()
     client.get("/metrics")
     names = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}

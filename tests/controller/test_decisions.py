@@ -1,4 +1,4 @@
-"""Every case of what to do about a run whose job is a Kubernetes Job; tests/controller/test_controller.py has local processes."""
+"""Every case of what to do about a run: with a Kubernetes Job, and with a local process."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from hypothesis import strategies as st
 
 from service.contract.status import SWEEP, Reason, Status
 from service.controller.decisions import (
-    CANCEL,
-    FORGET,
-    REMOVE,
-    REQUEUE,
-    WAIT,
+    Cancel,
     Decision,
+    Fail,
+    Forget,
     Patience,
+    Policy,
+    RemoveJob,
+    Requeue,
+    Wait,
     decide,
     is_stuck,
     next_runs,
 )
 from service.launchers.launcher import JobState, Problem
-from service.store.run_store import Run
-from tests.controller.test_controller import ALIVE, NOW, OLD, PENDING, ROW, TIMEOUT, ended
+from service.store.rows import Run
+from tests.support.sample_rows import ALIVE, NOW, OLD, PENDING, ROW, SILENT, TIMEOUT, ended
+
+ON_A_CLUSTER = Policy(jobs_outlive_controller=True, run_timeout=TIMEOUT)
+LOCAL = Policy(jobs_outlive_controller=False, run_timeout=TIMEOUT)
+WAIT, FORGET, REMOVE, CANCEL, REQUEUE = Wait(), Forget(), RemoveJob(), Cancel(), Requeue()
 
 GIVEN_BACK = replace(PENDING, attempt=1, claimed_by="w")
 CANCELLING = replace(ROW, status=Status.CANCELLING)
@@ -107,13 +113,58 @@ def silent(seconds: int) -> Run:
         (CANCELLING, ended(0), CANCEL),
     ],
 )
-def test_decisions(run: Run, job: JobState | None, expected: Decision | Reason) -> None:
-    decision = decide(run, job, NOW, None)
+def test_on_a_cluster(run: Run, job: JobState | None, expected: Decision | Reason) -> None:
+    check(decide(run, job, NOW, ON_A_CLUSTER), expected)
+
+
+@pytest.mark.parametrize(
+    ("run", "job", "expected"),
+    [
+        (None, ALIVE, FORGET),
+        (None, ended(0), FORGET),
+        (ROW, ALIVE, WAIT),
+        (PENDING, ALIVE, WAIT),
+        (replace(ROW, **OLD), ALIVE, Reason.TIMEOUT),
+        (replace(PENDING, **OLD), ALIVE, Reason.TIMEOUT),
+        (SILENT, ALIVE, REQUEUE),
+        (replace(SILENT, launches=3), ALIVE, Reason.WORKER_LOST),
+        (ROW, None, WAIT),
+        (replace(ROW, **OLD), None, Reason.TIMEOUT),
+        (replace(PENDING, **OLD), None, Reason.TIMEOUT),
+        (SILENT, None, REQUEUE),
+        (replace(ROW, lease_until=None), None, REQUEUE),
+        (replace(SILENT, launches=3), None, Reason.WORKER_LOST),
+        (PENDING, None, WAIT),
+        (replace(PENDING, launched_at=NOW - timedelta(seconds=31)), None, REQUEUE),
+        (replace(PENDING, launched_at=NOW - timedelta(seconds=31), launches=3), None, Reason.WORKER_LOST),
+        (ROW, ended(64), Reason.BAD_INPUT),
+        (ROW, ended(65), Reason.NO_DATA),
+        (ROW, ended(70), Reason.ENGINE_ERROR),
+        (ROW, ended(0), Reason.NO_RESULT_WRITTEN),
+        (ROW, ended(-9), REQUEUE),
+        (ROW, ended(137), REQUEUE),
+        (replace(ROW, launches=2), ended(-9), Reason.OUT_OF_MEMORY),
+        (ROW, ended(75), REQUEUE),
+        (ROW, ended(143), REQUEUE),
+        (PENDING, ended(1), REQUEUE),
+        (replace(ROW, launches=2), ended(1), REQUEUE),
+        (replace(ROW, launches=3), ended(1), Reason.RETRIES_EXHAUSTED),
+    ],
+)  # fmt: skip
+def test_local_processes(
+    run: Run | None, job: JobState | None, expected: Decision | Reason
+) -> None:
+    check(decide(run, job, NOW, LOCAL), expected)
+
+
+def check(decision: Decision, expected: Decision | Reason) -> None:
+    """`expected` is the decision, or the reason of a failure."""
     if isinstance(expected, Reason):
-        assert (decision.action, decision.reason) == ("fail", expected)
+        assert isinstance(decision, Fail)
+        assert decision.reason == expected
         assert decision.message.endswith(".")
     else:
-        assert decision is expected
+        assert decision == expected
 
 
 BUDGETS = {
@@ -124,21 +175,19 @@ BUDGETS = {
 
 @pytest.mark.parametrize("reason", BUDGETS)
 def test_each_problem_has_its_budget(reason: Reason) -> None:
-    assert decide(PENDING, with_problem(reason, BUDGETS[reason] - 0.1), NOW, None) is WAIT
-    decision = decide(PENDING, with_problem(reason, BUDGETS[reason]), NOW, None)
-    action = "requeue" if reason == Reason.QUOTA_EXCEEDED else "fail"
-    assert (decision.action, decision.reason, decision.message, decision.spent) == (
-        action,
-        reason,
-        "Why.",
-        0,
-    )
+    seconds = BUDGETS[reason]
+    assert decide(PENDING, with_problem(reason, seconds - 0.1), NOW, ON_A_CLUSTER) == WAIT
+    decision = decide(PENDING, with_problem(reason, seconds), NOW, ON_A_CLUSTER)
+    if reason == Reason.QUOTA_EXCEEDED:
+        assert decision == Requeue(reason, "Why.", counted_launches=0)
+    else:
+        assert decision == Fail(reason, "Why.")
 
 
 @pytest.mark.parametrize(
     ("run", "code", "expected"),
     [
-        (PENDING, None, Decision("requeue", Reason.QUOTA_EXCEEDED, "Why.", spent=0)),
+        (PENDING, None, Requeue(Reason.QUOTA_EXCEEDED, "Why.", counted_launches=0)),
         (PENDING, 137, REQUEUE),
         (replace(PENDING, launches=2), 137, Reason.OUT_OF_MEMORY),
         (replace(PENDING, launches=3), 1, Reason.RETRIES_EXHAUSTED),
@@ -149,40 +198,34 @@ def test_a_quota_that_refuses_the_second_pod_takes_no_blame_away(
     run: Run, code: int | None, expected: Decision | Reason
 ) -> None:
     job = replace(with_problem(Reason.QUOTA_EXCEEDED, 60), exit_code=code)
-    decision = decide(run, job, NOW, None)
-    assert expected in (decision, decision.reason)
-    assert decision.spent == (code is not None)
+    decision = decide(run, job, NOW, ON_A_CLUSTER)
+    check(decision, expected)
+    if isinstance(decision, Requeue):
+        assert decision.counted_launches == (code is not None)
 
 
 def test_budgets_can_be_set() -> None:
-    patience = Patience(image_pull=20, unschedulable=30, quota=40)
+    policy = replace(ON_A_CLUSTER, patience=Patience(image_pull=20, unschedulable=30, quota=40))
     for reason, seconds in ((Reason.IMAGE_PULL, 20), (Reason.UNSCHEDULABLE, 30)):
-        assert decide(PENDING, with_problem(reason, seconds - 1), NOW, None, patience) is WAIT
-        assert decide(PENDING, with_problem(reason, seconds), NOW, None, patience).reason == reason
-    asked = replace(PENDING, created_at=NOW - timedelta(seconds=39))
-    assert (
-        decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action
-        == "requeue"
-    )
-    asked = replace(PENDING, created_at=NOW - timedelta(seconds=41))
-    assert (
-        decide(asked, with_problem(Reason.QUOTA_EXCEEDED, 60), NOW, None, patience).action == "fail"
-    )
+        assert decide(PENDING, with_problem(reason, seconds - 1), NOW, policy) == WAIT
+        check(decide(PENDING, with_problem(reason, seconds), NOW, policy), Fail(reason, "Why."))
+    over_quota = with_problem(Reason.QUOTA_EXCEEDED, 60)
+    recent = replace(PENDING, created_at=NOW - timedelta(seconds=39))
+    assert isinstance(decide(recent, over_quota, NOW, policy), Requeue)
+    old = replace(PENDING, created_at=NOW - timedelta(seconds=41))
+    assert isinstance(decide(old, over_quota, NOW, policy), Fail)
 
 
 def test_a_disrupted_run_waits_for_the_next_pod_however_long() -> None:
-    assert decide(PENDING, with_problem(Reason.DISRUPTED, 9e9), NOW, None) is WAIT
+    assert decide(PENDING, with_problem(Reason.DISRUPTED, 9e9), NOW, ON_A_CLUSTER) == WAIT
 
 
 def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
     for run in (PENDING, ROW, replace(ROW, launches=3)):
-        decision = decide(run, JobState(alive=True, lost=True), NOW, None)
-        assert (decision.action, decision.reason, decision.spent) == (
-            "requeue",
-            Reason.DISRUPTED,
-            0,
-        )
-    assert decide(CANCELLING, JobState(alive=True, lost=True), NOW, None) is CANCEL
+        decision = decide(run, JobState(alive=True, lost=True), NOW, ON_A_CLUSTER)
+        assert isinstance(decision, Requeue)
+        assert (decision.reason, decision.counted_launches) == (Reason.DISRUPTED, 0)
+    assert decide(CANCELLING, JobState(alive=True, lost=True), NOW, ON_A_CLUSTER) == CANCEL
 
 
 @pytest.mark.parametrize(
@@ -195,14 +238,14 @@ def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
     ],
 )
 def test_a_job_of_a_run_that_has_ended(job: JobState | None, expected: Decision) -> None:
-    assert decide(None, job, NOW, None) is expected
+    assert decide(None, job, NOW, ON_A_CLUSTER) == expected
 
 
 def test_a_job_that_nobody_has_waited_for_in_ten_minutes() -> None:
     """However old it is: a long run has ended a moment ago."""
     old = JobState(alive=True, age=9999)
-    assert decide(None, old, NOW, None, unwanted=600) is FORGET
-    assert decide(None, old, NOW, None, unwanted=601) is REMOVE
+    assert decide(None, old, NOW, ON_A_CLUSTER, unwanted_seconds=600) == FORGET
+    assert decide(None, old, NOW, ON_A_CLUSTER, unwanted_seconds=601) == REMOVE
 
 
 @pytest.mark.parametrize(
@@ -220,7 +263,7 @@ def test_when_a_job_is_stuck(job: JobState, expected: bool) -> None:
 
 
 def test_local_processes_are_cancelled_too() -> None:
-    assert decide(CANCELLING, ALIVE, NOW, TIMEOUT) is CANCEL
+    assert decide(CANCELLING, ALIVE, NOW, LOCAL) == CANCEL
 
 
 def waiting(*clients: str) -> list[Run]:

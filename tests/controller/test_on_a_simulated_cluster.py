@@ -18,13 +18,13 @@ from service.controller.reconciler import Controller
 from service.launchers.kubernetes.api import Namespace
 from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.launcher import LauncherAway
-from service.store.run_store import RunStore
 from service.usecases.runs import Runs
 from tests.conftest import REQUEST
 from tests.support.fake_answers import KINDS, Denied, fielded, labelled
 from tests.support.fake_cluster import LOG, NAMESPACE, TEMPLATE, FakeCluster, kubeconfig, of_states
 from tests.support.fake_rows import fill, rows
 from tests.support.recorded import recorded
+from tests.support.stores import EveryStore
 
 MANY = {"completed": 20, "failed": 10, "pending": 40, "running": 60}
 PAGE = 30  # fewer than there are Jobs and pods
@@ -50,7 +50,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 
 def controller(engine: Engine, max_active: int = 0) -> Controller:
-    return Controller(RunStore(engine), KubernetesJobs(TEMPLATE, Namespace()), max_active, 900)
+    return Controller(EveryStore(engine), KubernetesJobs(TEMPLATE, Namespace()), max_active, 900)
 
 
 def seen() -> dict[str, Reason | None]:
@@ -95,7 +95,7 @@ def test_where_all_is_well_no_run_changes(
     before = rows(engine)
     controller(engine).step()
     assert rows(engine) == before
-    noted = {run.run_id: run.reason for run in RunStore(engine).active() if run.reason}
+    noted = {run.run_id: run.reason for run in EveryStore(engine).active() if run.reason}
     assert noted == {
         run_id: Reason.UNSCHEDULABLE for run_id, state in states.items() if state == "pending"
     }

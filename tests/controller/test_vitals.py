@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 
-from service.controller.vitals import STUCK_SECONDS, Vitals
+from service.controller.vitals import MAX_SILENCE_SECONDS, Vitals
 from service.launchers.launcher import Launcher
 
 
@@ -31,7 +31,7 @@ def test_health_readiness_and_metrics() -> None:
         vitals.problem = "The database is away."
         assert ask(f"{url}/ready") == (503, "The database is away.\n")
         assert ask(f"{url}/health") == (200, "ok\n"), "a restart would not bring the database back"
-        vitals.beat = time.monotonic() - STUCK_SECONDS - 1
+        vitals.beat = time.monotonic() - MAX_SILENCE_SECONDS - 1
         status, text = ask(f"{url}/health")
         assert status == 503
         assert "stands still" in text

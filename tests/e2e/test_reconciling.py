@@ -243,8 +243,8 @@ MARK_LAUNCHED = """
 import sys
 from scripts.config import load_config
 from service.store.database import connect
-from service.store.run_store import RunStore
-assert RunStore(connect(load_config())).mark_launched(sys.argv[1])
+from tests.support.stores import EveryStore
+assert EveryStore(connect(load_config())).mark_launched(sys.argv[1])
 """
 
 

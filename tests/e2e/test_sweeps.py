@@ -12,7 +12,7 @@ from service.contract.sweep import parse_sweep
 from service.contract.sweep_result import SweepResult
 from service.search.plan import SHARD_ROWS, SweepPlan
 from service.search.result import EndedShard, judged
-from service.store.shards import DIED
+from service.store.shards import LOST_MESSAGE
 from tests.conftest import series
 from tests.e2e.cluster import Release
 from tests.e2e.conftest import ONE_EACH
@@ -86,7 +86,7 @@ def here(lost: int | None = None) -> SweepResult:
         lambda _: series("GOOG"),
     )
     shards = [
-        EndedShard(rows.start, rows.stop, None, "WorkerLost", DIED)
+        EndedShard(rows.start, rows.stop, None, "WorkerLost", LOST_MESSAGE)
         if number == lost
         else EndedShard(rows.start, rows.stop, plan.computed(rows))
         for number, rows in enumerate(plan.shards())
@@ -143,7 +143,7 @@ def test_a_shard_that_dies_twice_is_named(
     assert (lost["combinations"], lost["reason"], lost["message"]) == (
         SHARD_ROWS,
         "WorkerLost",
-        DIED,
+        LOST_MESSAGE,
     )
     assert bytes_of(theirs) == bytes_of(here(lost=1))
     record_property("fault", "a sweep's shard dies twice: completed, its rows named")

@@ -17,7 +17,8 @@ import requests
 from service.contract.request import parse_request
 from service.contract.result import BacktestResult
 from service.contract.status import Status
-from service.worker.run import Software, perform
+from service.worker.run import perform
+from service.worker.software import Software
 from tests.conftest import RUN_ID, series
 from tests.faults.client import Client
 from tests.faults.mysql_server import MySQLServer

@@ -18,7 +18,8 @@ from service.contract.request import parse_request
 from service.store.tables import results
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
-from service.worker.run import Software, Worker
+from service.worker.run import RunWorker
+from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.conftest import REQUEST, RUN_ID, SWEEP
 
@@ -50,7 +51,7 @@ def test_a_broken_step_fails_the_walk(
 @pytest.fixture
 def performed(runs: Runs, database: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     run, _ = runs.submit({"run_id": RUN_ID, **REQUEST})
-    Worker(runs.run_store, runs.price_store).work(parse_request(json.loads(run.request)))
+    RunWorker(runs.run_store, runs.price_store).work(parse_request(json.loads(run.request)))
     monkeypatch.setattr(replay, "load_config", lambda: Config(sqlite_path=str(database)))
     return RUN_ID
 
@@ -96,8 +97,8 @@ def test_replay_finds_a_changed_row(
 ) -> None:
     stored = runs.run_store.result(swept)
     assert stored is not None
-    changed = stored.equity_csv.replace("GOOG,5,", "GOOG,6,", 1).encode()
+    changed = stored.table_csv.replace("GOOG,5,", "GOOG,6,", 1).encode()
     with engine.begin() as connection:
-        connection.execute(update(results).values(equity_csv=zlib.compress(changed)))
+        connection.execute(update(results).values(table_csv=zlib.compress(changed)))
     assert verify_mvp.main(["--replay", swept]) == 1
     assert "the bytes DIFFER: the table" in capsys.readouterr().out

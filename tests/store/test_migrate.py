@@ -15,9 +15,9 @@ from scripts.config import ROOT, Config
 from service.contract.status import Status
 from service.store import migrate as migration
 from service.store.database import connect
-from service.store.run_store import RunStore
 from service.store.tables import metadata, runs
 from tests.conftest import MYSQL, RUN_ID, database_environment
+from tests.support.stores import EveryStore
 
 RUNS = (
     "sweep_shards",
@@ -106,24 +106,32 @@ def test_migrations_wait_for_each_other_on_mysql(engine: Engine) -> None:
     migration.check(engine)
 
 
+SWEEP_ID = "22222222-2222-4222-8222-222222222222"
+INSERT_RUN = """
+INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status,
+                  attempt, launches, created_at, num_trades, kind)
+VALUES (:run_id, '{}', 'GOOG', 'RSI', 'f', 'd', 'completed', 1, 1,
+        '2026-01-02 03:04:05.678901', 7, :kind)
+"""
+
+
 @pytest.fixture
 def old(engine: Engine) -> Engine:
-    """The schema of 0.1.0 with a run in it."""
+    """The schema of release 0.2.0 with a run and a sweep in it."""
     with engine.begin() as connection:
         connection.execute(text("DROP VIEW backtest_results"))
         for table in RUNS:
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("DELETE FROM alembic_version"))
-    upgrade(engine, "0001")
+    upgrade(engine, "0003")
     with engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status, attempt,"
-                f" launches, created_at, num_trades) VALUES ('{RUN_ID}', '{{}}', 'GOOG', 'RSI', 'f', 'd', 'completed', 1,"
-                " 1, '2026-01-02 03:04:05.678901', 7)"
+        for run_id, kind in ((RUN_ID, "backtest"), (SWEEP_ID, "sweep")):
+            connection.execute(text(INSERT_RUN), {"run_id": run_id, "kind": kind})
+            row = {"run_id": run_id, "result": '{"a": 1}', "table": b"zlib"}
+            columns = "run_id, result, equity_csv"
+            connection.execute(
+                text(f"INSERT INTO results ({columns}) VALUES (:run_id, :result, :table)"), row
             )
-        )
-        connection.execute(text(f"INSERT INTO results VALUES ('{RUN_ID}', '{{\"a\": 1}}', 'zlib')"))
         connection.execute(text(f"INSERT INTO figures VALUES ('{RUN_ID}', 'data:')"))
     return engine
 
@@ -136,11 +144,11 @@ def upgrade(engine: Engine, revision: str) -> None:
         connection.commit()
 
 
-def test_data_of_the_first_release_is_kept(old: Engine) -> None:
+def test_data_of_the_release_before_is_kept(old: Engine) -> None:
     assert migration.schema_problem(old)
     migration.migrate(old)
     migration.check(old)
-    run = RunStore(old).get(RUN_ID)
+    run = EveryStore(old).get(RUN_ID)
     assert run is not None
     assert (run.status, run.num_trades, run.client, run.reused_from) == (
         Status.COMPLETED,
@@ -156,7 +164,15 @@ def test_data_of_the_first_release_is_kept(old: Engine) -> None:
     assert str(row.created_at) == "2026-01-02 03:04:05.678901"
 
 
-@pytest.mark.parametrize("after", range(1, 20))
+def test_the_tables_of_sweeps_are_copied_to_their_own_column(old: Engine) -> None:
+    migration.migrate(old)
+    with old.connect() as connection:
+        rows = connection.execute(text("SELECT run_id, equity_csv, table_csv FROM results")).all()
+    tables = {row.run_id: (row.equity_csv, row.table_csv) for row in rows}
+    assert tables == {RUN_ID: (b"zlib", None), SWEEP_ID: (b"zlib", b"zlib")}
+
+
+@pytest.mark.parametrize("after", [0, 1])
 def test_an_upgrade_killed_after_any_statement_goes_on(
     old: Engine, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -182,10 +198,10 @@ def test_an_upgrade_killed_after_any_statement_goes_on(
             migration.migrate(old)
     migration.migrate(old)
     migration.check(old)
-    assert RunStore(old).get(RUN_ID) is not None
+    assert EveryStore(old).get(RUN_ID) is not None
 
 
-def test_the_first_release_works_on_the_new_schema(old: Engine) -> None:
+def test_the_release_before_works_on_the_new_schema(old: Engine) -> None:
     """Its inserts do not name the new columns: an upgrade can be taken back."""
     migration.migrate(old)
     with old.begin() as connection:
@@ -195,7 +211,7 @@ def test_the_first_release_works_on_the_new_schema(old: Engine) -> None:
                 " launches, created_at) VALUES ('another', '{}', 'SPY', 'RSI', 'f', 'd', 'pending', 0, 0, '2026-01-02')"
             )
         )
-    assert [run.run_id for run in RunStore(old).queued(9)] == ["another"]
+    assert [run.run_id for run in EveryStore(old).queued(9)] == ["another"]
 
 
 def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) -> None:
@@ -203,7 +219,7 @@ def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) 
         connection.execute(text("UPDATE alembic_version SET version_num = '1001'"))
     assert migration.schema_problem(engine)
     with pytest.raises(
-        migration.DatabaseRefused, match="at revision 1001, this program knows 0003"
+        migration.DatabaseRefused, match="at revision 1001, this program knows 0004"
     ):
         migration.migrate(engine)
     with engine.connect() as connection:
@@ -220,11 +236,11 @@ def test_nothing_migrates_backwards(engine: Engine) -> None:
     migration.check(engine)
 
 
-def test_ten_at_once_migrate_the_first_release(old: Engine) -> None:
+def test_ten_at_once_migrate_the_release_before(old: Engine) -> None:
     environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(old))}
     command_ = [sys.executable, "-m", "service.store.migrate"]
     started = [subprocess.Popen(command_, cwd=ROOT, env=environment) for _ in range(10)]
     assert [process.wait() for process in started] == [0] * 10
     migration.check(old)
     with old.connect() as connection:
-        assert connection.scalar(select(func.count()).select_from(runs)) == 1
+        assert connection.scalar(select(func.count()).select_from(runs)) == 2

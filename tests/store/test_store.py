@@ -16,9 +16,10 @@ from service.store import database
 from service.store.database import connect, utc_in
 from service.store.leases import LeaseStore
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore, StoredResult
+from service.store.rows import StoredResult
 from service.store.tables import metadata, runs
 from tests.conftest import REQUEST, RUN_ID, series
+from tests.support.stores import EveryStore
 
 STORED = StoredResult('{"a":1}', "date,equity\n2020-01-01,1.0\n", "data:image/png;base64,AAAA")
 HEADLINE = {
@@ -30,11 +31,11 @@ HEADLINE = {
 
 
 @pytest.fixture
-def store(engine: Engine) -> RunStore:
-    return RunStore(engine)
+def store(engine: Engine) -> EveryStore:
+    return EveryStore(engine)
 
 
-def add(store: RunStore, run_id: str = RUN_ID, **values: Any) -> str:
+def add(store: EveryStore, run_id: str = RUN_ID, **values: Any) -> str:
     request = parse_request({"run_id": run_id, **REQUEST})
     row = {
         "request": request.canonical(),
@@ -47,7 +48,7 @@ def add(store: RunStore, run_id: str = RUN_ID, **values: Any) -> str:
     return run_id
 
 
-def test_a_run_is_recorded_once(store: RunStore) -> None:
+def test_a_run_is_recorded_once(store: EveryStore) -> None:
     add(store)
     assert not store.add(
         {
@@ -65,7 +66,7 @@ def test_a_run_is_recorded_once(store: RunStore) -> None:
     assert store.get("nobody") is None
 
 
-def test_claim_finish_and_read_back(store: RunStore) -> None:
+def test_claim_finish_and_read_back(store: EveryStore) -> None:
     add(store)
     assert store.claim(RUN_ID, "a") == 1
     assert store.claim(RUN_ID, "b") is None
@@ -80,7 +81,7 @@ def test_claim_finish_and_read_back(store: RunStore) -> None:
     assert store.result(RUN_ID) == STORED
 
 
-def test_a_result_without_a_figure(store: RunStore) -> None:
+def test_a_result_without_a_figure(store: EveryStore) -> None:
     add(store)
     store.claim(RUN_ID, "a")
     plain = StoredResult("{}", "", None)
@@ -89,7 +90,7 @@ def test_a_result_without_a_figure(store: RunStore) -> None:
     assert store.result("nobody") is None
 
 
-def test_terminal_rows_never_change(store: RunStore) -> None:
+def test_terminal_rows_never_change(store: EveryStore) -> None:
     add(store)
     store.claim(RUN_ID, "a")
     running = store.get(RUN_ID)
@@ -110,7 +111,7 @@ def expire(engine: Engine) -> None:
         connection.execute(update(runs).values(lease_until=utc_in(-1)))
 
 
-def test_an_expired_lease_can_be_taken_over(store: RunStore, engine: Engine) -> None:
+def test_an_expired_lease_can_be_taken_over(store: EveryStore, engine: Engine) -> None:
     add(store)
     assert store.claim(RUN_ID, "a") == 1
     expire(engine)
@@ -122,7 +123,7 @@ def test_an_expired_lease_can_be_taken_over(store: RunStore, engine: Engine) -> 
     assert store.finish(RUN_ID, 2, STORED, HEADLINE)
 
 
-def test_release_gives_the_run_back(store: RunStore) -> None:
+def test_release_gives_the_run_back(store: EveryStore) -> None:
     add(store)
     store.mark_launched(RUN_ID)
     store.claim(RUN_ID, "a")
@@ -133,7 +134,7 @@ def test_release_gives_the_run_back(store: RunStore) -> None:
     assert store.claim(RUN_ID, "b") == 2
 
 
-def test_launching_is_first_in_first_out(store: RunStore) -> None:
+def test_launching_is_first_in_first_out(store: EveryStore) -> None:
     ids = [add(store, str(uuid.uuid4())) for _ in range(4)]
     assert [run.run_id for run in store.queued(3)] == ids[:3]
     assert store.mark_launched(ids[0])
@@ -144,14 +145,14 @@ def test_launching_is_first_in_first_out(store: RunStore) -> None:
     assert last is not None
     assert store.queue_position(last) == 2, "the launched one is no longer in the queue"
     assert store.queued_count() == 3
-    assert store.queued_count(most=2) == 2
+    assert store.queued_count(limit=2) == 2
     (active,) = store.active()
     assert store.requeue(active)
     assert store.mark_launched(ids[0])
     assert not store.requeue(active), "the row is no longer as it was seen"
 
 
-def test_many_claim_at_once_and_one_wins(store: RunStore) -> None:
+def test_many_claim_at_once_and_one_wins(store: EveryStore) -> None:
     add(store)
     won: list[int | None] = []
     threads = [
@@ -165,7 +166,7 @@ def test_many_claim_at_once_and_one_wins(store: RunStore) -> None:
     assert sorted(won, key=str) == [1, *[None] * 7]
 
 
-def test_history_pages_and_filters(store: RunStore) -> None:
+def test_history_pages_and_filters(store: EveryStore) -> None:
     ids = [add(store, str(uuid.uuid4()), ticker="GOOG" if i % 2 else "SPY") for i in range(6)]
     page = store.latest(2)
     assert [run.run_id for run in page] == ids[:3:-1]
@@ -174,7 +175,7 @@ def test_history_pages_and_filters(store: RunStore) -> None:
     assert store.latest(9, status="failed") == []
 
 
-def test_listing_and_polling_never_touch_results(store: RunStore, engine: Engine) -> None:
+def test_listing_and_polling_never_touch_results(store: EveryStore, engine: Engine) -> None:
     add(store)
     seen: list[str] = []
     from sqlalchemy import event
@@ -240,7 +241,7 @@ def test_a_newer_series_leaves_the_old_one_readable(engine: Engine) -> None:
     assert store.read(old.fingerprint) is not None
 
 
-def test_a_message_of_any_length_is_kept_in_part(store: RunStore) -> None:
+def test_a_message_of_any_length_is_kept_in_part(store: EveryStore) -> None:
     add(store)
     store.mark_launched(RUN_ID)
     (run,) = store.active()
@@ -250,7 +251,7 @@ def test_a_message_of_any_length_is_kept_in_part(store: RunStore) -> None:
     assert kept.message == "x" * 3997 + "..."
 
 
-def test_a_note_comes_too_late_for_a_run_that_was_claimed(store: RunStore) -> None:
+def test_a_note_comes_too_late_for_a_run_that_was_claimed(store: EveryStore) -> None:
     add(store)
     store.mark_launched(RUN_ID)
     (seen,) = store.active()
@@ -265,7 +266,7 @@ def test_a_note_comes_too_late_for_a_run_that_was_claimed(store: RunStore) -> No
 
 def test_tls_as_it_is_asked_for() -> None:
     def given(**settings: str) -> dict[str, object]:
-        return database._tls(Config(db_host="db", **settings))  # type: ignore[arg-type]
+        return database._mysql_tls(Config(db_host="db", **settings))  # type: ignore[arg-type]
 
     assert given() == {}
     assert given(db_tls="required") == {"ssl": {"check_hostname": False, "verify_mode": "none"}}
@@ -273,7 +274,7 @@ def test_tls_as_it_is_asked_for() -> None:
     assert given(db_tls="verify", db_tls_ca="/ca.pem") == verified
 
 
-def test_cancelling(store: RunStore) -> None:
+def test_cancelling(store: EveryStore) -> None:
     first, second, third = (add(store, str(uuid.uuid4())) for _ in range(3))
     store.mark_launched(second)
     assert [store.cancel(first), store.cancel(second), store.cancel("nothing")] == [
@@ -281,14 +282,14 @@ def test_cancelling(store: RunStore) -> None:
         True,
         False,
     ]
-    assert store.cancelled(second)
-    assert not store.cancelled(third)
+    assert store.finish_cancelling(second)
+    assert not store.finish_cancelling(third)
     assert store.counts() == {"cancelled": 2, "pending": 1}
     assert not store.cancel(first), "it has ended"
     assert not store.mark_launched(first)
 
 
-def test_the_view_that_the_specification_names(store: RunStore, engine: Engine) -> None:
+def test_the_view_that_the_specification_names(store: EveryStore, engine: Engine) -> None:
     add(store)
     store.claim(RUN_ID, "a")
     store.finish(RUN_ID, 1, STORED, HEADLINE)

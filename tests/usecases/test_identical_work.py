@@ -17,10 +17,10 @@ from service.contract.result import HEADLINE
 from service.contract.status import ATTACHED, Status
 from service.engine.adapter import fingerprint_of_work
 from service.prices.series import PriceSeries
-from service.store.run_store import Run
+from service.store.rows import Run
 from service.store.tables import runs as table
 from service.usecases.runs import Runs
-from service.worker.run import Worker
+from service.worker.run import RunWorker
 from tests.conftest import REQUEST, series
 
 
@@ -30,12 +30,12 @@ def submit(runs: Runs, force: bool = False, **changes: object) -> Run:
 
 def perform(runs: Runs, run: Run) -> None:
     request = parse_request({**REQUEST, "run_id": run.run_id})
-    assert Worker(runs.run_store, runs.price_store).work(request) == 0
+    assert RunWorker(runs.run_store, runs.price_store).work(request) == 0
 
 
 def perform_as(runs: Runs, run: Run, **changes: object) -> None:
     request = parse_request({**REQUEST, **changes, "run_id": run.run_id})
-    assert Worker(runs.run_store, runs.price_store).work(request) == 0
+    assert RunWorker(runs.run_store, runs.price_store).work(request) == 0
 
 
 def states(runs: Runs, *known: Run) -> list[tuple[Status, str | None]]:
@@ -118,7 +118,7 @@ def test_cancelling_a_run_passes_its_work_on(runs: Runs, launched: bool) -> None
     assert queue(runs) == [second.run_id]
     assert submit(runs).reused_from == second.run_id
     if launched:
-        assert runs.run_store.cancelled(first.run_id)
+        assert runs.run_store.finish_cancelling(first.run_id)
     perform(runs, second)
     assert states(runs, third) == [(Status.COMPLETED, second.run_id)]
     assert runs.run(first.run_id).status == Status.CANCELLED
@@ -275,35 +275,6 @@ def test_cancelling_a_leader_and_its_heir_at_once_leaves_nobody_waiting(runs: Ru
             runs.cancel(run_id)
 
 
-@pytest.mark.parametrize("end", ["completed", "failed", "cancelled", "cancelling", "gone"])
-def test_a_leader_that_another_release_ended_takes_nobody_along(
-    runs: Runs, engine: Engine, end: str
-) -> None:
-    """0.1.0 knows nothing of attached runs, and works beside this one while an upgrade is under way."""
-    leader, second, third = (submit(runs) for _ in range(3))
-    with engine.begin() as connection:
-        if end == "gone":
-            connection.execute(text(f"DELETE FROM runs WHERE run_id = '{leader.run_id}'"))
-        else:
-            values = f"status = '{end}', num_trades = 7"
-            connection.execute(text(f"UPDATE runs SET {values} WHERE run_id = '{leader.run_id}'"))
-    if end not in ("completed", "gone"):
-        later = submit(runs)
-        assert later.reused_from is None, "nobody attaches to it any more"
-        runs.cancel(later.run_id)
-    assert runs.run_store.astray(99) == 1
-    if end == "completed":
-        assert states(runs, second, third) == [(Status.COMPLETED, leader.run_id)] * 2
-        assert runs.run(third.run_id).num_trades == 7
-    else:
-        assert states(runs, second, third) == [
-            (Status.PENDING, None),
-            (Status.PENDING, second.run_id),
-        ]
-        assert queue(runs) == [second.run_id]
-    assert runs.run_store.astray(99) == 0
-
-
 def test_a_cancelled_twin_has_no_result_of_the_other(runs: Runs, engine: Engine) -> None:
     leader, second = submit(runs), submit(runs)
     runs.cancel(second.run_id)
@@ -341,25 +312,3 @@ def test_expiry_goes_on_where_it_stopped(runs: Runs, engine: Engine) -> None:
 def test_names_that_differ_in_case_are_two_clients(runs: Runs) -> None:
     runs.submit(dict(REQUEST), "bob")
     assert runs.run_store.recent_count("Bob", 60, 9) == 0
-
-
-@pytest.mark.parametrize("end", ["cancelled", "failed"])
-def test_an_attached_run_that_another_release_performed_has_its_own_result(
-    runs: Runs, engine: Engine, end: str
-) -> None:
-    """0.1.0 starts attached runs as any other, whatever became of the one that they are attached to."""
-    leader, second = submit(runs), submit(runs)
-    with engine.begin() as connection:
-        connection.execute(
-            text(f"UPDATE runs SET status = '{end}' WHERE run_id = '{leader.run_id}'")
-        )
-    perform(runs, second)
-    done = runs.run(second.run_id)
-    assert done.status == Status.COMPLETED
-    assert runs.result(done).num_trades == done.num_trades
-    assert runs.equity_csv(done)
-    with Session(engine) as session:
-        found = session.execute(
-            text(f"SELECT metrics FROM backtest_results WHERE run_id = '{second.run_id}'")
-        )
-        assert found.scalar_one() is not None

@@ -25,10 +25,11 @@ from service.contract.status import NO_CONTROLLER, Status
 from service.store.database import utc_in
 from service.store.leases import CONTROLLER, LeaseStore
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore, StoredResult
+from service.store.rows import StoredResult
 from service.store.tables import runs as table
 from service.usecases.runs import Runs
 from tests.conftest import REQUEST, RUN_ID
+from tests.support.stores import EveryStore
 
 
 def test_a_request_becomes_a_pending_row(runs: Runs) -> None:
@@ -111,12 +112,12 @@ def test_without_any_prices_the_sentence_says_how_to_add_some(tmp_path: Any) -> 
     with pytest.raises(
         InvalidRequest, match="no prices yet; add some with python scripts/data_loader.py"
     ):
-        Runs(RunStore(empty), PriceStore(empty)).submit(dict(REQUEST))
+        Runs(EveryStore(empty), PriceStore(empty)).submit(dict(REQUEST))
     empty.dispose()
 
 
 def test_a_full_queue_refuses(engine: Engine) -> None:
-    small = Runs(RunStore(engine), PriceStore(engine), max_pending=2)
+    small = Runs(EveryStore(engine), PriceStore(engine), max_pending=2)
     small.submit(dict(REQUEST))
     small.submit(dict(REQUEST), force=True)
     with pytest.raises(QueueFull, match="2 runs are waiting"):
@@ -180,7 +181,7 @@ def test_unknown_runs(runs: Runs) -> None:
 
 
 def test_each_client_has_a_rate_of_its_own(engine: Engine) -> None:
-    limited = Runs(RunStore(engine), PriceStore(engine), rate_limit=2)
+    limited = Runs(EveryStore(engine), PriceStore(engine), rate_limit=2)
     mine, _ = limited.submit(dict(REQUEST), "me")
     limited.submit(dict(REQUEST), "me")
     with pytest.raises(TooManyRequests, match="2 runs a minute"):

@@ -148,7 +148,10 @@ def test_a_waiting_run_says_what_it_waits_for(client: FlaskClient, runs: Runs) -
     runs.run_store.mark_launched(run.run_id)
     launched = runs.run(run.run_id)
     runs.run_store.requeue(
-        launched, spent=0, reason="QuotaExceeded", message="exceeded quota: small, used: pods=2"
+        launched,
+        counted_launches=0,
+        reason="QuotaExceeded",
+        message="exceeded quota: small, used: pods=2",
     )
     page = client.get(address, headers=BROWSER).text
     assert "<strong>QuotaExceeded</strong>: exceeded quota: small, used: pods=2" in page

@@ -17,13 +17,13 @@ from sqlalchemy.exc import OperationalError
 from scripts.config import ROOT
 from service.store.leases import CONTROLLER, LeaseStore
 from service.store.migrate import schema_problem
-from service.store.run_store import RunStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from service.web.middleware.metrics import KEPT_SECONDS, _Runs
+from tests.support.stores import EveryStore
 
 
-class Counted(RunStore):
+class Counted(EveryStore):
     """A store that says what it is told to."""
 
     def __init__(self, length: int = 0, age: float | None = None) -> None:

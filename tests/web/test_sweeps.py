@@ -23,7 +23,7 @@ from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps, asked_of
 from service.web.forms.sweep import suggested
 from service.web.forms.sweep_table import ROWS, row_at
-from service.worker.run import Software
+from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.conftest import RUN_ID, SWEEP, series
 from tests.web.test_web import BROWSER, page

@@ -21,7 +21,7 @@ from service.contract.request import parse_request
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app
-from service.worker.run import Worker
+from service.worker.run import RunWorker
 from tests.conftest import REQUEST, RUN_ID
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
@@ -36,7 +36,7 @@ def completed(client: FlaskClient, runs: Runs, **change: Any) -> str:
     """A run that has been performed; its run_id."""
     run_id: str = client.post("/backtest", json={**REQUEST, **change}).json["run_id"]  # type: ignore[index]
     request = parse_request(json.loads(runs.run(run_id).request))
-    assert Worker(runs.run_store, runs.price_store).work(request) == 0
+    assert RunWorker(runs.run_store, runs.price_store).work(request) == 0
     return run_id
 
 
@@ -544,12 +544,12 @@ def test_the_dashboard_without_prices(tmp_path: Any) -> None:
     from service.store.database import connect
     from service.store.migrate import migrate
     from service.store.prices import PriceStore
-    from service.store.run_store import RunStore
+    from tests.support.stores import EveryStore
 
     empty = connect(Config(sqlite_path=str(tmp_path / "empty.sqlite3")))
     migrate(empty)
     client = create_app(
-        Runs(RunStore(empty), PriceStore(empty)), partial(schema_problem, empty)
+        Runs(EveryStore(empty), PriceStore(empty)), partial(schema_problem, empty)
     ).test_client()
     assert "There are no prices yet" in page(client, "/")
     empty.dispose()

@@ -27,8 +27,8 @@ from scripts.config import ROOT, Config
 from service.store.database import connect
 from service.store.migrate import migrate
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
 from tests.conftest import REQUEST, series
+from tests.support.stores import EveryStore
 
 GUNICORN = [
     str(Path(sys.executable).parent / "gunicorn"),
@@ -99,7 +99,7 @@ class Web:
     def runs(self) -> set[str]:
         """The run_ids in the database."""
         engine = connect(self.config)
-        found = {run.run_id for run in RunStore(engine).latest(1_000_000)}
+        found = {run.run_id for run in EveryStore(engine).latest(1_000_000)}
         engine.dispose()
         return found
 

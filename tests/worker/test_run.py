@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, update
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError
 
 from rules.plugins import rules_digest
 from rules.registry import rule_from_id
@@ -19,25 +19,31 @@ from service.contract.request import BacktestRequest, parse_request
 from service.contract.status import ExitCode, Reason, Status
 from service.store.database import utc_in
 from service.store.prices import PriceStore
-from service.store.run_store import RunStore
 from service.store.tables import runs as runs_table
 from service.usecases.runs import Runs
 from service.worker import holding
 from service.worker import run as module
 from service.worker.holding import Stopped
-from service.worker.run import Software, Worker, perform
+from service.worker.run import RunWorker, perform
+from service.worker.software import Software
 from tests.conftest import REQUEST, RUN_ID, series
-
-GONE = OperationalError("select", {}, Exception("gone away"))
-FULL = InternalError(
-    "insert", {}, Exception(28, "No space left on device")
-)  # what PyMySQL makes of it
-CLOSED = InterfaceError("select", {}, Exception(0, ""))
+from tests.support.outage import ERRORS, GONE, away_in, lost_answer
+from tests.support.stores import EveryStore
 
 
 @pytest.fixture
-def worker(runs: Runs) -> Worker:
-    return Worker(runs.run_store, runs.price_store, Software("abc123", "image:1"))
+def store(engine: Engine) -> EveryStore:
+    return EveryStore(engine, patience_seconds=10)
+
+
+@pytest.fixture
+def prices(engine: Engine) -> PriceStore:
+    return PriceStore(engine, patience_seconds=10)
+
+
+@pytest.fixture
+def worker(store: EveryStore, prices: PriceStore) -> RunWorker:
+    return RunWorker(store, prices, Software("abc123", "image:1"))
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def request_(runs: Runs) -> BacktestRequest:
 
 
 def test_a_run_is_performed(
-    worker: Worker, runs: Runs, request_: BacktestRequest, caplog: pytest.LogCaptureFixture
+    worker: RunWorker, runs: Runs, request_: BacktestRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         assert worker.work(request_) == ExitCode.DONE
@@ -71,7 +77,7 @@ def test_a_run_is_performed(
 
 
 def test_the_same_bytes_with_and_without_a_database(
-    worker: Worker, runs: Runs, request_: BacktestRequest
+    worker: RunWorker, runs: Runs, request_: BacktestRequest
 ) -> None:
     worker.work(request_)
     alone, _ = perform(request_, series("GOOG"), Software("other", "other"))
@@ -79,7 +85,7 @@ def test_the_same_bytes_with_and_without_a_database(
 
 
 def test_a_run_that_has_ended_is_not_computed(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+    worker: RunWorker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker.work(request_)
     monkeypatch.setattr(module, "run_backtest", lambda *_: pytest.fail("computed again"))
@@ -87,13 +93,13 @@ def test_a_run_that_has_ended_is_not_computed(
     assert runs.run(RUN_ID).attempt == 1
 
 
-def test_a_run_that_is_not_recorded_is_not_computed(worker: Worker) -> None:
+def test_a_run_that_is_not_recorded_is_not_computed(worker: RunWorker) -> None:
     stranger = parse_request({**REQUEST, "run_id": RUN_ID})
     assert worker.work(stranger) == ExitCode.DONE
 
 
 def test_it_waits_while_another_worker_holds_the_run(
-    worker: Worker,
+    worker: RunWorker,
     runs: Runs,
     request_: BacktestRequest,
     engine: Engine,
@@ -115,7 +121,7 @@ def test_it_waits_while_another_worker_holds_the_run(
 
 
 def test_a_result_of_a_run_that_was_taken_away_is_discarded(
-    worker: Worker,
+    worker: RunWorker,
     runs: Runs,
     request_: BacktestRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -143,7 +149,7 @@ def test_a_result_of_a_run_that_was_taken_away_is_discarded(
     ],
 )  # fmt: skip
 def test_a_crash_is_a_reason_and_a_trace_in_the_log(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch,
+    worker: RunWorker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, error: Exception, code: int, reason: Reason, message: str,
 ) -> None:  # fmt: skip
     def crash(*_: Any) -> Any:
@@ -158,7 +164,7 @@ def test_a_crash_is_a_reason_and_a_trace_in_the_log(
 
 
 def test_bad_prices_and_bad_requests_are_named(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+    worker: RunWorker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = replace(request_, end_date=request_.start_date.replace(day=20))
     assert worker.work(short) == ExitCode.NO_DATA
@@ -166,7 +172,7 @@ def test_bad_prices_and_bad_requests_are_named(
 
 
 def test_a_worker_without_the_rule_says_that_its_rules_differ(
-    worker: Worker, runs: Runs, request_: BacktestRequest
+    worker: RunWorker, runs: Runs, request_: BacktestRequest
 ) -> None:
     """The web had it: only then was the run accepted."""
     assert worker.work(replace(request_, rule_id="NOTHING")) == ExitCode.BAD_INPUT
@@ -182,7 +188,7 @@ def accepted_before(request_: BacktestRequest, engine: Engine) -> BacktestReques
 
 
 def test_other_rules_than_everybody_else_has(
-    worker: Worker, runs: Runs, accepted_before: BacktestRequest
+    worker: RunWorker, runs: Runs, accepted_before: BacktestRequest
 ) -> None:
     assert replace(worker, expected_rules="1" * 64).work(accepted_before) == ExitCode.BAD_INPUT
     assert runs.run(RUN_ID).reason == Reason.RULES_MISMATCH
@@ -193,10 +199,12 @@ def test_other_rules_than_everybody_else_has(
 
 
 @pytest.mark.parametrize(
-    "expected", [None, rules_digest(rule_from_id("RSI"))], ids=["by 0.1.0", "by this release"]
+    "expected",
+    [None, rules_digest(rule_from_id("RSI"))],
+    ids=["by another release", "by this release"],
 )
 def test_a_run_that_waited_for_an_upgrade(
-    worker: Worker,
+    worker: RunWorker,
     runs: Runs,
     accepted_before: BacktestRequest,
     expected: str | None,
@@ -218,14 +226,14 @@ def test_a_run_that_waited_for_an_upgrade(
 
 
 def test_accepted_anew_by_others_than_the_worker(
-    worker: Worker, runs: Runs, request_: BacktestRequest
+    worker: RunWorker, runs: Runs, request_: BacktestRequest
 ) -> None:
     """A worker of the release before, whose rules are those of the run, does what it was made for."""
     assert replace(worker, expected_rules="1" * 64).work(request_) == ExitCode.DONE
 
 
 def test_sigterm_gives_the_run_back(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+    worker: RunWorker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: Any) -> Any:
         raise Stopped
@@ -238,7 +246,7 @@ def test_sigterm_gives_the_run_back(
 
 @pytest.mark.parametrize("error", [ValueError("Invalid bounding box"), NoData("There are 0 bars.")])
 def test_sigterm_gives_the_run_back_when_a_library_makes_another_error_of_it(
-    worker: Worker,
+    worker: RunWorker,
     runs: Runs,
     request_: BacktestRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,58 +261,51 @@ def test_sigterm_gives_the_run_back_when_a_library_makes_another_error_of_it(
     assert runs.run(RUN_ID).status == Status.PENDING
 
 
-def failing(method: Any, times: int, error: DBAPIError = GONE) -> Any:
-    """The method, failing a number of times first."""
-    left = iter([error] * times)
-
-    def call(*words: Any) -> Any:
-        error = next(left, None)
-        if error:
-            raise error
-        return method(*words)
-
-    return call
-
-
-@pytest.mark.parametrize("error", [GONE, FULL, CLOSED], ids=["gone", "full", "closed"])
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("method", ["claim", "get", "finish"])
 def test_the_database_may_be_away_for_a_while(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, method: str, error: DBAPIError
-) -> None:  # fmt: skip
-    monkeypatch.setattr(runs.run_store, method, failing(getattr(runs.run_store, method), 1, error))
-    assert worker.work(request_) == ExitCode.DONE
+    worker: RunWorker,
+    runs: Runs,
+    store: EveryStore,
+    request_: BacktestRequest,
+    method: str,
+    error: str,
+) -> None:
+    with away_in(store, method, 1, ERRORS[error]):
+        assert worker.work(request_) == ExitCode.DONE
     assert (runs.run(RUN_ID).status, runs.run(RUN_ID).attempt) == (Status.COMPLETED, 1)
 
 
-@pytest.mark.parametrize("error", [GONE, FULL, CLOSED], ids=["gone", "full", "closed"])
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("method", ["finish", "claim", "get"])
 def test_the_database_stays_away(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch, method: str, error: DBAPIError
-) -> None:  # fmt: skip
-    with monkeypatch.context() as patch:
-        patch.setattr(runs.run_store, method, failing(getattr(runs.run_store, method), 99, error))
-        assert replace(worker, patience=0.3).work(request_) == ExitCode.DATABASE_AWAY
+    worker: RunWorker,
+    runs: Runs,
+    engine: Engine,
+    request_: BacktestRequest,
+    method: str,
+    error: str,
+) -> None:
+    store = EveryStore(engine, patience_seconds=0.3)
+    with away_in(store, method, 99, ERRORS[error]):
+        assert replace(worker, claims=store).work(request_) == ExitCode.DATABASE_AWAY
     assert not runs.run(RUN_ID).status.final, "it is tried again"
 
 
 def test_the_prices_may_be_away_for_a_while(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+    worker: RunWorker, runs: Runs, prices: PriceStore, request_: BacktestRequest
 ) -> None:
-    real, left = PriceStore.read, iter([GONE])
-
-    def read(self: PriceStore, fingerprint: str) -> Any:
-        error = next(left, None)
-        if error:
-            raise error
-        return real(self, fingerprint)
-
-    monkeypatch.setattr(PriceStore, "read", read)
-    assert worker.work(request_) == ExitCode.DONE
+    with away_in(prices, "read", 1):
+        assert worker.work(request_) == ExitCode.DONE
     assert runs.run(RUN_ID).status == Status.COMPLETED
 
 
 def test_what_the_database_means_is_not_tried_again(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+    worker: RunWorker,
+    runs: Runs,
+    store: EveryStore,
+    request_: BacktestRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[str] = []
 
@@ -312,39 +313,30 @@ def test_what_the_database_means_is_not_tried_again(
         calls.append("finish")
         raise DataError("insert", {}, Exception("too long"))
 
-    monkeypatch.setattr(runs.run_store, "finish", finish)
+    monkeypatch.setattr(store, "finish", finish)
     assert worker.work(request_) == ExitCode.ENGINE_ERROR
     assert calls == ["finish"]
     assert runs.run(RUN_ID).reason == Reason.ENGINE_ERROR
 
 
 def test_a_claim_whose_answer_was_lost_is_its_own(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+    worker: RunWorker, runs: Runs, store: EveryStore, request_: BacktestRequest
 ) -> None:
     """Waiting for its own lease to run out would take a minute."""
-    real, answers = runs.run_store.claim, iter([GONE])
-
-    def claim(run_id: str, name: str) -> int | None:
-        attempt = real(run_id, name)
-        error = next(answers, None)
-        if error:
-            raise error
-        return attempt
-
-    monkeypatch.setattr(runs.run_store, "claim", claim)
-    assert worker.work(request_) == ExitCode.DONE
+    with lost_answer(store):
+        assert worker.work(request_) == ExitCode.DONE
     assert (runs.run(RUN_ID).status, runs.run(RUN_ID).attempt) == (Status.COMPLETED, 1)
 
 
 def test_stopped_while_the_database_is_away(
-    worker: Worker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
+    worker: RunWorker, store: EveryStore, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: Any) -> Any:
         raise Stopped
 
     monkeypatch.setattr(module, "run_backtest", stopped)
-    monkeypatch.setattr(runs.run_store, "release", failing(runs.run_store.release, 1))
-    assert worker.work(request_) == ExitCode.STOPPED
+    with away_in(store, "release", 1):
+        assert worker.work(request_) == ExitCode.STOPPED
 
 
 def test_the_lease_is_renewed_while_computing(
@@ -354,14 +346,14 @@ def test_the_lease_is_renewed_while_computing(
     store = runs.run_store
     answers = iter([GONE])
 
-    def renew(self: RunStore, run_id: str, attempt: int) -> bool:
+    def renew(self: EveryStore, run_id: str, attempt: int) -> bool:
         error = next(answers, None)
         if error:
             raise error
         renewed.set()
         return True
 
-    monkeypatch.setattr(RunStore, "renew", renew)
+    monkeypatch.setattr(EveryStore, "renew", renew)
     attempt = store.claim(RUN_ID, "w")
     assert attempt is not None
     with holding.lease(lambda: store.renew(RUN_ID, attempt), 0.03):

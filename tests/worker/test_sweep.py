@@ -34,18 +34,18 @@ from service.search.luck import deflated_sharpe_ratio
 from service.search.plan import SweepPlan
 from service.search.reality_check import p_value
 from service.search.walk_forward import walk_forward
-from service.store.run_store import Run, RunStore
-from service.store.shards import DIED
+from service.store.rows import Run
+from service.store.shards import LOST_MESSAGE
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps, asked_of
-from service.worker import holding
-from service.worker import run as performing
+from service.worker import holding, software
 from service.worker import sweep as module
 from service.worker.holding import Stopped
-from service.worker.run import Software
+from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.conftest import RUN_ID, SWEEP, database_environment, series
-from tests.worker.test_run import failing
+from tests.support.outage import away_in
+from tests.support.stores import EveryStore
 
 TWO = {**SWEEP, "tickers": ["GOOG", "SPY"]}
 
@@ -214,9 +214,10 @@ def test_indexes_share_the_work_and_the_last_one_ends_it(
     assert sweeps.progress(run) == (5, 6)
     assert worker.work(run.run_id, 4) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.COMPLETED
-    assert all(
-        shard.numbers is None for shard in sweeps.runs.run_store.shards(run.run_id, numbers=True)
-    )
+    store = sweeps.runs.run_store
+    Upkeep(store, 0).step()
+    shards = store.shards(run.run_id, with_numbers=True)
+    assert [shard.numbers for shard in shards] == [None] * 6, "the table is stored"
     assert worker.work(run.run_id, 4) == ExitCode.DONE  # its Job's retry has nothing to do
 
 
@@ -238,7 +239,7 @@ def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
         silent(engine)
     assert worker.work(run.run_id) == ExitCode.DONE
     result, rows = sweeps.result(sweeps.sweep(run.run_id)), table(sweeps, run.run_id)
-    why = {"reason": "WorkerLost", "message": DIED}
+    why = {"reason": "WorkerLost", "message": LOST_MESSAGE}
     assert result.failed == [
         {
             "ticker": "GOOG",
@@ -333,7 +334,7 @@ def test_one_that_fails_on_all_of_them_fails(
     worker.work(run.run_id)
     run = sweeps.sweep(run.run_id)
     assert (run.status, run.reason) == (Status.FAILED, Reason.ENGINE_ERROR)
-    assert sweeps.result(run).error_message == module.FAILED
+    assert sweeps.result(run).error_message == module.ENGINE_MESSAGE
 
 
 def test_a_ticker_without_numbers_leaves_the_others(
@@ -456,14 +457,14 @@ def test_a_sweep_that_starts_again_without_blame_spends_no_try(
         store.start_sweep(run.run_id, f"w{number}")
         assert store.claim_shard(run, 0, f"w{number}")
         (active,) = store.active()
-        assert store.requeue(active, spent=0)
+        assert store.requeue(active, counted_launches=0)
         assert store.mark_launched(run.run_id)
     for number in range(2):
         store.start_sweep(run.run_id, f"v{number}")
         attempt = store.claim_shard(run, 0, f"v{number}")
         assert attempt
         (active,) = store.active()
-        assert store.requeue(active, spent=1)
+        assert store.requeue(active, counted_launches=1)
         assert store.release_shard(run.run_id, 0, attempt)
         assert store.mark_launched(run.run_id)
     worker.work(run.run_id)
@@ -476,7 +477,7 @@ def test_a_worker_of_a_launch_that_was_taken_back_does_not_start_the_sweep(
     """Its Job is told to go; a sweep at work without a launch would have nobody who looks after it."""
     run, store = asked(sweeps), sweeps.runs.run_store
     (active,) = store.active()
-    assert store.requeue(active, spent=0)
+    assert store.requeue(active, counted_launches=0)
     assert worker.work(run.run_id) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.PENDING
     assert [queued.run_id for queued in store.queued(5)] == [run.run_id]
@@ -491,14 +492,14 @@ def test_a_launch_that_could_not_be_made_gives_no_shard_another_try(
         assert store.claim_shard(run, 0, name)
         silent(engine)
     (active,) = store.active()
-    assert store.requeue(active, spent=1)
+    assert store.requeue(active, counted_launches=1)
     assert store.mark_launched(run.run_id)
     (active,) = store.active()
-    assert store.requeue(active, spent=0), "the old Job is still there"
+    assert store.requeue(active, counted_launches=0), "the old Job is still there"
     assert store.mark_launched(run.run_id)
     worker.work(run.run_id)
     run = sweeps.sweep(run.run_id)
-    assert (run.status, run.message) == (Status.FAILED, DIED)
+    assert (run.status, run.message) == (Status.FAILED, LOST_MESSAGE)
 
 
 def test_the_second_pod_of_an_index_is_another_worker() -> None:
@@ -568,7 +569,7 @@ def test_other_rules_than_everybody_else_has(
     sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = asked(sweeps)
-    monkeypatch.setattr(performing, "rules_digest", lambda _: "another")
+    monkeypatch.setattr(software, "rules_digest", lambda _: "another")
     assert replace(worker, expected_rules=run.rules_digest).work(run.run_id) == ExitCode.BAD_INPUT
     assert sweeps.sweep(run.run_id).reason == Reason.RULES_MISMATCH
 
@@ -582,7 +583,7 @@ def test_an_upgrade_in_the_middle_starts_it_again(
     held, running = store.claim_shard(run, 1, "old"), store.get(run.run_id)
     assert held
     assert running
-    monkeypatch.setattr(performing, "rules_digest", lambda _: "b" * 64)
+    monkeypatch.setattr(software, "rules_digest", lambda _: "b" * 64)
     assert replace(worker, expected_rules="b" * 64).work(run.run_id, 2) == ExitCode.DONE
     assert [shard.status for shard in store.shards(run.run_id)] == [
         "pending",
@@ -608,21 +609,21 @@ def test_an_upgrade_after_which_the_grid_is_another(
     sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = asked(sweeps)
-    monkeypatch.setattr(performing, "rules_digest", lambda _: "b" * 64)
+    monkeypatch.setattr(software, "rules_digest", lambda _: "b" * 64)
     monkeypatch.setattr(SweepPlan, "rows", 10)
     assert worker.work(run.run_id) == ExitCode.BAD_INPUT
     assert sweeps.sweep(run.run_id).reason == Reason.RULES_MISMATCH
 
 
 def test_a_database_that_is_away_and_comes_back(
-    sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+    sweeps: Sweeps, worker: SweepWorker, engine: Engine
 ) -> None:
     run = asked(sweeps)
-    with monkeypatch.context() as patched:
-        patched.setattr(RunStore, "finish_shard", failing(RunStore.finish_shard, 99))
-        assert replace(worker, patience=0.3).work(run.run_id) == ExitCode.DATABASE_AWAY
+    store = EveryStore(engine, patience_seconds=0.3)
+    with away_in(store, "finish_shard", 99):
+        assert replace(worker, claims=store).work(run.run_id) == ExitCode.DATABASE_AWAY
     holder = holding.this_worker()
-    assert sweeps.runs.run_store.shard_held_by(run.run_id, 0, holder)
+    assert sweeps.runs.run_store.attempt_of(run.run_id, 0, holder)
     assert worker.work(run.run_id) == ExitCode.DONE  # the same process has it still
     assert sweeps.sweep(run.run_id).status == Status.COMPLETED
 
@@ -634,7 +635,7 @@ def test_waiting_for_another_worker(
     run, store = asked(sweeps), sweeps.runs.run_store
     store.start_sweep(run.run_id, "other")
     assert store.claim_shard(run, 0, "other")
-    monkeypatch.setattr(module.time, "sleep", lambda _: store.cancel(run.run_id))
+    monkeypatch.setattr(holding.time, "sleep", lambda _: store.cancel(run.run_id))
     assert worker.work(run.run_id) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.CANCELLING
     assert worker.work(run.run_id) == ExitCode.DONE
@@ -660,10 +661,10 @@ def test_a_sweep_that_was_cancelled_keeps_no_numbers(
     for each in (run, other):
         worker.work(each.run_id, 0)
     store.cancel(run.run_id)
-    store.cancelled(run.run_id)
+    store.finish_cancelling(run.run_id)
     Upkeep(store, 0).step()
     kept = [
-        [shard.numbers is not None for shard in store.shards(each.run_id, numbers=True)]
+        [shard.numbers is not None for shard in store.shards(each.run_id, with_numbers=True)]
         for each in (run, other)
     ]
     assert kept == [[False] * 3, [True] + [False] * 5]

@@ -16,7 +16,7 @@ from scripts.logger_config import run_context
 from service.contract.documents import parse_json, schema
 from service.contract.errors import InvalidRequest
 from service.contract.request import SCHEMA
-from service.store.run_store import Run
+from service.store.rows import Run
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
 from service.web.middleware.auth import client

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from service.contract.status import Status
 from service.store.database import DatabaseError
-from service.store.run_store import RunStore
+from service.store.requests import RequestStore
 from service.web.openapi.document import answer, describe, text_of
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ KEPT_SECONDS = 15.0  # counting a million runs takes the database a good part of
 class _Runs(Collector):
     """Asks the database, at most every KEPT_SECONDS; while it is away there are no such values."""
 
-    def __init__(self, store: RunStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: RequestStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock = store, clock
         self._kept: list[GaugeMetricFamily] = []
         self._until = float("-inf")
@@ -73,7 +73,7 @@ class _Runs(Collector):
         )
 
 
-def install(app: Flask, store: RunStore) -> None:
+def install(app: Flask, store: RequestStore) -> None:
     """Times every request by its route, and answers /metrics.
 
     Where several processes serve (service/web/gunicorn_conf.py), each counts in a file of METRICS_DIR and any of them

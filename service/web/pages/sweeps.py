@@ -25,7 +25,7 @@ from service.contract.status import SWEEP, Status
 from service.contract.sweep_result import SweepResult
 from service.search.evaluator import AT_ONCE, ONE_BY_ONE
 from service.search.luck import percent
-from service.store.run_store import Run
+from service.store.rows import Run
 from service.usecases.sweeps import asked_of
 from service.web.errors import retry_after, status_of, wants_json
 from service.web.forms import sweep as sweep_form

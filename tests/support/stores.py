@@ -1,0 +1,11 @@
+"""All that any process may ask of the database, for tests that play several of them."""
+
+from __future__ import annotations
+
+from service.store.queue import QueueStore
+from service.store.requests import RequestStore
+from service.store.shards import ShardStore
+
+
+class EveryStore(RequestStore, QueueStore, ShardStore):
+    """What web, controller and workers ask of the runs of one database."""
