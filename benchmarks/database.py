@@ -18,10 +18,9 @@ from pathlib import Path
 from sqlalchemy import Engine, event, func, insert, literal_column, select, text, update
 
 from scripts.config import Config
-from service.contract.request import BacktestRequest
 from service.contract.status import Status
 from service.controller.reconciler import Controller
-from service.launchers.launcher import JobState, Launcher
+from service.launchers.launcher import JobState, Launcher, Work
 from service.store.database import connect, utc_in
 from service.store.migrate import migrate
 from service.store.tables import runs
@@ -175,8 +174,8 @@ class Nothing(Launcher):
         self.states = {run_id: JobState(alive=True) for run_id in run_ids}
         self.launched: list[str] = []
 
-    def launch(self, request: BacktestRequest, number: int) -> None:
-        self.launched.append(request.run_id)
+    def launch(self, work: Work, number: int) -> None:
+        self.launched.append(work.run_id)
 
     def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
         return self.states

@@ -22,8 +22,8 @@ from service.store.migrate import open_database
 from tests.support.stores import EveryStore
 
 PARTS = {
-    "JSON": ("json/__init__.py", "orjson"),
-    "cluster": ("kubernetes_api.py",),
+    "JSON": ("json/__init__.py", "msgspec"),
+    "cluster": ("service/launchers/kubernetes/api.py",),
     "database": ("service/store/",),
 }
 Calls = dict[tuple[str, int, str], tuple[Any, ...]]

@@ -16,13 +16,13 @@ from service.contract.request import parse_request
 from service.contract.status import Reason
 from service.controller.decisions import QUOTA_SECONDS, has_waited, is_stuck, next_runs
 from service.controller.vitals import LAUNCHES
+from service.controller.work import work_of_request, work_of_sweep
 from service.launchers.launcher import (
     JobState,
     LaunchDelayed,
     Launcher,
     LauncherAway,
     LaunchFailed,
-    SweepWork,
     Work,
 )
 from service.store.queue import QueueStore
@@ -95,7 +95,7 @@ class Dispatcher:
 
     def _allowed_launches(self) -> int:
         """A bucket of tokens that fills with time; local processes cost nobody else anything."""
-        if not self._launcher.independent:
+        if not self._launcher.jobs_outlive_controller:
             return LAUNCHES_PER_PASS
         now = time.monotonic()
         filled = self._tokens + (now - self._tokens_filled) * LAUNCHES_PER_SECOND
@@ -168,8 +168,8 @@ class Dispatcher:
         """Raises UserError."""
         if run.is_sweep:
             shards = self._store.number_of_shards(run.run_id)
-            return SweepWork(run.run_id, run.ticker, run.rule_id, shards)
-        return parse_request(json.loads(run.request))
+            return work_of_sweep(run.run_id, run.ticker, run.rule_id, shards)
+        return work_of_request(parse_request(json.loads(run.request)))
 
     def _delay(self, run: Run, error: LaunchDelayed, now: datetime) -> None:
         """Tries again after a second, then two, then four: whoever refuses has enough to do."""
@@ -180,7 +180,7 @@ class Dispatcher:
             return
         message = str(error) if error.reason else None
         self._store.requeue(run, counted_launches=0, reason=error.reason, message=message)
-        if self._launcher.independent and error.everybody:
+        if self._launcher.jobs_outlive_controller and error.everybody:
             self._pause_seconds = min(max(1.0, 2 * self._pause_seconds), MAX_PAUSE_SECONDS)
             self._paused_until = time.monotonic() + self._pause_seconds
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from service.launchers.kubernetes.evidence import fitted
+from service.launchers.kubernetes.evidence import evidence_json
 from service.launchers.launcher import JobState, Launcher
 from service.store.queue import EndedRun, QueueStore
 
@@ -34,7 +34,7 @@ class EvidenceCollector:
         """`ended_runs` are those since the last pass: a worker's row ends before its job does."""
         self._deadline = None
         for run in ended_runs:
-            if run.lacks_evidence and self._launcher.independent:
+            if run.lacks_evidence and self._launcher.jobs_outlive_controller:
                 self._wait_for(run.run_id)
 
     def collect(self, run_id: str, job: JobState | None) -> str | None:
@@ -44,7 +44,7 @@ class EvidenceCollector:
             self._wait_for(run_id)
             return None
         evidence = {**_of_state(job), **self._from_launcher(run_id)}
-        return fitted(evidence) if evidence else None
+        return evidence_json(evidence) if evidence else None
 
     def explain_waiting(self, jobs: Mapping[str, JobState]) -> None:
         """Stores the evidence of those whose jobs have ended by now, as far as the time goes."""

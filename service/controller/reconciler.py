@@ -74,7 +74,7 @@ class Controller:
         self._may_act = may_act
         self._look_seconds = look_seconds
         self._policy = Policy(
-            jobs_outlive_controller=launcher.independent,
+            jobs_outlive_controller=launcher.jobs_outlive_controller,
             run_timeout=timedelta(seconds=timeout_seconds),
             patience=patience,
         )
@@ -112,7 +112,7 @@ class Controller:
 
         Their runs go back to the queue as if they had not been launched.
         """
-        if self._launcher.independent:
+        if self._launcher.jobs_outlive_controller:
             return
         own_jobs = self._launcher.jobs()
         for run_id in own_jobs:
@@ -131,7 +131,7 @@ class Controller:
 
     def _is_time_to_look(self) -> bool:
         """A cluster is asked seldom while nobody waits for the answer."""
-        if not self._launcher.independent:
+        if not self._launcher.jobs_outlive_controller:
             return True
         if self.dispatcher.has_work(len(self._known)) or self._store.has_cancelling():
             return True
@@ -202,7 +202,7 @@ class Controller:
         since = self._unwanted_since.get(run_id, math.inf)
         unwanted_seconds = time.monotonic() - since
         decision = decide(None, job, now, self._policy, unwanted_seconds)
-        is_kept_to_look_at = self._launcher.independent
+        is_kept_to_look_at = self._launcher.jobs_outlive_controller
         has_ended = job is None or not job.alive
         is_over = isinstance(decision, Forget) and has_ended and not is_kept_to_look_at
         if (is_over or isinstance(decision, RemoveJob)) and self._may_act():
@@ -270,7 +270,7 @@ class Controller:
             return  # reading it took a while
         # Should the database be away in a moment, the next pass goes on from here.
         self._unmarked[launch_of(run)] = failure
-        is_kept = self._launcher.independent and job is not None and not job.alive
+        is_kept = self._launcher.jobs_outlive_controller and job is not None and not job.alive
         if not is_kept:
             self._launcher.remove(run.run_id)
         if self._store.fail(run, failure.reason, failure.message, evidence):

@@ -1,38 +1,28 @@
-"""What starts, watches and stops jobs; each launcher does it in its own world."""
+"""The interface of launchers: what starts, watches and removes the job of each run."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from rules.plugins import digest_of
-from service.contract.request import BacktestRequest, text_from_request
-from service.contract.status import SWEEP, Reason
+from service.contract.status import Reason
 
 
 @dataclass(frozen=True)
-class SweepWork:
-    """A sweep as a launcher needs it; all else its workers read from the database. Each shard is an index."""
+class Work:
+    """What the job of one run needs to know; a launcher passes it on without understanding it.
+
+    `environment` holds the environment variables of the worker. `annotations` describe the run to
+    people who look at its job. `shards` is the number of parts that a sweep is divided into, each
+    for a worker of its own; it is None where one worker does everything.
+    """
 
     run_id: str
-    ticker: str
-    rule_id: str
-    shards: int
-
-
-Work = BacktestRequest | SweepWork
-
-
-def environment_of(work: Work) -> dict[str, str]:
-    """What a worker reads to know what to do, and which rules it is expected to have."""
-    asked = (
-        {"RUN_ID": work.run_id, "RUN_KIND": SWEEP}
-        if isinstance(work, SweepWork)
-        else text_from_request(work)
-    )
-    return {**asked, "RULES_DIGEST": digest_of(work.rule_id)}
+    environment: Mapping[str, str]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    shards: int | None = None
 
 
 class LaunchFailed(Exception):
@@ -44,25 +34,28 @@ class LaunchFailed(Exception):
 
 
 class LaunchDelayed(Exception):
-    """The job cannot be started yet: its run waits on; `reason` says for what, where a user should know.
+    """The job cannot be started yet, and its run waits in the queue.
 
-    `everybody`: the next job would fare the same.
+    `reason` says what the run waits for, where a user should know. `everybody` says whether the
+    jobs of all other runs would be delayed too.
     """
 
     def __init__(self, message: str, reason: Reason | None = None, everybody: bool = True) -> None:
         super().__init__(message)
-        self.reason, self.everybody = reason, everybody
+        self.reason = reason
+        self.everybody = everybody
 
 
 class LauncherAway(Exception):
-    """What runs the jobs does not answer: nothing is known about them, which proves nothing about them."""
+    """The system that runs the jobs does not answer, so nothing is known about any job."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What keeps a job from starting, or ended it, in a sentence, and for how many seconds it has been seen.
+    """What keeps a job from starting, or what ended it.
 
-    `about`: which pod or Job has it; another one's wait begins anew.
+    `message` is a sentence for the user. `seconds` is the time for which the problem has been seen.
+    `about` is the uid of the pod or Job that has the problem; for another pod the time starts anew.
     """
 
     reason: Reason
@@ -73,11 +66,17 @@ class Problem:
 
 @dataclass(frozen=True)
 class JobState:
-    """A job as its launcher sees it: alive, or ended with an exit code (negative: killed by that signal).
+    """The state of a job as its launcher sees it.
 
-    `launch` says which launch of its run it is; a run launched anew since then has nothing to do with it any more.
-    `leaving`: told to end, not gone yet, for so many seconds. `retried`: it was tried a second time without the
-    controller. `lost`: its node should have ended it long ago and does nothing. `age`: seconds since it was made.
+    alive: the job has not ended.
+    exit_code: of the worker that ended last; negative if a signal killed it, None if unknown.
+    launch: the number of the launch of the run that the job belongs to; a run that was launched
+        again since then has nothing to do with this job any more.
+    leaving: seconds since the job was told to end, None if it was not.
+    retried: the job tried its work a second time without the controller.
+    problem: what keeps the job from starting, or what ended it.
+    lost: a node should have ended a pod of the job long ago and does not respond.
+    age: seconds since the job was created.
     """
 
     alive: bool
@@ -91,39 +90,42 @@ class JobState:
 
 
 class Launcher(ABC):
-    """One job per run, named after it: launching a run twice gives one job.
+    """Starts, watches and removes jobs: one job per run, named after it.
 
-    `independent` jobs live without their controller: they go on when it ends, keep their own deadline and stay for a
-    while to be looked at when they are over. The others are their controller's to end.
+    jobs_outlive_controller: jobs go on when the controller ends, keep their own deadline, and stay
+        for a while after their end so that their logs can be read. Where it is False, the jobs are
+        children of the controller, which has to watch their deadline and to end them.
     """
 
-    independent = False
+    jobs_outlive_controller = False
 
     @abstractmethod
     def launch(self, work: Work, number: int) -> None:
-        """Starts the run's job, its launch `number`, unless it is there.
+        """Starts the job of a run, its launch `number`, unless that job exists already.
 
-        Raises LaunchFailed or LaunchDelayed, and then there is none; after LauncherAway there may be one.
+        Raises LaunchFailed or LaunchDelayed when there is no job afterwards, and LauncherAway when
+        it is unknown whether there is one.
         """
 
     @abstractmethod
     def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
-        """Every job that has not ended well, by run_id, and those `expected` whatever became of them.
+        """The jobs by run_id: all that have not succeeded, and the `expected` ones in any state.
 
         Raises LauncherAway.
         """
 
     @abstractmethod
     def remove(self, run_id: str, force: bool = False) -> None:
-        """Ends the job if it is alive and forgets it; no error when there is none. Raises LauncherAway.
+        """Ends the job of a run if it is alive, and removes it; without a job nothing happens.
 
-        It may be `leaving` for a while; `force` does not wait for a node that may be dead.
+        The job may be `leaving` for a while afterwards; `force` does not wait for the node that it
+        runs on, which may be dead. Raises LauncherAway.
         """
 
     def evidence(self, run_id: str) -> Mapping[str, Any]:
-        """What is still to be seen of the run's job: the last lines of its log, what happened to it. Never raises."""
+        """What can still be seen of the job: the end of its log, and its events. Never raises."""
         return {}
 
     def check(self) -> str:
-        """What would keep every job from being launched, in a sentence; empty when nothing does."""
+        """A sentence on what would keep every job from being launched, empty if nothing does."""
         return ""

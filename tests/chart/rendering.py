@@ -12,7 +12,7 @@ import yaml
 from helm_python import Chart, HelmError
 
 from scripts.config import ROOT, Config, load_config
-from service.launchers.kubernetes.launcher import SAMPLE, filled_in, template_of
+from service.launchers.kubernetes.template import SAMPLE, job_of, read_template
 
 CHART = ROOT / "charts" / "stock-backtest"
 CI = sorted((CHART / "ci").glob("*-values.yaml"))
@@ -92,7 +92,7 @@ def filled_job(found: list[Object]) -> Object:
     """The Job of a run, as the controller sends it."""
     config_map = one(found, "ConfigMap", "-worker-job")
     config_map["metadata"]["uid"] = "1b7b5a31-5cf0-4f0c-8d3a-3d4a3d6f6f10"
-    return filled_in(template_of(config_map), SAMPLE, 1)
+    return job_of(read_template(config_map), SAMPLE, 1)
 
 
 def pods(found: list[Object]) -> Iterator[tuple[str, Object]]:

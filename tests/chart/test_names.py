@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.launchers.kubernetes.launcher import SAMPLE
+from service.launchers.kubernetes.template import SAMPLE
 from tests.chart.rendering import (
     SECRET,
     Object,

@@ -15,13 +15,21 @@ from sqlalchemy import Engine
 from service.contract.request import parse_request
 from service.contract.status import Reason, Status
 from service.controller.reconciler import Controller
+from service.controller.work import work_of_request
 from service.launchers.kubernetes.api import Namespace
 from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.launcher import LauncherAway
 from service.usecases.runs import Runs
 from tests.conftest import REQUEST
 from tests.support.fake_answers import KINDS, Denied, fielded, labelled
-from tests.support.fake_cluster import LOG, NAMESPACE, TEMPLATE, FakeCluster, kubeconfig, of_states
+from tests.support.fake_cluster import (
+    LOG,
+    NAMESPACE,
+    TEMPLATE,
+    FakeCluster,
+    of_states,
+    point_client_at,
+)
 from tests.support.fake_rows import fill, rows
 from tests.support.recorded import recorded
 from tests.support.stores import EveryStore
@@ -33,17 +41,14 @@ PAGE = 30  # fewer than there are Jobs and pods
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeCluster]]:
     """Makes a cluster with so many runs of each state, and points the Kubernetes client at it."""
-    path = tmp_path / "kubeconfig"
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.setattr("service.launchers.kubernetes.api.PAGE", PAGE)
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
+    monkeypatch.setattr("service.launchers.kubernetes.api.PAGE_SIZE", PAGE)
     with ExitStack() as stack:
 
         def make(**numbers: int) -> FakeCluster:
             cluster = FakeCluster()
             for run_id, state in of_states(**numbers).items():
                 cluster.add(run_id, state)
-            path.write_text(kubeconfig(stack.enter_context(cluster.served())))
+            point_client_at(stack.enter_context(cluster.served()), tmp_path, monkeypatch)
             return cluster
 
         yield make
@@ -78,7 +83,7 @@ def jobs() -> client.BatchV1Api:
 
 def test_there_is_a_recording_of_each_state() -> None:
     phases = {
-        state: [it.found["status"].get("phase") for it in patterns]
+        state: [it.document["status"].get("phase") for it in patterns]
         for state, patterns in recorded().items()
     }
     assert phases == {
@@ -181,9 +186,9 @@ def test_a_run_is_launched_and_cancelled(
     passes.step()
     (job,) = [it for name, it in cluster.kinds["jobs"].items() if name == f"bt-{run.run_id}"]
     assert job.labels["stock-backtest/launch"] == "1"
-    KubernetesJobs(TEMPLATE, Namespace()).launch(
-        parse_request(json.loads(run.request)), 1
-    )  # whose answer was lost
+    work = work_of_request(parse_request(json.loads(run.request)))
+    # again, as after an answer that was lost
+    KubernetesJobs(TEMPLATE, Namespace()).launch(work, 1)
     assert cluster.requests["POST jobs"] == 2
     runs.cancel(run.run_id)
     passes.step()

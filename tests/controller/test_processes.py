@@ -12,6 +12,7 @@ from sqlalchemy import Engine, update
 
 from service.contract.status import Reason, Status
 from service.controller.reconciler import Controller
+from service.controller.work import work_of_request
 from service.launchers.launcher import (
     LaunchFailed,
 )
@@ -132,7 +133,7 @@ def test_a_command_that_is_not_there() -> None:
 
     with pytest.raises(LaunchFailed):
         LocalProcess(["/nowhere/python"]).launch(
-            parse_request({"run_id": str(uuid.uuid4()), **REQUEST}), 1
+            work_of_request(parse_request({"run_id": str(uuid.uuid4()), **REQUEST})), 1
         )
 
 
@@ -140,11 +141,11 @@ def test_launching_a_run_twice_gives_one_job() -> None:
     from service.contract.request import parse_request
 
     launcher = LocalProcess([sys.executable, "-c", "pass"])
-    request = parse_request({"run_id": str(uuid.uuid4()), **REQUEST})
-    launcher.launch(request, 1)
-    first = launcher._children[request.run_id]
-    launcher.launch(request, 2)
-    assert launcher._children[request.run_id] is first
+    work = work_of_request(parse_request({"run_id": str(uuid.uuid4()), **REQUEST}))
+    launcher.launch(work, 1)
+    first = launcher._children[work.run_id]
+    launcher.launch(work, 2)
+    assert launcher._children[work.run_id] is first
     first.wait()
-    assert launcher.jobs()[request.run_id] == ended(0)
-    launcher.remove(request.run_id)
+    assert launcher.jobs()[work.run_id] == ended(0)
+    launcher.remove(work.run_id)

@@ -14,7 +14,7 @@ from tests.e2e.cluster import Namespace, Release
 from tests.e2e.conftest import ONE_EACH, TINY
 from tests.e2e.waiters import Object, job_ended, wait_until
 
-RECORDED = ROOT / "tests" / "recorded"
+RECORDED = ROOT / "tests" / "support" / "recorded"
 WORKERS = "labelSelector=app.kubernetes.io/component%3Dworker"
 ENOUGH = {"requests": {"memory": "64Mi"}, "limits": {"memory": "768Mi"}}
 TIGHT = {"requests": {"memory": "32Mi"}, "limits": {"memory": "40Mi"}}

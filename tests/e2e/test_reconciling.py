@@ -251,7 +251,8 @@ assert EveryStore(connect(load_config())).mark_launched(sys.argv[1])
 def test_a_job_whose_creation_was_never_answered_is_adopted(release: Release, web: Web) -> None:
     """The controller died between its request and its note of the answer: the row says launched, the Job is there."""
     from service.contract.request import parse_request
-    from service.launchers.kubernetes.launcher import filled_in, template_of
+    from service.controller.work import work_of_request
+    from service.launchers.kubernetes.template import job_of, read_template
     from tests.conftest import REQUEST
 
     namespace, name = release.namespace, release.name_of("deployment", "controller")
@@ -261,9 +262,10 @@ def test_a_job_whose_creation_was_never_answered_is_adopted(release: Release, we
     run_id = web.submit(rule_id="MA_CROSS_8_30")
     (pod, *_) = release.pods("web")
     namespace.python(pod, MARK_LAUNCHED, run_id)
-    template = template_of(namespace.object("configmap", release.name_of("configmap", "worker")))
-    asked = parse_request({**REQUEST, "rule_id": "MA_CROSS_8_30", "run_id": run_id})
-    namespace.kubectl("create", "-f", "-", given=json.dumps(filled_in(template, asked, 1)))
+    template = read_template(namespace.object("configmap", release.name_of("configmap", "worker")))
+    request = parse_request({**REQUEST, "rule_id": "MA_CROSS_8_30", "run_id": run_id})
+    work = work_of_request(request)
+    namespace.kubectl("create", "-f", "-", given=json.dumps(job_of(template, work, 1)))
     namespace.kubectl("scale", f"deployment/{name}", "--replicas=1")
     status = web.wait(run_id)
     assert (status["status"], status["attempt"]) == ("completed", 1)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.launchers.kubernetes.evidence import (
-    BYTES,
-    LINE_CHARACTERS,
-    LINES,
+    MAX_BYTES,
+    MAX_LINE_CHARACTERS,
+    MAX_LINES,
     event_lines,
-    fitted,
+    evidence_json,
     log_lines,
 )
 
@@ -45,20 +45,24 @@ def test_lines_of_our_own_log_are_read() -> None:
 
 def test_a_crash_is_named_without_its_frames() -> None:
     assert log_lines(f"before\n{TRACE}after\n  indented") == [
-        "before", "ModuleNotFoundError: No module named 'nowhere'", "after", "  indented",
-    ]  # fmt: skip
+        "before",
+        "ModuleNotFoundError: No module named 'nowhere'",
+        "after",
+        "  indented",
+    ]
 
 
 def test_the_last_lines_are_the_ones_that_count() -> None:
     found = log_lines("\n".join(f"line {number}" for number in range(1000)))
-    assert found == [f"line {number}" for number in range(1000 - LINES, 1000)]
+    assert found == [f"line {number}" for number in range(1000 - MAX_LINES, 1000)]
 
 
 def test_a_traceback_whose_head_was_cut_off_or_that_a_message_quotes() -> None:
     assert log_lines("    import nowhere\n" + "x: y\nafter") == ["x: y", "after"]
     assert log_lines(entry(f"Worse:\n{TRACE}[SQL: SELECT secret]")) == [
-        "12:00 ERROR service: Worse:", "ModuleNotFoundError: No module named 'nowhere'",
-    ]  # fmt: skip
+        "12:00 ERROR service: Worse:",
+        "ModuleNotFoundError: No module named 'nowhere'",
+    ]
     grouped = "  + Exception Group Traceback (most recent call last):\n  |   File x\nafter"
     assert log_lines(f"before\n{grouped}") == ["before", "after"]
 
@@ -77,13 +81,13 @@ def test_whatever_a_worker_and_a_cluster_say_fits_into_the_column(
         "log": log_lines(f"{text}\n" * times),
         "events": event_lines([about] * times),
     }
-    assert len(fitted(evidence).encode()) <= BYTES
-    assert json.loads(fitted(evidence))["exit_code"] == 1
+    assert len(evidence_json(evidence).encode()) <= MAX_BYTES
+    assert json.loads(evidence_json(evidence))["exit_code"] == 1
 
 
 def test_the_newest_lines_are_kept_where_it_is_too_much() -> None:
     lines = [f"{number} " + "\U0001f4c9" * 499 for number in range(200)]
-    kept = json.loads(fitted({"log": lines, "events": ["e"]}))
+    kept = json.loads(evidence_json({"log": lines, "events": ["e"]}))
     assert kept["events"] == ["e"]
     assert kept["log"] == lines[-len(kept["log"]) :] != []
 
@@ -91,7 +95,7 @@ def test_the_newest_lines_are_kept_where_it_is_too_much() -> None:
 def test_lines_that_no_parser_likes() -> None:
     assert log_lines("[" * 5000)[0].startswith("[[")
     odd = json.dumps({"time": 1, "level": 2, "logger": 3, "message": "\ud800"})
-    assert json.loads(fitted({"log": log_lines(odd)})) == {"log": ["1 2 3: ?"]}
+    assert json.loads(evidence_json({"log": log_lines(odd)})) == {"log": ["1 2 3: ?"]}
 
 
 def test_events_without_moment_or_message() -> None:
@@ -104,4 +108,4 @@ def test_events_without_moment_or_message() -> None:
     }
     *bare, long = event_lines([new, about, {}])
     assert bare == [" Pod p: Failed: ", "  : : "]
-    assert len(long) == LINE_CHARACTERS
+    assert len(long) == MAX_LINE_CHARACTERS

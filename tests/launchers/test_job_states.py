@@ -121,16 +121,19 @@ def test_ordinary_waiting_is_no_problem() -> None:
 
 def test_no_node_takes_it() -> None:
     condition = {
-        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available",
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/1 nodes are available",
         "lastTransitionTime": "2026-01-01T12:09:00Z",
-    }  # fmt: skip
+    }
     problem = state(job(), pod(conditions=[condition])).problem
     assert problem == Problem(
         Reason.UNSCHEDULABLE, "No node takes the worker: 0/1 nodes are available", about="p1"
     )
 
 
-def happened(reason: str, message: str, last: str = "2026-01-01T12:09:00Z") -> dict[str, Any]:
+def event(reason: str, message: str, last: str = "2026-01-01T12:09:00Z") -> dict[str, Any]:
     return {
         "reason": reason,
         "involvedObject": {"uid": "u1"},
@@ -141,39 +144,47 @@ def happened(reason: str, message: str, last: str = "2026-01-01T12:09:00Z") -> d
 
 def test_what_was_said_long_ago_says_nothing() -> None:
     """Its pod was drained a moment ago, and the next one is about to be made."""
-    old = happened(
+    old = event(
         "FailedCreate", "Error creating: exceeded quota: small", last="2026-01-01T11:59:00Z"
     )
     assert state(job(), events=[old]).problem is None
 
 
 def test_a_secret_that_is_missing() -> None:
-    said = happened(
-        "FailedMount", 'MountVolume.SetUp failed for volume "database" : secret "x" not found'
-    )
-    creating = {**waiting("ContainerCreating")}
-    creating["metadata"] = {**creating["metadata"], "uid": "u1"}
-    problem = state(job(), creating, events=[said]).problem
-    assert problem == Problem(Reason.CONFIG_ERROR, said["message"], about="u1")
+    message = 'MountVolume.SetUp failed for volume "database" : secret "x" not found'
+    creating = waiting("ContainerCreating")
+    creating["metadata"]["uid"] = "u1"
+    problem = state(job(), creating, events=[event("FailedMount", message)]).problem
+    assert problem == Problem(Reason.CONFIG_ERROR, message, about="u1")
     assert state(job(), creating).problem is None, "it is on its way"
 
 
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ('pods "bt-1-x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2', Reason.QUOTA_EXCEEDED),
-        ('pods "bt-1-x" is forbidden: violates PodSecurity "restricted:latest"', Reason.ADMISSION_DENIED),
-        ('pods "bt-1-" is forbidden: error looking up service account: serviceaccount "w" not found', Reason.CONFIG_ERROR),
+        (
+            'pods "bt-1-x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2',
+            Reason.QUOTA_EXCEEDED,
+        ),
+        (
+            'pods "bt-1-x" is forbidden: violates PodSecurity "restricted:latest"',
+            Reason.ADMISSION_DENIED,
+        ),
+        (
+            'pods "bt-1-" is forbidden: error looking up service account: serviceaccount "w" '
+            "not found",
+            Reason.CONFIG_ERROR,
+        ),
     ],
-)  # fmt: skip
+)
 def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
-    event = happened("FailedCreate", f"Error creating: {message}")
-    older = happened("FailedCreate", "Error creating: something else", last="2026-01-01T12:08:00Z")
+    newest = event("FailedCreate", f"Error creating: {message}")
+    older = event("FailedCreate", "Error creating: something else", last="2026-01-01T12:08:00Z")
     other = {
-        **happened("FailedCreate", "Error creating: not ours"),
+        **event("FailedCreate", "Error creating: not ours"),
         "involvedObject": {"uid": "u2"},
     }
-    events = [event, older, other]
+    events = [newest, older, other]
     expected = Problem(reason, message, about="u1")
     assert state(job(), events=events).problem == expected
     disrupted = [{"type": "DisruptionTarget", "status": "True", "message": "evicted"}]
@@ -181,22 +192,18 @@ def test_why_a_job_has_no_pod(message: str, reason: Reason) -> None:
         assert state(job(failed=1), first, events=events).problem == expected, "nor a second one"
         assert state(job(failed=1), first, pod({"running": {}}), events=events).problem is None
     made_since = over(1, created="2026-01-01T12:09:30Z", phase="Failed")
-    assert state(job(failed=1), made_since, events=events).problem is None, (
-        "the next one is about to be made"
-    )
+    problem = state(job(failed=1), made_since, events=events).problem
+    assert problem is None, "the next one is about to be made"
 
 
 def test_deadlines_of_the_job_and_of_a_pod() -> None:
-    for seen in (
-        state(job(("Failed", "DeadlineExceeded"))),
-        state(
-            job(),
-            pod({"running": {}}, created="2026-01-01T12:05:00Z"),
-            pod(reason="DeadlineExceeded"),
-        ),
-    ):
-        assert seen.problem is not None
-        assert (seen.problem.reason, seen.problem.seconds) == (Reason.TIMEOUT, math.inf)
+    of_the_job = state(job(("Failed", "DeadlineExceeded")))
+    following = pod({"running": {}}, created="2026-01-01T12:05:00Z")
+    of_a_pod = state(job(), following, pod(reason="DeadlineExceeded"))
+    for problem in (of_the_job.problem, of_a_pod.problem):
+        assert problem is not None
+        assert problem.reason == Reason.TIMEOUT
+        assert problem.seconds == math.inf
 
 
 def test_a_job_that_is_being_deleted_is_leaving() -> None:
@@ -217,38 +224,40 @@ def test_a_pod_that_should_be_gone_is_on_a_node_that_does_nothing() -> None:
 
 def test_a_drained_worker_says_so_until_the_next_one_comes() -> None:
     condition = {
-        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
-        "message": "Eviction API: evicting", "lastTransitionTime": "2026-01-01T12:09:00Z",
-    }  # fmt: skip
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": "2026-01-01T12:09:00Z",
+    }
     problem = state(job(), over(143, conditions=[condition])).problem
     assert problem is not None
-    assert (problem.reason, problem.message) == (
-        Reason.DISRUPTED, "The worker has to leave its node: Eviction API: evicting",
-    )  # fmt: skip
+    assert problem.reason == Reason.DISRUPTED
+    assert problem.message == "The worker has to leave its node: Eviction API: evicting"
     following = pod({"running": {}}, created="2026-01-01T12:09:30Z")
     assert state(job(), over(143, conditions=[condition]), following).problem is None
 
 
 @pytest.mark.parametrize(
-    ("begun", "asked"), [("2026-01-01T12:09:50Z", False), ("2026-01-01T12:09:40Z", True)]
+    ("created", "waits"), [("2026-01-01T12:09:50Z", False), ("2026-01-01T12:09:40Z", True)]
 )
 def test_nobody_asks_why_a_pod_has_no_volumes_while_they_may_still_come(
-    begun: str, asked: bool
+    created: str, waits: bool
 ) -> None:
-    creating = pod({"waiting": {"reason": "ContainerCreating"}}, created=begun)
-    creating["status"]["startTime"] = "2026-01-01T11:00:00Z"  # by the clock of its node
-    assert waits_for_volumes(creating, NOW) is asked
+    creating = pod({"waiting": {"reason": "ContainerCreating"}}, created=created)
+    # by the clock of its node
+    creating["status"]["startTime"] = "2026-01-01T11:00:00Z"
+    assert waits_for_volumes(creating, NOW) is waits
 
 
 def test_nobody_asks_why_a_new_job_has_no_pod_yet() -> None:
     assert lacks_pods(job(), [], NOW)
     assert not lacks_pods(job(), [pod()], NOW)
-    assert lacks_pods({**job(), "status": {"failed": 1}}, [over(1, phase="Failed")], NOW), (
-        "nor a second one"
-    )
-    assert not lacks_pods({**job(), "status": {"active": 1}}, [], NOW), "its pod has just ended"
-    assert lacks_pods({**job(), "status": {"active": 0, "failed": 1}}, [], NOW), (
-        "another pod could not be made"
-    )
+    failed = {**job(), "status": {"failed": 1}}
+    assert lacks_pods(failed, [over(1, phase="Failed")], NOW), "nor a second one"
+    active = {**job(), "status": {"active": 1}}
+    assert not lacks_pods(active, [], NOW), "its pod has just ended"
+    inactive = {**job(), "status": {"active": 0, "failed": 1}}
+    assert lacks_pods(inactive, [], NOW), "another pod could not be made"
     assert not lacks_pods(job(creationTimestamp="2026-01-01T12:09:56Z"), [], NOW)
     assert not lacks_pods(job(("Failed", "BackoffLimitExceeded")), [], NOW)

@@ -1,4 +1,4 @@
-"""What every launcher does, over local processes and over a real cluster (marker `cluster`): the same tests for both."""
+"""What every launcher does: the same tests for local processes and, marked `cluster`, a real cluster."""
 
 from __future__ import annotations
 
@@ -8,30 +8,21 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import date
 
 import pytest
 import yaml
 
-from service.contract.request import BacktestRequest
-from service.launchers.launcher import JobState, Launcher
+from service.launchers.launcher import JobState, Launcher, Work
 from service.launchers.local_process import LocalProcess
 
-REQUEST = BacktestRequest("", "GOOG", "RSI_14_30_70", date(2020, 1, 1), date(2021, 1, 1))
 PROGRAM = """
 import os, signal, sys, time
-print("ticker", os.environ["TICKER"], flush=True)
+print("run", os.environ["RUN_ID"], flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-capital = float(os.environ["INITIAL_CAPITAL"])
-time.sleep(60 if capital == 999 else 0)
-sys.exit(int(capital))
+time.sleep(float(os.environ["SLEEP_SECONDS"]))
+sys.exit(int(os.environ["EXIT_CODE"]))
 """
 PATIENCE_SECONDS = 60
-RUNS_ITSELF, ENDS_ITSELF = (
-    999,
-    64,
-)  # the capital says what the program does: it runs on, or ends with that code
 
 
 def local() -> Iterator[Launcher]:
@@ -64,27 +55,41 @@ def kubectl(*words: str, namespace: str = "default", given: str | None = None) -
 
 def config_map() -> dict[str, object]:
     labels = {
-        "app.kubernetes.io/managed-by": "stock-backtest", "app.kubernetes.io/instance": "test",
+        "app.kubernetes.io/managed-by": "stock-backtest",
+        "app.kubernetes.io/instance": "test",
         "app.kubernetes.io/component": "worker",
-    }  # fmt: skip
+    }
     container = {
-        "name": "worker", "image": "stock-backtest-worker:0.2.0", "command": ["python", "-c", PROGRAM],
+        "name": "worker",
+        "image": "stock-backtest-worker:0.2.0",
+        "command": ["python", "-c", PROGRAM],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }  # fmt: skip
+    }
     pod = {
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 5, "containers": [container],
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
-    }  # fmt: skip
-    spec = {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": pod}}
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 5,
+        "containers": [container],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
     job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": "bt-", "labels": labels},
-        "spec": spec,
+        "spec": {
+            "backoffLimit": 0,
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
     }
     return {
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "job"}, "data": {"job.yaml": yaml.safe_dump(job)},
-    }  # fmt: skip
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "job"},
+        "data": {"job.yaml": yaml.safe_dump(job)},
+    }
 
 
 @pytest.fixture(
@@ -97,20 +102,33 @@ def launcher(request: pytest.FixtureRequest) -> Iterator[Launcher]:
     yield from request.param()
 
 
-def asked(capital: float) -> BacktestRequest:
-    return replace(REQUEST, run_id=str(uuid.uuid4()), initial_capital=float(capital))
+def work(sleep_seconds: int = 0, exit_code: int = 0) -> Work:
+    run_id = str(uuid.uuid4())
+    environment = {
+        "RUN_ID": run_id,
+        "SLEEP_SECONDS": str(sleep_seconds),
+        "EXIT_CODE": str(exit_code),
+    }
+    return Work(run_id, environment)
 
 
-def eventually(
-    launcher: Launcher, run_id: str, holds: Callable[[JobState | None], bool]
+def wait_until(
+    launcher: Launcher, run_id: str, is_reached: Callable[[JobState | None], bool]
 ) -> JobState | None:
     deadline = time.monotonic() + PATIENCE_SECONDS
+    state = None
     while time.monotonic() < deadline:
         state = launcher.jobs([run_id]).get(run_id)
-        if holds(state):
+        if is_reached(state):
             return state
         time.sleep(0.2)
     raise AssertionError(state)
+
+
+def ended(launcher: Launcher, run_id: str) -> JobState:
+    state = wait_until(launcher, run_id, lambda state: state is not None and not state.alive)
+    assert state is not None
+    return state
 
 
 def test_it_can_launch(launcher: Launcher) -> None:
@@ -119,34 +137,33 @@ def test_it_can_launch(launcher: Launcher) -> None:
 
 
 def test_a_job_runs_and_is_removed(launcher: Launcher) -> None:
-    request = asked(RUNS_ITSELF)
-    launcher.launch(request, 1)
-    launcher.launch(request, 1)
+    endless = work(sleep_seconds=60)
+    launcher.launch(endless, 1)
+    launcher.launch(endless, 1)
     jobs = launcher.jobs()
-    assert list(jobs) == [request.run_id], "launched twice, it is one job"
-    assert jobs[request.run_id].alive
-    launcher.remove(request.run_id)
-    eventually(launcher, request.run_id, lambda state: state is None)
-    launcher.remove(request.run_id)
+    assert list(jobs) == [endless.run_id], "launched twice, it is one job"
+    assert jobs[endless.run_id].alive
+    launcher.remove(endless.run_id)
+    wait_until(launcher, endless.run_id, lambda state: state is None)
+    launcher.remove(endless.run_id)
 
 
 def test_how_a_job_ends_is_seen_with_the_launch_it_belongs_to(launcher: Launcher) -> None:
-    bad, good = asked(ENDS_ITSELF), asked(0)
+    bad = work(exit_code=64)
+    good = work(exit_code=0)
     launcher.launch(bad, 3)
     launcher.launch(good, 1)
-    state = eventually(launcher, bad.run_id, lambda state: state is not None and not state.alive)
-    assert state is not None
+    state = ended(launcher, bad.run_id)
     assert (state.exit_code, state.launch, state.problem) == (64, 3, None)
-    state = eventually(launcher, good.run_id, lambda state: state is not None and not state.alive)
-    assert state is not None
+    state = ended(launcher, good.run_id)
     assert (state.exit_code, state.launch) == (0, 1)
 
 
 def test_a_removed_job_may_be_launched_again(launcher: Launcher) -> None:
-    request = asked(ENDS_ITSELF)
-    launcher.launch(request, 1)
-    eventually(launcher, request.run_id, lambda state: state is not None and not state.alive)
-    launcher.remove(request.run_id)
-    eventually(launcher, request.run_id, lambda state: state is None)
-    launcher.launch(request, 2)
-    assert launcher.jobs()[request.run_id].launch == 2
+    failing = work(exit_code=64)
+    launcher.launch(failing, 1)
+    ended(launcher, failing.run_id)
+    launcher.remove(failing.run_id)
+    wait_until(launcher, failing.run_id, lambda state: state is None)
+    launcher.launch(failing, 2)
+    assert launcher.jobs()[failing.run_id].launch == 2

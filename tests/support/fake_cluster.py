@@ -1,7 +1,7 @@
-"""An API server without a cluster: it answers the calls of the controller from copies of recorded objects.
+"""An API server without a cluster: it answers the controller from copies of recorded objects.
 
-In a process of its own, so that its work is not counted to the controller:
-`python -m tests.support.fake_cluster --completed 18000 --failed 2000 --running 1900 --pending 100` prints its address.
+`python -m tests.support.fake_cluster --completed 18000 --failed 2000 --running 1900 --pending 100`
+prints its address. In a process of its own its work is not counted to the controller.
 """
 
 from __future__ import annotations
@@ -17,62 +17,84 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.chart.rendering import objects, one
 from tests.support.fake_answers import KINDS, Denied, Query, Snapshot, Token, place
 from tests.support.recorded import Object, Stored, recorded, run_ids, stored
 
-NAMESPACE, TEMPLATE = "stocks", "bt-stock-backtest-worker-job"
-SNAPSHOTS, LOG = 20, "The worker's last line\n"
+if TYPE_CHECKING:
+    import pytest
+
+NAMESPACE = "stocks"
+TEMPLATE = "bt-stock-backtest-worker-job"
+MAX_SNAPSHOTS = 20
+LOG = "The worker's last line\n"
 STATES = ("completed", "failed", "pending", "running")
 
 
 class FakeCluster:
-    """The objects of one namespace; `expired` refuses to continue any list, as after minutes."""
+    """The objects of one namespace, and how an API server answers about them.
+
+    kinds: the objects by kind and name.
+    expired: no list can be continued, as after some minutes.
+    denial: every call is answered with it, if there is one.
+    requests: how often each call was made, like `GET jobs/{name}`.
+    sent: the number of bytes in all answers.
+    """
 
     def __init__(self) -> None:
         self.kinds: dict[str, dict[str, Stored]] = {kind: {} for kind in KINDS}
         self.expired = False
+        self.denial: Denied | None = None
         self.requests: Counter[str] = Counter()
         self.sent = 0
-        self._pods: defaultdict[str, list[str]] = defaultdict(list)  # of each Job
-        self._revision, self._snapshots = 1000, dict[tuple[str, int], Snapshot]()
+        self._pod_names: defaultdict[str, list[str]] = defaultdict(list)
+        self._revision = 1000
+        self._snapshots: dict[tuple[str, int], Snapshot] = {}
         self._lock = threading.Lock()
         config_map = one(objects(), "ConfigMap", "-worker-job")
         config_map["metadata"]["uid"] = str(uuid.uuid4())
         self._put("configmaps", stored("configmaps", config_map))
 
     def add(self, run_id: str, state: str) -> None:
-        """The Job of a run, and its pods; they are encoded now unless they are many and not listed."""
+        """Adds the Job of a run, and its pods."""
         for pattern in recorded()[state]:
-            it = pattern.copy(run_id)
-            self._put(pattern.kind, it)
+            copy = pattern.copy(run_id)
+            self._put(pattern.kind, copy)
+            # those that are listed are encoded now; the completed ones are many and are not
             if state != "completed":
-                _ = it.body
+                _ = copy.body
 
-    def _put(self, kind: str, it: Stored) -> None:
-        self.kinds[kind][it.name] = it
+    def _put(self, kind: str, added: Stored) -> None:
+        self.kinds[kind][added.name] = added
         self._revision += 1
         if kind == "pods":
-            self._pods[it.labels["job-name"]].append(it.name)
+            self._pod_names[added.labels["job-name"]].append(added.name)
 
-    # calls
-
-    def answer(
-        self, method: str, kind: str, name: str, query: Query, body: Object
-    ) -> tuple[int, bytes]:
-        """Status and JSON; raises Denied."""
+    def answer(self, method: str, path: str, query: Query, body: Object) -> tuple[int, bytes]:
+        """HTTP status and content; raises Denied."""
+        kind, name, is_log = place(path, NAMESPACE)
+        call = f"{method} {kind}"
+        if name:
+            call += "/{name}"
+        if is_log:
+            call += "/log"
         with self._lock:
-            self.requests[f"{method} {kind}{'/{name}' if name else ''}"] += 1
+            self.requests[call] += 1
+            if self.denial is not None:
+                raise self.denial
             if method == "POST":
                 return 201, self._create(kind, body, "dryRun" in query)
             if method == "DELETE":
-                return 200, self._delete(
-                    kind, name, str(body.get("propagationPolicy", "Background"))
-                )
-            return 200, self._read(kind, name) if name else self._list(kind, query)
+                policy = str(body.get("propagationPolicy", "Background"))
+                return 200, self._delete(kind, name, policy)
+            if not name:
+                return 200, self._list(kind, query)
+            content = self._read(kind, name)
+            return 200, LOG.encode() if is_log else content
 
     def _read(self, kind: str, name: str) -> bytes:
         if name not in self.kinds[kind]:
@@ -90,10 +112,10 @@ class FakeCluster:
         return snapshot.page(KINDS[kind], query, token.start if token else "")
 
     def _now(self, kind: str) -> Snapshot:
-        key = kind, self._revision
+        key = (kind, self._revision)
         if key not in self._snapshots:
             self._snapshots[key] = Snapshot(self._revision, self.kinds[kind])
-            if len(self._snapshots) > SNAPSHOTS:
+            if len(self._snapshots) > MAX_SNAPSHOTS:
                 del self._snapshots[next(iter(self._snapshots))]
         return self._snapshots[key]
 
@@ -102,27 +124,27 @@ class FakeCluster:
         if name in self.kinds[kind]:
             raise Denied(409, "AlreadyExists", f'{KINDS[kind].resource} "{name}" already exists')
         metadata = {
+            **body["metadata"],
             "uid": str(uuid.uuid4()),
             "creationTimestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         }
-        it = stored(kind, {**body, "metadata": {**body["metadata"], **metadata}, "status": {}})
+        created = stored(kind, {**body, "metadata": metadata, "status": {}})
         if not dry_run:
-            self._put(kind, it)
-        return KINDS[kind].whole(it.body)
+            self._put(kind, created)
+        return KINDS[kind].whole(created.body)
 
     def _delete(self, kind: str, name: str, policy: str) -> bytes:
-        body = self._read(kind, name)
+        content = self._read(kind, name)
         del self.kinds[kind][name]
         self._revision += 1
-        for pod in self._pods.pop(name, []) if kind == "jobs" and policy != "Orphan" else []:
-            self.kinds["pods"].pop(pod, None)
-        return body
-
-    # serving
+        if kind == "jobs" and policy != "Orphan":
+            for pod_name in self._pod_names.pop(name, []):
+                self.kinds["pods"].pop(pod_name, None)
+        return content
 
     @contextmanager
     def served(self) -> Iterator[str]:
-        """Its address, on a free port."""
+        """Serves on a free port, and gives the address."""
         with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self)) as server:
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.05,)).start()
@@ -136,27 +158,26 @@ class _Handler(BaseHTTPRequestHandler):
     """/api and /apis as the API server has them; /counts says what was asked so far."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = 1 << 16  # head and body leave together
+    # head and body leave together
+    wbufsize = 1 << 16
 
     def __init__(self, cluster: FakeCluster, *arguments: Any) -> None:
         self._cluster = cluster
         super().__init__(*arguments)
 
     def _answer(self) -> None:
-        asked = urlsplit(self.path)
+        url = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if asked.path == "/counts":
+        if url.path == "/counts":
             counts = {"requests": self._cluster.requests, "bytes": self._cluster.sent}
             return self._send(200, json.dumps(counts).encode())
         try:
-            kind, name, log = place(asked.path, NAMESPACE)
-            query = dict(parse_qsl(asked.query))
-            status, content = self._cluster.answer(
-                self.command, kind, name, query, json.loads(body or b"{}")
-            )
-            content = LOG.encode() if log else content  # of a pod that is there
+            query = dict(parse_qsl(url.query))
+            document = json.loads(body or b"{}")
+            status, content = self._cluster.answer(self.command, url.path, query, document)
         except Denied as error:
-            status, content = error.status, error.content
+            status = error.status
+            content = error.content
         self._cluster.sent += len(content)
         return self._send(status, content)
 
@@ -174,22 +195,30 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def kubeconfig(address: str) -> str:
-    """Its text: JSON is YAML."""
-    cluster, context = (
-        {"server": address},
-        {"cluster": "fake", "user": "fake", "namespace": NAMESPACE},
-    )
-    parts = {
-        "clusters": ("cluster", cluster),
-        "users": ("user", {}),
-        "contexts": ("context", context),
+    """The text of a kubeconfig for a cluster at the address; JSON is YAML."""
+    context = {"cluster": "fake", "user": "fake", "namespace": NAMESPACE}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "fake",
+        "clusters": [{"name": "fake", "cluster": {"server": address}}],
+        "users": [{"name": "fake", "user": {}}],
+        "contexts": [{"name": "fake", "context": context}],
     }
-    named = {part: [{"name": "fake", key: value}] for part, (key, value) in parts.items()}
-    return json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "fake", **named})
+    return json.dumps(document)
+
+
+def point_client_at(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the Kubernetes client of this process call the cluster at the address."""
+    path = folder / "kubeconfig"
+    path.write_text(kubeconfig(address))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    # the client reads the variable when it is imported
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(path))
 
 
 def of_states(**numbers: int) -> dict[str, str]:
-    """The state of each run by run_id, the same in every process, in the order completed, failed, pending, running."""
+    """The state of each run by run_id, the same in every process, in the order of STATES."""
     states = [state for state in STATES for _ in range(numbers.get(state, 0))]
     return dict(zip(run_ids(), states, strict=False))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from service.contract.request import BacktestRequest
 from service.launchers.launcher import (
     JobState,
     LaunchDelayed,
     Launcher,
     LauncherAway,
     LaunchFailed,
+    Work,
 )
 
 
@@ -24,11 +24,11 @@ class ByHand(Launcher):
         self.removed: list[str] = []
         self.refuse = False
 
-    def launch(self, request: BacktestRequest, number: int) -> None:
+    def launch(self, work: Work, number: int) -> None:
         if self.refuse:
             raise LaunchFailed("no room")
-        self.launched.append(request.run_id)
-        self.states[request.run_id] = JobState(alive=True, launch=number)
+        self.launched.append(work.run_id)
+        self.states[work.run_id] = JobState(alive=True, launch=number)
 
     def jobs(self, expected: Collection[str] = ()) -> Mapping[str, JobState]:
         return dict(self.states)
@@ -41,17 +41,17 @@ class ByHand(Launcher):
 class OnACluster(ByHand):
     """Jobs that outlive their controller and leave slowly."""
 
-    independent = True
+    jobs_outlive_controller = True
 
     def __init__(self) -> None:
         super().__init__()
         self.delay: LaunchDelayed | LauncherAway | None = None
         self.forced: list[str] = []
 
-    def launch(self, request: BacktestRequest, number: int) -> None:
+    def launch(self, work: Work, number: int) -> None:
         if self.delay:
             raise self.delay
-        super().launch(request, number)
+        super().launch(work, number)
 
     def remove(self, run_id: str, force: bool = False) -> None:
         self.removed.append(run_id)

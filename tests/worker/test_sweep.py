@@ -26,8 +26,8 @@ from service.contract.status import SWEEP as KIND
 from service.contract.status import ExitCode, Reason, Status
 from service.contract.sweep import parse_sweep
 from service.controller.upkeep import Upkeep
+from service.controller.work import work_of_sweep
 from service.engine.adapter import run_backtest
-from service.launchers.launcher import SweepWork, environment_of
 from service.search import plan as plans
 from service.search.cross_validation import cross_validate
 from service.search.luck import deflated_sharpe_ratio
@@ -789,7 +789,7 @@ def test_it_expires_with_all_that_belongs_to_it(
 
 def test_a_process_takes_it_from_its_environment(sweeps: Sweeps, engine: Engine) -> None:
     run = asked(sweeps)
-    work = environment_of(SweepWork(run.run_id, "GOOG", "MA_CROSS", 1))
+    work = work_of_sweep(run.run_id, "GOOG", "MA_CROSS", 1).environment
     more = dict(pair.split("=", 1) for pair in database_environment(engine))
     done = subprocess.run(
         [sys.executable, "worker.py"],

@@ -1,64 +1,42 @@
-"""The few calls to the Kubernetes API that launching needs, objects as plain dicts."""
+"""The calls to the Kubernetes API that launching jobs needs; objects are plain dicts."""
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Generic, Required, TypedDict, TypeVar
+from typing import Any
 
 import msgspec
 import urllib3
 from kubernetes import client, config
 from prometheus_client import Histogram
 
-SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-TIMEOUT_SECONDS = (3, 10)  # to connect, to answer
-DELETE = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+from service.launchers.kubernetes.objects import JobOrPod, Object, Page
 
-PAGE = 250  # objects of one answer: 2 MB, of which little is kept
-SECONDS = Histogram(
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# to connect, and to answer
+TIMEOUT_SECONDS = (3, 10)
+LOG_TIMEOUT_SECONDS = (3, 3)
+# Objects of one answer to a LIST: some 2 MB, of which little is kept.
+PAGE_SIZE = 250
+# The client's model of a Job refuses values that an API server takes, `cpu: 1` for one. Without
+# the client's validation the method sends the Job as the template has it.
+CREATE_JOB = inspect.unwrap(client.BatchV1Api.create_namespaced_job)
+REQUEST_SECONDS = Histogram(
     "stock_backtest_kubernetes_request_seconds",
     "Calls to the Kubernetes API; code 0 where there was no answer",
     ["verb", "resource", "code"],
     buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10),
 )
 
-Object = dict[str, Any]
-
-
-class Metadata(TypedDict, total=False):
-    """What is looked at of any object."""
-
-    name: str
-    uid: str
-    labels: dict[str, str]
-    creationTimestamp: str
-    deletionTimestamp: str
-
-
-class Found(TypedDict, total=False):
-    """What is looked at of a listed Job or pod; the rest, nine tenths of it, is passed over unread."""
-
-    metadata: Required[Metadata]
-    status: Object
-
-
-Item = TypeVar("Item")
-
-
-class Page(msgspec.Struct, Generic[Item]):
-    """An answer to a LIST; `metadata` says how to `continue`."""
-
-    items: list[Item] | None
-    metadata: Object
-
 
 class Refused(Exception):
-    """The API server says no: its HTTP status and its message."""
+    """The API server refuses a call: `status` is the HTTP status, the text is its message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -66,15 +44,18 @@ class Refused(Exception):
 
 
 class Away(Exception):
-    """The API server does not answer: what was asked may have happened or not."""
+    """The API server does not answer; whether it did what was asked is unknown."""
 
 
 class Busy(Away):
-    """The API server does nothing for now, and says so."""
+    """The API server answers that it has too much to do, and did not do what was asked."""
 
 
 class Namespace:
-    """One namespace of one cluster: the pod's own, or that of the kubeconfig's context."""
+    """One namespace of one cluster: the pod's own, or that of the kubeconfig's context.
+
+    Every method that calls the API server raises Refused or Away.
+    """
 
     def __init__(self) -> None:
         settings = client.Configuration()
@@ -85,162 +66,221 @@ class Namespace:
             config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             _, context = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
             self.name = context["context"].get("namespace", "default")
-        settings.retries = False  # the controller's next pass is the retry
+        # the next pass of the controller is the retry
+        settings.retries = False
         self._api = client.ApiClient(settings)
-        self._ahead = timedelta()  # the API server's clock, of ours
+        self._batch = client.BatchV1Api(self._api)
+        self._core = client.CoreV1Api(self._api)
+        # by which the clock of the API server is ahead of ours
+        self._clock_difference = timedelta()
 
     def now(self) -> datetime:
-        """By the clock of the API server that answered last, to a second; ours may be wrong."""
-        return datetime.now(UTC) + self._ahead
+        """The time by the clock of the API server that answered last, to a second."""
+        return datetime.now(UTC) + self._clock_difference
 
     def create_job(self, job: Object, dry_run: bool = False) -> None:
-        """Raises Refused (409 when the name is taken) or Away."""
+        """Creates the Job; with `dry_run` the API server only tries whether it would.
+
+        Raises Refused with status 409 when the name is taken.
+        """
         self._call(
-            "POST", self._path("batch/v1", "jobs"), {"dryRun": "All"} if dry_run else {}, job
+            "create",
+            "jobs",
+            CREATE_JOB,
+            self._batch,
+            self.name,
+            job,
+            dry_run="All" if dry_run else None,
+            _headers=_json_headers(),
         )
 
     def job(self, name: str) -> Object:
-        """Raises Refused (404 when there is none) or Away."""
-        job: Object = self._call("GET", self._path("batch/v1", f"jobs/{name}"))
-        return job
+        """The Job of that name; raises Refused with status 404 when there is none."""
+        return self._get("jobs", self._batch.read_namespaced_job, name)
 
     def delete_job(self, name: str) -> None:
-        """With its pods; nothing happens when there is none."""
-        self._delete(self._path("batch/v1", f"jobs/{name}"), DELETE)
+        """Deletes the Job and its pods; without such a Job nothing happens."""
+        self._delete("jobs", self._batch.delete_namespaced_job, name)
 
     def config_map(self, name: str) -> Object:
-        """Raises Refused or Away."""
-        config_map: Object = self._call("GET", self._path("v1", f"configmaps/{name}"))
-        return config_map
+        """The ConfigMap of that name; raises Refused with status 404 when there is none."""
+        return self._get("configmaps", self._core.read_namespaced_config_map, name)
 
     def delete_pod(self, name: str) -> None:
-        """At once, without a word from its node; nothing happens when there is none."""
-        self._delete(self._path("v1", f"pods/{name}"), {**DELETE, "gracePeriodSeconds": 0})
+        """Deletes the pod at once, without waiting for its node; without it nothing happens."""
+        self._delete("pods", self._core.delete_namespaced_pod, name, grace_period_seconds=0)
 
     def unfinished_jobs(self, labels: Mapping[str, str]) -> list[Object]:
-        """Those with all of the labels that did not complete: the ones that did are kept for an hour, and many."""
-        query = {"labelSelector": _selector(labels), "fieldSelector": "status.successful=0"}
-        return self._list(self._path("batch/v1", "jobs"), query)
+        """The Jobs with all of the labels of which no pod has succeeded.
 
-    def living_pods(self, labels: Mapping[str, str]) -> list[Object]:
-        """Those with all of the labels that have not ended."""
-        query = {
-            "labelSelector": _selector(labels),
-            "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed",
-        }
-        return self._list(self._path("v1", "pods"), query)
-
-    def pods(self, labels: Mapping[str, str]) -> list[Object]:
-        """Those with all of the labels."""
-        return self._list(self._path("v1", "pods"), {"labelSelector": _selector(labels)})
-
-    def warnings(self, reason: str) -> list[Object]:
-        """Events that say why something is not there: FailedCreate of a Job's pods, FailedMount of a pod's volumes."""
-        return self._list(self._path("v1", "events"), {"fieldSelector": f"reason={reason}"}, Object)
-
-    def events(self, name: str) -> list[Object]:
-        """What happened to the object of that name."""
+        Jobs that succeeded are kept for an hour, so that there may be very many of them.
+        """
         return self._list(
-            self._path("v1", "events"), {"fieldSelector": f"involvedObject.name={name}"}, Object
+            "jobs",
+            self._batch.list_namespaced_job,
+            JobOrPod,
+            label_selector=_selector(labels),
+            field_selector="status.successful=0",
         )
 
+    def living_pods(self, labels: Mapping[str, str]) -> list[Object]:
+        """The pods with all of the labels that have not ended."""
+        return self._list(
+            "pods",
+            self._core.list_namespaced_pod,
+            JobOrPod,
+            label_selector=_selector(labels),
+            field_selector="status.phase!=Succeeded,status.phase!=Failed",
+        )
+
+    def pods(self, labels: Mapping[str, str]) -> list[Object]:
+        """The pods with all of the labels."""
+        return self._list(
+            "pods", self._core.list_namespaced_pod, JobOrPod, label_selector=_selector(labels)
+        )
+
+    def warnings(self, reason: str) -> list[Object]:
+        """The events with that reason.
+
+        FailedCreate says why a Job has no pods, FailedMount why a pod has no volumes.
+        """
+        return self._events(f"reason={reason}")
+
+    def events(self, name: str) -> list[Object]:
+        """The events about the object of that name."""
+        return self._events(f"involvedObject.name={name}")
+
     def log(self, pod: str, container: str, lines: int) -> str:
-        """The end of what the container wrote; raises Refused when it has not started."""
-        query = {"container": container, "tailLines": str(lines)}
-        _, text = self._ask("GET", self._path("v1", f"pods/{pod}/log"), query, seconds=(3, 3))
-        return text.decode(errors="replace")
+        """The last lines that the container wrote; raises Refused when it has not started."""
+        content = self._call(
+            "get",
+            "pods/log",
+            self._core.read_namespaced_pod_log,
+            pod,
+            self.name,
+            container=container,
+            tail_lines=lines,
+            _request_timeout=LOG_TIMEOUT_SECONDS,
+        )
+        return content.decode(errors="replace")
 
-    def _compare_clocks(self, date: str | None) -> None:
-        with suppress(TypeError, ValueError):  # no date, or none that can be read
-            self._ahead = parsedate_to_datetime(str(date)) - datetime.now(UTC)
+    def _events(self, field_selector: str) -> list[Object]:
+        return self._list(
+            "events", self._core.list_namespaced_event, Object, field_selector=field_selector
+        )
 
-    def _delete(self, path: str, how: Object) -> None:
+    def _get(self, resource: str, method: Callable[..., Any], name: str) -> Object:
+        content = self._call("get", resource, method, name, self.name)
+        document: Object = _decoded(content, Object)
+        return document
+
+    def _delete(
+        self,
+        resource: str,
+        method: Callable[..., Any],
+        name: str,
+        grace_period_seconds: int | None = None,
+    ) -> None:
+        body = client.V1DeleteOptions(
+            api_version="v1",
+            kind="DeleteOptions",
+            propagation_policy="Foreground",
+            grace_period_seconds=grace_period_seconds,
+        )
         try:
-            self._call("DELETE", path, {}, how)
+            self._call(
+                "delete", resource, method, name, self.name, body=body, _headers=_json_headers()
+            )
         except Refused as error:
             if error.status != 404:
                 raise
 
-    def _path(self, group: str, rest: str) -> str:
-        return f"/{'api' if group == 'v1' else 'apis'}/{group}/namespaces/{self.name}/{rest}"
+    def _list(
+        self, resource: str, method: Callable[..., Any], item: Any, **selectors: str
+    ) -> list[Object]:
+        """All objects that the selectors select, read page by page: there may be thousands.
 
-    def _list(self, path: str, query: Mapping[str, str], kind: Any = Found) -> list[Object]:
-        """Page by page, since there may be thousands of 10 kB; raises Refused (410) when it took too long."""
-        found: list[Object] = []
-        page = {**query, "limit": str(PAGE)}
+        Raises Refused with status 410 when reading them took too long.
+        """
+        objects: list[Object] = []
+        options: dict[str, Any] = {**selectors, "limit": PAGE_SIZE}
         while True:
-            answer = self._call("GET", path, page, kind=Page[kind])
-            found += answer.items or []
-            if not answer.metadata.get("continue"):
-                return found
-            page["continue"] = answer.metadata["continue"]
+            content = self._call("list", resource, method, self.name, **options)
+            page = _decoded(content, Page[item])
+            objects += page.items or []
+            position = page.metadata.get("continue")
+            if not position:
+                return objects
+            options["_continue"] = position
 
     def _call(
         self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        kind: Any = Object,
-    ) -> Any:
-        status, answer = self._ask(method, path, query, body)
-        try:
-            return msgspec.json.decode(answer, type=kind)
-        except msgspec.DecodeError as error:
-            raise Away(f"the Kubernetes API answers {status} with nonsense: {error}") from error
+        verb: str,
+        resource: str,
+        method: Callable[..., Any],
+        *arguments: Any,
+        **options: Any,
+    ) -> bytes:
+        """The content of the answer to one call of the client; raises Refused or Away.
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        seconds: tuple[float, float] = TIMEOUT_SECONDS,
-    ) -> tuple[int, bytes]:
-        headers = {
-            "Accept": "application/json, */*",
-            **({"Content-Type": "application/json"} if body else {}),
-        }
-        asked = self._api.param_serialize(
-            method, path, query_params=list((query or {}).items()), header_params=headers, body=body,
-            auth_settings=["BearerToken"],
-        )  # fmt: skip
-        started, status = time.monotonic(), 0
+        `verb` and `resource` name the call in the metrics as the API server names it.
+        """
+        options = {"_request_timeout": TIMEOUT_SECONDS, **options}
+        started = time.monotonic()
+        status = 0
         try:
-            answer = self._api.call_api(*asked, _request_timeout=seconds)
-            content = answer.read()  # type: ignore[no-untyped-call]
+            # An answer that is not preloaded is not turned into objects of the client either.
+            answer = method(*arguments, _preload_content=False, **options)
+            content: bytes = answer.data
             status = answer.status
-            self._compare_clocks(answer.getheader("Date"))  # type: ignore[no-untyped-call]
-        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
+            self._compare_clocks(answer.headers)
+        except client.ApiException as error:
+            status = error.status
+            self._compare_clocks(error.headers)
+            raise _failure(error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Away(f"the Kubernetes API does not answer: {error}") from error
         finally:
-            SECONDS.labels(*_kind(method, path), status).observe(time.monotonic() - started)
-        _refuse(status, content)
-        return status, content
+            seconds = time.monotonic() - started
+            REQUEST_SECONDS.labels(verb, resource, status).observe(seconds)
+        return content
+
+    def _compare_clocks(self, headers: Mapping[str, str] | None) -> None:
+        date = (headers or {}).get("Date")
+        # without a date, or with one that cannot be read, the last comparison stays
+        with suppress(TypeError, ValueError):
+            self._clock_difference = parsedate_to_datetime(str(date)) - datetime.now(UTC)
 
 
-def _refuse(status: int, content: bytes) -> None:
-    """Raises what the status means; 401 is about us, not about what was asked, and may be over in a moment."""
-    if status < 400:
-        return
+def _json_headers() -> dict[str, str]:
+    """The type of a body, which the client leaves out; it adds headers to what it is given."""
+    return {"Content-Type": "application/json"}
+
+
+def _decoded(content: bytes, kind: Any) -> Any:
     try:
-        message = str(msgspec.json.decode(content)["message"])
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise Away(f"the answer of the Kubernetes API cannot be read: {error}") from error
+
+
+def _failure(error: client.ApiException) -> Refused | Away:
+    """What an answer without success means.
+
+    Status 401 is about this program and not about what was asked, and may pass in a moment.
+    """
+    status = error.status
+    if not status:
+        return Away(f"the Kubernetes API does not answer: {error}")
+    try:
+        message = str(msgspec.json.decode(error.body or b"")["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
         message = f"status {status}"
     if status in (429, 503):
-        raise Busy(f"the Kubernetes API is busy: {message}")
-    if status == 401 or status >= 500:
-        raise Away(f"the Kubernetes API fails with {status}: {message}")
-    raise Refused(status, message)
-
-
-def _kind(method: str, path: str) -> tuple[str, str]:
-    """Verb and resource, as the API server counts them."""
-    resource, _, rest = path.partition("/namespaces/")[2].partition("/")[2].partition("/")
-    resource = f"{resource}/log" if rest.endswith("/log") else resource
-    return {"GET": "get" if rest else "list", "POST": "create"}.get(
-        method, method.lower()
-    ), resource
+        return Busy(f"the Kubernetes API is busy: {message}")
+    if status == 401 or not 400 <= status < 500:
+        return Away(f"the Kubernetes API fails with {status}: {message}")
+    return Refused(status, message)
 
 
 def _selector(labels: Mapping[str, str]) -> str:

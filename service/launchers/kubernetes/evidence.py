@@ -1,52 +1,69 @@
-"""What a failed run leaves behind in the cluster, made fit to stand beside it: pure functions."""
+"""What a failed run leaves behind in the cluster, in a form that is stored with it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-LINES, LINE_CHARACTERS, BYTES = 200, 500, 60_000  # a database column holds 65,535 bytes
-MORE_LINES = 1000  # that are asked for: stack traces are left out
-EVENTS = 20
+MAX_LINES = 200
+MAX_LINE_CHARACTERS = 500
+MAX_EVENTS = 20
+# The database column holds 65,535 bytes.
+MAX_BYTES = 60_000
+# More lines of a log are read than are kept, because stack traces are left out.
+LINES_TO_READ = 1000
 
 
 def log_lines(text: str) -> list[str]:
-    """The last lines that the worker wrote, without stack traces: those never leave the log."""
-    plain = [line for written in text.splitlines() for line in _plain(written).splitlines()]
-    return [line[:LINE_CHARACTERS] for line in _without_frames(plain) if line][-LINES:]
+    """The last lines that the worker wrote, without stack traces: users must not see those."""
+    lines = [line for written in text.splitlines() for line in _message(written).splitlines()]
+    kept = [line[:MAX_LINE_CHARACTERS] for line in _without_stack_frames(lines) if line]
+    return kept[-MAX_LINES:]
 
 
 def event_lines(events: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What happened to the Job and its pods, the latest last: moment, object, reason and message."""
-    return [_event(event) for event in sorted(events, key=moment_of)[-EVENTS:]]
+    """The last events of the Job and its pods: moment, object, reason and message of each."""
+    return [_event_line(event) for event in sorted(events, key=moment_of)[-MAX_EVENTS:]]
 
 
 def moment_of(event: Mapping[str, Any]) -> str:
-    """When an event was seen the last time, ISO 8601; empty when it does not say."""
+    """When an event was seen the last time, in ISO 8601; empty when it does not say."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
-def fitted(evidence: Mapping[str, Any]) -> str:
-    """As JSON that fits into its column: the oldest lines of the log go first, then the oldest events."""
+def evidence_json(evidence: Mapping[str, Any]) -> str:
+    """The evidence as JSON of at most MAX_BYTES.
+
+    Where it is too long, the oldest lines of the log are left out first, then the oldest events.
+    """
     kept = {
         name: list(value) if isinstance(value, list) else value for name, value in evidence.items()
     }
-    while len(text := json.dumps(kept, ensure_ascii=False).encode(errors="replace")) > BYTES:
-        oldest = kept.get("log") or kept["events"]
-        del oldest[: len(oldest) // 10 + 1]
+    text = _encode(kept)
+    while len(text) > MAX_BYTES:
+        lines = kept.get("log") or kept["events"]
+        del lines[: len(lines) // 10 + 1]
+        text = _encode(kept)
     return text.decode()
 
 
-def _event(event: Mapping[str, Any]) -> str:
+def _encode(evidence: Mapping[str, Any]) -> bytes:
+    return json.dumps(evidence, ensure_ascii=False).encode(errors="replace")
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
     about = event.get("involvedObject") or {}
-    times = f" ({event['count']} times)" if (event.get("count") or 1) > 1 else ""
-    said = f"{about.get('kind', '')} {about.get('name', '')}: {event.get('reason', '')}: {event.get('message', '')}"
-    return f"{moment_of(event)} {said}{times}"[:LINE_CHARACTERS]
+    subject = f"{about.get('kind', '')} {about.get('name', '')}"
+    line = f"{moment_of(event)} {subject}: {event.get('reason', '')}: {event.get('message', '')}"
+    count = event.get("count") or 1
+    if count > 1:
+        line += f" ({count} times)"
+    return line[:MAX_LINE_CHARACTERS]
 
 
-def _plain(line: str) -> str:
-    """A line of our own JSON log as text; what a worker's own code prints may be anything."""
+def _message(line: str) -> str:
+    """An entry of our JSON log as text; any other line, which a rule may have printed, as it is."""
     try:
         entry = json.loads(line)
         return f"{entry['time']} {entry['level']} {entry['logger']}: {entry['message']}"
@@ -54,17 +71,18 @@ def _plain(line: str) -> str:
         return line
 
 
-def _without_frames(lines: Sequence[str]) -> Iterable[str]:
-    """The lines but for the frames of Python's tracebacks, of which the error at their end stays.
+def _without_stack_frames(lines: Iterable[str]) -> Iterator[str]:
+    """The lines without the frames of Python's tracebacks; the error at their end is kept.
 
-    The first ones may belong to a traceback whose head was cut off, as long as they are indented.
+    The first lines may belong to a traceback whose head was cut off, so that indented lines at the
+    beginning are frames too.
     """
-    inside = True
+    is_in_traceback = True
     for line in lines:
         if "Traceback (most recent call last)" in line:
-            inside = True
+            is_in_traceback = True
         elif line.startswith(("[SQL:", "[parameters:")):
             continue
-        elif not (inside and line.startswith((" ", "\t"))):
-            inside = False
+        elif not is_in_traceback or not line.startswith((" ", "\t")):
+            is_in_traceback = False
             yield line

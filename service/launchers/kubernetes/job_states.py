@@ -1,4 +1,4 @@
-"""What a Job's conditions, its pods and its events say about a run: pure functions of what the API server listed."""
+"""What a Job's conditions, its pods and its events say about a run: pure functions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from service.contract.status import Reason
 from service.launchers.kubernetes.evidence import moment_of
 from service.launchers.launcher import JobState, Problem
 
+# A Job, a pod or an event as the API server lists it
 Object = Mapping[str, Any]
 
 OUT_OF_MEMORY = 137
-WAITING = {
+# What it means that a container waits for one of these reasons
+WAITING_REASONS = {
     "ErrImagePull": Reason.IMAGE_PULL,
     "ImagePullBackOff": Reason.IMAGE_PULL,
     "ErrImageNeverPull": Reason.IMAGE_PULL,
@@ -22,156 +24,241 @@ WAITING = {
     "CreateContainerConfigError": Reason.CONFIG_ERROR,
     "CreateContainerError": Reason.CONFIG_ERROR,
 }
-STALE_SECONDS = 600
-OVERDUE_SECONDS = 30  # after a pod should have been gone: its node does nothing any more
-SOON_SECONDS, MOUNTED_SECONDS = 5, 15  # in which pods and their volumes come by themselves
-AT_ONCE = ("InvalidImageName", "ErrImageNeverPull")  # no waiting mends them
+# Reasons for waiting that do not pass with time
+PERMANENT_REASONS = ("InvalidImageName", "ErrImageNeverPull")
+# An event of which nothing was seen for so long may be about something mended since.
+MAX_EVENT_AGE_SECONDS = 600
+# A pod that should have been gone for so long is on a node that does not respond.
+OVERDUE_SECONDS = 30
+# Within these times pods are created, and their volumes mounted, without anything being wrong.
+POD_CREATION_SECONDS = 5
+VOLUME_MOUNT_SECONDS = 15
 
 
 def state_of(
     job: Object, pods: Sequence[Object], events: Sequence[Object], now: datetime, launch: int
 ) -> JobState:
-    """The state of one Job; its conditions alone decide whether it has ended, never its counts.
+    """The state of one Job; only its conditions say whether it has ended, its counts do not.
 
-    `now` is the API server's: it writes when objects were made and must be gone. How long a problem has stood is not to
-    be seen here, since the clocks of nodes say when it began; one that no waiting mends has stood for ever.
+    `now` is by the clock of the API server, which writes when objects were created and must be
+    gone. Problems begin by the clocks of nodes: their `seconds` are 0, or infinite for a problem
+    that does not pass with time, and whoever watches the Job counts them.
     """
-    ended = _ended(job)
+    end = _end_condition(job)
     pods = in_order(pods)
-    problem = _timeout(ended, pods)
-    if ended is None and problem is None:
-        problem = None if _any_alive(pods) else _childless(job, pods, events, now)
-        problem = problem or (_problem(pods[-1], events, now) if pods else None)
     return JobState(
-        alive=ended is None,
-        exit_code=0 if ended and ended["type"] == "Complete" else _exit_code(pods),
+        alive=end is None,
+        exit_code=_exit_code(end, pods),
         launch=launch,
-        leaving=_since(job["metadata"]["deletionTimestamp"], now)
-        if "deletionTimestamp" in job["metadata"]
-        else None,
-        retried=job.get("status", {}).get("failed", 0) > 1,
-        problem=problem,
-        lost=any(
-            _since(pod["metadata"].get("deletionTimestamp"), now) > OVERDUE_SECONDS for pod in pods
-        ),
-        age=_since(job["metadata"].get("creationTimestamp"), now),
+        leaving=_seconds_leaving(job, now),
+        retried=_status(job).get("failed", 0) > 1,
+        problem=_problem(job, end, pods, events, now),
+        lost=any(_is_overdue(pod, now) for pod in pods),
+        age=_age(job, now),
     )
-
-
-def has_failed_pods(job: Object) -> bool:
-    """Whether a pod of it has failed; one that was only disrupted is not counted."""
-    return bool(job.get("status", {}).get("failed"))
-
-
-def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
-    """Whether it is worth asking why: not right after the Job was made, and not when it has ended or its pod has, which
-    the Job counts as active until it notices."""
-    expected = (
-        not _any_alive(pods) and _ended(job) is None and not job.get("status", {}).get("active")
-    )
-    return expected and _since(job["metadata"].get("creationTimestamp"), now) > SOON_SECONDS
-
-
-def _any_alive(pods: Sequence[Object]) -> bool:
-    return any(pod.get("status", {}).get("phase") not in ("Failed", "Succeeded") for pod in pods)
 
 
 def in_order(pods: Sequence[Object]) -> list[Object]:
-    """The newest last."""
-    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+    """The pods by the time of their creation, the newest last."""
+    return sorted(pods, key=_creation)
 
 
-def _ended(job: Object) -> Object | None:
-    conditions: Sequence[Object] = job.get("status", {}).get("conditions") or []
-    return next(
-        (
-            it
-            for it in conditions
-            if it["type"] in ("Complete", "Failed") and it["status"] == "True"
-        ),
-        None,
-    )
+def has_failed_pods(job: Object) -> bool:
+    """Whether a pod of the Job has failed; one that was disrupted is not counted."""
+    return bool(_status(job).get("failed"))
 
 
-def _timeout(ended: Object | None, pods: Sequence[Object]) -> Problem | None:
-    """A deadline of the Job, or of a pod, which alone would be tried again."""
-    late = any(pod.get("status", {}).get("reason") == "DeadlineExceeded" for pod in pods)
-    if late or (ended is not None and ended.get("reason") == "DeadlineExceeded"):
-        return Problem(Reason.TIMEOUT, "The worker's deadline passed.", math.inf)
-    return None
+def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
+    """Whether the Job should have a living pod and has none.
+
+    A new Job has a few seconds to create its pod. A pod that has just ended counts as active until
+    the Job notices, so that a Job with active pods lacks none.
+    """
+    if _has_living_pod(pods) or _end_condition(job) is not None or _status(job).get("active"):
+        return False
+    return _age(job, now) > POD_CREATION_SECONDS
 
 
 def waits_for_volumes(pod: Object, now: datetime) -> bool:
-    """Made a while ago, by now on a node, and no container of it has started."""
-    if _since(pod["metadata"].get("creationTimestamp"), now) <= MOUNTED_SECONDS:
+    """Whether the pod has been on its node for a while, and no container of it has started."""
+    if _age(pod, now) <= VOLUME_MOUNT_SECONDS:
         return False
-    waiting = [container.get("state", {}).get("waiting") or {} for container in _containers(pod)]
-    return any(it.get("reason") in ("ContainerCreating", "PodInitializing") for it in waiting)
+    reasons = [_waiting(container).get("reason") for container in _containers(pod)]
+    return "ContainerCreating" in reasons or "PodInitializing" in reasons
 
 
-def _problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | None:
-    status, uid = pod.get("status", {}), str(pod["metadata"].get("uid"))
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            message = f"The worker has to leave its node: {condition.get('message') or condition.get('reason')}"
-            return Problem(Reason.DISRUPTED, message, about=uid)
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            message = f"No node takes the worker: {condition.get('message', '')}"
-            return Problem(Reason.UNSCHEDULABLE, message, about=uid)
-    for container in _containers(pod):
-        waiting = container.get("state", {}).get("waiting") or {}
-        reason = WAITING.get(waiting.get("reason", ""))
-        if reason is not None:
-            seconds = math.inf if waiting["reason"] in AT_ONCE else 0.0
-            message = f"{container.get('image')}: {waiting['reason']}: {waiting.get('message', '')}"
-            return Problem(reason, message, seconds, uid)
-    said = _said(pod, events, now, "FailedMount") if waits_for_volumes(pod, now) else None
-    return None if said is None else Problem(Reason.CONFIG_ERROR, said, about=uid)
-
-
-def _childless(
-    job: Object, ended: Sequence[Object], events: Sequence[Object], now: datetime
-) -> Problem | None:
-    """The newest word on why the Job has no pod, or no other one."""
-    last = max((str(pod["metadata"].get("creationTimestamp")) for pod in ended), default="")
-    said = _said(job, [event for event in events if moment_of(event) >= last], now, "FailedCreate")
-    if said is None:
-        return None
-    message = said.removeprefix("Error creating: ")
-    if "exceeded quota" in message:
-        reason = Reason.QUOTA_EXCEEDED
-    else:
-        reason = Reason.CONFIG_ERROR if "serviceaccount" in message else Reason.ADMISSION_DENIED
-    return Problem(reason, message, about=str(job["metadata"].get("uid")))
-
-
-def _said(about: Object, events: Sequence[Object], now: datetime, reason: str) -> str | None:
-    """The newest event of that reason, unless it is so old that it may be about something mended since."""
-    uid = about["metadata"].get("uid")
-    found = [
-        it for it in events if it.get("reason") == reason and it["involvedObject"].get("uid") == uid
-    ]
-    newest = max(found, key=moment_of, default=None)
-    stale = newest is None or _since(moment_of(newest) or None, now) > STALE_SECONDS
-    return None if stale or newest is None else str(newest.get("message"))
-
-
-def _exit_code(pods: Sequence[Object]) -> int | None:
-    """Of the worker that ended last; the kernel's kill for want of memory counts as 137."""
-    for pod in reversed(pods):
-        for container in _containers(pod):
-            ended = container.get("state", {}).get("terminated")
-            if ended and container["name"] == "worker":
-                return (
-                    OUT_OF_MEMORY if ended.get("reason") == "OOMKilled" else int(ended["exitCode"])
-                )
+def _end_condition(job: Object) -> Object | None:
+    """The condition that says that the Job has ended."""
+    conditions: Sequence[Object] = _status(job).get("conditions") or []
+    for condition in conditions:
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            return condition
     return None
 
 
-def _containers(pod: Object) -> Sequence[Object]:
-    status = pod.get("status", {})
-    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+def _exit_code(end: Object | None, pods: Sequence[Object]) -> int | None:
+    """That of the worker that ended last; a kill for lack of memory counts as 137."""
+    if end is not None and end["type"] == "Complete":
+        return 0
+    for pod in reversed(pods):
+        for container in _containers(pod):
+            terminated = container.get("state", {}).get("terminated")
+            if terminated and container["name"] == "worker":
+                is_out_of_memory = terminated.get("reason") == "OOMKilled"
+                return OUT_OF_MEMORY if is_out_of_memory else int(terminated["exitCode"])
+    return None
 
 
-def _since(moment: str | None, now: datetime) -> float:
-    return 0.0 if moment is None else (now - datetime.fromisoformat(moment)).total_seconds()
+def _problem(
+    job: Object,
+    end: Object | None,
+    pods: Sequence[Object],
+    events: Sequence[Object],
+    now: datetime,
+) -> Problem | None:
+    if _is_past_deadline(end, pods):
+        return Problem(Reason.TIMEOUT, "The worker's deadline passed.", math.inf)
+    if end is not None:
+        return None
+    problem = None
+    if not _has_living_pod(pods):
+        problem = _creation_problem(job, pods, events, now)
+    if problem is None and pods:
+        problem = _pod_problem(pods[-1], events, now)
+    return problem
+
+
+def _is_past_deadline(end: Object | None, pods: Sequence[Object]) -> bool:
+    """Whether a deadline of the Job has passed, or that of a pod, which the Job would replace."""
+    if end is not None and end.get("reason") == "DeadlineExceeded":
+        return True
+    return any(_status(pod).get("reason") == "DeadlineExceeded" for pod in pods)
+
+
+def _creation_problem(
+    job: Object, ended_pods: Sequence[Object], events: Sequence[Object], now: datetime
+) -> Problem | None:
+    """Why the Job has no pod, or no further one after those that ended."""
+    last_creation = _creation(ended_pods[-1]) if ended_pods else ""
+    later_events = [event for event in events if moment_of(event) >= last_creation]
+    message = _event_message(job, later_events, now, "FailedCreate")
+    if message is None:
+        return None
+    message = message.removeprefix("Error creating: ")
+    return Problem(_creation_reason(message), message, about=_uid(job))
+
+
+def _creation_reason(message: str) -> Reason:
+    if "exceeded quota" in message:
+        return Reason.QUOTA_EXCEEDED
+    if "serviceaccount" in message:
+        return Reason.CONFIG_ERROR
+    return Reason.ADMISSION_DENIED
+
+
+def _pod_problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | None:
+    return _scheduling_problem(pod) or _start_problem(pod) or _volume_problem(pod, events, now)
+
+
+def _scheduling_problem(pod: Object) -> Problem | None:
+    """Why the pod has to leave its node, or gets none."""
+    for condition in _status(pod).get("conditions") or []:
+        match condition["type"], condition["status"]:
+            case "DisruptionTarget", "True":
+                cause = condition.get("message") or condition.get("reason")
+                message = f"The worker has to leave its node: {cause}"
+                return Problem(Reason.DISRUPTED, message, about=_uid(pod))
+            case "PodScheduled", "False":
+                message = f"No node takes the worker: {condition.get('message', '')}"
+                return Problem(Reason.UNSCHEDULABLE, message, about=_uid(pod))
+    return None
+
+
+def _start_problem(pod: Object) -> Problem | None:
+    """Why a container of the pod cannot start."""
+    for container in _containers(pod):
+        waiting = _waiting(container)
+        reason = WAITING_REASONS.get(waiting.get("reason", ""))
+        if reason is not None:
+            seconds = math.inf if waiting["reason"] in PERMANENT_REASONS else 0.0
+            message = f"{container.get('image')}: {waiting['reason']}: {waiting.get('message', '')}"
+            return Problem(reason, message, seconds, _uid(pod))
+    return None
+
+
+def _volume_problem(pod: Object, events: Sequence[Object], now: datetime) -> Problem | None:
+    """Why the volumes of the pod cannot be mounted."""
+    if not waits_for_volumes(pod, now):
+        return None
+    message = _event_message(pod, events, now, "FailedMount")
+    if message is None:
+        return None
+    return Problem(Reason.CONFIG_ERROR, message, about=_uid(pod))
+
+
+def _event_message(
+    about: Object, events: Sequence[Object], now: datetime, reason: str
+) -> str | None:
+    """The message of the newest event of that reason about the object, unless it is too old."""
+    uid = about["metadata"].get("uid")
+    matching = [
+        event
+        for event in events
+        if event.get("reason") == reason and event["involvedObject"].get("uid") == uid
+    ]
+    if not matching:
+        return None
+    newest = max(matching, key=moment_of)
+    if _seconds_since(moment_of(newest) or None, now) > MAX_EVENT_AGE_SECONDS:
+        return None
+    return str(newest.get("message"))
+
+
+def _has_living_pod(pods: Sequence[Object]) -> bool:
+    return any(_status(pod).get("phase") not in ("Failed", "Succeeded") for pod in pods)
+
+
+def _is_overdue(pod: Object, now: datetime) -> bool:
+    """Whether the pod should have been gone for a while."""
+    return _seconds_since(pod["metadata"].get("deletionTimestamp"), now) > OVERDUE_SECONDS
+
+
+def _seconds_leaving(job: Object, now: datetime) -> float | None:
+    moment = job["metadata"].get("deletionTimestamp")
+    return None if moment is None else _seconds_since(moment, now)
+
+
+def _age(job_or_pod: Object, now: datetime) -> float:
+    return _seconds_since(job_or_pod["metadata"].get("creationTimestamp"), now)
+
+
+def _creation(job_or_pod: Object) -> str:
+    return str(job_or_pod["metadata"].get("creationTimestamp"))
+
+
+def _uid(job_or_pod: Object) -> str:
+    return str(job_or_pod["metadata"].get("uid"))
+
+
+def _status(job_or_pod: Object) -> Object:
+    status: Object = job_or_pod.get("status", {})
+    return status
+
+
+def _containers(pod: Object) -> list[Object]:
+    """The statuses of the pod's containers, those of its init containers first."""
+    init_containers = _status(pod).get("initContainerStatuses") or []
+    containers = _status(pod).get("containerStatuses") or []
+    return [*init_containers, *containers]
+
+
+def _waiting(container: Object) -> Object:
+    """Why the container waits; empty if it does not."""
+    return container.get("state", {}).get("waiting") or {}
+
+
+def _seconds_since(moment: str | None, now: datetime) -> float:
+    """Seconds since a moment in ISO 8601; 0 without one."""
+    if moment is None:
+        return 0.0
+    return (now - datetime.fromisoformat(moment)).total_seconds()

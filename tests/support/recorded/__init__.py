@@ -1,4 +1,4 @@
-"""What a real API server listed of four runs (tests/e2e/record.py), and copies of it under other names."""
+"""What a real API server listed of four runs (tests/e2e/record.py), and copies under other names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import random
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -23,43 +23,49 @@ Object = dict[str, Any]
 
 @dataclass
 class Stored:
-    """One object of the cluster: what selectors look at, and its JSON as a list holds it, encoded when first asked."""
+    """One object of the cluster: what selectors look at, and its JSON as a list holds it.
+
+    The JSON is `text` with each key of `replacements` replaced by its value, made when it is first
+    asked for.
+    """
 
     name: str
     labels: Mapping[str, str]
     fields: Mapping[str, str]
     text: str
-    changed: Mapping[str, str]  # texts that are others in this copy
+    replacements: Mapping[str, str]
 
     @cached_property
     def body(self) -> bytes:
-        return _replaced(self.text, self.changed).encode()
+        return _replace_all(self.text, self.replacements).encode()
 
 
-def stored(kind: str, found: Object) -> Stored:
+def stored(kind: str, document: Object) -> Stored:
     """An object as it is."""
-    metadata = found["metadata"]
-    item = {key: value for key, value in found.items() if key not in ("kind", "apiVersion")}
-    return Stored(
-        metadata["name"], metadata.get("labels", {}), fields(kind, found), json.dumps(item), {}
-    )
+    metadata = document["metadata"]
+    item = {key: value for key, value in document.items() if key not in ("kind", "apiVersion")}
+    labels = metadata.get("labels", {})
+    return Stored(metadata["name"], labels, fields(kind, document), json.dumps(item), {})
 
 
-def fields(kind: str, found: Object) -> dict[str, str]:
+def fields(kind: str, document: Object) -> dict[str, str]:
     """What a fieldSelector may ask of such an object; the API server refuses every other field."""
-    named, status = {"metadata.name": found["metadata"]["name"]}, found.get("status", {})
-    if kind == "jobs":
-        return {**named, "status.successful": str(status.get("succeeded", 0))}
-    if kind == "pods":
-        return {
-            **named,
-            "status.phase": status["phase"],
-            "spec.nodeName": found["spec"].get("nodeName", ""),
-        }
-    if kind == "events":
-        about = {"involvedObject.name": found["involvedObject"]["name"]}
-        return {**named, **about, "reason": found["reason"], "type": found.get("type", "")}
-    return named
+    name = {"metadata.name": document["metadata"]["name"]}
+    status = document.get("status", {})
+    match kind:
+        case "jobs":
+            return {**name, "status.successful": str(status.get("succeeded", 0))}
+        case "pods":
+            node = document["spec"].get("nodeName", "")
+            return {**name, "status.phase": status["phase"], "spec.nodeName": node}
+        case "events":
+            return {
+                **name,
+                "involvedObject.name": document["involvedObject"]["name"],
+                "reason": document["reason"],
+                "type": document.get("type", ""),
+            }
+    return name
 
 
 @dataclass(frozen=True)
@@ -67,66 +73,69 @@ class Pattern:
     """A recorded Job, or a pod of one."""
 
     kind: str
-    found: Object
+    document: Object
 
     @cached_property
     def text(self) -> str:
-        return json.dumps(self.found, separators=(",", ":"))
+        return json.dumps(self.document, separators=(",", ":"))
 
     def copy(self, run_id: str) -> Stored:
-        """Under another run_id, with uids of its own."""
-        first, owner = self.found["metadata"], self.found["metadata"]["ownerReferences"][0]["uid"]
-        old = [
-            first["uid"],
-            *([owner] if self.kind == "pods" else []),
-        ]  # of all Jobs the ConfigMap is the owner
-        changed = {first["labels"][RUN_LABEL]: run_id, **{uid: uid[:8] + run_id[8:] for uid in old}}
-        labels = {name: _replaced(value, changed) for name, value in first["labels"].items()}
-        name = _replaced(first["name"], changed)
-        return Stored(
-            name,
-            labels,
-            {**fields(self.kind, self.found), "metadata.name": name},
-            self.text,
-            changed,
-        )
+        """The same object under another run_id, with uids of its own."""
+        metadata = self.document["metadata"]
+        uids = [metadata["uid"]]
+        # the owner of a pod is its Job; that of every Job is the one ConfigMap
+        if self.kind == "pods":
+            uids.append(metadata["ownerReferences"][0]["uid"])
+        replacements = {metadata["labels"][RUN_LABEL]: run_id}
+        for uid in uids:
+            replacements[uid] = uid[:8] + run_id[8:]
+        name = _replace_all(metadata["name"], replacements)
+        labels = {
+            label: _replace_all(value, replacements) for label, value in metadata["labels"].items()
+        }
+        named_fields = {**fields(self.kind, self.document), "metadata.name": name}
+        return Stored(name, labels, named_fields, self.text, replacements)
 
 
-def _replaced(text: str, changed: Mapping[str, str]) -> str:
-    for old, new in changed.items():
+def _replace_all(text: str, replacements: Mapping[str, str]) -> str:
+    for old, new in replacements.items():
         text = text.replace(old, new)
     return text
 
 
 @cache
 def recorded() -> dict[str, list[Pattern]]:
-    """Job and pods of each recorded run: completed, failed, pending, running; the last moment in them is now."""
+    """Job and pods of each recorded run by its state: completed, failed, pending, running.
+
+    All moments are moved, so that the last one is now.
+    """
     texts = {kind: (FOLDER / f"{kind}.json").read_text() for kind in ("jobs", "pods")}
-    last = max(
-        datetime.strptime(it, FORMAT) for text in texts.values() for it in MOMENT.findall(text)
-    )
+    moments = [moment for text in texts.values() for moment in MOMENT.findall(text)]
+    last = max(datetime.strptime(moment, FORMAT) for moment in moments)
     since = datetime.now(UTC) - last
-    moved: Callable[[re.Match[str]], str] = lambda it: (
-        f"{datetime.strptime(it[0], FORMAT) + since:%Y-%m-%dT%H:%M:%SZ}"
-    )
+
+    def moved(moment: re.Match[str]) -> str:
+        return f"{datetime.strptime(moment[0], FORMAT) + since:%Y-%m-%dT%H:%M:%SZ}"
+
     items = {kind: json.loads(MOMENT.sub(moved, text))["items"] for kind, text in texts.items()}
-    found = {_state(job): [Pattern("jobs", job)] for job in items["jobs"]}
-    for patterns in found.values():
-        name = patterns[0].found["metadata"]["name"]
-        patterns += [
-            Pattern("pods", pod)
-            for pod in items["pods"]
-            if pod["metadata"]["labels"]["job-name"] == name
-        ]
-    return found
+    return {_state(job): _patterns(job, items["pods"]) for job in items["jobs"]}
+
+
+def _patterns(job: Object, pods: list[Object]) -> list[Pattern]:
+    """The Job, and those of the pods that are its own."""
+    own_pods = [
+        pod for pod in pods if pod["metadata"]["labels"]["job-name"] == job["metadata"]["name"]
+    ]
+    return [Pattern("jobs", job), *(Pattern("pods", pod) for pod in own_pods)]
 
 
 def _state(job: Object) -> str:
-    status = job["status"]
-    ended = {it["type"] for it in status.get("conditions", [])} & {"Complete", "Failed"}
-    if ended:
-        return "completed" if ended == {"Complete"} else "failed"
-    return "running" if status.get("ready") else "pending"
+    conditions = {condition["type"] for condition in job["status"].get("conditions", [])}
+    if "Failed" in conditions:
+        return "failed"
+    if "Complete" in conditions:
+        return "completed"
+    return "running" if job["status"].get("ready") else "pending"
 
 
 def run_ids(seed: int = 7) -> Iterator[str]:
