@@ -1,6 +1,6 @@
 """Writes what an image is made of as a CycloneDX document: its Python, Python packages and Debian packages.
 
-    python -m scripts.sbom stock-backtest-web:0.2.0 >web.cdx.json
+    python -m scripts.sbom stock-backtest-web:0.3.0 >web.cdx.json
 
 The image says it itself, without a network. There is neither a time nor a random number in the document, so that two of
 them can be compared with `diff`.

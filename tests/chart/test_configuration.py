@@ -191,9 +191,9 @@ def test_a_new_version_of_the_chart_alone_replaces_no_pod(case: Object, tmp_path
     shutil.copytree(CHART, new)
     for described in (new / "Chart.yaml", new / "charts" / "mysql" / "Chart.yaml"):
         chart = yaml.safe_load(described.read_text())
-        chart |= {"version": "0.2.0+build", "description": "Other words"}
+        chart |= {"version": "0.3.0+build", "description": "Other words"}
         for dependency in chart.get("dependencies", []):
-            dependency["version"] = "0.2.0+build"
+            dependency["version"] = "0.3.0+build"
         described.write_text(yaml.safe_dump(chart))
     assert objects(case, path=new) != objects(case), "the labels of the objects tell the version"
     assert templates(new, case) == templates(CHART, case)

@@ -1,4 +1,4 @@
-"""Every released chart, kept in releases/, can be upgraded to this one: what Kubernetes lets nobody change is the same."""
+"""The chart of the minor version before, kept in releases/, can be upgraded to this one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.chart.test_immutable import selectors, stateful
 RELEASES = sorted((Path(__file__).parent / "releases").glob("*.tgz"))
 
 
-def test_the_first_release_is_kept() -> None:
-    assert next(path.name for path in RELEASES) == "stock-backtest-0.1.0.tgz"
+def test_the_release_before_is_kept() -> None:
+    assert [path.name for path in RELEASES] == ["stock-backtest-0.2.0.tgz"]
 
 
 @pytest.mark.parametrize("path", RELEASES, ids=lambda path: path.stem)

@@ -13,9 +13,9 @@ import yaml
 from scripts.config import ROOT
 from tests.e2e.cluster import have, run
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 PACKAGE = ROOT / f"tests/chart/releases/stock-backtest-{VERSION}.tgz"
-COMMIT = "e11a34f9a6a8935eb4a5c7bc756680a3d0aed58f"  # the last one before the schema became 0002
+COMMIT = "6578146228df867f76d95af73f96f84f13ba9467"  # the last one before the schema became 0004
 IMAGES = [f"stock-backtest-{part}:{VERSION}" for part in ("web", "worker", "prices")]
 
 

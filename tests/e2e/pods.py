@@ -10,7 +10,7 @@ from typing import Any
 from tests.e2e.cluster import Namespace
 from tests.e2e.waiters import wait_until
 
-IMAGE = "stock-backtest-web:0.2.0"
+IMAGE = "stock-backtest-web:0.3.0"
 SLEEP = "import time; time.sleep(3600)"
 
 

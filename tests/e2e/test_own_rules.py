@@ -38,7 +38,7 @@ def images(
             "build",
             "-q",
             "--build-arg",
-            f"BASE=stock-backtest-{part}:0.2.0",
+            f"BASE=stock-backtest-{part}:0.3.0",
             "-t",
             name,
             str(folder),

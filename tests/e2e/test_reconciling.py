@@ -221,7 +221,7 @@ def test_a_run_whose_image_is_looked_for_is_cancelled(release: Release, web: Web
 
 
 def foreign_job(name: str) -> dict[str, Any]:
-    container = {"name": "worker", "image": "stock-backtest-worker:0.2.0"}
+    container = {"name": "worker", "image": "stock-backtest-worker:0.3.0"}
     spec = {
         "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
         "suspend": True,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_helm_charts.clusters import Cluster
 
-from tests.conftest import REQUEST
+from tests.conftest import REQUEST, SWEEP
 from tests.e2e import earlier_release
 from tests.e2e.cluster import CHART, Namespace, Release, merged
 from tests.e2e.conftest import ONE_EACH, TINY
@@ -25,7 +25,7 @@ from tests.e2e.web import Web, performed_here, reproducible
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 RULES = ("MA_CROSS_10_30", "RSI_14_30_70", "BB_20_2", "MACD_12_26_9")
-SHARED, LEFT, REFUSED = "MA_CROSS_11_40", "MA_CROSS_12_40", "MA_CROSS_13_40"
+SHARED, LEFT = "MA_CROSS_11_40", "MA_CROSS_12_40"
 OLD_WEB = earlier_release.IMAGES[0]
 REVISION = """
 from scripts.config import load_config
@@ -33,29 +33,12 @@ from service.store.database import connect
 with connect(load_config()).connect() as connection:
     print(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
 """
-# As if both releases had the same rules: 0.1.0 performs nothing that was accepted with others.
-ACCEPT_FOR = """
-import sys
-from scripts.config import load_config
-from service.store.database import connect
-with connect(load_config()).begin() as connection:
-    for run_id in sys.argv[2:]:
-        connection.exec_driver_sql(f"UPDATE runs SET rules_digest = '{sys.argv[1]}' WHERE run_id = '{run_id}'")
-"""
-
-
-def numbers(result: dict[str, Any]) -> str:
-    """What must be the same with the rules of either release."""
-    provenance = {
-        name: value for name, value in result["provenance"].items() if name != "rules_digest"
-    }
-    return reproducible({**result, "provenance": provenance})
 
 
 @cache
 def expected(rule_id: str) -> str:
     """What the result must be, by this machine."""
-    return numbers(performed_here(rule_id=rule_id))
+    return reproducible(performed_here(rule_id=rule_id))
 
 
 @dataclass
@@ -67,9 +50,6 @@ class Story:
     kept: dict[str, Any] = field(
         default_factory=dict
     )  # results of its first days, as they were then
-    heirs: list[Accepted] = field(
-        default_factory=list
-    )  # performed by the earlier release though attached to another
 
     def check(self, *accepted: Accepted) -> None:
         """These and all of before are there once and have completed at their first attempt, with the right results."""
@@ -79,7 +59,7 @@ class Story:
                 status = web.wait(run.run_id, seconds=120)
                 assert status["status"] == "completed", status
                 assert status["attempt"] == 1 or status["reused_from"], status
-                assert numbers(web.result(run.run_id)) == expected(run.rule_id), run
+                assert reproducible(web.result(run.run_id)) == expected(run.rule_id), run
             assert {run_id: web.result(run_id) for run_id in self.kept} == self.kept
             rows = Counter(run["run_id"] for run in web.ask("/runs?limit=200")["runs"])
         assert {run.run_id for run in self.accepted} <= rows.keys()
@@ -176,7 +156,7 @@ def no_more_jobs(namespace: Namespace) -> Iterator[None]:
 def shared(web: Web, rule_id: str) -> Accepted:
     """A run that may share the work of another one."""
     answer = web.ask("/backtest", {**REQUEST, "rule_id": rule_id})
-    return Accepted(answer["run_id"], rule_id, newer=True)
+    return Accepted(answer["run_id"], rule_id, by_newest_pods=True)
 
 
 def test_the_images_are_made_of_what_was_released() -> None:
@@ -195,71 +175,66 @@ def test_the_schema_may_go_ahead_of_the_pods(story: Story) -> None:
     release = story.release
     with release.web() as web:
         first = web.completed(rule_id=RULES[0])
-        assert revision(release) == "0001"
+        assert revision(release) == "0003"
         release.namespace.apply(migration(release))
         ended = partial(release.namespace.object, "pod", "migration")
         wait_until(ended, lambda pod: pod["status"]["phase"] == "Succeeded", 60, "the migration")
-        assert revision(release) == "0003"
+        assert revision(release) == "0004"
         second = web.completed(rule_id=RULES[1])
     assert story.images() == {OLD_WEB}
-    assert numbers(second) == expected(RULES[1])
+    assert reproducible(second) == expected(RULES[1])
     story.kept = {result["run_id"]: result for result in (first, second)}
 
 
+def sweep(web: Web) -> str:
+    """The run_id of a sweep that has completed."""
+    run_id = str(web.ask("/sweeps?force=true", SWEEP)["run_id"])
+    assert web.wait(run_id, seconds=120)["status"] == "completed"
+    return run_id
+
+
 def test_an_upgrade_under_load(story: Story) -> None:
+    with story.release.web() as web:
+        swept = sweep(web)
+        page = rows_of(web.page(f"/sweeps/{swept}"))
     with submitting(story.release, *RULES) as accepted:
         wait_for_a_queue(story.release)
         story.upgrade()
     assert story.images() == {IMAGE}
-    assert {run.newer for run in accepted} == {False, True}, "both releases were asked"
+    assert {run.by_newest_pods for run in accepted} == {False, True}, "both releases were asked"
     story.check(*accepted)
+    with story.release.web() as web:
+        assert rows_of(web.page(f"/sweeps/{swept}")) == page
 
 
-def refused(web: Web, run: Accepted) -> bool:
-    """Whether 0.1.0 ended it because this release, with other rules, had accepted it."""
-    return run.newer and web.wait(run.run_id, seconds=120)["reason"] == "RulesMismatch"
+def rows_of(page: str) -> int:
+    """How many rows the tables of a page have."""
+    return page.count("<tr")
 
 
 def test_a_rollback_under_load(story: Story) -> None:
-    """The earlier release performs attached runs, of which it knows nothing, as any other with its own rules."""
+    """Attached runs end with their leader, or the oldest of them leads; a sweep has a page."""
     with story.release.web() as web:
-        asked_first = shared(web, RULES[0])
-        web.wait(asked_first.run_id)
-        answered = shared(web, RULES[0])
-        assert web.status(answered.run_id)["reused_from"] == asked_first.run_id
+        swept = sweep(web)
     with submitting(story.release, *RULES) as accepted:
         wait_for_a_queue(story.release)
         with no_more_jobs(story.release.namespace):
             with story.release.web() as web:
                 attached = [shared(web, SHARED) for _ in range(3)]
                 leader, heir = (shared(web, LEFT) for _ in range(2))
-                alone = shared(web, REFUSED)
                 assert web.status(heir.run_id)["reused_from"] == leader.run_id
                 assert {web.status(run.run_id)["status"] for run in (*attached, heir)} == {
                     "pending"
                 }
-            old_rules = next(iter(story.kept.values()))["provenance"]["rules_digest"]
-            same = [run.run_id for run in (*attached, leader, heir)]
-            story.release.namespace.python(
-                next(iter(story.release.pods("web"))), ACCEPT_FOR, old_rules, *same
-            )
             story.roll_back()
             with story.release.web() as web:
                 assert web.ask(f"/runs/{leader.run_id}/cancel", {})["status"] == "cancelled"
     assert story.images() == {OLD_WEB}
-    assert revision(story.release) == "0003"
-    assert {run.newer for run in accepted} == {False, True}, "both releases were asked"
+    assert revision(story.release) == "0004"
+    assert {run.by_newest_pods for run in accepted} == {False, True}, "both releases were asked"
+    story.check(*accepted, *attached, heir)
     with story.release.web() as web:
-        assert refused(web, alone)
-        accepted = [run for run in accepted if not refused(web, run)]
-    story.check(*accepted, *attached, heir, asked_first)
-    with story.release.web() as web:
-        assert web.status(answered.run_id)["status"] == "completed"
-        assert web.result(answered.run_id)["metrics"] == {}, (
-            "it does not find what is another run's"
-        )
-    story.accepted = [run for run in story.accepted if run != heir] + [answered]
-    story.heirs.append(heir)
+        assert swept in web.page(f"/sweeps/{swept}"), "the page is there, its table is empty"
 
 
 def test_an_upgrade_after_the_rollback(story: Story) -> None:
@@ -268,9 +243,3 @@ def test_an_upgrade_after_the_rollback(story: Story) -> None:
         story.upgrade()
     assert story.images() == {IMAGE}
     story.check(*accepted)
-
-
-def test_what_was_performed_in_spite_of_its_leader_keeps_its_result(story: Story) -> None:
-    """The run that it was attached to was cancelled and has none."""
-    assert story.heirs
-    story.check(*story.heirs)

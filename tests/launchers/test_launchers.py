@@ -61,7 +61,7 @@ def config_map() -> dict[str, object]:
     }
     container = {
         "name": "worker",
-        "image": "stock-backtest-worker:0.2.0",
+        "image": "stock-backtest-worker:0.3.0",
         "command": ["python", "-c", PROGRAM],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }

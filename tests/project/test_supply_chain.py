@@ -41,13 +41,13 @@ def test_the_document_is_valid_cyclonedx() -> None:
 
 def test_the_document_names_everything_as_scanners_do() -> None:
     written = json.loads(
-        document("registry.example.org:5000/stocks/stock-backtest-web:0.2.0", FOUND)
+        document("registry.example.org:5000/stocks/stock-backtest-web:0.3.0", FOUND)
     )
     whole = written["metadata"]["component"]
     assert (whole["type"], whole["name"], whole["version"]) == (
         "container",
         "stock-backtest-web",
-        "0.2.0",
+        "0.3.0",
     )
     assert {it.get("purl", f"{it['name']} {it['version']}") for it in written["components"]} == {
         "debian 12",
