@@ -145,6 +145,27 @@ def client(engine: Engine, runs: Runs) -> FlaskClient:
     return app.test_client()
 
 
+# The lanes that whole folders and files belong to; single tests are marked where they stand.
+LANES = {
+    "tests/chart/": "chart",
+    "tests/web/test_bad_requests": "hostile",
+    "tests/web_server/": "process",
+    "tests/worker/test_worker": "process",
+    "tests/controller/test_processes": "process",
+    "tests/scripts/test_verify_mvp": "process",
+    "tests/scripts/test_qa_prices": "process",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with the lane of its folder."""
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        for prefix, lane in LANES.items():
+            if path.startswith(prefix):
+                item.add_marker(lane)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What became of the runs, and after how long, as tests recorded it."""
     reports = [

@@ -342,6 +342,7 @@ print(hashlib.sha256(b"".join(out)).hexdigest())
 """
 
 
+@pytest.mark.process
 def test_same_bytes_in_any_process() -> None:
     digests = set()
     for seed, threads in (("0", "1"), ("1", "2"), ("4242", "4")):

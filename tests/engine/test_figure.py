@@ -120,6 +120,7 @@ def test_a_million_bars_and_many_trades() -> None:
     assert len(draw_figure(bars, trades, "")) < 400_000
 
 
+@pytest.mark.process
 def test_pyplot_is_never_imported() -> None:
     code = "import sys, service.worker.run; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -42,6 +42,7 @@ def python(site: Path, *words: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.process
 def test_the_documented_example(tmp_path: Path) -> None:
     source, site = example(tmp_path / "falling-days"), tmp_path / "site"
     pip = "-m pip install --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --target".split()

@@ -38,6 +38,7 @@ def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> 
     fresh.dispose()
 
 
+@pytest.mark.process
 def test_migrating_again_does_nothing_and_two_at_once_are_safe(tmp_path: Path) -> None:
     path = tmp_path / "twice.sqlite3"
     engine = connect(Config(sqlite_path=str(path)))
@@ -236,6 +237,7 @@ def test_nothing_migrates_backwards(engine: Engine) -> None:
     migration.check(engine)
 
 
+@pytest.mark.process
 def test_ten_at_once_migrate_the_release_before(old: Engine) -> None:
     environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(old))}
     command_ = [sys.executable, "-m", "service.store.migrate"]

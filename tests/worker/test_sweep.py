@@ -787,6 +787,7 @@ def test_it_expires_with_all_that_belongs_to_it(
             assert connection.scalar(text(f"SELECT count(*) FROM {name}")) == 0, name
 
 
+@pytest.mark.process
 def test_a_process_takes_it_from_its_environment(sweeps: Sweeps, engine: Engine) -> None:
     run = asked(sweeps)
     work = work_of_sweep(run.run_id, "GOOG", "MA_CROSS", 1).environment
