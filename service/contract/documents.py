@@ -1,4 +1,4 @@
-"""JSON as the contracts mean it: one text for one document, checked against the frozen schemas."""
+"""JSON of the contracts: one canonical text for each document, and checks by the frozen schemas."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ def canonical_json(document: object) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Strict JSON: no NaN, no infinity, no key twice, no half of a character; raises InvalidRequest."""
+    """The document of a strict JSON text; raises InvalidRequest.
+
+    Refused are NaN, infinity, duplicate keys and lone surrogates (text that UTF-8 cannot encode).
+    """
     try:
         document = json.loads(
-            text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins
+            text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicate_keys
         )
         json.dumps(document, ensure_ascii=False).encode()
         return document
@@ -46,30 +49,39 @@ def schema(name: str) -> Mapping[str, Any]:
 
 @cache
 def checker(name: str) -> Callable[[object], ValidationError | None]:
-    """A function from a document to its first fault, None when it keeps the schema `name`."""
-    whole = _Validator(schema(name))
-    return lambda document: next(
-        iter(sorted(whole.iter_errors(document), key=lambda error: list(map(str, error.path)))),
-        None,
-    )
+    """A function that returns the first fault of a document, None when it keeps schema `name`."""
+    validator = _Validator(schema(name))
+
+    def first_fault(document: object) -> ValidationError | None:
+        faults = sorted(validator.iter_errors(document), key=_path_of)
+        return faults[0] if faults else None
+
+    return first_fault
+
+
+def _path_of(fault: ValidationError) -> list[str]:
+    return [str(part) for part in fault.path]
 
 
 def _whole_pattern(
     validator: Any, pattern: str, value: object, _: object
 ) -> Iterator[ValidationError]:
-    """As in JSON Schema, but the whole text must match: Python's `$` also matches before a last line break."""
+    """The keyword `pattern`, but the whole text must match.
+
+    Python's `$` also matches before a line break at the end of the text.
+    """
     if validator.is_type(value, "string") and not re.fullmatch(pattern, str(value)):
         yield ValidationError(f"does not match {pattern}")
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not allowed")
 
 
-def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key appears twice")
     return document
 
 

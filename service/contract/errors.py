@@ -1,21 +1,41 @@
-"""The few named errors of the service; each message is one sentence that a user can act on."""
+"""The named errors of the service; each message is one sentence that a user can act on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
-    """The user can mend it. `template` is a sentence with {names} that `values` fill, so that it can be translated."""
+    """An error that the user can correct.
+
+    `template` is a sentence with {names} that `values` fill in: so it can be translated.
+    """
 
     code = "BadInput"
-    retry_after_s: int | None = None  # when to try again, where that is all it takes
+    # Seconds after which to try again, where waiting is all it takes.
+    retry_after_s: int | None = None
 
     def __init__(self, template: str, **values: object) -> None:
-        self.template, self.values = template, values
+        self.template = template
+        self.values = values
         super().__init__(template.format(**values))
 
 
 class InvalidRequest(UserError):
     """A request that the contract, a rule or the prices refuse (400)."""
+
+
+class UnknownTicker(InvalidRequest):
+    """There are no prices of this ticker (400).
+
+    `near` has the tickers with the most similar names, none where there are no prices at all. The
+    web adds how to import prices, which differs between installations.
+    """
+
+    def __init__(self, ticker: str, near: Sequence[str]) -> None:
+        self.ticker = ticker
+        self.near = tuple(near)
+        super().__init__('There are no prices of "{ticker}".', ticker=ticker)
 
 
 class NoData(UserError):
@@ -25,7 +45,7 @@ class NoData(UserError):
 
 
 class RulesMismatch(UserError):
-    """A worker that has other rules than whoever asks it."""
+    """The worker has other rules than the web had when it accepted the run."""
 
     code = "RulesMismatch"
 
@@ -98,7 +118,7 @@ class TooManyRequests(UserError):
 
 
 class TooManyLogins(UserError):
-    """Other passwords are being verified, which takes long on purpose (429)."""
+    """Other passwords are being verified, which is slow on purpose (429)."""
 
     code = "TooManyRequests"
     retry_after_s = 1

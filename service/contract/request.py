@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -18,7 +18,7 @@ FIELDS = tuple(schema(SCHEMA)["properties"])
 
 @dataclass(frozen=True)
 class BacktestRequest:
-    """One backtest, as design and schema have it; dates are inclusive, rates fractions, capital money."""
+    """One backtest: both dates are included, rates are fractions, the capital is an amount."""
 
     run_id: str
     ticker: str
@@ -33,7 +33,7 @@ class BacktestRequest:
     allow_short: bool = False
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it, every default filled in."""
+        """The JSON document, with every default filled in."""
         dates = {"start_date": self.start_date.isoformat(), "end_date": self.end_date.isoformat()}
         return {**asdict(self), "params": dict(self.params), **dates}
 
@@ -48,39 +48,47 @@ def parse_request(document: object) -> BacktestRequest:
 
 
 def request_from_text(fields: Mapping[str, str]) -> BacktestRequest:
-    """The same from texts, as a form or an environment has them; an empty or missing field takes its default."""
+    """The request of texts from a form or an environment; an empty field takes its default."""
     return parse_request(document_from_text(fields))
 
 
 def document_from_text(fields: Mapping[str, str], name: str = SCHEMA) -> dict[str, Any]:
-    """Texts turned into the types of the schema where they can be, left as they are (and refused later) where not."""
-    kinds = schema(name)["properties"]
-    given = {field: text.strip() for field, text in fields.items() if text.strip()}
-    return {field: _typed(text, kinds.get(field, {}).get("type")) for field, text in given.items()}
+    """The texts that are not empty, converted to the types of the schema `name`.
+
+    A text that cannot be converted stays as it is; the check of the contract refuses it later.
+    """
+    properties = schema(name)["properties"]
+    document = {}
+    for key, text in fields.items():
+        value = text.strip()
+        if value:
+            document[key] = _typed(value, properties.get(key, {}).get("type"))
+    return document
 
 
 def text_from_request(request: BacktestRequest) -> dict[str, str]:
-    """The environment of a job: every field in capitals, `request_from_text` reads it back."""
-    texts = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in request.document().items()
-    }
-    return {name.upper(): text for name, text in texts.items()}
+    """The request as environment variables of a job; `request_from_text` reads them back."""
+    texts = {}
+    for name, value in request.document().items():
+        texts[name.upper()] = value if isinstance(value, str) else json.dumps(value)
+    return texts
 
 
-def _typed(text: str, kind: str | None) -> Any:
-    if kind in ("number", "integer"):
-        try:
-            return int(text) if kind == "integer" else float(text)
-        except ValueError:
-            return text
-    if kind == "boolean":
-        return {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(
-            text.lower(), text
-        )
-    if kind in ("object", "array"):
-        try:
-            return parse_json(text)
-        except InvalidRequest:
-            return text
-    return text
+def _typed(text: str, json_type: str | None) -> Any:
+    convert = CONVERSIONS.get(json_type or "string")
+    if convert is None:
+        return text
+    try:
+        return convert(text)
+    except (ValueError, KeyError, InvalidRequest):
+        return text
+
+
+TRUTH = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+CONVERSIONS: Mapping[str, Callable[[str], Any]] = {
+    "number": float,
+    "integer": int,
+    "boolean": lambda text: TRUTH[text.lower()],
+    "object": parse_json,
+    "array": parse_json,
+}

@@ -1,4 +1,4 @@
-"""Backtest result v1: what a run came to."""
+"""Backtest result v1: the numbers of a run, or why it failed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,10 @@ from service.contract.documents import canonical_json, checker, schema
 SCHEMA = "result.v1"
 RESULT_VERSION = 1
 TRADE_FIELDS = tuple(schema(SCHEMA)["properties"]["trades"]["items"]["required"])
-HEADLINE = (
-    "total_return_pct",
-    "sharpe_ratio",
-    "max_drawdown_pct",
-    "num_trades",
-)  # what lists of runs show
-NOT_REPRODUCED = (
-    "code_revision",
-    "image",
-)  # of the provenance: they may differ between two runs of the same bytes
+# The metrics in the lists of runs.
+HEADLINE = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades")
+# Fields of the provenance that may differ between two runs with the same result.
+NOT_REPRODUCED = ("code_revision", "image")
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class BacktestResult:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it; raises ValueError when it does not keep its own contract."""
+        """The JSON document; raises ValueError when it breaks the contract."""
         document = {**asdict(self), "trades": [dict(trade) for trade in self.trades]}
         fault = checker(SCHEMA)(document)
         if fault is not None:
@@ -56,21 +50,22 @@ class BacktestResult:
         return canonical_json(self.document())
 
     def reproducible(self) -> str:
-        """The canonical text of what the same request must give again, bit for bit."""
+        """The canonical text of all that the same request must give again, byte for byte."""
         provenance = {
             name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED
         }
         return replace(self, run_id="", provenance=provenance).canonical()
 
     def headline(self) -> dict[str, float | int | None]:
-        """The four numbers that the contract names by themselves."""
+        """The four metrics that are fields of their own in the contract."""
         return {name: getattr(self, name) for name in HEADLINE}
 
     def with_figure(self, png: bytes | None) -> BacktestResult:
-        """The same with its figure inline."""
+        """The result with the figure as a data URL in it."""
         if png is None:
             return self
-        return replace(self, chart_base64="data:image/png;base64," + base64.b64encode(png).decode())
+        encoded = base64.b64encode(png).decode()
+        return replace(self, chart_base64=f"data:image/png;base64,{encoded}")
 
 
 def failed_result(

@@ -1,4 +1,4 @@
-"""Status v1: where a run stands, why, and what to do about it."""
+"""Status v1: the state of a run, the reason, and what to do about it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ class Status(StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether the run has ended."""
         return self in (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
-BACKTEST, SWEEP = "backtest", "sweep"  # kinds of runs
+# The kinds of runs.
+BACKTEST = "backtest"
+SWEEP = "sweep"
 
 
 class Reason(StrEnum):
@@ -54,25 +57,50 @@ class Reason(StrEnum):
 HINTS: Mapping[Reason, str] = {
     Reason.BAD_INPUT: "Change the request as the message says and run it again.",
     Reason.NO_DATA: "Choose other dates or another ticker, or import more prices.",
-    Reason.ENGINE_ERROR: "The engine failed; an operator finds the trace in the log by the run_id.",
-    Reason.RULES_MISMATCH: "The rules changed since the web was started; restart it, then run again.",
-    Reason.WORKER_LOST: "The worker died again and again; run it again or look into the log.",
-    Reason.OUT_OF_MEMORY: "The worker was killed, probably for want of memory; choose fewer bars or give it more.",
-    Reason.TIMEOUT: "The run took longer than RUN_TIMEOUT_SECONDS; choose fewer bars or raise it.",
-    Reason.RETRIES_EXHAUSTED: "The worker failed repeatedly; an operator finds the reason in the log by the run_id.",
-    Reason.NO_RESULT_WRITTEN: "The worker ended without a result; run it again or look into the log.",
-    Reason.LAUNCH_FAILED: "The worker could not be started; an operator finds the reason in the log.",
-    Reason.NAME_CONFLICT: "Another Job of the cluster has the name of this run's Job; send a new run_id.",
-    Reason.ADMISSION_DENIED: "The cluster refuses the worker; an operator mends what the message names.",
-    Reason.QUOTA_EXCEEDED: "The cluster's quota is used up; the run starts when there is room, or with a larger quota.",
-    Reason.CONFIG_ERROR: "The worker's settings are incomplete; an operator mends what the message names.",
-    Reason.IMAGE_PULL: (
-        "The cluster cannot get the worker's image; an operator checks worker.image and the pull secrets."
+    Reason.ENGINE_ERROR: (
+        "The engine failed; an operator finds the trace in the log by the run_id."
     ),
-    Reason.UNSCHEDULABLE: "No node has room for the worker; an operator adds one or lowers worker.resources.",
-    Reason.CANCELLED_BY_USER: "Run it again if it was not meant to end.",
-    Reason.CLUSTER_AWAY: "The controller cannot look at the cluster's Jobs; an operator mends what the message names.",
-    Reason.DISRUPTED: "The cluster took the worker's node away; the run starts again by itself.",
+    Reason.RULES_MISMATCH: (
+        "The rules changed since the web was started; restart the web, then run again."
+    ),
+    Reason.WORKER_LOST: "The worker was lost several times; run it again or check the log.",
+    Reason.OUT_OF_MEMORY: (
+        "The worker was killed, probably because it ran out of memory; choose fewer bars or give it"
+        " more memory."
+    ),
+    Reason.TIMEOUT: "The run took longer than RUN_TIMEOUT_SECONDS; choose fewer bars or raise it.",
+    Reason.RETRIES_EXHAUSTED: (
+        "The worker failed repeatedly; an operator finds the reason in the log by the run_id."
+    ),
+    Reason.NO_RESULT_WRITTEN: ("The worker ended without a result; run it again or check the log."),
+    Reason.LAUNCH_FAILED: (
+        "The worker could not be started; an operator finds the reason in the log."
+    ),
+    Reason.NAME_CONFLICT: (
+        "Another Job of the cluster has the name of this run's Job; send a new run_id."
+    ),
+    Reason.ADMISSION_DENIED: (
+        "The cluster refuses the worker; an operator must fix what the message names."
+    ),
+    Reason.QUOTA_EXCEEDED: (
+        "The cluster's quota is used up; the run starts when there is room, or with a larger quota."
+    ),
+    Reason.CONFIG_ERROR: (
+        "The worker's settings are incomplete; an operator must fix what the message names."
+    ),
+    Reason.IMAGE_PULL: (
+        "The cluster cannot get the worker's image; an operator must check worker.image and the"
+        " pull secrets."
+    ),
+    Reason.UNSCHEDULABLE: (
+        "No node has room for the worker; an operator must add one or lower worker.resources."
+    ),
+    Reason.CANCELLED_BY_USER: "Run it again if it was cancelled by mistake.",
+    Reason.CLUSTER_AWAY: (
+        "The controller cannot reach the cluster's Jobs; an operator must fix what the message"
+        " names."
+    ),
+    Reason.DISRUPTED: ("The cluster took the worker's node away; the run starts again by itself."),
     Reason.JOB_LOST: "The Job was deleted while it ran; run it again.",
 }
 
@@ -86,7 +114,7 @@ ATTACHED = "An identical run is already at work; this one gets the same result."
 
 
 class ExitCode:
-    """How a worker ends; the controller reads it (a contract, see runs)."""
+    """The exit codes of a worker, from which the controller learns how it ended."""
 
     DONE = 0
     BAD_INPUT = 64
@@ -113,5 +141,5 @@ class RunStatus:
     poll_after_s: float | None = None
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """The JSON document."""
         return asdict(self)

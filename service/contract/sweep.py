@@ -12,13 +12,24 @@ from service.contract.documents import canonical_json
 from service.contract.request import BacktestRequest, parse_request
 
 SCHEMA = "sweep.v1"
+# The fields that a sweep and the run of one of its combinations have in common.
+SHARED_FIELDS = (
+    "start_date",
+    "end_date",
+    "initial_capital",
+    "commission_rate",
+    "slippage_rate",
+    "lot_size",
+    "allow_short",
+)
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """One rule's parameters on the prices of some tickers; dates, rates and capital as in a BacktestRequest.
+    """A search of one rule's parameters on the prices of some tickers.
 
-    `grid` has the values of each parameter as `rules.optimizer.grid` takes them.
+    Dates, rates and capital are those of a BacktestRequest; `grid` has the values of each
+    parameter in the forms that `rules.optimizer.grid` takes.
     """
 
     run_id: str
@@ -38,7 +49,7 @@ class SweepRequest:
     reality_check: bool = False
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it, every default filled in."""
+        """The JSON document, with every default filled in."""
         dates = {"start_date": self.start_date.isoformat(), "end_date": self.end_date.isoformat()}
         return {**asdict(self), "tickers": list(self.tickers), "grid": dict(self.grid), **dates}
 
@@ -50,21 +61,10 @@ class SweepRequest:
         self, run_id: str, ticker: str, rule: str, params: Mapping[str, Any]
     ) -> BacktestRequest:
         """The run of one combination on one ticker."""
-        shared = (
-            "start_date",
-            "end_date",
-            "initial_capital",
-            "commission_rate",
-            "slippage_rate",
-            "lot_size",
-        )
-        asked = {
-            name: value
-            for name, value in self.document().items()
-            if name in (*shared, "allow_short")
-        }
+        document = self.document()
+        shared = {name: document[name] for name in SHARED_FIELDS}
         return parse_request(
-            {"run_id": run_id, "ticker": ticker, "rule_id": rule, "params": dict(params), **asked}
+            {"run_id": run_id, "ticker": ticker, "rule_id": rule, "params": dict(params), **shared}
         )
 
 

@@ -1,4 +1,4 @@
-"""Sweep result v1: what a parameter search came to."""
+"""Sweep result v1: the best combinations of a parameter search, or why it failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SWEEP_VERSION = 1
 
 @dataclass(frozen=True)
 class SweepResult:
-    """Every field of the frozen contract; one that failed has nothing but its error."""
+    """Every field of the frozen contract; a failed sweep has only its error."""
 
     run_id: str
     status: str
@@ -33,9 +33,9 @@ class SweepResult:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it; raises ValueError when it does not keep its own contract."""
+        """The JSON document; raises ValueError when it breaks the contract."""
         lists = {
-            name: [dict(each) for each in getattr(self, name)]
+            name: [dict(element) for element in getattr(self, name)]
             for name in ("tickers", "failed", "panels")
         }
         document = {**asdict(self), **lists, "undefined": list(self.undefined)}
@@ -51,7 +51,7 @@ class SweepResult:
         return canonical_json(self.document())
 
     def reproducible(self) -> str:
-        """The canonical text of what the same request must give again, bit for bit."""
+        """The canonical text of all that the same request must give again, byte for byte."""
         provenance = {
             name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED
         }

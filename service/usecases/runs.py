@@ -1,11 +1,11 @@
-"""The use cases of the web: submit a run, see where it stands, read what it came to."""
+"""The use cases of runs: submit, status, cancel, result."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Protocol
@@ -13,13 +13,13 @@ from typing import Any, Protocol
 from rules.base_rule import BaseRule
 from rules.plugins import rules_digest
 from service.contract.errors import (
-    InvalidRequest,
     NoResult,
     QueueFull,
     RunConflict,
     RunEnded,
     RunNotFound,
     TooManyRequests,
+    UnknownTicker,
 )
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult, failed_result
@@ -40,22 +40,18 @@ from service.store.rows import Run, StoredResult
 from service.store.shards import NewSweep
 
 RATE_SECONDS = 60
-BY_COMMAND = (
-    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers {ticker}'
-    " (Yahoo Finance) or {command} import --ticker {ticker} - < {ticker}.csv."
-)
-BY_CHART = (
-    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} import --ticker {ticker} -'
-    " < {ticker}.csv, or by the chart's value prices.tickers (Yahoo Finance)."
-)
+MAX_NEAR_TICKERS = 3
+MIN_SIMILARITY = 0.3
 
 
 def with_run_id(document: object) -> object:
-    """The document with a run_id of its own, where it has none."""
-    return {"run_id": str(uuid.uuid4()), **document} if isinstance(document, dict) else document
+    """The document with a new run_id, where it has none."""
+    if not isinstance(document, dict):
+        return document
+    return {"run_id": str(uuid.uuid4()), **document}
 
 
-class Asked(Protocol):
+class Request(Protocol):
     """A request of any kind."""
 
     @property
@@ -66,7 +62,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class Planned:
-    """The row of a new run, the fingerprint of its work, and what is recorded with it."""
+    """What is stored of a new run: its row, the fingerprint of its work, rows of other tables."""
 
     row: Mapping[str, Any]
     work: str
@@ -75,44 +71,48 @@ class Planned:
 
 @dataclass(frozen=True)
 class Runs:
-    """The service as the web sees it."""
+    """What the web may do with runs.
+
+    `rate_limit` is the number of runs that one client may submit in a minute, 0 for any number.
+    With `leases` the status of a waiting run says when no controller is there to start it.
+    """
 
     run_store: RequestStore
     price_store: PriceStore
+    _: KW_ONLY
     max_pending: int = 1000
-    rate_limit: int = 0  # runs that one client may ask for in a minute; 0 for any number
-    leases: LeaseStore | None = None  # to say when no controller is there to start the runs
-    prices_command: str = "python scripts/data_loader.py"
-    in_cluster: bool = False  # where pods do not reach Yahoo Finance but for the chart's CronJob
+    rate_limit: int = 0
+    leases: LeaseStore | None = None
 
     def submit(self, document: object, client: str = "", force: bool = False) -> tuple[Run, bool]:
-        """Records the run that `document` (contract request v1) asks for; the row and whether it is new.
+        """Records the run of `document` (request v1); returns its row, and whether it is new.
 
-        The same run_id with the same request gives the same row. The same work under another run_id is answered from
-        the run that did it or does it, unless `force` wants it done anew. `client` is who asks. Raises InvalidRequest,
-        NoData, RunConflict, QueueFull or TooManyRequests, and then nothing is stored.
+        The same run_id with the same request gives the same row. Work that an earlier run did or is
+        doing is answered from that run, unless `force` asks to compute it again. `client` is the
+        name of who submits it. Raises InvalidRequest, NoData, RunConflict, QueueFull or
+        TooManyRequests; then nothing is stored.
         """
         request = parse_request(with_run_id(document))
         return self.record(request, lambda: self._planned(request), client, force)
 
     def record(
-        self, request: Asked, plan: Callable[[], Planned], client: str, force: bool
+        self, request: Request, plan: Callable[[], Planned], client: str, force: bool
     ) -> tuple[Run, bool]:
-        """Records what is asked for, planned once it is known to be new; see `submit`."""
+        """Records a request, planned by `plan` where its run_id is new; see `submit`."""
         known = self.run_store.get(request.run_id)
         if known is not None:
-            return self._same(known, request), False
+            _check_same(known, request)
+            return known, False
         planned = plan()
         self._check_rate(client)
         work = None if force else planned.work
         if work is None or not self.run_store.has_leader(work):
             self._check_queue()
-        added = self.run_store.add({**planned.row, "client": client}, work, planned.sweep)
-        return (
-            (self.run(request.run_id), True)
-            if added
-            else (self._same(self.run(request.run_id), request), False)
-        )
+        is_new = self.run_store.add({**planned.row, "client": client}, work, planned.sweep)
+        run = self.run(request.run_id)
+        if not is_new:
+            _check_same(run, request)
+        return run, is_new
 
     def _planned(self, request: BacktestRequest) -> Planned:
         rule = rule_of(request.rule_id, request.params, validate=True)
@@ -129,32 +129,18 @@ class Runs:
         }
         return Planned(row, fingerprint_of_work(request, ticker.fingerprint, digest))
 
-    def _same(self, known: Run, request: Asked) -> Run:
-        if known.request != request.canonical():
-            raise RunConflict(request.run_id)
-        return known
-
     def ticker(self, name: str) -> Ticker:
-        """The catalogue's entry; raises InvalidRequest with the nearest ones."""
+        """The ticker's entry of the catalogue; raises UnknownTicker with the nearest names."""
         ticker = self.price_store.ticker(name)
         if ticker is None:
             names = [known.ticker for known in self.price_store.tickers()]
-            near = get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
-            if not near:
-                template = "There are no prices yet; add some with {command} import --ticker {ticker} - < {ticker}.csv."
-                raise InvalidRequest(template, ticker=name, command=self.prices_command)
-            template = BY_CHART if self.in_cluster else BY_COMMAND
-            raise InvalidRequest(
-                template, ticker=name, near=", ".join(near), command=self.prices_command
-            )
+            near = get_close_matches(name, names, n=MAX_NEAR_TICKERS, cutoff=MIN_SIMILARITY)
+            raise UnknownTicker(name, near or names[:MAX_NEAR_TICKERS])
         return ticker
 
     def _check_window(self, request: BacktestRequest, rule: BaseRule, ticker: Ticker) -> None:
-        bars = len(
-            window(
-                self.price_store.series(ticker.fingerprint), request.start_date, request.end_date
-            )
-        )
+        series = self.price_store.series(ticker.fingerprint)
+        bars = len(window(series, request.start_date, request.end_date))
         check_window(request, rule, bars, ticker.first_day, ticker.last_day)
 
     def _check_queue(self) -> None:
@@ -163,12 +149,10 @@ class Runs:
             raise QueueFull(waiting)
 
     def _check_rate(self, client: str) -> None:
-        """Counted in the database, so that all replicas of the web count together."""
-        if (
-            self.rate_limit
-            and self.run_store.recent_count(client, RATE_SECONDS, self.rate_limit)
-            >= self.rate_limit
-        ):
+        """Counts in the database, so that all replicas of the web count together."""
+        if not self.rate_limit:
+            return
+        if self.run_store.recent_count(client, RATE_SECONDS, self.rate_limit) >= self.rate_limit:
             raise TooManyRequests(self.rate_limit)
 
     def run(self, run_id: str) -> Run:
@@ -179,21 +163,21 @@ class Runs:
         return run
 
     def backtest(self, run_id: str) -> Run:
-        """The row of a run that is no sweep; raises RunNotFound."""
+        """The row of a backtest; raises RunNotFound, also where the run is a sweep."""
         run = self.run(run_id)
         if run.kind != BACKTEST:
             raise RunNotFound(run_id)
         return run
 
     def request_and_rule(self, run: Run) -> tuple[BacktestRequest, BaseRule]:
-        """What was asked for; raises InvalidRequest where there is no such rule any more."""
+        """The run's request and rule; raises InvalidRequest where the rule is gone."""
         request = parse_request(json.loads(run.request))
         return request, rule_of(request.rule_id, request.params, validate=True)
 
     def cancel(self, run_id: str) -> Run:
-        """Ends the run, at once or as soon as its job is gone; doing it twice changes nothing.
+        """Cancels the run, at once or as soon as its job is gone; a second time changes nothing.
 
-        Raises RunNotFound, or RunEnded when it completed or failed before.
+        Raises RunNotFound, or RunEnded where the run completed or failed before.
         """
         self.run_store.cancel(run_id)
         run = self.run(run_id)
@@ -223,10 +207,12 @@ class Runs:
             return NO_CONTROLLER
         if run.attached:
             return ATTACHED
-        return HINTS.get(Reason(run.reason)) if run.reason in list(Reason) else None
+        if run.reason not in list(Reason):
+            return None
+        return HINTS.get(Reason(run.reason))
 
     def result(self, run: Run) -> BacktestResult:
-        """Result v1 of a run that has ended, its figure inline."""
+        """Result v1 of a run that has ended, with the figure in it."""
         stored = self.stored(run)
         if stored is None:
             evidence = {"evidence": json.loads(run.evidence)} if run.evidence else {}
@@ -234,19 +220,27 @@ class Runs:
         return replace(result_from_store(stored), run_id=run.run_id)
 
     def equity_csv(self, run: Run) -> str:
-        """The equity table of a completed run; raises NoResult."""
+        """The equity table of a completed run as CSV; raises NoResult."""
         stored = self.stored(run)
         if stored is None:
             raise NoResult(run.run_id, run.status)
         return stored.table_csv
 
     def stored(self, run: Run) -> StoredResult | None:
-        """What a completed run left; a cancelled twin of one has none."""
-        return self.run_store.result_of(run) if run.status == Status.COMPLETED else None
+        """The stored result of a completed run, None for any other run."""
+        if run.status != Status.COMPLETED:
+            return None
+        return self.run_store.result_of(run)
+
+
+def _check_same(run: Run, request: Request) -> None:
+    """Raises RunConflict where the run was recorded for another request."""
+    if run.request != request.canonical():
+        raise RunConflict(request.run_id)
 
 
 def result_from_store(stored: StoredResult) -> BacktestResult:
-    """Result v1 as it was when the run was performed."""
+    """Result v1 as the run stored it, with the figure in it."""
     return BacktestResult(**{**json.loads(stored.result), "chart_base64": stored.chart_base64})
 
 

@@ -1,4 +1,4 @@
-"""The use cases of sweeps, as `service.usecases.runs` has those of runs: submit, progress, result, the single run of a cell."""
+"""The use cases of sweeps: submit, progress, result, and the run of one combination."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from service.store.rows import Run, StoredResult
 from service.store.shards import NewSweep
 from service.usecases.runs import Planned, Runs, with_run_id
 
-MOST_BYTES = 60_000  # of a request: a database column holds 65,535
+# The column of the request in the database holds 65,535 bytes.
+MAX_REQUEST_BYTES = 60_000
 
 
 @dataclass(frozen=True)
 class Sweeps:
-    """Sweeps as the web sees them; to the store and the controller each is a run."""
+    """What the web may do with sweeps; in the store a sweep is a run of its own kind."""
 
     runs: Runs
 
     def submit(self, document: object, client: str = "", force: bool = False) -> tuple[Run, bool]:
-        """Records the sweep that `document` (sweep request v1) asks for, as `Runs.submit` does a run."""
+        """Records the sweep of `document` (sweep request v1); otherwise like `Runs.submit`."""
         request = parse_sweep(with_run_id(document))
-        if len(request.canonical().encode()) > MOST_BYTES:
+        if len(request.canonical().encode()) > MAX_REQUEST_BYTES:
             raise InvalidRequest("The grid is too long; write its values as start:stop:step.")
         return self.runs.record(request, lambda: self._planned(request), client, force)
 
@@ -44,10 +45,8 @@ class Sweeps:
         series_of = cache(lambda ticker: self.runs.price_store.series(prices[ticker]))
         plan = SweepPlan(request, series_of, validate=True)
         plan.check()
-        digest, fingerprint = (
-            rules_digest(plan.rule),
-            hashlib.sha256(canonical_json(prices).encode()).hexdigest(),
-        )
+        digest = rules_digest(plan.rule)
+        fingerprint = hashlib.sha256(canonical_json(prices).encode()).hexdigest()
         row = {
             "run_id": request.run_id,
             "request": request.canonical(),
@@ -61,43 +60,49 @@ class Sweeps:
         return Planned(row, work, NewSweep(prices, plan.shards()))
 
     def sweep(self, run_id: str) -> Run:
-        """The row; raises RunNotFound."""
+        """The row of a sweep; raises RunNotFound, also where the run is a backtest."""
         run = self.runs.run(run_id)
         if run.kind != SWEEP:
             raise RunNotFound(run_id)
         return run
 
     def progress(self, run: Run) -> tuple[int, int]:
-        """How many shards have ended, and how many there are."""
+        """The number of shards that have ended, and the number of all shards."""
         return self.runs.run_store.shard_counts(run.reused_from or run.run_id)
 
     def result(self, run: Run) -> SweepResult:
-        """Sweep result v1 of a sweep that has ended, its figure inline."""
+        """Sweep result v1 of a sweep that has ended, with the figure in it."""
         stored = self.runs.stored(run)
-        if stored is None:
-            seen = {"evidence": json.loads(run.evidence)} if run.evidence else {}
-            return SweepResult(
-                run.run_id, "failed", asked_of(run).metric, run.message, run.reason, provenance=seen
-            )
-        return _result_of(run, stored)
+        if stored is not None:
+            return _result_from_store(run, stored)
+        provenance = {"evidence": json.loads(run.evidence)} if run.evidence else {}
+        return SweepResult(
+            run.run_id,
+            "failed",
+            asked_of(run).metric,
+            error_message=run.message,
+            error_code=run.reason,
+            provenance=provenance,
+        )
 
-    def found(self, run: Run) -> tuple[SweepResult, str]:
-        """Result and table of a completed sweep, read at once; raises NoResult."""
+    def result_and_table(self, run: Run) -> tuple[SweepResult, str]:
+        """Result and table (CSV) of a completed sweep, read at once; raises NoResult."""
         stored = self.runs.stored(run)
         if stored is None:
             raise NoResult(run.run_id, run.status)
-        return _result_of(run, stored), stored.table_csv
+        return _result_from_store(run, stored), stored.table_csv
 
     def table_csv(self, run: Run) -> str:
-        """The table alone; raises NoResult."""
-        return self.found(run)[1]
+        """The table of a completed sweep as CSV; raises NoResult."""
+        _, table = self.result_and_table(run)
+        return table
 
     def single(self, run: Run, ticker: str, params: Mapping[str, Any]) -> BacktestRequest:
-        """What to ask for to get one of its combinations with everything that a run has; raises InvalidRequest."""
+        """The request for a backtest of one combination; raises InvalidRequest."""
         return asked_of(run).single(str(uuid.uuid4()), ticker, run.rule_id, params)
 
 
-def _result_of(run: Run, stored: StoredResult) -> SweepResult:
+def _result_from_store(run: Run, stored: StoredResult) -> SweepResult:
     document = {
         **json.loads(stored.result),
         "chart_base64": stored.chart_base64,
@@ -107,5 +112,5 @@ def _result_of(run: Run, stored: StoredResult) -> SweepResult:
 
 
 def asked_of(run: Run) -> SweepRequest:
-    """What the sweep was asked with."""
+    """The request of a sweep."""
     return parse_sweep(json.loads(run.request))

@@ -1,17 +1,34 @@
-"""Every error as one JSON shape or one page; traces go to the log only."""
+"""Every error as JSON of one shape, or as a page for browsers; traces go to the log only."""
 
 from __future__ import annotations
 
 import logging
 import math
 
-from flask import Flask, Response, g, jsonify, make_response, render_template, request
+from flask import (
+    Flask,
+    Response,
+    current_app,
+    g,
+    jsonify,
+    make_response,
+    render_template,
+    request,
+)
 from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
-from service.contract.errors import NoResult, RunConflict, RunEnded, RunNotFound, UserError
+from service.contract.errors import (
+    NoResult,
+    RunConflict,
+    RunEnded,
+    RunNotFound,
+    UnknownTicker,
+    UserError,
+)
 from service.store.database import DatabaseError, NoConnectionFree
-from service.web.middleware.texts import sentence, text
+from service.web.middleware.texts import text, translated
+from service.web.services import services_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,76 +49,91 @@ SENTENCES = {
     413: ("TooLarge", "The request is too large; a backtest request has a few hundred bytes."),
     415: ("WrongType", "Send the request as application/json or as a form."),
 }
-RETRY_DATABASE_S = 5
-UNAVAILABLE = "The database is away; try again in a moment."
+RETRY_DATABASE_SECONDS = 5
+UNAVAILABLE = "The database cannot be reached; try again in a moment."
 INTERNAL = "Internal server error; an operator finds the reason in the log by the run_id."
 
 
 def wants_json() -> bool:
-    """Browsers ask for text/html; everybody else gets JSON, and so does a link with `?format=json`."""
-    return (
-        request.args.get("format") == "json" or "text/html" not in request.accept_mimetypes.values()
-    )
+    """Whether the answer is JSON: with `?format=json`, and for all but browsers.
+
+    Browsers are those whose Accept header names text/html.
+    """
+    if request.args.get("format") == "json":
+        return True
+    return "text/html" not in request.accept_mimetypes.values()
 
 
 def install(app: Flask) -> None:
-    """Registers one handler per kind of error."""
-    app.register_error_handler(UserError, _user_error)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(DatabaseError, _database_away)
-    app.register_error_handler(NoConnectionFree, _database_away)
-    app.register_error_handler(Exception, _crash)
+    """Registers a handler for each kind of error."""
+    app.register_error_handler(UserError, _answer_user_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(DatabaseError, _answer_database_away)
+    app.register_error_handler(NoConnectionFree, _answer_database_away)
+    app.register_error_handler(Exception, _answer_crash)
+
+
+def sentence(error: UserError) -> str:
+    """The sentence of an error in the reader's language."""
+    if isinstance(error, UnknownTicker):
+        return services_of(current_app).price_import.sentence(error)
+    return translated(error)
 
 
 def status_of(error: UserError) -> int:
     """The HTTP status; 429 for every error that says when to try again."""
-    return 429 if error.retry_after_s is not None else STATUS.get(type(error), 400)
+    if error.retry_after_s is not None:
+        return 429
+    return STATUS.get(type(error), 400)
 
 
 def retry_after(response: Response, seconds: float | None) -> Response:
-    """The answer with Retry-After, in whole seconds; as it is when there is nothing to wait for."""
+    """The answer with the header Retry-After in whole seconds, unless `seconds` is None."""
     if seconds is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(seconds)))
     return response
 
 
-def _user_error(error: UserError) -> Response:
-    return retry_after(answer(status_of(error), error.code, sentence(error)), error.retry_after_s)
+def _answer_user_error(error: UserError) -> Response:
+    response = error_response(status_of(error), error.code, sentence(error))
+    return retry_after(response, error.retry_after_s)
 
 
-def _http_error(error: HTTPException) -> Response:
+def _answer_http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    code, message = SENTENCES.get(
-        status, ("BadInput" if status < 500 else "InternalError", error.name + ".")
-    )
-    response = answer(status, code, text(message))
-    response.headers.extend(
-        [header for header in error.get_headers() if header[0] != "Content-Type"]
-    )  # e.g. Allow
+    if status in SENTENCES:
+        code, message = SENTENCES[status]
+    else:
+        code = "BadInput" if status < 500 else "InternalError"
+        message = f"{error.name}."
+    response = error_response(status, code, text(message))
+    # Headers such as Allow stay.
+    for name, value in error.get_headers():
+        if name != "Content-Type":
+            response.headers.add(name, value)
     return response
 
 
-def _database_away(error: DatabaseError | NoConnectionFree) -> Response:
-    logger.exception("The database is away")
-    return retry_after(answer(503, "DatabaseAway", text(UNAVAILABLE)), RETRY_DATABASE_S)
+def _answer_database_away(error: DatabaseError | NoConnectionFree) -> Response:
+    logger.exception("The database cannot be reached")
+    response = error_response(503, "DatabaseAway", text(UNAVAILABLE))
+    return retry_after(response, RETRY_DATABASE_SECONDS)
 
 
-def _crash(error: Exception) -> Response:
+def _answer_crash(error: Exception) -> Response:
     logger.exception("Unhandled error")
-    return answer(500, "InternalError", text(INTERNAL))
+    return error_response(500, "InternalError", text(INTERNAL))
 
 
-def answer(status: int, code: str, message: str) -> Response:
-    """The one shape: error, code, run_id; a page for browsers."""
+def error_response(status: int, code: str, message: str) -> Response:
+    """An error as JSON with error, code and run_id, or as a page for browsers."""
     run_id = g.get("run_id")
-    no_addresses = (
-        request_ctx.url_adapter is None
-    )  # Host was nonsense: a page could link to nothing
-    if wants_json() or no_addresses:
+    # Where the Host header makes no sense, a page could not link to anything.
+    has_addresses = request_ctx.url_adapter is not None
+    if wants_json() or not has_addresses:
         response = jsonify(error=message, code=code, run_id=run_id)
     else:
-        response = make_response(
-            render_template("error.html", status=status, message=message, run_id=run_id)
-        )
+        page = render_template("error.html", status=status, message=message, run_id=run_id)
+        response = make_response(page)
     response.status_code = status
     return response

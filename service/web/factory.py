@@ -18,13 +18,17 @@ from service.usecases.runs import Runs
 from service.web import errors
 from service.web.middleware import auth, conditional, metrics, origin, texts
 from service.web.middleware.auth import Login
+from service.web.missing_prices import PriceImport
 from service.web.openapi.document import answer, cached, describe
 from service.web.pages import api, docs, files, health, sweeps
 from service.web.pages import runs as pages
+from service.web.services import Services, keep_services
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -38,44 +42,79 @@ def create_app(
     schema_problem: Callable[[], str],
     max_body_bytes: int = 65_536,
     login: Login | None = None,
+    database_name: str = "the database",
+    price_import: PriceImport | None = None,
 ) -> Flask:
-    """The application around a service; it keeps nothing on disk and nothing between two requests."""
+    """The application around a service; it keeps nothing on disk or between two requests.
+
+    `schema_problem` and `database_name` are those of `Services`; without `login` everybody may use
+    every page.
+    """
     app = Flask(
         "service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
     )
     app.request_class = _Request
     app.config.update(MAX_CONTENT_LENGTH=max_body_bytes, MAX_FORM_MEMORY_SIZE=max_body_bytes)
-    app.url_map.merge_slashes = False  # else //a/b is redirected, to whatever Host says
+    # Otherwise Flask redirects //a/b to an address that the Host header chooses.
+    app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.extensions.update(runs=runs, schema_problem=schema_problem)
-    for part in (pages, sweeps, api, files, health, docs):
-        app.register_blueprint(part.bp)
-    app.view_functions["static"].__doc__ = "A style sheet, script or picture of the pages."
-    file = {**cached("The file.", {"*/*": {}}), 206: answer("A part of it.", {"*/*": {}})}
-    describe(file, errors=(404, 416), needs_database=False)(app.view_functions["static"])
+    services = Services(
+        runs=runs,
+        login=login or Login(),
+        schema_problem=schema_problem,
+        database_name=database_name,
+        price_import=price_import or PriceImport(),
+    )
+    keep_services(app, services)
+    for page in (pages, sweeps, api, files, health, docs):
+        app.register_blueprint(page.bp)
+    _describe_static_files(app)
+    _install_middleware(app, services)
+    return app
+
+
+def _install_middleware(app: Flask, services: Services) -> None:
+    """Installs what happens to every request and answer, in the order in which it happens."""
     errors.install(app)
-    metrics.install(app, runs.run_store)  # before whatever refuses: it counts that too
+    # The metrics come before everything that refuses a request, so that they count it too.
+    metrics.install(app, services.runs.run_store)
     texts.install(app)
     conditional.install(app)
     app.after_request(_add_headers)
     _log_with_run_id(app)
     origin.install(app)
-    auth.install(app, login or Login())
-    return app
+    auth.install(app, services.login)
+
+
+def _describe_static_files(app: Flask) -> None:
+    view = app.view_functions["static"]
+    view.__doc__ = "A style sheet, script or picture of the pages."
+    answers = {
+        **cached("The file.", {"*/*": {}}),
+        206: answer("The requested part of the file.", {"*/*": {}}),
+    }
+    describe(answers, errors=(404, 416), needs_database=False)(view)
 
 
 class _Request(Request):
-    """Keeps a file in a form in memory, where the limit of the body bounds it; Werkzeug may write it to the disk."""
+    """A request that keeps the files of a form in memory, where the body's limit bounds them.
+
+    Werkzeug itself may write them to the disk.
+    """
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         return BytesIO()
 
 
 def put_behind(app: Flask, application_root: str, proxy_hops: int) -> None:
-    """Serves everything below that path (nothing beside it), and believes that many proxies about the outside."""
+    """Serves the application below a path only, behind a number of trusted proxies.
+
+    Those proxies are believed about the client's address, the scheme and the host.
+    """
     base = application_root.rstrip("/")
     if base:
-        app.wsgi_app = DispatcherMiddleware(NotFound(), {base: app.wsgi_app})  # type: ignore[method-assign]
+        application = DispatcherMiddleware(NotFound(), {base: app.wsgi_app})
+        app.wsgi_app = application  # type: ignore[method-assign]
     if proxy_hops:
         hops = dict.fromkeys(("x_for", "x_proto", "x_host"), proxy_hops)
         app.wsgi_app = ProxyFix(app.wsgi_app, **hops)  # type: ignore[method-assign]
@@ -88,15 +127,17 @@ def _add_headers(response: Response) -> Response:
 
 
 def _log_with_run_id(app: Flask) -> None:
-    """Lines logged while a run's own address is served carry its run_id."""
+    """Adds the run_id to the lines that are logged while an address of a run is served."""
 
     @app.before_request
     def enter() -> None:
+        run_id = (request.view_args or {}).get("run_id", "-")
         g.context = ExitStack()
-        g.context.enter_context(run_context((request.view_args or {}).get("run_id", "-")))
+        g.context.enter_context(run_context(run_id))
 
     @app.teardown_request
     def leave(_: BaseException | None) -> None:
-        request.environ[WSGI_RUN_ID] = g.get("run_id") or current_run_id()  # for the access log
+        # The access log reads it from there.
+        request.environ[WSGI_RUN_ID] = g.get("run_id") or current_run_id()
         if "context" in g:
             g.context.close()

@@ -1,4 +1,4 @@
-"""How results are shown: each metric's name, unit and one-line explanation."""
+"""How results are shown: the name, unit and explanation of each metric, and numbers as texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from rules.base_rule import BaseRule
+from rules.base_rule import BaseRule, Parameter
 from service.contract.result import BacktestResult
 from service.search.luck import percent, verdict
 from service.store.rows import Run
@@ -16,11 +16,11 @@ from service.web.middleware.texts import text
 
 @dataclass(frozen=True)
 class Metric:
-    """One line of the metrics table."""
+    """One line of the metrics table; `unit` is "%", "money", "days", or "" for a plain number."""
 
     name: str
     label: str
-    unit: str  # "%", "money", "days" or "" for a plain number
+    unit: str
     meaning: str
 
 
@@ -30,13 +30,18 @@ METRICS = (
         "buy_and_hold_return_pct",
         "Buy and hold",
         "%",
-        "Bought at the first open with the same costs and kept.",
+        "Return of buying at the first open, with the same costs, and holding to the end.",
     ),
     Metric(
         "cagr_pct", "Growth per year", "%", "The yearly rate that compounds to the total return."
     ),
     Metric("sharpe_ratio", "Sharpe ratio", "", "Mean return per unit of volatility, per year."),
-    Metric("sortino_ratio", "Sortino ratio", "", "As Sharpe, but only falls count as risk."),
+    Metric(
+        "sortino_ratio",
+        "Sortino ratio",
+        "",
+        "Like the Sharpe ratio, but only negative returns count as risk.",
+    ),
     Metric("calmar_ratio", "Calmar ratio", "", "Growth per year over the maximum drawdown."),
     Metric("volatility_pct", "Volatility", "%", "Standard deviation of the returns, per year."),
     Metric(
@@ -48,7 +53,7 @@ METRICS = (
         "days",
         "Calendar days from a peak to its recovery, or to the end.",
     ),
-    Metric("num_trades", "Trades", "", "Round trips begun, the open one included."),
+    Metric("num_trades", "Trades", "", "Positions opened, including one that is still open."),
     Metric("win_rate_pct", "Win rate", "%", "Closed trades that gained after costs."),
     Metric("profit_factor", "Profit factor", "", "Gains over losses of the closed trades."),
     Metric("expectancy", "Expectancy", "money", "Mean gain of a closed trade."),
@@ -58,7 +63,10 @@ METRICS = (
     Metric("avg_holding_days", "Average holding", "days", "Calendar days from entry to exit."),
     Metric("exposure_pct", "Exposure", "%", "Share of bars that end with a position."),
     Metric(
-        "turnover", "Turnover", "", "Traded value over the mean equity, both sides, whole period."
+        "turnover",
+        "Turnover",
+        "",
+        "Value of all buys and sells over the mean equity, for the whole period.",
     ),
     Metric("total_costs", "Costs", "money", "Commission and slippage paid."),
     Metric("beta", "Beta", "", "How much the equity moves with buy and hold."),
@@ -79,7 +87,7 @@ METRICS = (
         "Mean return of the worst twentieth of the bars.",
     ),
     Metric("omega_ratio", "Omega ratio", "", "Sum of gains over sum of losses, bar by bar."),
-    Metric("skew", "Skew", "", "Above 0: the large returns are rather gains."),
+    Metric("skew", "Skew", "", "Above 0: large gains are more common than large losses."),
     Metric(
         "kurtosis",
         "Excess kurtosis",
@@ -87,9 +95,16 @@ METRICS = (
         "Above 0: more extreme returns than a normal distribution has.",
     ),
     Metric(
-        "bankruptcy_shortfall", "Shortfall", "money", "What a ruined short owes beyond the capital."
+        "bankruptcy_shortfall",
+        "Shortfall",
+        "money",
+        "What a bankrupt short position owes beyond the capital.",
     ),
 )
+
+
+DIGITS = {"%": 2, "money": 2, "days": 1}
+DIGITS_OF_PLAIN_NUMBERS = 3
 
 
 def metric_rows(result: BacktestResult) -> Iterator[tuple[Metric, str]]:
@@ -101,54 +116,50 @@ def metric_rows(result: BacktestResult) -> Iterator[tuple[Metric, str]]:
 
 
 def shown(value: float | int | None, unit: str = "") -> str:
-    """A number for people; a dash where it is undefined."""
+    """A number as readers expect it; a dash where it is undefined."""
     if value is None:
         return "–"
     if isinstance(value, int):
         return f"{value:,}"
-    digits = {"%": 2, "money": 2, "days": 1}.get(unit, 3)
-    return f"{value:,.{digits}f}" + (" %" if unit == "%" else "")
+    digits = DIGITS.get(unit, DIGITS_OF_PLAIN_NUMBERS)
+    suffix = " %" if unit == "%" else ""
+    return f"{value:,.{digits}f}{suffix}"
 
 
 def luck(statistics: Mapping[str, float | None]) -> str:
-    """What a sweep's statistics say of its best combination, in the reader's language."""
-    deflated, overfitting = (
-        statistics["deflated_sharpe_ratio"],
-        statistics["overfitting_probability"],
-    )
-    said = verdict(math.nan if deflated is None else deflated, overfitting or 0.0)
-    return text(said).format(probability=percent(deflated or 0.0))
+    """How much of a sweep's best result is luck, as a sentence in the reader's language."""
+    deflated = statistics["deflated_sharpe_ratio"]
+    overfitting = statistics["overfitting_probability"] or 0.0
+    template = verdict(math.nan if deflated is None else deflated, overfitting)
+    return text(template).format(probability=percent(deflated or 0.0))
 
 
 def rule_document(rule: type[BaseRule]) -> dict[str, object]:
-    """One rule of the catalogue, as GET /rules has it."""
-    about = rule.metadata
-    parameters = [
-        {
-            "name": parameter.name,
-            "type": "integer" if parameter.whole else "number",
-            "default": parameter.default,
-            "low": parameter.low,
-            "high": parameter.high,
-            "meaning": parameter.meaning,
-        }
-        for parameter in about.parameters
-    ]
-    texts = {
-        "name": about.name,
-        "rule_id": rule().rule_id,
-        "summary": about.summary,
-        "source": about.source,
-    }
+    """A rule of the catalogue, as GET /rules answers it."""
+    metadata = rule.metadata
     return {
-        **texts,
-        "ascending": [list(pair) for pair in about.ascending],
-        "parameters": parameters,
+        "name": metadata.name,
+        "rule_id": rule().rule_id,
+        "summary": metadata.summary,
+        "source": metadata.source,
+        "ascending": [list(pair) for pair in metadata.ascending],
+        "parameters": [_parameter_document(parameter) for parameter in metadata.parameters],
+    }
+
+
+def _parameter_document(parameter: Parameter) -> dict[str, object]:
+    return {
+        "name": parameter.name,
+        "type": "integer" if parameter.whole else "number",
+        "default": parameter.default,
+        "low": parameter.low,
+        "high": parameter.high,
+        "meaning": parameter.meaning,
     }
 
 
 def run_document(run: Run) -> Mapping[str, object]:
-    """One run of the history, as GET /runs has it."""
+    """A run of the history, as GET /runs answers it."""
     return {
         "run_id": run.run_id,
         "ticker": run.ticker,

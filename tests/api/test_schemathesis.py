@@ -29,10 +29,9 @@ from service.usecases.runs import Runs
 from service.web.factory import create_app
 from service.web.middleware.auth import Login
 from tests.conftest import RUN_ID, SWEEP, series
+from tests.support.logins import BASIC, PASSWORD, basic
 from tests.support.stores import EveryStore
-from tests.web.test_auth import BASIC, PASSWORD, basic
-from tests.web.test_sweeps import swept
-from tests.web.test_web import completed
+from tests.support.web import completed, swept
 
 pytestmark = pytest.mark.api
 
@@ -106,16 +105,16 @@ def described(
 def findings(schema: schemathesis.BaseSchema) -> tuple[Counter[int], set[str]]:
     """How often each status was answered, and what is wrong with the answers."""
     statuses: Counter[int] = Counter()
-    found = set()
+    faults = set()
     for event in engine.from_schema(schema).execute():
         if isinstance(event, events.NonFatalError | events.FatalError):
-            found.add(f"{event}")
+            faults.add(f"{event}")
         if isinstance(event, events.ScenarioFinished):
             answers = [interaction.response for interaction in event.recorder.interactions.values()]
             statuses.update(answer.status_code for answer in answers if answer is not None)
             for checks in event.recorder.checks.values():
-                found |= {text(event, check) for check in checks if check.failure_info is not None}
-    return statuses, found
+                faults |= {text(event, check) for check in checks if check.failure_info is not None}
+    return statuses, faults
 
 
 def text(event: events.ScenarioFinished, check: CheckNode) -> str:
@@ -132,9 +131,9 @@ LOGINS = pytest.mark.parametrize(
 @LOGINS
 def test_nothing_is_found(tmp_path: Path, login: Login, headers: dict[str, str]) -> None:
     with application(tmp_path, login) as app, described(app, headers, [*ACCEPTED, "400"]) as schema:
-        statuses, found = findings(schema)
+        statuses, faults = findings(schema)
     print(sorted(statuses.items()))
-    assert not found, "\n\n".join(sorted(found)[:20])
+    assert not faults, "\n\n".join(sorted(faults)[:20])
     assert statuses.total() > 10 * EXAMPLES
 
 
@@ -144,30 +143,28 @@ def test_nothing_is_found_among_requests_that_can_be_performed(
 ) -> None:
     """With what this installation has as the only tickers, rules and runs: all of that must be accepted."""
     with application(tmp_path, login) as app, described(app, headers, ACCEPTED, narrow) as schema:
-        statuses, found = findings(schema)
+        statuses, faults = findings(schema)
     print(sorted(statuses.items()))
-    assert not found, "\n\n".join(sorted(found)[:20])
+    assert not faults, "\n\n".join(sorted(faults)[:20])
     assert statuses[202] > EXAMPLES / 4
     assert statuses[409] > 0
 
 
 def narrow(document: Any) -> None:
     schemas = document["components"]["schemas"]
-    single, sweep = schemas["Request"]["properties"], schemas["SweepRequest"]["properties"]
+    single = schemas["Request"]["properties"]
+    sweep = schemas["SweepRequest"]["properties"]
     single["ticker"] = {"enum": ["GOOG", "SPY"]}
     single["rule_id"] = {"enum": ["MA_CROSS_10_30", "RSI", "ALL(BB_20_2,MACD_12_26_9)"]}
     single["params"] = {"type": "object", "maxProperties": 0}
     sweep["tickers"] = {"enum": [["GOOG"], ["SPY", "GOOG"]]}
-    sweep["rule_id"], sweep["grid"] = (
-        {"enum": ["MA_CROSS_10_30"]},
-        {"enum": [SWEEP["grid"], {"fast": 5}]},
-    )
-    sweep["metric"], sweep["folds"] = {"enum": ["sharpe_ratio", "win_rate"]}, {"enum": [0, 3, 20]}
+    sweep["rule_id"] = {"enum": ["MA_CROSS_10_30"]}
+    sweep["grid"] = {"enum": [SWEEP["grid"], {"fast": 5}]}
+    sweep["metric"] = {"enum": ["sharpe_ratio", "win_rate"]}
+    sweep["folds"] = {"enum": [0, 3, 20]}
     for request in (single, sweep):
-        request["start_date"], request["end_date"] = (
-            {"enum": ["2013-01-02"]},
-            {"enum": ["2020-02-07"]},
-        )
+        request["start_date"] = {"enum": ["2013-01-02"]}
+        request["end_date"] = {"enum": ["2020-02-07"]}
     del document["paths"]["/sweeps/{run_id}/run"]  # takes a form alone
     for path, operations in document["paths"].items():
         if path in ("/backtest", "/sweeps"):
@@ -187,9 +184,9 @@ def test_a_lie_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     """So that finding nothing means something."""
     monkeypatch.setattr(sys.modules[__name__], "EXAMPLES", 5)
     with application(tmp_path, Login()) as app:
-        told = wraps(app.view_functions["health.health"])(lambda: {"status": "so so"})
-        monkeypatch.setitem(app.view_functions, "health.health", told)
+        lie = wraps(app.view_functions["health.health"])(lambda: {"status": "so so"})
+        monkeypatch.setitem(app.view_functions, "health.health", lie)
         with described(app, {}, [*ACCEPTED, "400"]) as schema:
-            _, found = findings(schema)
-    assert any("GET /health response_schema_conformance" in finding for finding in found)
-    assert all("/health" in finding for finding in found)
+            _, faults = findings(schema)
+    assert any("GET /health response_schema_conformance" in finding for finding in faults)
+    assert all("/health" in finding for finding in faults)

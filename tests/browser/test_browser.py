@@ -100,7 +100,7 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
-def test_from_the_form_to_the_result(platform: str, browser: Browser) -> None:
+def test_the_form_leads_to_the_result(platform: str, browser: Browser) -> None:
     page = open_page(browser)
     page.select_option("select[name=ticker]", "GOOG")
     page.fill("input[name=end_date]", "2020-02-07")
@@ -129,7 +129,7 @@ def test_parameters_follow_the_rule_and_dates_the_ticker(platform: str, browser:
     expect(page.locator("h1")).to_contain_text("RSI_14_35_70")
 
 
-def test_a_combination(platform: str, browser: Browser) -> None:
+def test_a_combination_of_rules_is_run(platform: str, browser: Browser) -> None:
     page = open_page(browser)
     page.select_option("select[name=rule]", "COMPOSITE")
     page.select_option("select[name=mode]", "MAJORITY")
@@ -147,7 +147,7 @@ def test_a_refused_form_keeps_what_was_typed(platform: str, browser: Browser) ->
     expect(page.locator("input[name='MA_CROSS.fast']")).to_have_value("77")
 
 
-def test_without_javascript(platform: str, browser: Browser) -> None:
+def test_the_form_works_without_javascript(platform: str, browser: Browser) -> None:
     page = open_page(browser, java_script_enabled=False)
     page.select_option("select[name=rule]", "BREAKOUT")
     page.get_by_role("button", name="Show its parameters").click()
@@ -155,7 +155,7 @@ def test_without_javascript(platform: str, browser: Browser) -> None:
     run_it(page)
 
 
-def test_in_korean(platform: str, browser: Browser) -> None:
+def test_the_pages_are_in_korean_for_a_korean_browser(platform: str, browser: Browser) -> None:
     page = open_page(browser, locale="ko-KR")
     expect(page.locator("h1")).to_have_text("새 백테스트")
     run_it(page)
@@ -194,7 +194,7 @@ def search(page: Page) -> None:
 
 
 @pytest.mark.parametrize("javascript", [True, False])
-def test_a_search_and_the_run_of_one_of_its_cells(
+def test_a_cell_of_a_search_is_run_by_a_click(
     platform: str, browser: Browser, javascript: bool
 ) -> None:
     page = open_page(browser, "/sweeps", java_script_enabled=javascript)

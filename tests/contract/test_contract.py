@@ -125,7 +125,9 @@ def test_defaults_are_those_of_the_schema() -> None:
         ({"zzz": 1}, 'There is no field "zzz". The fields are run_id, ticker,'),
     ],
 )  # fmt: skip
-def test_refusals(change: dict[str, object], sentence: str) -> None:
+def test_a_refusal_names_the_field_and_says_what_it_must_be(
+    change: dict[str, object], sentence: str
+) -> None:
     with pytest.raises(InvalidRequest) as refused:
         parse_request({**DOCUMENT, **change})
     assert sentence in str(refused.value)
@@ -229,16 +231,16 @@ def test_the_figure_travels_as_a_data_url() -> None:
 
 
 def test_reproducible_text_leaves_out_what_may_differ() -> None:
-    one = BacktestResult(
+    first = BacktestResult(
         "a", "completed", provenance={"image": "x", "code_revision": "1", "bars": 3}
     )
-    two = BacktestResult(
+    other_software = BacktestResult(
         "b", "completed", provenance={"image": "y", "code_revision": "2", "bars": 3}
     )
-    three = BacktestResult(
+    other_bars = BacktestResult(
         "b", "completed", provenance={"image": "y", "code_revision": "2", "bars": 4}
     )
-    assert one.reproducible() == two.reproducible() != three.reproducible()
+    assert first.reproducible() == other_software.reproducible() != other_bars.reproducible()
 
 
 def test_status_keeps_its_schema() -> None:

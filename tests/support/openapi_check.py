@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from flask import Flask
@@ -11,8 +12,8 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator, FormatChecker
 from werkzeug.test import TestResponse
 
-from service.web.middleware.auth import Login
-from service.web.openapi.document import document
+from service.web.openapi.document import openapi_document
+from service.web.services import services_of
 
 Seen = set[tuple[str, str, int]]
 
@@ -35,12 +36,10 @@ class CheckedClient(FlaskClient):
         return answer
 
 
+@cache
 def described_by(app: Flask) -> dict[str, Any]:
-    login: Login = app.extensions["login"]
-    if "described" not in app.extensions:
-        app.extensions["described"] = document(app, login, "")
-    described: dict[str, Any] = app.extensions["described"]
-    return described
+    """The OpenAPI document of an application, made once."""
+    return openapi_document(app, services_of(app).login, "")
 
 
 def operation_of(
@@ -59,8 +58,8 @@ def operation_of(
 
 def check(described: dict[str, Any], operation: dict[str, Any], answer: TestResponse) -> None:
     responses = operation["responses"]
-    no_http = answer.status_code == 400 and "Bad Request." in answer.text
-    assert str(answer.status_code) in responses or answer.status_code == 500 or no_http, (
+    is_no_http = answer.status_code == 400 and "Bad Request." in answer.text
+    assert str(answer.status_code) in responses or answer.status_code == 500 or is_no_http, (
         f"undeclared {answer.status_code}"
     )
     response = responses.get(str(answer.status_code), responses["default"])

@@ -53,7 +53,8 @@ def test_a_finished_twin_answers_at_once(runs: Runs) -> None:
     again = submit(runs)
     assert (again.status, again.reused_from) == (Status.COMPLETED, first.run_id)
     assert queue(runs) == []
-    done, reused = runs.result(runs.run(first.run_id)), runs.result(again)
+    done = runs.result(runs.run(first.run_id))
+    reused = runs.result(again)
     assert reused == replace(done, run_id=again.run_id)
     assert reused.reproducible() == done.reproducible()
     assert runs.equity_csv(again) == runs.equity_csv(runs.run(first.run_id))
@@ -81,7 +82,8 @@ def test_a_running_twin_is_shared_to_its_end(runs: Runs) -> None:
 
 
 def test_force_computes_anew(runs: Runs) -> None:
-    first, forced = submit(runs), submit(runs, force=True)
+    first = submit(runs)
+    forced = submit(runs, force=True)
     assert forced.reused_from is None
     assert queue(runs) == [first.run_id, forced.run_id]
     perform(runs, first)
@@ -94,7 +96,8 @@ def test_force_computes_anew(runs: Runs) -> None:
 
 
 def test_a_failure_is_shared_and_then_forgotten(runs: Runs) -> None:
-    first, second = submit(runs), submit(runs)
+    first = submit(runs)
+    second = submit(runs)
     runs.run_store.mark_launched(first.run_id)
     assert runs.run_store.fail(runs.run(first.run_id), "Timeout", "Too long.", '{"exit_code": -9}')
     rows = [runs.run(run.run_id) for run in (first, second)]
@@ -134,7 +137,8 @@ def test_cancelling_an_attached_run_leaves_the_others(runs: Runs) -> None:
 
 
 def test_a_requeued_run_keeps_those_attached(runs: Runs) -> None:
-    first, second = submit(runs), submit(runs)
+    first = submit(runs)
+    second = submit(runs)
     runs.run_store.mark_launched(first.run_id)
     runs.run_store.requeue(runs.run(first.run_id))
     assert states(runs, first, second) == [(Status.PENDING, None), (Status.PENDING, first.run_id)]
@@ -167,22 +171,22 @@ def test_new_prices_or_rules_are_other_work(runs: Runs) -> None:
 
 
 def test_many_identical_requests_at_once_are_one_work(runs: Runs, engine: Engine) -> None:
-    found: list[Run] = []
+    submitted: list[Run] = []
     barrier = threading.Barrier(8)
 
     def ask() -> None:
         barrier.wait()
-        found.extend(submit(runs) for _ in range(5))
+        submitted.extend(submit(runs) for _ in range(5))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 40
+    assert len(submitted) == 40
     assert len(queue(runs)) == 1
     (leader,) = queue(runs)
-    assert {run.reused_from for run in found} == {None, leader}
+    assert {run.reused_from for run in submitted} == {None, leader}
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -190,7 +194,8 @@ def test_nobody_is_left_behind_by_an_end_at_the_same_moment(runs: Runs, number: 
     """Attached a moment before or first a moment after, never attached to a run that has ended."""
     leader = submit(runs)
     runs.run_store.mark_launched(leader.run_id)
-    row, start = runs.run(leader.run_id), threading.Barrier(2)
+    row = runs.run(leader.run_id)
+    start = threading.Barrier(2)
 
     def end() -> None:
         start.wait()
@@ -204,11 +209,10 @@ def test_nobody_is_left_behind_by_an_end_at_the_same_moment(runs: Runs, number: 
     thread.join()
     for run in attached:
         now = runs.run(run.run_id)
-        assert (
-            now.status == Status.FAILED
-            if now.reused_from == leader.run_id
-            else now.run_id in queue(runs) or now.attached
-        )
+        if now.reused_from == leader.run_id:
+            assert now.status == Status.FAILED
+        else:
+            assert now.run_id in queue(runs) or now.attached
 
 
 def test_the_view_shows_reused_results_as_their_own(runs: Runs, engine: Engine) -> None:
@@ -228,7 +232,8 @@ def test_the_view_shows_reused_results_as_their_own(runs: Runs, engine: Engine) 
 def test_expiry_keeps_what_others_were_answered_from(runs: Runs, engine: Engine) -> None:
     first = submit(runs)
     perform(runs, first)
-    again, waiting = submit(runs), submit(runs, initial_capital=7)
+    again = submit(runs)
+    waiting = submit(runs, initial_capital=7)
     with engine.begin() as connection:
         connection.execute(
             text(f"UPDATE runs SET finished_at = '2020-01-01' WHERE run_id = '{first.run_id}'")
@@ -276,7 +281,8 @@ def test_cancelling_a_leader_and_its_heir_at_once_leaves_nobody_waiting(runs: Ru
 
 
 def test_a_cancelled_twin_has_no_result_of_the_other(runs: Runs, engine: Engine) -> None:
-    leader, second = submit(runs), submit(runs)
+    leader = submit(runs)
+    second = submit(runs)
     runs.cancel(second.run_id)
     perform(runs, leader)
     with pytest.raises(NoResult):

@@ -19,6 +19,7 @@ from service.contract.errors import (
     RunConflict,
     RunNotFound,
     TooManyRequests,
+    UnknownTicker,
     UserError,
 )
 from service.contract.status import NO_CONTROLLER, Status
@@ -64,7 +65,8 @@ def test_a_lost_race_for_the_id_is_settled_by_the_row(
 ) -> None:
     """Somebody records the same run_id between the look and the insert."""
     winner, _ = runs.submit({"run_id": RUN_ID, **REQUEST})
-    real, looks = runs.run_store.get, iter([None])
+    real = runs.run_store.get
+    looks = iter([None])
     monkeypatch.setattr(runs.run_store, "get", lambda run_id: next(looks, real(run_id)))
     run, new = runs.submit({"run_id": RUN_ID, **REQUEST})
     assert (run, new) == (winner, False)
@@ -73,8 +75,7 @@ def test_a_lost_race_for_the_id_is_settled_by_the_row(
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [
-        ({"ticker": "GOOGL"}, InvalidRequest, 'There are no prices of "GOOGL". Nearest are GOOG'),
-        ({"ticker": "ZZZZ"}, InvalidRequest, "add others with python scripts/data_loader.py --tickers ZZZZ (Yahoo"),
+        ({"ticker": "GOOGL"}, UnknownTicker, 'There are no prices of "GOOGL".'),
         ({"rule_id": "RSX"}, InvalidRequest, "Did you mean RSI_14_30_70?"),
         ({"rule_id": "MA_CROSS", "params": {"fast": 40}}, InvalidRequest, "fast must be below slow, got 40 and 30."),
         ({"end_date": "2013-01-02", "start_date": "2012-01-01"}, NoData, "GOOG has 1 bars from 2012-01-01 to 2013-01-02; its prices are from 2013-01-02 to 2023-09-21."),
@@ -102,17 +103,27 @@ def test_exactly_enough_bars_are_accepted(runs: Runs) -> None:
         runs.submit({**REQUEST, "end_date": str(bars[29].date())})
 
 
-def test_without_any_prices_the_sentence_says_how_to_add_some(tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("ticker", "near"), [("GOOGL", ("GOOG",)), ("SPYX", ("SPY",)), ("ZZZZ", ("GOOG", "SPY"))]
+)
+def test_an_unknown_ticker_is_refused_with_the_nearest(
+    runs: Runs, ticker: str, near: tuple[str, ...]
+) -> None:
+    with pytest.raises(UnknownTicker) as refused:
+        runs.submit({**REQUEST, "ticker": ticker})
+    assert (refused.value.ticker, refused.value.near) == (ticker, near)
+
+
+def test_without_any_prices_no_ticker_is_near(tmp_path: Any) -> None:
     from scripts.config import Config
     from service.store.database import connect
     from service.store.migrate import migrate
 
     empty = connect(Config(sqlite_path=str(tmp_path / "empty.sqlite3")))
     migrate(empty)
-    with pytest.raises(
-        InvalidRequest, match="no prices yet; add some with python scripts/data_loader.py"
-    ):
+    with pytest.raises(UnknownTicker) as refused:
         Runs(EveryStore(empty), PriceStore(empty)).submit(dict(REQUEST))
+    assert refused.value.near == ()
     empty.dispose()
 
 
@@ -125,7 +136,7 @@ def test_a_full_queue_refuses(engine: Engine) -> None:
     assert small.submit(dict(REQUEST))[0].attached, "what costs nothing need not wait"
 
 
-def test_status_of_a_waiting_and_a_failed_run(runs: Runs) -> None:
+def test_the_status_says_where_waiting_and_failed_runs_stand(runs: Runs) -> None:
     first, _ = runs.submit(dict(REQUEST))
     run, _ = runs.submit(dict(REQUEST), force=True)
     status = runs.status(runs.run(run.run_id))
@@ -171,7 +182,7 @@ def test_results_come_back_as_they_were_stored(runs: Runs) -> None:
     assert runs.equity_csv(done) == "csv"
 
 
-def test_unknown_runs(runs: Runs) -> None:
+def test_unknown_runs_and_missing_results_are_named(runs: Runs) -> None:
     for ask in (runs.run, runs.cancel):
         with pytest.raises(RunNotFound, match="There is no run nobody"):
             ask("nobody")
@@ -182,11 +193,11 @@ def test_unknown_runs(runs: Runs) -> None:
 
 def test_each_client_has_a_rate_of_its_own(engine: Engine) -> None:
     limited = Runs(EveryStore(engine), PriceStore(engine), rate_limit=2)
-    mine, _ = limited.submit(dict(REQUEST), "me")
+    first, _ = limited.submit(dict(REQUEST), "me")
     limited.submit(dict(REQUEST), "me")
     with pytest.raises(TooManyRequests, match="2 runs a minute"):
         limited.submit(dict(REQUEST), "me")
-    assert limited.submit({**REQUEST, "run_id": mine.run_id}, "me") == (mine, False), (
+    assert limited.submit({**REQUEST, "run_id": first.run_id}, "me") == (first, False), (
         "nothing new is asked for"
     )
     assert limited.submit(dict(REQUEST), "you")[1]

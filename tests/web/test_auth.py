@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import logging
 import subprocess
 import sys
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,42 +16,29 @@ from werkzeug.security import check_password_hash
 
 from scripts import make_login
 from scripts.config import ROOT, Config, InvalidConfig, load_config, name_and_secret
-from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
-from service.web.factory import create_app
 from service.web.middleware import auth
-from service.web.middleware.auth import HASHED_AT_ONCE, Login, login_of
+from service.web.middleware.auth import MAX_HASHED_AT_ONCE, Login, login_of
 from tests.conftest import REQUEST, RUN_ID
-from tests.web.test_web import BROWSER, refused
-
-PASSWORD, TOKEN, SECRET = "pass:wörd", "a-token-of-alice", "a-secret-of-the-proxy"
-# of PASSWORD, made once: it takes a while
-HASH = (
-    "scrypt:32768:8:1$cfQezlUgS7gLZS17$93c7c75bd03b9db157c5a690a5adc73757016df61c07e3cebe6e1482"
-    "196cd0d149aebc2b498323443d8e069d434522f1676f31410c932172777dd6cc184e9422"
+from tests.support.logins import (
+    BASIC,
+    HASH,
+    PASSWORD,
+    PROXY,
+    SECRET,
+    TOKEN,
+    TOKENS,
+    USERS,
+    basic,
+    bearer,
+    client_with,
+    proxied,
 )
-USERS = {"alice": HASH}
-TOKENS = {"nightly": hashlib.sha256(TOKEN.encode()).hexdigest()}
-BASIC, PROXY = Login("basic", USERS, TOKENS), Login("proxy-header", {}, TOKENS, proxy_secret=SECRET)
+from tests.support.web import BROWSER, refused
+
 OPEN = ("/health", "/ready", "/static/style.css")
 CLOSED = ("/", "/runs", "/rules", "/tickers", "/metrics", "/openapi.json", "/docs", f"/status/{RUN_ID}", f"/result/{RUN_ID}",
           f"/result/{RUN_ID}/figure.png", f"/result/{RUN_ID}/equity.csv", f"/result/{RUN_ID}/trades.csv", "/nothing")  # fmt: skip
-
-
-def client_with(engine: Engine, runs: Runs, login: Login) -> FlaskClient:
-    return create_app(runs, partial(schema_problem, engine), login=login).test_client()
-
-
-def basic(name: str, password: str) -> dict[str, str]:
-    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def proxied(name: str, secret: str = SECRET) -> dict[str, str]:
-    return {"X-Forwarded-User": name, "X-Auth-Proxy-Secret": secret}
 
 
 @pytest.mark.parametrize("login", [BASIC, PROXY], ids=lambda login: login.mode)
@@ -83,7 +67,7 @@ def test_browsers_are_asked_for_name_and_password(engine: Engine, runs: Runs) ->
     )
 
 
-def test_users_and_tokens(engine: Engine, runs: Runs) -> None:
+def test_users_and_tokens_get_in(engine: Engine, runs: Runs) -> None:
     client = client_with(engine, runs, BASIC)
     for headers in (basic("alice", PASSWORD), bearer(TOKEN)):
         for _ in range(2):  # the second time from memory
@@ -125,7 +109,7 @@ def test_the_proxy_is_trusted_by_its_secret(
     assert client_with(engine, runs, PROXY).get("/rules", headers=headers).status_code == status
 
 
-def test_another_header_of_the_proxy(engine: Engine, runs: Runs) -> None:
+def test_the_header_of_the_proxy_can_be_another(engine: Engine, runs: Runs) -> None:
     client = client_with(
         engine, runs, Login("proxy-header", proxy_header="Remote-User", proxy_secret=SECRET)
     )
@@ -146,13 +130,13 @@ def test_a_name_that_nobody_has_takes_as_long(monkeypatch: pytest.MonkeyPatch) -
         lambda known, password: verified.append(known) or password == "right",
     )
     login = Login("basic", USERS)
-    assert login._of_password("alice", "wrong") is None
-    assert login._of_password("bob", "wrong") is None
-    assert login._of_password("bob", "right") is None, (
+    assert login._checked_name("alice", "wrong") is None
+    assert login._checked_name("bob", "wrong") is None
+    assert login._checked_name("bob", "right") is None, (
         "not even with what the hash of nobody would take"
     )
     assert [known.split("$")[0] for known in verified] == ["scrypt:32768:8:1"] * 3
-    assert login._of_password("alice", "right") == login._of_password("alice", "right") == "alice"
+    assert login._checked_name("alice", "right") == login._checked_name("alice", "right") == "alice"
     assert len(verified) == 4, "what was right is remembered, what was wrong is not"
 
 
@@ -160,10 +144,10 @@ def test_what_is_remembered_is_bounded_and_no_password(monkeypatch: pytest.Monke
     monkeypatch.setattr(auth, "check_password_hash", lambda *_: True)
     login = Login("basic", {f"user{number}": HASH for number in range(3000)})
     for name in login.users:
-        assert login._of_password(name, "right") == name
-    assert 0 < len(login._verified) <= auth.MOST_VERIFIED
+        assert login._checked_name(name, "right") == name
+    assert 0 < len(login._verified) <= auth.MAX_REMEMBERED_LOGINS
     other = Login("basic", login.users)
-    assert other._of_password("user2999", "right") == "user2999"
+    assert other._checked_name("user2999", "right") == "user2999"
     assert not other._verified & login._verified, "a key for each process"
     for secret in (HASH, "_verified", "_key"):
         assert secret not in repr(login)
@@ -202,7 +186,7 @@ def token_line(name: str = "nightly") -> str:
     return f"{name}:{TOKENS['nightly']}"
 
 
-def test_settings_with_comments_and_files(tmp_path: Path) -> None:
+def test_settings_may_have_comments_and_stand_in_files(tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"# people\n\n{line()}\n  {line('bob@example.org')}  \n")
     config = load_config(
         {
@@ -263,7 +247,7 @@ def test_a_login_that_cannot_work_is_refused(environment: dict[str, str], messag
         assert secret not in str(caught.value)
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "users").write_bytes(b"alice:\xff\xfe")
     with pytest.raises(InvalidConfig, match="AUTH_USERS_FILE is no text"):
         load_config({"AUTH_MODE": "basic", "AUTH_USERS_FILE": str(tmp_path / "users")})
@@ -272,21 +256,25 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 # python -m scripts.make_login
 
 
-def test_making_a_user(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_is_made_with_the_password_that_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(PASSWORD + "\n"))
     assert make_login.main(["alice"]) == 0
     out = capsys.readouterr().out.strip()
-    made = name_and_secret(load_config({"AUTH_MODE": "basic", "AUTH_USERS": out}).auth_users)
-    assert check_password_hash(made["alice"], PASSWORD)
+    users = name_and_secret(load_config({"AUTH_MODE": "basic", "AUTH_USERS": out}).auth_users)
+    assert check_password_hash(users["alice"], PASSWORD)
 
 
-def test_making_a_token(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_is_shown_once_and_only_its_hash_is_kept(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert make_login.main(["--token", "nightly"]) == 0
     captured = capsys.readouterr()
     token = captured.err.rpartition(" ")[2].strip()
     assert len(token) >= 43
     config = load_config({"AUTH_MODE": "basic", "AUTH_TOKENS": captured.out})
-    assert login_of(config)._of_token(token) == "nightly"
+    assert login_of(config)._name_of_token(token) == "nightly"
     assert token not in captured.out
 
 
@@ -307,7 +295,7 @@ def test_a_terminal_is_asked_twice(
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "-x", "a b", "x" * 65, "ü"])
-def test_a_name_that_no_line_may_have(name: str) -> None:
+def test_a_name_that_no_line_may_have_is_refused(name: str) -> None:
     with pytest.raises(SystemExit):
         make_login.main(["--token", "--", name])
 
@@ -329,7 +317,7 @@ def test_guesses_do_not_keep_everybody_else_waiting(engine: Engine, runs: Runs) 
     client = client_with(engine, runs, login)
     assert client.get("/runs", headers=basic("alice", PASSWORD)).status_code == 200
     with ExitStack() as stack:
-        for _ in range(HASHED_AT_ONCE):  # as many passwords are being verified
+        for _ in range(MAX_HASHED_AT_ONCE):  # as many passwords are being verified
             stack.enter_context(login._hashing)
         answer = client.get("/runs", headers=basic("alice", "a guess"))
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")

@@ -19,7 +19,7 @@ from rules.registry import BUILT_IN
 from service.usecases.runs import Runs
 from service.web.forms.run import MEMBERS
 from tests.conftest import REQUEST, RUN_ID
-from tests.web.test_web import BROWSER, FORM, completed, refused
+from tests.support.web import BROWSER, FORM, completed, refused
 
 INJECTIONS = [
     "' OR '1'='1", "'; DROP TABLE runs; --", '" OR ""="', "1; SELECT SLEEP(9)", "%' AND 1=0 UNION SELECT 1,2 --", "\\'; --",
@@ -97,7 +97,7 @@ def test_the_switch_of_language_stays_here(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("text", INJECTIONS, ids=range(len(INJECTIONS)))
-def test_injections_everywhere(client: FlaskClient, runs: Runs, text: str) -> None:
+def test_injections_do_nothing_anywhere(client: FlaskClient, runs: Runs, text: str) -> None:
     for field in (*REQUEST, "run_id", "params", "initial_capital", "lot_size", "allow_short", text):
         refused_or_taken(client.post("/backtest", json={**REQUEST, field: text}))
     refused_or_taken(client.post("/backtest", json={**REQUEST, "params": {text: 1}}))
@@ -146,7 +146,7 @@ def refused_or_taken(answer: Any) -> None:
         "x" * 60_000,
     ],
 )
-def test_ids_of_another_type(client: FlaskClient, run_id: str) -> None:
+def test_ids_of_another_type_are_refused(client: FlaskClient, run_id: str) -> None:
     for path in (
         "/status/{}",
         "/result/{}",
@@ -161,13 +161,15 @@ def test_ids_of_another_type(client: FlaskClient, run_id: str) -> None:
 
 @pytest.mark.parametrize("value", [None, True, 0, 1e308, [], {}, [[]], {"a": {}}, "", -1])
 @pytest.mark.parametrize("field", [*REQUEST, "run_id", "params", "initial_capital", "allow_short"])
-def test_fields_of_another_type(client: FlaskClient, field: str, value: object) -> None:
+def test_fields_of_another_type_never_crash(client: FlaskClient, field: str, value: object) -> None:
     answer = client.post("/backtest", json={**REQUEST, field: value})
     assert answer.status_code in (202, 400)
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers_of_64_kilobytes_and_nonsense(client: FlaskClient, runs: Runs, name: str) -> None:
+def test_long_and_nonsensical_headers_do_no_harm(
+    client: FlaskClient, runs: Runs, name: str
+) -> None:
     run_id = completed(client, runs)
     long = [
         "x" * 65_536,
@@ -205,7 +207,7 @@ def test_headers_of_64_kilobytes_and_nonsense(client: FlaskClient, runs: Runs, n
         "localhost:99999999",
     ],
 )
-def test_a_host_that_is_none(client: FlaskClient, runs: Runs, host: str) -> None:
+def test_a_host_that_is_none_does_no_harm(client: FlaskClient, runs: Runs, host: str) -> None:
     run_id = completed(client, runs)
     for path in ("/", f"/result/{run_id}", "/runs//", "/nothing"):
         for headers in ({}, BROWSER):
@@ -220,7 +222,9 @@ def test_a_host_that_is_none(client: FlaskClient, runs: Runs, host: str) -> None
     "body",
     [b"", b"{}", b"\xff", b"--x\r\n", b"a=%ff&b=%", b"&" * 9999, json.dumps(REQUEST).encode()],
 )
-def test_bodies_of_every_kind(client: FlaskClient, kind: str, body: bytes) -> None:
+def test_bodies_of_every_kind_are_accepted_or_refused(
+    client: FlaskClient, kind: str, body: bytes
+) -> None:
     for headers in ({}, BROWSER):
         assert client.post(
             "/backtest", data=body, headers=headers, content_type=kind
@@ -232,7 +236,9 @@ def test_bodies_of_every_kind(client: FlaskClient, kind: str, body: bytes) -> No
         )
 
 
-def test_bodies_that_do_not_say_how_long_they_are(client: FlaskClient, runs: Runs) -> None:
+def test_bodies_that_do_not_say_how_long_they_are_are_bounded(
+    client: FlaskClient, runs: Runs
+) -> None:
     """Chunked: the server ends the stream, and no Content-Length says where."""
     for size, status in ((100, "202"), (70_000, "413"), (5_000_000, "413")):
         environ = EnvironBuilder(
@@ -245,12 +251,12 @@ def test_bodies_that_do_not_say_how_long_they_are(client: FlaskClient, runs: Run
             "wsgi.input_terminated": True,
             "HTTP_TRANSFER_ENCODING": "chunked",
         }
-        _, given, _ = run_wsgi_app(client.application, environ)
-        assert given[:3] == status
+        _, answered, _ = run_wsgi_app(client.application, environ)
+        assert answered[:3] == status
         form = io.BytesIO(urlencode({**FORM, "MA_CROSS.slow": "9" * size}).encode())
         environ |= {"CONTENT_TYPE": "application/x-www-form-urlencoded", "wsgi.input": form}
-        _, given, _ = run_wsgi_app(client.application, environ)
-        assert given[:3] == ("400" if status == "202" else status)
+        _, answered, _ = run_wsgi_app(client.application, environ)
+        assert answered[:3] == ("400" if status == "202" else status)
     for fields in ({"a": "x" * 70_000}, {f"a{number}": "x" for number in range(3_000)}):
         answer = client.post(
             "/backtest", data={**FORM, **fields}, content_type="multipart/form-data"
@@ -280,8 +286,8 @@ def test_a_file_in_a_form_is_not_written_to_the_disk(
     environ = EnvironBuilder(method="POST", path="/backtest", content_type=kind).get_environ()
     environ.pop("CONTENT_LENGTH", None)
     environ |= {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True}
-    _, given, _ = run_wsgi_app(client.application, environ)
-    assert given[:3] == "400"
+    _, status, _ = run_wsgi_app(client.application, environ)
+    assert status[:3] == "400"
 
 
 NAMES = st.sampled_from(
@@ -331,7 +337,7 @@ VALUES = st.one_of(
     kept=st.sets(st.sampled_from(sorted(FORM))),
     browser=st.booleans(),
 )
-def test_any_form(
+def test_any_form_is_accepted_or_refused(
     client: FlaskClient, changes: dict[str, str], kept: set[str], browser: bool
 ) -> None:
     form = {**{name: FORM[name] for name in kept}, **changes}
@@ -342,7 +348,9 @@ def test_any_form(
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_part_of_a_form_without_a_name(client: FlaskClient, runs: Runs, first: bool) -> None:
+def test_a_part_of_a_form_without_a_name_is_refused(
+    client: FlaskClient, runs: Runs, first: bool
+) -> None:
     """Werkzeug has None for it."""
     parts = ["\r\n\r\n", '; name="ticker"\r\n\r\nGOOG']
     body = "".join(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from html import unescape
 
@@ -11,18 +10,12 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
-from service.contract.errors import InvalidRequest
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
+from service.web.missing_prices import PriceImport
 from tests.conftest import REQUEST
-from tests.web.test_web import BROWSER, FORM, completed
-
-OUTSIDE = {
-    "X-Forwarded-Proto": "https",
-    "X-Forwarded-Host": "example.org",
-    "X-Forwarded-For": "203.0.113.7",
-}
+from tests.support.web import BROWSER, FORM, OUTSIDE, completed
 
 
 def client_below(engine: Engine, runs: Runs, application_root: str, hops: int = 0) -> FlaskClient:
@@ -32,22 +25,23 @@ def client_below(engine: Engine, runs: Runs, application_root: str, hops: int = 
 
 
 def addresses(page: str) -> set[str]:
-    found = re.findall(r'(?:href|src|action|data-page|data-status-url|formaction)="([^"#]+)"', page)
-    return {address for address in found if not address.startswith(("http", "data:"))}
+    named = re.findall(r'(?:href|src|action|data-page|data-status-url|formaction)="([^"#]+)"', page)
+    return {address for address in named if not address.startswith(("http", "data:"))}
 
 
 @pytest.mark.parametrize("application_root", ["/bt", "/bt/", "/deep/er"])
 def test_every_address_of_every_page_is_below_the_application_root(
     engine: Engine, runs: Runs, application_root: str
 ) -> None:
-    client, base = client_below(engine, runs, application_root), application_root.rstrip("/")
+    client = client_below(engine, runs, application_root)
+    base = application_root.rstrip("/")
     posted = client.post(f"{base}/backtest", data=FORM, headers=BROWSER)
     assert posted.headers["Location"].startswith(f"{base}/result/")
     for path in ("/", "/runs", posted.headers["Location"].removeprefix(base), "/result/none"):
         answer = client.get(base + path, headers=BROWSER)
-        found = addresses(answer.text)
-        assert len(found) > 4
-        for address in found:
+        named = addresses(answer.text)
+        assert len(named) > 4
+        for address in named:
             assert address.startswith(base + "/"), address
             assert (
                 client.get(address, headers=BROWSER, buffered=True).status_code in (200, 202, 405)
@@ -64,7 +58,8 @@ def test_a_crawl_never_leaves_the_application(engine: Engine, runs: Runs) -> Non
         client.post("/bt/backtest", json={**REQUEST, "initial_capital": 1000 + n}).json["run_id"]
         for n in range(3)
     ]  # type: ignore[index]
-    todo, seen = {"/bt/", "/bt/runs?limit=1", f"/bt/result/{run_ids[0]}", "/bt/nowhere"}, set[str]()
+    todo = {"/bt/", "/bt/runs?limit=1", f"/bt/result/{run_ids[0]}", "/bt/nowhere"}
+    seen = set[str]()
     while todo:
         address = todo.pop()
         seen.add(address)
@@ -73,13 +68,13 @@ def test_a_crawl_never_leaves_the_application(engine: Engine, runs: Runs) -> Non
         if answer.status_code == 405:
             answer = client.post(address, data=FORM, headers=BROWSER)
         assert answer.status_code in (200, 202, 303, 404, 409), (address, answer.status)
-        found = {answer.headers["Location"]} if "Location" in answer.headers else set()
+        named = {answer.headers["Location"]} if "Location" in answer.headers else set()
         if answer.mimetype == "text/html":
-            found |= {unescape(one) for one in addresses(answer.text) if not one.startswith("?")}
-        todo |= {one.partition("#")[0] for one in found} - seen
+            named |= {unescape(link) for link in addresses(answer.text) if not link.startswith("?")}
+        todo |= {link.partition("#")[0] for link in named} - seen
     assert {"/bt/backtest", f"/bt/runs/{run_ids[0]}/cancel"} <= seen
-    assert any("before=" in one for one in seen), "the page of older runs"
-    assert any(one.startswith("/bt/static/") for one in seen)
+    assert any("before=" in link for link in seen), "the page of older runs"
+    assert any(link.startswith("/bt/static/") for link in seen)
     older = client.get("/bt/runs?limit=1").json
     assert older is not None
     assert older["next"].startswith("/bt/runs?")
@@ -104,7 +99,7 @@ def test_the_outside_address_is_believed_from_a_trusted_proxy_only(
         assert f"curl {outside}" in client.get(address, headers={**BROWSER, **OUTSIDE}).text
 
 
-def test_cancelling_over_http(client: FlaskClient, runs: Runs) -> None:
+def test_a_run_is_cancelled_over_http(client: FlaskClient, runs: Runs) -> None:
     address = client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"]
     run_id = address.rpartition("/")[2]
     assert f'action="/runs/{run_id}/cancel"' in client.get(address, headers=BROWSER).text
@@ -120,7 +115,7 @@ def test_cancelling_over_http(client: FlaskClient, runs: Runs) -> None:
     assert (result["status"], result["error_code"]) == ("failed", "CancelledByUser")
 
 
-def test_what_cannot_be_cancelled(client: FlaskClient, runs: Runs) -> None:
+def test_a_run_that_has_ended_cannot_be_cancelled(client: FlaskClient, runs: Runs) -> None:
     run_id = completed(client, runs)
     answer = client.post(f"/runs/{run_id}/cancel")
     assert answer.status_code == 409
@@ -131,7 +126,7 @@ def test_what_cannot_be_cancelled(client: FlaskClient, runs: Runs) -> None:
     assert client.get(f"/runs/{run_id}/cancel").status_code == 405
 
 
-def test_metrics_for_prometheus(client: FlaskClient, runs: Runs) -> None:
+def test_metrics_count_runs_and_requests(client: FlaskClient, runs: Runs) -> None:
     client.post("/backtest", json=REQUEST)
     client.get("/status/nobody")
     answer = client.get("/metrics")
@@ -164,13 +159,25 @@ def test_made_up_methods_fill_no_memory(client: FlaskClient) -> None:
     assert client.get("/metrics").text.count("_http_request_seconds_count") == 1
 
 
-def test_in_a_cluster_an_unknown_ticker_is_not_sent_to_where_no_pod_can_reach(runs: Runs) -> None:
-    inside = replace(
-        runs, prices_command="kubectl exec -i deploy/bt-web -- python x.py", in_cluster=True
+def unknown_ticker_sentence(runs: Runs, price_import: PriceImport) -> str:
+    client = create_app(runs, str, price_import=price_import).test_client()
+    answer = client.post("/backtest", json={**REQUEST, "ticker": "ZZZZ"})
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["code"]) == (400, "BadInput")
+    return str(answer.json["error"])
+
+
+def test_an_unknown_ticker_is_answered_with_the_ways_to_import_prices(runs: Runs) -> None:
+    assert unknown_ticker_sentence(runs, PriceImport()) == (
+        'There are no prices of "ZZZZ". Nearest are GOOG, SPY; add others with'
+        " python scripts/data_loader.py --tickers ZZZZ (Yahoo Finance) or"
+        " python scripts/data_loader.py import --ticker ZZZZ - < ZZZZ.csv."
     )
-    with pytest.raises(InvalidRequest) as caught:
-        inside.submit({**REQUEST, "ticker": "ZZZZ"})
-    message = str(caught.value)
+
+
+def test_in_a_cluster_an_unknown_ticker_is_not_sent_to_where_no_pod_can_reach(runs: Runs) -> None:
+    command = "kubectl exec -i deploy/bt-web -- python x.py"
+    message = unknown_ticker_sentence(runs, PriceImport(command, in_cluster=True))
     assert (
         "kubectl exec -i deploy/bt-web -- python x.py import --ticker ZZZZ - < ZZZZ.csv" in message
     )

@@ -10,16 +10,19 @@ from flask.testing import FlaskClient
 
 from service.usecases.runs import Runs
 from tests.conftest import REQUEST, RUN_ID
-from tests.web.test_web import BROWSER, completed, refused
+from tests.support.web import BROWSER, completed, refused
 
 RESULT = ["/result/{}", "/result/{}/figure.png", "/result/{}/equity.csv", "/result/{}/trades.csv"]
 ALWAYS = ["/rules", "/tickers", "/openapi.json"]
 
 
 @pytest.mark.parametrize("address", RESULT + ALWAYS)
-def test_etags(client: FlaskClient, runs: Runs, address: str) -> None:
+def test_an_etag_saves_sending_the_same_twice(
+    client: FlaskClient, runs: Runs, address: str
+) -> None:
     address = address.format(completed(client, runs, run_id=RUN_ID))
-    first, again = client.get(address), client.get(address)
+    first = client.get(address)
+    again = client.get(address)
     assert first.status_code == 200
     assert first.headers["Cache-Control"] == "private, no-cache"
     tag = first.headers["ETag"]
@@ -99,7 +102,7 @@ def test_the_figure_is_that_of_the_result(client: FlaskClient, runs: Runs) -> No
     )
 
 
-def test_there_is_no_figure_of(client: FlaskClient, runs: Runs) -> None:
+def test_runs_without_a_result_have_no_figure(client: FlaskClient, runs: Runs) -> None:
     run_id = client.post("/backtest", json=REQUEST).json["run_id"]  # type: ignore[index]
     refused(
         client.get(f"/result/{run_id}/figure.png"), 404, "NotFound", "has no result: it is pending."

@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from service.contract.documents import schema
 from service.usecases.runs import Runs
 from tests.conftest import REQUEST, RUN_ID
-from tests.web.test_auth import BASIC, PASSWORD, TOKEN, basic, bearer, client_with
-from tests.web.test_web import BROWSER, FORM, page, refused
+from tests.support.logins import BASIC, PASSWORD, TOKEN, basic, bearer, client_with
+from tests.support.web import BROWSER, FORM, page, refused
 
 PATTERN = schema("request.v1")["properties"]["run_id"]["pattern"]
 
@@ -28,7 +28,9 @@ def submit(
 
 
 def test_a_retry_gives_the_same_run(client: FlaskClient, runs: Runs) -> None:
-    first, again, other = submit(client, "a"), submit(client, "a"), submit(client, "b")
+    first = submit(client, "a")
+    again = submit(client, "a")
+    other = submit(client, "b")
     assert first.status_code == again.status_code == 202
     assert first.json == again.json
     assert re.fullmatch(PATTERN, first.json["run_id"])
@@ -54,7 +56,8 @@ def test_a_run_id_of_its_own_goes_first(client: FlaskClient) -> None:
 
 def test_a_key_belongs_to_whoever_sent_it(engine: Engine, runs: Runs) -> None:
     client = client_with(engine, runs, BASIC)
-    alice, nightly = basic("alice", PASSWORD), bearer(TOKEN)
+    alice = basic("alice", PASSWORD)
+    nightly = bearer(TOKEN)
     ids = {
         submit(client, "a", headers).json["run_id"] for headers in (alice, nightly, alice, nightly)
     }
@@ -64,12 +67,12 @@ def test_a_key_belongs_to_whoever_sent_it(engine: Engine, runs: Runs) -> None:
 @pytest.mark.parametrize(
     "key", ["x" * 200, "!", "~", '"quoted"', "'; DROP TABLE runs; --".replace(" ", ""), "{{7*7}}"]
 )
-def test_keys(client: FlaskClient, key: str) -> None:
+def test_visible_ascii_is_a_key(client: FlaskClient, key: str) -> None:
     assert submit(client, key).status_code == 202
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 201, "x" * 60_000, "\xe9", "\x7f", "a\tb"])
-def test_no_keys(client: FlaskClient, runs: Runs, key: str) -> None:
+def test_anything_else_is_no_key(client: FlaskClient, runs: Runs, key: str) -> None:
     refused(
         submit(client, key),
         400,
@@ -88,7 +91,7 @@ def test_a_key_mends_no_body(client: FlaskClient, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("force", ["true", "false"])
-def test_force(client: FlaskClient, force: str) -> None:
+def test_force_is_taken_from_query_and_form(client: FlaskClient, force: str) -> None:
     assert client.post(f"/backtest?force={force}", json=REQUEST).status_code == 202
     assert client.post("/backtest", data={**FORM, "force": force}).status_code == 303
 

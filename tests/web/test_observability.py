@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -27,7 +28,9 @@ class Counted(EveryStore):
     """A store that says what it is told to."""
 
     def __init__(self, length: int = 0, age: float | None = None) -> None:
-        self.asked, self.length, self.age = 0, length, age
+        self.asked = 0
+        self.length = length
+        self.age = age
 
     def counts(self) -> dict[str, int]:
         self.asked += 1
@@ -60,7 +63,8 @@ def scraped(collector: _Runs) -> dict[str, float]:
 
 
 def test_the_database_is_asked_once_in_a_while() -> None:
-    store, clock = Counted(7, 12.5), Clock()
+    store = Counted(7, 12.5)
+    clock = Clock()
     collector = _Runs(store, clock)
     registry = CollectorRegistry()
     registry.register(collector)
@@ -84,17 +88,18 @@ def test_requests_are_counted_while_the_database_is_away(
 ) -> None:
     assert scraped(_Runs(Away())) == {}
     monkeypatch.setattr(type(runs.run_store), "counts", Away.counts)
-    answer = create_app(runs, str).test_client()
-    answer.get("/health")
-    found = answer.get("/metrics")
-    assert found.status_code == 200
-    assert 'route="/health"' in found.text
-    assert "stock_backtest_runs{" not in found.text
+    client = create_app(runs, str).test_client()
+    client.get("/health")
+    metrics = client.get("/metrics")
+    assert metrics.status_code == 200
+    assert 'route="/health"' in metrics.text
+    assert "stock_backtest_runs{" not in metrics.text
 
 
-def ready(runs: Runs, **extensions: object) -> tuple[int, dict[str, object]]:
-    app = create_app(runs, str)
-    app.extensions.update(extensions)
+def ready(
+    runs: Runs, schema_problem: Callable[[], str] = str, database_name: str = "the database"
+) -> tuple[int, dict[str, object]]:
+    app = create_app(runs, schema_problem, database_name=database_name)
     answer = app.test_client().get("/ready")
     assert isinstance(answer.json, dict)
     return answer.status_code, answer.json
@@ -102,19 +107,19 @@ def ready(runs: Runs, **extensions: object) -> tuple[int, dict[str, object]]:
 
 def test_what_only_slows_users_down_is_a_warning(engine: Engine, runs: Runs) -> None:
     leased = replace(runs, leases=LeaseStore(engine))
-    status, told = ready(leased)
-    assert (status, told["missing"]) == (200, [])
-    assert told["warnings"] == ["no controller is running: runs wait"]
+    status, document = ready(leased)
+    assert (status, document["missing"]) == (200, [])
+    assert document["warnings"] == ["no controller is running: runs wait"]
     LeaseStore(engine).take(CONTROLLER, "somebody", 30)
     assert ready(leased)[1]["warnings"] == []
 
 
 def test_no_prices_yet_until_there_are_some(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_app(runs, str)
-    asked: list[int] = []
+    queries: list[int] = []
 
     def tickers(known: list[str], self: object) -> list[str]:
-        asked.append(1)
+        queries.append(1)
         return known
 
     for known, warned in (([], True), (["GOOG"], False), (["GOOG"], False)):
@@ -124,7 +129,7 @@ def test_no_prices_yet_until_there_are_some(runs: Runs, monkeypatch: pytest.Monk
         answer = app.test_client().get("/ready")
         assert answer.status_code == 200
         assert bool(answer.json and answer.json["warnings"]) is warned
-    assert len(asked) == 2, "once there are some, nobody asks again"
+    assert len(queries) == 2, "once there are some, nobody asks again"
 
 
 def at_revision(engine: Engine, revision: str | None) -> None:
@@ -141,26 +146,26 @@ def test_a_schema_that_is_behind_is_named(engine: Engine, runs: Runs) -> None:
         newest = connection.scalar(text("SELECT version_num FROM alembic_version"))
     assert schema_problem(engine) == ""
     at_revision(engine, None)
-    status, told = ready(runs, schema_problem=partial(schema_problem, engine))
+    status, document = ready(runs, schema_problem=partial(schema_problem, engine))
     assert status == 503
-    assert told["missing"] == [
+    assert document["missing"] == [
         f"The database is at revision none, this program needs {newest}: run python -m service.store.migrate."
     ]
-    assert told["warnings"] == []
+    assert document["warnings"] == []
 
 
 def test_the_database_that_is_away_is_named_without_its_password(runs: Runs) -> None:
     def away() -> str:
         raise OperationalError("select", {}, Exception("Can't connect as u with s3cret"))
 
-    status, told = ready(
-        runs, schema_problem=away, database="the database stocks on db.example:3306"
+    status, document = ready(
+        runs, schema_problem=away, database_name="the database stocks on db.example:3306"
     )
-    assert (status, told["missing"]) == (
+    assert (status, document["missing"]) == (
         503,
         ["the database stocks on db.example:3306 cannot be reached"],
     )
-    assert "s3cret" not in json.dumps(told)
+    assert "s3cret" not in json.dumps(document)
 
 
 CRASHES: dict[str, tuple[str, str]] = {

@@ -20,13 +20,12 @@ from service.contract.documents import schema
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
-from service.web.middleware.auth import HASHED_AT_ONCE, Login
+from service.web.middleware.auth import MAX_HASHED_AT_ONCE, Login
 from service.web.openapi.document import ERRORS
 from tests.conftest import REQUEST, SWEEP
+from tests.support.logins import BASIC, PROXY, TOKEN, bearer
 from tests.support.openapi_check import CheckedClient, Seen, described_by
-from tests.web.test_auth import BASIC, PROXY, TOKEN, bearer
-from tests.web.test_sweeps import swept
-from tests.web.test_web import BROWSER, FORM, completed
+from tests.support.web import BROWSER, FORM, completed, swept
 
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 LOGINS = pytest.mark.parametrize("login", [Login(), BASIC, PROXY], ids=lambda login: login.mode)
@@ -95,7 +94,7 @@ def declared(app: Flask) -> Seen:
 def hashing(login: Login) -> Iterator[None]:
     """As many passwords are being verified as may be."""
     with ExitStack() as stack:
-        for _ in range(HASHED_AT_ONCE):
+        for _ in range(MAX_HASHED_AT_ONCE):
             stack.enter_context(login._hashing)
         yield
 
@@ -172,12 +171,12 @@ def good_and_bad(client: CheckedClient, ids: Ids) -> None:
 def sweeps(client: CheckedClient, swept_id: str) -> None:
     client.get(f"/result/{swept_id}")
     form = {**SWEEP, "tickers": '["GOOG"]', "grid": '{"fast":[5]}'}
-    asked = (
+    run_id = (
         client.post("/sweeps", data=form, headers=BROWSER).headers["Location"].rpartition("/")[2]
     )
-    client.get(f"/sweeps/{asked}")
-    client.post("/sweeps", json={**SWEEP, "run_id": asked})
-    client.post(f"/runs/{asked}/cancel")
+    client.get(f"/sweeps/{run_id}")
+    client.post("/sweeps", json={**SWEEP, "run_id": run_id})
+    client.post(f"/runs/{run_id}/cancel")
     client.get(f"/sweeps/{swept_id}?page=0", headers=BROWSER)
     client.get("/sweeps?sweep=nobody", headers=BROWSER)
     for path in ("/sweeps", f"/sweeps/{swept_id}/run"):
@@ -207,7 +206,7 @@ def test_logins_are_described_where_there_are_some(engine: Engine, runs: Runs) -
         assert "security" not in document["paths"]["/health"]["get"]
 
 
-def test_below_a_base_path(engine: Engine, runs: Runs) -> None:
+def test_below_a_base_path_it_names_that_path(engine: Engine, runs: Runs) -> None:
     app = create_app(runs, partial(schema_problem, engine))
     put_behind(app, "/bt", 0)
     assert app.test_client().get("/bt/openapi.json").json["servers"] == [{"url": "/bt"}]  # type: ignore[index]

@@ -12,8 +12,7 @@ from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from tests.conftest import REQUEST, RUN_ID
-from tests.web.test_behind_a_proxy import OUTSIDE
-from tests.web.test_web import BROWSER, FORM, refused
+from tests.support.web import BROWSER, FORM, OUTSIDE, refused
 
 SENTENCE = "This was sent by a page of another site"
 ALLOWED = [

@@ -21,12 +21,12 @@ from service.search.figure import panels_of
 from service.search.plan import SweepPlan
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps, asked_of
-from service.web.forms.sweep import suggested
-from service.web.forms.sweep_table import ROWS, row_at
+from service.web.forms.sweep import suggested_grid
+from service.web.forms.sweep_table import ROWS_ON_A_PAGE, row_at
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.conftest import RUN_ID, SWEEP, series
-from tests.web.test_web import BROWSER, page
+from tests.support.web import BROWSER, page, swept
 
 FORM = {
     "tickers": "goog, SPY", "start_date": "2015-01-02", "end_date": "2018-12-31", "rule": "MA_CROSS",
@@ -35,17 +35,7 @@ FORM = {
 }  # fmt: skip
 
 
-def swept(client: FlaskClient, runs: Runs, **change: Any) -> str:
-    """A sweep that has been performed; its run_id."""
-    answer = client.post("/sweeps", json={**SWEEP, **change})
-    assert answer.status_code == 202, answer.text
-    run_id: str = answer.json["run_id"]  # type: ignore[index]
-    assert runs.run_store.mark_launched(run_id)
-    SweepWorker(runs.run_store, runs.price_store, Software()).work(run_id)
-    return run_id
-
-
-def test_from_curl(client: FlaskClient, runs: Runs) -> None:
+def test_a_sweep_is_submitted_and_read_as_json(client: FlaskClient, runs: Runs) -> None:
     run_id = swept(client, runs)
     answer = client.get(f"/sweeps/{run_id}")
     assert answer.json is not None
@@ -65,7 +55,7 @@ def test_from_curl(client: FlaskClient, runs: Runs) -> None:
     assert client.get("/runs").json["runs"][0]["kind"] == "sweep"  # type: ignore[index]
 
 
-def test_unfinished(client: FlaskClient) -> None:
+def test_an_unfinished_sweep_has_a_status_and_no_table(client: FlaskClient) -> None:
     run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
     answer = client.get(f"/sweeps/{run_id}")
     assert (answer.status_code, answer.json["status"]) == (202, "pending")  # type: ignore[index]
@@ -77,13 +67,13 @@ def test_unfinished(client: FlaskClient) -> None:
     assert client.get(f"/sweeps/{run_id}").json["error_code"] == "CancelledByUser"  # type: ignore[index]
 
 
-def test_from_the_form_and_back(client: FlaskClient, runs: Runs) -> None:
+def test_the_form_asks_for_a_sweep_and_is_filled_from_it(client: FlaskClient, runs: Runs) -> None:
     answer = client.post("/sweeps", data=FORM, headers=BROWSER)
     assert answer.status_code == 303
     run_id = answer.headers["Location"].rpartition("/")[2]
-    asked = Sweeps(runs).sweep(run_id)
-    assert '"tickers":["GOOG","SPY"]' in asked.request
-    assert '"grid":{"fast":"5:25:5","slow":"10,30,60"}' in asked.request
+    run = Sweeps(runs).sweep(run_id)
+    assert '"tickers":["GOOG","SPY"]' in run.request
+    assert '"grid":{"fast":"5:25:5","slow":"10,30,60"}' in run.request
     again = page(client, f"/sweeps?sweep={run_id}")
     assert 'name="MA_CROSS.fast" value="5:25:5"' in again
     assert 'name="tickers" value="GOOG, SPY"' in again
@@ -109,15 +99,15 @@ def test_a_form_that_is_wrong_comes_back_as_it_was_typed(client: FlaskClient) ->
     )
 
 
-def test_a_form_with_the_requests_own_fields(client: FlaskClient) -> None:
+def test_a_program_may_send_the_fields_of_the_request_as_a_form(client: FlaskClient) -> None:
     fields = {**SWEEP, "tickers": '["GOOG"]', "grid": '{"fast":[5,10]}', "folds": "3"}
     assert client.post("/sweeps", data=fields).status_code == 303
 
 
-def test_the_page(client: FlaskClient, runs: Runs) -> None:
+def test_the_page_shows_every_part_of_the_result(client: FlaskClient, runs: Runs) -> None:
     run_id = swept(client, runs, tickers=["GOOG", "SPY"], folds=3, reality_check=True)
     shown = page(client, f"/sweeps/{run_id}")
-    for said in (
+    for text_of_part in (
         "GOOG, SPY",
         "Deflated Sharpe ratio",
         "Walk forward",
@@ -125,29 +115,29 @@ def test_the_page(client: FlaskClient, runs: Runs) -> None:
         "Reality check",
         "11 rows",
     ):
-        assert said in shown
+        assert text_of_part in shown
     assert "Over all tickers" in shown
     assert "모든 조합" in page(client, f"/sweeps/{run_id}?lang=ko")
 
 
-def test_prices_that_have_changed_since(client: FlaskClient, runs: Runs) -> None:
+def test_the_page_says_whose_prices_have_changed_since(client: FlaskClient, runs: Runs) -> None:
     """The run of a cell has other numbers than the cell then."""
     run_id = swept(client, runs, tickers=["GOOG", "SPY"])
-    said = "The prices of SPY have changed since this search: a run has those of today, and other numbers."
-    assert said not in page(client, f"/sweeps/{run_id}")
+    sentence = "The prices of SPY have changed since this search: a new run uses today's prices and gives other numbers."
+    assert sentence not in page(client, f"/sweeps/{run_id}")
     older = series("SPY")
     runs.price_store.save(replace(older, data=older.data.iloc[:-1]))
-    assert said in page(client, f"/sweeps/{run_id}")
+    assert sentence in page(client, f"/sweeps/{run_id}")
 
 
 def cells(shown: str, column: str) -> list[float]:
     """What the table of the page shows in one column."""
     head, _, body = shown.partition("<tbody>")[2].rpartition("<thead>")[2].partition("<tbody>")
     names = re.findall(r'<a href="[^"]*">(\w+)</a>', head)
-    found = re.findall(r"<td[^>]*>([^<]*)</td>", body)
+    texts = re.findall(r"<td[^>]*>([^<]*)</td>", body)
     return [
-        float(each.removesuffix(" %").replace(",", ""))
-        for each in found[names.index(column) :: len(names)]
+        float(number.removesuffix(" %").replace(",", ""))
+        for number in texts[names.index(column) :: len(names)]
     ]
 
 
@@ -189,11 +179,12 @@ def test_a_filter_that_is_wrong_is_said_above_the_table(
 
 def test_a_long_table_has_pages(client: FlaskClient, runs: Runs) -> None:
     run_id = swept(client, runs, grid={"fast": "2:21:1", "slow": "30:35:1"})
-    first, last = (
-        page(client, f"/sweeps/{run_id}?sort=fast"),
-        page(client, f"/sweeps/{run_id}?sort=fast&page=2"),
+    first = page(client, f"/sweeps/{run_id}?sort=fast")
+    last = page(client, f"/sweeps/{run_id}?sort=fast&page=2")
+    assert (len(cells(first, "fast")), len(cells(last, "fast"))) == (
+        ROWS_ON_A_PAGE,
+        120 - ROWS_ON_A_PAGE,
     )
-    assert (len(cells(first, "fast")), len(cells(last, "fast"))) == (ROWS, 120 - ROWS)
     assert max(cells(first, "fast")) <= min(cells(last, "fast"))
     assert 'rel="next"' in first
     assert 'rel="prev"' in last
@@ -257,7 +248,8 @@ def test_the_ring_of_the_figure_is_around_the_best(
     pixels = imread(io.BytesIO(base64.b64decode(result["chart_base64"].partition(",")[2])))
     red, green, blue = (pixels[..., channel] for channel in range(3))
     ys, xs = np.nonzero((red > 0.8) & (green < 0.25) & (blue < 0.25))
-    (panel,), best = result["panels"], result["tickers"][0]["best"]["params"]
+    (panel,) = result["panels"]
+    best = result["tickers"][0]["best"]["params"]
     left, top, right, bottom = panel["box"]
     x = left + (panel["xs"].index(best["slow"]) + 0.5) / len(panel["xs"]) * (right - left)
     y = bottom - (panel["ys"].index(best["fast"]) + 0.5) / len(panel["ys"]) * (bottom - top)
@@ -281,8 +273,8 @@ def test_a_cell_of_several_rows_is_its_best_that_traded() -> None:
         "ys": [],
         "box": [0, 0, 10, 10],
     }
-    found = [row_at(pd.DataFrame(rows), [panel], "max_drawdown_pct", x, 5) for x in (2, 8)]
-    assert found == [1, 2]
+    numbers = [row_at(pd.DataFrame(rows), [panel], "max_drawdown_pct", x, 5) for x in (2, 8)]
+    assert numbers == [1, 2]
 
 
 def test_who_never_traded_is_not_shown_as_good(client: FlaskClient, runs: Runs) -> None:
@@ -303,10 +295,10 @@ def test_a_figure_without_room_for_all_tickers_says_so(client: FlaskClient, runs
     names = [f"T{number}" for number in range(13)]
     for name in names:
         runs.price_store.save(replace(series("GOOG"), ticker=name))
-    asked = {"tickers": names, "grid": {"fast": [5, 10]}}
-    shown = page(client, f"/sweeps/{swept(client, runs, **asked)}")
-    assert f"The figure has room for {', '.join(names[:12])}." in shown
-    assert "has room for" not in page(client, f"/sweeps/{swept(client, runs)}")
+    change = {"tickers": names, "grid": {"fast": [5, 10]}}
+    shown = page(client, f"/sweeps/{swept(client, runs, **change)}")
+    assert f"The figure shows only {', '.join(names[:12])}." in shown
+    assert "The figure shows only" not in page(client, f"/sweeps/{swept(client, runs)}")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +313,7 @@ def test_a_figure_without_room_for_all_tickers_says_so(client: FlaskClient, runs
         ("MA_CROSS", {"fast": 5}, [{}]),
     ],
 )
-def test_figures_of_one_and_of_three_parameters(
+def test_figures_may_have_one_or_three_parameters(
     client: FlaskClient, runs: Runs, rule: str, grid: dict[str, Any], panels: list[dict[str, int]]
 ) -> None:
     run_id = swept(client, runs, rule_id=rule, grid=grid)
@@ -364,24 +356,26 @@ def test_what_the_empty_form_suggests_is_accepted(client: FlaskClient) -> None:
     from rules.registry import BUILT_IN
 
     for name, rule in BUILT_IN.items():
-        grid = suggested(rule.metadata.parameters)
+        grid = suggested_grid(rule.metadata.parameters)
         dates = {"start_date": "2013-01-02", "end_date": "2018-12-31"}
         answer = client.post("/sweeps", json={**SWEEP, **dates, "rule_id": name, "grid": grid})
         assert answer.status_code == 202, (name, grid, answer.text)
 
 
-def test_what_was_seen_of_a_sweep_that_failed(client: FlaskClient, runs: Runs) -> None:
+def test_a_sweep_that_failed_shows_what_was_seen_of_it(client: FlaskClient, runs: Runs) -> None:
     run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
     runs.run_store.mark_launched(run_id)
-    seen = '{"exit_code": 1, "log": ["the last line"], "events": []}'
-    runs.run_store.fail(runs.run(run_id), "RetriesExhausted", "Again and again.", seen)
+    evidence = '{"exit_code": 1, "log": ["the last line"], "events": []}'
+    runs.run_store.fail(runs.run(run_id), "RetriesExhausted", "Again and again.", evidence)
     assert client.get(f"/sweeps/{run_id}").json["provenance"]["evidence"]["exit_code"] == 1  # type: ignore[index]
     shown = page(client, f"/sweeps/{run_id}")
     assert "the last line" in shown
     assert "Again and again." in shown
 
 
-def test_how_far_it_is(client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_how_many_parts_are_done(
+    client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("service.search.plan.SHARD_ROWS", 4)
     run_id = client.post("/sweeps", json=SWEEP).json["run_id"]  # type: ignore[index]
     runs.run_store.mark_launched(run_id)
@@ -389,7 +383,9 @@ def test_how_far_it_is(client: FlaskClient, runs: Runs, monkeypatch: pytest.Monk
     assert "1 of 3 parts" in page(client, f"/sweeps/{run_id}")
 
 
-def test_the_run_of_a_rule_that_is_gone(client: FlaskClient, runs: Runs, engine: Engine) -> None:
+def test_a_rule_that_is_gone_cannot_be_run_any_more(
+    client: FlaskClient, runs: Runs, engine: Engine
+) -> None:
     run_id = swept(client, runs)
     with engine.begin() as connection:
         connection.execute(text("UPDATE runs SET rule_id = 'GONE'"))

@@ -19,8 +19,10 @@ from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
 from service.search.luck import LUCK, SILENT, SKILL, UNSTEADY
 from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
-from tests.conftest import REQUEST
+from tests.conftest import REQUEST, SWEEP
 
+# A sentence of the frozen rules that does not end like one; en.po says it in other words too.
+REWORDED = "None of the {count} combinations is a rule: {why}"
 PO = ROOT / "service" / "web" / "translations" / "ko.po"
 
 
@@ -78,6 +80,7 @@ def in_data() -> Iterator[str]:
     yield from (SILENT, SKILL, UNSTEADY, LUCK)
     yield from (sentence for _, sentence in SENTENCES.values())
     yield from (UNAVAILABLE, INTERNAL, "a finite number", "The request must be a JSON object.")
+    yield REWORDED
     yield "A combination takes no params: write the numbers into its rules."
     yield "A search takes one rule by its name, such as MA_CROSS."
     yield "The grid is too long; write its values as start:stop:step."
@@ -112,10 +115,22 @@ def test_enough_texts_were_found() -> None:
     assert len(NEEDED) > 180
 
 
+def test_the_sentence_of_a_search_without_a_valid_combination_is_plain(client: FlaskClient) -> None:
+    document = {**SWEEP, "grid": {"fast": [60], "slow": [50]}}
+    english = client.post("/sweeps", json=document).json
+    assert english is not None
+    assert english["error"].startswith("The rule allows none of the 1 combinations: MA_CROSS: fast")
+    korean = client.post("/sweeps", json=document, headers={"Accept-Language": "ko"}).json
+    assert korean is not None
+    assert korean["error"].startswith(
+        "규칙이 허용하는 조합이 1개 중 하나도 없습니다: MA_CROSS: fast"
+    )
+
+
 KO = {"Accept": "text/html", "Accept-Language": "ko-KR,ko;q=0.9,en;q=0.5"}
 
 
-def test_by_the_browser(client: FlaskClient) -> None:
+def test_the_browser_chooses_the_language(client: FlaskClient) -> None:
     assert '<html lang="ko">' in client.get("/", headers=KO).text
     assert KOREAN["New backtest"] in client.get("/", headers=KO).text
     assert (
@@ -125,7 +140,7 @@ def test_by_the_browser(client: FlaskClient) -> None:
     assert '<html lang="en">' in client.get("/", headers={"Accept": "text/html"}).text
 
 
-def test_by_the_switch_and_its_cookie(client: FlaskClient) -> None:
+def test_the_switch_and_its_cookie_choose_before_the_browser(client: FlaskClient) -> None:
     client.get("/?lang=en", headers=KO)
     assert '<html lang="en">' in client.get("/", headers=KO).text
     client.get("/runs?lang=ko", headers={"Accept": "text/html"})
@@ -144,7 +159,7 @@ def test_the_switch_keeps_the_page(client: FlaskClient) -> None:
     assert re.search(r'href="/\?lang=(ko|en)"', refused)
 
 
-def test_errors_too(client: FlaskClient) -> None:
+def test_errors_are_translated_too(client: FlaskClient) -> None:
     form = {
         "ticker": "NOPE{0}",
         "rule": "RSI",

@@ -1,1 +1,1 @@
-"""What a browser or a program sends, turned into a request, and a request into the fields of a form."""
+"""Requests from what a browser or a program sends, and the fields of a form from a request."""

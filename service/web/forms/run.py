@@ -1,4 +1,4 @@
-"""The dashboard's form: from its fields to a request document, and from a request back to its fields."""
+"""The dashboard's form: from its fields to a request document, and from a request to its fields."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from rules.base_rule import BaseRule, CompositeRule, number_text
 from service.contract.request import BacktestRequest, document_from_text
 from service.store.prices import Ticker
 
+# The choice in the list of rules that combines several of them; MEMBERS are the fields of those.
 COMPOSITE = "COMPOSITE"
 MEMBERS = tuple(f"member{number}" for number in range(1, CompositeRule.MAX_MEMBERS + 1))
-PLAIN = (
+# The fields of the form that are fields of the request too, by the same names.
+REQUEST_FIELDS = (
     "ticker",
     "start_date",
     "end_date",
@@ -27,76 +29,87 @@ DEFAULTS = {
     "slippage_rate": "0",
     "lot_size": "0",
 }
-FAVOURITE = "GOOG"
+FAVOURITE_TICKER = "GOOG"
+WHOLE_NUMBER = "[+-]?[0-9]{1,15}"
 
 
-def document(form: Mapping[str, str]) -> dict[str, Any]:
-    """The request that the form asks for; whatever is wrong in it stays, and is refused by the contract."""
-    if "rule" not in form and "rule_id" in form:  # a program that sends the request's own fields
+def has_request_fields(form: Mapping[str, str]) -> bool:
+    """Whether a program sent the request's own fields, and not those of the page."""
+    return "rule" not in form and "rule_id" in form
+
+
+def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
+    """The request document of the form; wrong values stay in it and are refused by the contract."""
+    if has_request_fields(form):
         return document_from_text(form)
-    plain = {name: form.get(name, "") for name in PLAIN}
-    checked = {"allow_short": form["allow_short"]} if "allow_short" in form else {}
-    return {**document_from_text({**plain, **checked}), **_rule(form)}
+    fields = {name: form.get(name, "") for name in REQUEST_FIELDS}
+    if "allow_short" in form:
+        fields["allow_short"] = form["allow_short"]
+    return {**document_from_text(fields), **_rule_fields(form)}
 
 
-def _rule(form: Mapping[str, str]) -> dict[str, Any]:
+def _rule_fields(form: Mapping[str, str]) -> dict[str, Any]:
+    """`rule_id`, and for a single rule `params`."""
     rule = form.get("rule", "")
     if rule == COMPOSITE:
-        members = [form[name].strip() for name in MEMBERS if form.get(name, "").strip()]
-        return {"rule_id": f"{form.get('mode', '')}({','.join(members)})"}
+        texts = [form.get(name, "").strip() for name in MEMBERS]
+        members = ",".join(text for text in texts if text)
+        return {"rule_id": f"{form.get('mode', '')}({members})"}
+    params = {name: _number(text) for name, text in parameter_texts(form, rule).items() if text}
+    return {"rule_id": rule, "params": params}
+
+
+def parameter_texts(form: Mapping[str, str], rule: str) -> dict[str, str]:
+    """The texts of the rule's own fields, by the names of its parameters."""
     prefix = f"{rule}."
-    numbers = {
-        name.removeprefix(prefix): _number(text)
+    return {
+        name.removeprefix(prefix): text.strip()
         for name, text in form.items()
         if name.startswith(prefix)
-    }
-    return {
-        "rule_id": rule,
-        "params": {name: value for name, value in numbers.items() if value != ""},
     }
 
 
 def _number(text: str) -> int | float | str:
-    text = text.strip()
+    """The number of a text; the text itself where it is none."""
+    if re.fullmatch(WHOLE_NUMBER, text):
+        return int(text)
     try:
-        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,15}", text) else float(text)
+        return float(text)
     except ValueError:
         return text
 
 
-def first_values(tickers: Sequence[Ticker]) -> dict[str, str]:
-    """What the empty form shows: a ticker with all its dates."""
-    chosen = next(
-        (ticker for ticker in tickers if ticker.ticker == FAVOURITE),
-        tickers[0] if tickers else None,
-    )
-    dates = (
-        {}
-        if chosen is None
-        else {"start_date": chosen.first_day.isoformat(), "end_date": chosen.last_day.isoformat()}
-    )
-    return {**DEFAULTS, **dates, "ticker": chosen.ticker if chosen else "", "rule": "MA_CROSS"}
-
-
-def values_of(request: BacktestRequest, rule: BaseRule) -> dict[str, str]:
-    """The form's fields that ask for `request` again."""
-    values = {name: _shown(request.document()[name]) for name in PLAIN}
-    if request.allow_short:
-        values["allow_short"] = "on"
-    if isinstance(rule, CompositeRule):
-        members = {
-            name: member.rule_id for name, member in zip(MEMBERS, rule.members, strict=False)
-        }
-        return {**values, "rule": COMPOSITE, "mode": rule.mode, **members}
-    name = rule.metadata.name
+def values_of_empty_form(tickers: Sequence[Ticker]) -> dict[str, str]:
+    """The values that the form shows at first: a ticker with all its dates, and the defaults."""
+    values = {**DEFAULTS, "ticker": "", "rule": "MA_CROSS"}
+    if not tickers:
+        return values
+    favourites = [ticker for ticker in tickers if ticker.ticker == FAVOURITE_TICKER]
+    chosen = favourites[0] if favourites else tickers[0]
     return {
         **values,
-        "rule": name,
-        **{f"{name}.{key}": number_text(value) for key, value in rule.params.items()},
+        "ticker": chosen.ticker,
+        "start_date": chosen.first_day.isoformat(),
+        "end_date": chosen.last_day.isoformat(),
     }
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return number_text(int(value) if value.is_integer() else value)
-    return str(value)
+def values_of_request(request: BacktestRequest, rule: BaseRule) -> dict[str, str]:
+    """The form's values with which it submits `request` again."""
+    document = request.document()
+    values = {name: _field_text(document[name]) for name in REQUEST_FIELDS}
+    if request.allow_short:
+        values["allow_short"] = "on"
+    if isinstance(rule, CompositeRule):
+        rule_ids = [member.rule_id for member in rule.members]
+        members = dict(zip(MEMBERS, rule_ids, strict=False))
+        return {**values, "rule": COMPOSITE, "mode": rule.mode, **members}
+    name = rule.metadata.name
+    params = {f"{name}.{key}": number_text(value) for key, value in rule.params.items()}
+    return {**values, "rule": name, **params}
+
+
+def _field_text(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return number_text(int(value) if value.is_integer() else value)

@@ -1,4 +1,4 @@
-"""What every request for a run has in common, whatever the run does: bodies, keys, `force`, the answer."""
+"""What all submissions have in common: the body, the Idempotency-Key, `force`, and the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from flask import Response, current_app, g, jsonify, request, url_for
+from flask import Response, g, jsonify, request, url_for
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from scripts.logger_config import run_context
@@ -17,109 +17,119 @@ from service.contract.documents import parse_json, schema
 from service.contract.errors import InvalidRequest
 from service.contract.request import SCHEMA
 from service.store.rows import Run
-from service.usecases.runs import Runs
-from service.usecases.sweeps import Sweeps
-from service.web.middleware.auth import client
+from service.web.addresses import run_url
+from service.web.middleware.auth import client_name
 from service.web.openapi.document import Content, query
 from service.web.openapi.document import schema as openapi_schema
 
 logger = logging.getLogger(__name__)
 
+# Submits a document for a client, by force or not: `Runs.submit` or `Sweeps.submit`.
 Submit = Callable[[object, str, bool], tuple[Run, bool]]
 
+MAX_QUOTED_CHARACTERS = 40
 IDEMPOTENCY_KEY = "[!-~]{1,200}"
 RUN_ID = schema(SCHEMA)["properties"]["run_id"]["pattern"]
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 FORCE = query(
-    "force", "compute anew what has been computed", enum=["true", "false"], default="false"
+    "force",
+    "compute again even if an identical run was computed before",
+    enum=["true", "false"],
+    default="false",
 )
 KEY = {
-    "name": "Idempotency-Key", "in": "header", "description": "the same key gives the same run; in place of a run_id",
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "a key of your choice in place of a run_id; the same key gives the same run",
     "schema": {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY}$"},
-}  # fmt: skip
+}
 LOCATION = {"Location": {"required": True, "schema": {"type": "string", "format": "uri-reference"}}}
 
 
-def runs() -> Runs:
-    """The service that the factory handed in."""
-    service: Runs = current_app.extensions["runs"]
-    return service
+def form_content(name: str) -> Content:
+    """A body that is a form with the fields of the OpenAPI schema `name`."""
+    return {media_type: {"schema": openapi_schema(name)} for media_type in FORMS}
 
 
-def sweeps() -> Sweeps:
-    """The same for sweeps."""
-    return Sweeps(runs())
-
-
-def form_of(name: str) -> Content:
-    """A body that is a form, its fields those of one of openapi's SCHEMAS."""
-    return {kind: {"schema": openapi_schema(name)} for kind in FORMS}
-
-
-def sent_as_form() -> bool:
-    """Whether the body is a form, and not JSON; raises HTTPException where it is neither."""
+def has_form() -> bool:
+    """Whether the body is a form; False where it is JSON, HTTPException where it is neither."""
     request.get_data(parse_form_data=True)
-    request.stream.read(
-        1
-    )  # raises RequestEntityTooLarge; a chunked body would be cut at the limit without a word
+    # Raises RequestEntityTooLarge where there is more: Werkzeug would cut a chunked body silently.
+    request.stream.read(1)
     if request.mimetype == "application/json":
         return False
-    if None in request.form:  # a part without a name
+    if None in request.form:
+        # A part of a multipart form that has no name.
         raise BadRequest
-    first = next(iter(request.form), "")
-    if request.mimetype not in FORMS or first.lstrip().startswith(
-        "{"
-    ):  # JSON that curl calls a form
+    if request.mimetype not in FORMS or _has_json_in_form():
         raise UnsupportedMediaType
     return True
 
 
-def json_document() -> Any:
-    """The body; its run_id stands in the log from here on. Raises InvalidRequest."""
+def _has_json_in_form() -> bool:
+    """Whether the body is JSON that is declared as a form, as curl does by default."""
+    first = next(iter(request.form), "")
+    return first.lstrip().startswith("{")
+
+
+def read_json() -> Any:
+    """The document in the body; the log has its run_id from here on. Raises InvalidRequest."""
     document = parse_json(request.get_data())
     if isinstance(document, dict) and re.fullmatch(RUN_ID, str(document.get("run_id"))):
         g.run_id = document["run_id"]
     return document
 
 
-def accept(submit: Submit, document: object) -> Run:
-    """Submits in the name of whoever asks."""
-    force, asker = _force(), client()
-    run, new = submit(_with_key(document, asker), asker, force)
+def submit_document(submit: Submit, document: object) -> Run:
+    """Submits the document in the name of the client, and logs a new run."""
+    force = _force()
+    client = client_name()
+    run, is_new = submit(_with_run_id_of_key(document, client), client, force)
     g.run_id = run.run_id
-    if new:
+    if is_new:
         with run_context(run.run_id):
             template = "Run accepted: ticker=%s, rule=%s, client=%s%s"
-            logger.info(template, run.ticker, run.rule_id, asker, ", forced" if force else "")
+            forced = ", forced" if force else ""
+            logger.info(template, run.ticker, run.rule_id, client, forced)
     return run
 
 
-def accepted(run: Run, result_url: str) -> Response:
-    """202, and where to look."""
-    urls = {"status_url": url_for("api.status", run_id=run.run_id), "result_url": result_url}
-    response = jsonify(run_id=run.run_id, status=run.status, reused_from=run.reused_from, **urls)
+def accepted_response(run: Run) -> Response:
+    """The answer 202 with the addresses of status and result."""
+    status_url = url_for("api.status", run_id=run.run_id)
+    response = jsonify(
+        run_id=run.run_id,
+        status=run.status,
+        reused_from=run.reused_from,
+        status_url=status_url,
+        result_url=run_url(run),
+    )
     response.status_code = 202
-    response.headers["Location"] = urls["status_url"]
+    response.headers["Location"] = status_url
     return response
+
+
+def quoted(text: str) -> str:
+    """A value from the query or a form, for a sentence."""
+    return text[:MAX_QUOTED_CHARACTERS] or '""'
 
 
 def _force() -> bool:
     text = request.args.get("force", request.form.get("force", "false"))
     if text not in ("true", "false"):
-        raise InvalidRequest("force must be true or false; got {value}.", value=text[:40] or '""')
+        raise InvalidRequest("force must be true or false; got {value}.", value=quoted(text))
     return text == "true"
 
 
-def _with_key(document: object, asker: str) -> object:
-    """The document with a run_id made from Idempotency-Key, where there is one and no run_id of its own."""
+def _with_run_id_of_key(document: object, client: str) -> object:
+    """The document with a run_id made of client and Idempotency-Key, unless it has its own."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return document
     if not re.fullmatch(IDEMPOTENCY_KEY, key):
-        raise InvalidRequest(
-            "{field} must be 1 to 200 visible ASCII characters.", field="Idempotency-Key"
-        )
+        template = "{field} must be 1 to 200 visible ASCII characters."
+        raise InvalidRequest(template, field="Idempotency-Key")
     if not isinstance(document, dict):
         return document
-    digest = hashlib.sha256(f"{asker}\n{key}".encode()).digest()
+    digest = hashlib.sha256(f"{client}\n{key}".encode()).digest()
     return {"run_id": str(uuid.UUID(bytes=digest[:16], version=4)), **document}

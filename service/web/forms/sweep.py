@@ -1,4 +1,4 @@
-"""The form of a sweep: from its fields to a request document, and from a request back to its fields."""
+"""The form of a sweep: from its fields to a request document, and from a request to its fields."""
 
 from __future__ import annotations
 
@@ -11,76 +11,90 @@ from rules.base_rule import BaseRule, Parameter, number_text
 from service.contract.request import document_from_text
 from service.contract.sweep import SCHEMA, SweepRequest
 from service.store.prices import Ticker
-from service.web.forms import run as form
+from service.web.forms import run as run_form
 
-PLAIN = (
-    "start_date", "end_date", "metric", "initial_capital", "commission_rate", "slippage_rate", "lot_size", "folds",
-)  # fmt: skip
-CHECKED = ("allow_short", "anchored", "reality_check")
-SEARCHED = 2  # parameters that the empty form searches
+# The fields of the form that are fields of the request too, by the same names.
+REQUEST_FIELDS = (
+    "start_date",
+    "end_date",
+    "metric",
+    "initial_capital",
+    "commission_rate",
+    "slippage_rate",
+    "lot_size",
+    "folds",
+)
+CHECKBOXES = ("allow_short", "anchored", "reality_check")
+# The number of parameters for which the empty form suggests more than one value.
+SEARCHED_PARAMETERS = 2
+SUGGESTED_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
 
 
-def document(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The request that the form asks for; whatever is wrong in it stays, and is refused by the contract."""
-    if (
-        "rule" not in fields and "rule_id" in fields
-    ):  # a program that sends the request's own fields
-        return document_from_text(fields, SCHEMA)
-    plain = {name: fields[name] for name in (*PLAIN, *CHECKED) if name in fields}
-    rule = fields.get("rule", "")
-    values = {
-        name.removeprefix(f"{rule}."): text.strip()
-        for name, text in fields.items()
-        if name.startswith(f"{rule}.")
+def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
+    """The request document of the form; wrong values stay in it and are refused by the contract."""
+    if run_form.has_request_fields(form):
+        return document_from_text(form, SCHEMA)
+    fields = {name: form[name] for name in (*REQUEST_FIELDS, *CHECKBOXES) if name in form}
+    rule = form.get("rule", "")
+    texts = run_form.parameter_texts(form, rule)
+    return {
+        **document_from_text(fields, SCHEMA),
+        "tickers": re.findall(r"[^\s,;]+", form.get("tickers", "").upper()),
+        "rule_id": rule,
+        "grid": {name: text for name, text in texts.items() if text},
     }
-    tickers = [name for name in re.split(r"[\s,;]+", fields.get("tickers", "").upper()) if name]
-    grid = {name: text for name, text in values.items() if text}
-    return {**document_from_text(plain, SCHEMA), "tickers": tickers, "rule_id": rule, "grid": grid}
 
 
-def first_values(tickers: Sequence[Ticker]) -> dict[str, str]:
-    """What the empty form shows."""
-    values = form.first_values(tickers)
+def values_of_empty_form(tickers: Sequence[Ticker]) -> dict[str, str]:
+    """The values that the form shows at first."""
+    values = run_form.values_of_empty_form(tickers)
     return {**values, "tickers": values["ticker"], "metric": "sharpe_ratio", "folds": "5"}
 
 
-def values_of(request: SweepRequest, rule: BaseRule) -> dict[str, str]:
-    """The form's fields that ask for `request` again; `rule` has the values of what it did not search."""
-    asked = request.document()
-    values = {
-        name: number_text(asked[name]) if isinstance(asked[name], float) else str(asked[name])
-        for name in PLAIN
-    }
-    values |= {name: "on" for name in CHECKED if asked[name]}
-    texts = {name: number_text(value) for name, value in rule.params.items()}
-    texts |= {name: _text(value) for name, value in request.grid.items()}
-    fields = {f"{rule.metadata.name}.{name}": each for name, each in texts.items()}
-    return {**values, "tickers": ", ".join(request.tickers), "rule": rule.metadata.name, **fields}
+def values_of_request(request: SweepRequest, rule: BaseRule) -> dict[str, str]:
+    """The form's values with which it submits `request` again.
+
+    `rule` has the values of the parameters that are not searched.
+    """
+    document = request.document()
+    values = {name: _field_text(document[name]) for name in REQUEST_FIELDS}
+    values["tickers"] = ", ".join(request.tickers)
+    values["rule"] = rule.metadata.name
+    for name in CHECKBOXES:
+        if document[name]:
+            values[name] = "on"
+    for name, value in rule.params.items():
+        values[f"{rule.metadata.name}.{name}"] = number_text(value)
+    for name, value in request.grid.items():
+        values[f"{rule.metadata.name}.{name}"] = _grid_text(value)
+    return values
 
 
-def suggested(parameters: Sequence[Parameter]) -> dict[str, str]:
-    """Values around the default for the first parameters, for the others their default."""
-    return {
-        parameter.name: _around(parameter) if number < SEARCHED else number_text(parameter.default)
-        for number, parameter in enumerate(parameters)
-    }
+def suggested_grid(parameters: Sequence[Parameter]) -> dict[str, str]:
+    """Values around the default for the first parameters, the default for the others."""
+    grid = {parameter.name: number_text(parameter.default) for parameter in parameters}
+    for parameter in parameters[:SEARCHED_PARAMETERS]:
+        grid[parameter.name] = _values_around_default(parameter)
+    return grid
 
 
-def _around(parameter: Parameter) -> str:
-    default = parameter.default
-    if parameter.whole:
-        step = max(1, int(default) // 5)
-        low, high = (
-            max(int(parameter.low), int(default) - 3 * step),
-            min(int(parameter.high), int(default) + 5 * step),
-        )
-        return f"{low}:{high}:{step}"
-    return ",".join(
-        number_text(round(default * factor, 6)) for factor in (0.5, 0.75, 1.0, 1.5, 2.0)
-    )
+def _values_around_default(parameter: Parameter) -> str:
+    if not parameter.whole:
+        values = [round(parameter.default * factor, 6) for factor in SUGGESTED_FACTORS]
+        return ",".join(number_text(value) for value in values)
+    default = int(parameter.default)
+    step = max(1, default // 5)
+    low = max(int(parameter.low), default - 3 * step)
+    high = min(int(parameter.high), default + 5 * step)
+    return f"{low}:{high}:{step}"
 
 
-def _text(value: Any) -> str:
+def _field_text(value: Any) -> str:
+    return number_text(value) if isinstance(value, float) else str(value)
+
+
+def _grid_text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return ",".join(json.dumps(each) for each in (value if isinstance(value, list) else [value]))
+    values = value if isinstance(value, list) else [value]
+    return ",".join(json.dumps(number) for number in values)

@@ -1,4 +1,4 @@
-"""Who asks: a user with a password, a user that a trusted proxy names, or a program with a token."""
+"""Who sends a request: a user with a password, a user named by a trusted proxy, or a token."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 OPEN = ("health.health", "health.ready", "static")
 REALM = "Stock backtests"
 SECRET_HEADER = "X-Auth-Proxy-Secret"  # noqa: S105
-NOBODY = (
-    f"{PASSWORD_METHOD}$nobody$" + "0" * 128
-)  # verified for names that nobody has: they take as long as others
-MOST_VERIFIED = 1024
-HASHED_AT_ONCE = 2  # more would let guesses keep all threads busy
-MOST_CLIENT = 64
+# Verified for unknown names, so that they take as long as known ones.
+NOBODY = f"{PASSWORD_METHOD}$nobody$" + "0" * 128
+MAX_REMEMBERED_LOGINS = 1024
+# With more, guesses could keep all threads busy.
+MAX_HASHED_AT_ONCE = 2
+MAX_CLIENT_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -44,59 +44,66 @@ class Login:
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     _verified: set[bytes] = field(default_factory=set, repr=False)
     _hashing: BoundedSemaphore = field(
-        default_factory=lambda: BoundedSemaphore(HASHED_AT_ONCE), repr=False
+        default_factory=lambda: BoundedSemaphore(MAX_HASHED_AT_ONCE), repr=False
     )
 
-    def name(self, asked: Request) -> str | None:
-        """The user's or the token's name; None for somebody unknown. Raises TooManyLogins."""
-        given = asked.authorization
-        if given is not None and given.type == "bearer":
-            return self._of_token(given.token or "")
+    def name(self, request: Request) -> str | None:
+        """The name of the user or token of a request, None for an unknown one.
+
+        Raises TooManyLogins.
+        """
+        authorization = request.authorization
+        scheme = None if authorization is None else authorization.type
+        if authorization is not None and scheme == "bearer":
+            return self._name_of_token(authorization.token or "")
         if self.mode == "proxy-header":
-            return self._of_proxy(
-                asked.headers.get(SECRET_HEADER, ""), asked.headers.get(self.proxy_header, "")
-            )
-        if given is not None and given.type == "basic":
-            return self._of_password(given.username or "", given.password or "")
+            secret = request.headers.get(SECRET_HEADER, "")
+            return self._name_from_proxy(secret, request.headers.get(self.proxy_header, ""))
+        if authorization is not None and scheme == "basic":
+            return self._checked_name(authorization.username or "", authorization.password or "")
         return None
 
     def challenges(self) -> list[WWWAuthenticate]:
-        """What a 401 asks for; Basic makes browsers ask their user."""
+        """The logins that a 401 offers; Basic makes browsers ask for name and password."""
         basic = WWWAuthenticate("basic", {"realm": REALM, "charset": "UTF-8"})
         bearer = WWWAuthenticate("bearer", {"realm": REALM})
         return [basic, bearer] if self.mode == "basic" else [bearer]
 
-    def _of_token(self, token: str) -> str | None:
+    def _name_of_token(self, token: str) -> str | None:
         digest = hashlib.sha256(token.encode()).hexdigest()
         matches = [
             name for name, known in self.tokens.items() if hmac.compare_digest(known, digest)
         ]
         return matches[0] if matches else None
 
-    def _of_proxy(self, secret: str, name: str) -> str | None:
-        trusted = hmac.compare_digest(
-            secret.encode("latin-1", "replace"), self.proxy_secret.encode()
-        )
-        return name if trusted and re.fullmatch(NAME, name) else None
+    def _name_from_proxy(self, secret: str, name: str) -> str | None:
+        sent = secret.encode("latin-1", "replace")
+        is_trusted = hmac.compare_digest(sent, self.proxy_secret.encode())
+        return name if is_trusted and re.fullmatch(NAME, name) else None
 
-    def _of_password(self, name: str, password: str) -> str | None:
-        """Scrypt takes some 60 ms, too long for every request: what was right once is remembered, as a keyed digest."""
-        if "\0" in password:  # scrypt takes one at the end for no character at all
+    def _checked_name(self, name: str, password: str) -> str | None:
+        """The name where the password is right.
+
+        Scrypt takes some 60 ms, too long for every request: a login that was right is remembered,
+        as a keyed digest.
+        """
+        # Scrypt ignores a null character at the end of a password.
+        if "\0" in password:
             return None
-        seen = hmac.digest(self._key, f"{name}:{password}".encode(), "sha256")
-        if seen in self._verified:
+        login = hmac.digest(self._key, f"{name}:{password}".encode(), "sha256")
+        if login in self._verified:
             return name
-        right = self._is_right(self.users.get(name, NOBODY), password)
-        if not right or name not in self.users:
+        is_right = self._is_right(self.users.get(name, NOBODY), password)
+        if not is_right or name not in self.users:
             return None
-        if len(self._verified) >= MOST_VERIFIED:
+        if len(self._verified) >= MAX_REMEMBERED_LOGINS:
             self._verified.clear()
-        self._verified.add(seen)
+        self._verified.add(login)
         return name
 
     def _is_right(self, known: str, password: str) -> bool:
         if not self._hashing.acquire(blocking=False):
-            raise TooManyLogins(HASHED_AT_ONCE)
+            raise TooManyLogins(MAX_HASHED_AT_ONCE)
         try:
             return check_password_hash(known, password)
         finally:
@@ -104,30 +111,32 @@ class Login:
 
 
 def login_of(config: Config) -> Login:
-    """The login that the settings ask for."""
-    users, tokens = name_and_secret(config.auth_users), name_and_secret(config.auth_tokens)
+    """The login of the settings."""
     return Login(
-        config.auth_mode, users, tokens, config.auth_proxy_header, config.auth_proxy_secret
+        mode=config.auth_mode,
+        users=name_and_secret(config.auth_users),
+        tokens=name_and_secret(config.auth_tokens),
+        proxy_header=config.auth_proxy_header,
+        proxy_secret=config.auth_proxy_secret,
     )
 
 
 def install(app: Flask, login: Login) -> None:
-    """Refuses with 401 whoever is not known, wherever a login is asked for."""
-    app.extensions["login"] = login
+    """Refuses unknown users with 401, where the login has a mode other than none."""
     if login.mode != "none":
-        app.before_request(lambda: _ask(login))
+        app.before_request(lambda: _check_login(login))
 
 
-def client() -> str:
-    """Whom the present request comes from: the name that it logged in with, else the remote address."""
-    return str(g.get("user") or request.remote_addr or "")[:MOST_CLIENT]
+def client_name() -> str:
+    """Who sends the present request: the name of the login, else the remote address."""
+    return str(g.get("user") or request.remote_addr or "")[:MAX_CLIENT_CHARACTERS]
 
 
-def _ask(login: Login) -> None:
+def _check_login(login: Login) -> None:
     if request.endpoint in OPEN:
         return
     g.user = login.name(request)
     if g.user is None:
         if "Authorization" in request.headers or SECRET_HEADER in request.headers:
-            logger.warning("Login refused: client=%s", client())
+            logger.warning("Login refused: client=%s", client_name())
         raise Unauthorized(www_authenticate=login.challenges())

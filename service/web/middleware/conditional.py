@@ -1,4 +1,4 @@
-"""Answers that need not be sent twice: a strong ETag over the bytes, 304 for whoever has them."""
+"""Conditional answers: a strong ETag over the bytes, and 304 for a client that has them already."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from werkzeug.exceptions import PreconditionFailed
 
 
 def conditional(response: Response) -> Response:
-    """The same answer, or 304; browsers keep it and ask each time."""
+    """The answer with an ETag, or 304; browsers keep it but ask each time whether it changed."""
     response.headers["Cache-Control"] = "private, no-cache"
     response.add_etag()
     response.make_conditional(request)
@@ -15,7 +15,7 @@ def conditional(response: Response) -> Response:
 
 
 def _refuse_in_one_shape(response: Response) -> Response:
-    """Werkzeug's 412, of static files too, has the body of a 200."""
+    """A 412 in the shape of our errors; Werkzeug's has the body of a 200."""
     if response.status_code != PreconditionFailed.code:
         return response
     response.close()
@@ -23,11 +23,12 @@ def _refuse_in_one_shape(response: Response) -> Response:
 
 
 def install(app: Flask) -> None:
-    """Nobody keeps any other answer."""
-    app.after_request(_keep_nothing)
-    app.after_request(_refuse_in_one_shape)  # the last one is called first
+    """Keeps caches from storing any other answer, and gives every 412 the shape of our errors."""
+    app.after_request(_forbid_storing)
+    # Flask calls the function that is registered last first.
+    app.after_request(_refuse_in_one_shape)
 
 
-def _keep_nothing(response: Response) -> Response:
+def _forbid_storing(response: Response) -> Response:
     response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -1,4 +1,4 @@
-"""GET /metrics for Prometheus: the runs in the database, and how long requests took, counted over all processes."""
+"""GET /metrics for Prometheus: the runs in the database, and the times of all requests."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ from service.web.openapi.document import answer, describe, text_of
 logger = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
-KEPT_SECONDS = 15.0  # counting a million runs takes the database a good part of a second
+# Counting a million runs takes the database a good part of a second.
+KEPT_SECONDS = 15.0
 
 
 class _Runs(Collector):
-    """Asks the database, at most every KEPT_SECONDS; while it is away there are no such values."""
+    """Metrics of the runs, asked of the database at most every KEPT_SECONDS.
+
+    There are none while the database cannot be reached.
+    """
 
     def __init__(self, store: RequestStore, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._clock = store, clock
+        self._store = store
+        self._clock = clock
         self._kept: list[GaugeMetricFamily] = []
         self._until = float("-inf")
         self._lock = Lock()
@@ -45,7 +50,7 @@ class _Runs(Collector):
                 try:
                     self._kept = [*self._runs(), *self._waiting()]
                 except DatabaseError:
-                    logger.exception("The database is away: no metrics of the runs")
+                    logger.exception("The database cannot be reached: no metrics of the runs")
                     return []
                 self._until = self._clock() + KEPT_SECONDS
             return self._kept
@@ -76,17 +81,20 @@ class _Runs(Collector):
 def install(app: Flask, store: RequestStore) -> None:
     """Times every request by its route, and answers /metrics.
 
-    Where several processes serve (service/web/gunicorn_conf.py), each counts in a file of METRICS_DIR and any of them
-    answers for all; the histogram itself is in no registry then, else its series would be there twice.
+    Where several processes serve (service/web/gunicorn_conf.py), each counts in a file of
+    METRICS_DIR, and any of them answers for all. The histogram itself is in no registry then:
+    otherwise its series would be there twice.
     """
-    together, registry = values.ValueClass is not values.MutexValue, CollectorRegistry()
-    names = ("method", "route", "status")
-    own = None if together else registry
-    seconds = Histogram(
-        "stock_backtest_http_request_seconds", "Time to answer", names, registry=own
-    )
-    if together:
+    registry = CollectorRegistry()
+    counts_in_files = values.ValueClass is not values.MutexValue
+    if counts_in_files:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    seconds = Histogram(
+        "stock_backtest_http_request_seconds",
+        "Time to answer",
+        ("method", "route", "status"),
+        registry=None if counts_in_files else registry,
+    )
     registry.register(_Runs(store))
 
     @app.before_request
@@ -96,9 +104,8 @@ def install(app: Flask, store: RequestStore) -> None:
     @app.after_request
     def observe(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "none"
-        method = (
-            request.method if request.method in METHODS else "other"
-        )  # anybody may send any word
+        # A client may send any word as the method; each would be a series of its own.
+        method = request.method if request.method in METHODS else "other"
         seconds.labels(method, route, response.status_code).observe(time.perf_counter() - g.started)
         return response
 

@@ -1,4 +1,4 @@
-"""Page texts in the reader's language: English sentences are the keys, `translations/<language>.po` has the others."""
+"""Texts in the reader's language: the English ones are the keys of `translations/<language>.po`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from service.contract.errors import UserError
 
 LANGUAGES = {"en": "English", "ko": "한국어"}
 COOKIE = "lang"
-OURS = ("what",)  # values of an error that are texts of ours; the rest was typed by somebody
+COOKIE_SECONDS = 365 * 24 * 60 * 60
+# The values of an error that are translated too; the others were typed by a user.
+TRANSLATED_VALUES = ("what",)
 CATALOGUES = Path(__file__).parent.parent / "translations"
 
 
 @cache
 def catalogue(language: str) -> NullTranslations:
-    """The texts of one language, compiled in memory; English needs none."""
+    """The texts of one language, compiled in memory; none where it has no file."""
     path = CATALOGUES / f"{language}.po"
     if not path.is_file():
         return NullTranslations()
@@ -35,19 +37,32 @@ def catalogue(language: str) -> NullTranslations:
 
 
 def language() -> str:
-    """By the switch (`?lang=`, then its cookie), else by the browser; found once per request."""
+    """The reader's language, found once per request.
+
+    It is that of the switch (`?lang=`, kept in a cookie), else that of the browser.
+    """
     if "language" not in g:
-        chosen = (place.get(COOKIE, "") for place in (request.args, request.cookies))
-        switched = next((language for language in chosen if language in LANGUAGES), None)
-        g.language = switched or request.accept_languages.best_match(list(LANGUAGES)) or "en"
+        g.language = _chosen_language() or _language_of_browser()
     return str(g.language)
 
 
+def _chosen_language() -> str | None:
+    for chosen in (request.args.get(COOKIE), request.cookies.get(COOKIE)):
+        if chosen in LANGUAGES:
+            return chosen
+    return None
+
+
+def _language_of_browser() -> str:
+    return request.accept_languages.best_match(list(LANGUAGES)) or "en"
+
+
 def switch(language: str) -> str:
-    """This page's address in another language; the dashboard's where the page answers a form."""
-    path = (
-        "/" + quote(request.path.lstrip("/")) if request.method == "GET" else "/"
-    )  # //host/ would be another host
+    """The address of this page in another language; of the dashboard where it answers a form."""
+    path = "/"
+    if request.method == "GET":
+        # A second slash at the start would lead to another host.
+        path += quote(request.path.lstrip("/"))
     return f"{quote(request.root_path)}{path}?{urlencode({**request.args, COOKIE: language})}"
 
 
@@ -56,38 +71,44 @@ def text(message: str) -> str:
     return catalogue(language()).gettext(message)
 
 
-def plural(one: str, many: str, count: int) -> str:
-    """As `text`, by count."""
-    return catalogue(language()).ngettext(one, many, count)
+def plural(singular: str, plural_form: str, count: int) -> str:
+    """The form of the message for this count, in the reader's language."""
+    return catalogue(language()).ngettext(singular, plural_form, count)
 
 
-def sentence(error: UserError) -> str:
-    """An error's sentence in the reader's language; its values are filled in after the translation."""
-    values = {
-        name: text(str(value)) if name in OURS else value for name, value in error.values.items()
-    }
+def translated(error: UserError) -> str:
+    """The error's own sentence in the reader's language.
+
+    Its values are filled in after the translation, so that what a user typed is not translated.
+    """
+    values = dict(error.values)
+    for name in TRANSLATED_VALUES:
+        if name in values:
+            values[name] = text(str(values[name]))
     return text(error.template).format(**values)
 
 
 def install(app: Flask) -> None:
-    """Gives templates `_` and the list of languages, and keeps the choice in a cookie."""
+    """Gives templates `_` and the list of languages, and keeps the reader's choice in a cookie."""
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.install_gettext_callables(text, plural, newstyle=False)  # type: ignore[attr-defined]
-    app.context_processor(
-        lambda: {"language": language(), "languages": LANGUAGES, "switch": switch}
-    )
+    app.context_processor(_language_values)
     app.after_request(_keep_choice)
+
+
+def _language_values() -> dict[str, object]:
+    return {"language": language(), "languages": LANGUAGES, "switch": switch}
 
 
 def _keep_choice(response: Response) -> Response:
     response.vary.update(("Accept", "Accept-Language", "Cookie"))
     if request.args.get(COOKIE) in LANGUAGES:
-        path = request.script_root + "/"  # the host may have other programs
+        # The cookie is for our pages only: the host may have other programs.
         response.set_cookie(
             COOKIE,
             request.args[COOKIE],
-            max_age=31_536_000,
-            path=path,
+            max_age=COOKIE_SECONDS,
+            path=request.script_root + "/",
             httponly=True,
             samesite="Lax",
         )

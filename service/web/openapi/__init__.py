@@ -1,1 +1,1 @@
-"""The description of the API, made from what each route says of itself."""
+"""The description of the API, made of what is said beside each route."""

@@ -1,26 +1,26 @@
-"""The routes that answer in JSON only."""
+"""The routes that answer with JSON only."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, g, jsonify
 
 from rules.base_rule import CompositeRule
-from rules.plugins import installed_rules
-from service.web.forms.submission import runs
+from service.usecases.rules import accepted_rules
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import answer, cached, describe, json_of
 from service.web.presentation import rule_document
+from service.web.services import runs
 
 bp = Blueprint("api", __name__)
 
 
 @bp.get("/status/<run_id>")
 @describe(
-    {200: answer("Where the run stands, why, and what to do about it.", json_of("Status"))},
+    {200: answer("The state of the run, why, and what to do about it.", json_of("Status"))},
     errors=(404,),
 )
 def status(run_id: str) -> Response:
-    """Status v1: one indexed row, never a look at the jobs."""
+    """The state of a run (status v1), as the database has it."""
     g.run_id = run_id
     return jsonify(runs().status(runs().run(run_id)).document())
 
@@ -34,14 +34,14 @@ def rules() -> Response:
         "most_rules": CompositeRule.MAX_MEMBERS,
         "example": "ALL(MA_CROSS,RSI)",
     }
-    known = [rule_document(rule) for rule in installed_rules(True).values()]
+    known = [rule_document(rule) for rule in accepted_rules().values()]
     return conditional(jsonify(rules=known, combinations=combinations))
 
 
 @bp.get("/tickers")
 @describe(cached("Tickers, their dates and where the prices come from.", json_of("Tickers")))
 def tickers() -> Response:
-    """The catalogue of price series."""
+    """The catalogue of tickers with prices."""
     known = [
         {
             "ticker": ticker.ticker,

@@ -7,7 +7,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, request
 
 from service.web.middleware.conditional import conditional
-from service.web.openapi.document import answer, cached, describe, document, text_of
+from service.web.openapi.document import answer, cached, describe, openapi_document, text_of
+from service.web.services import services_of
 
 bp = Blueprint("docs", __name__)
 
@@ -25,9 +26,10 @@ def openapi() -> Response:
 @bp.get("/docs")
 @describe({200: answer("The page.", text_of("text/html"))}, needs_database=False)
 def page() -> Response:
-    """The same for people."""
+    """This description as a page."""
     return make_response(render_template("docs.html", api=_document()))
 
 
 def _document() -> dict[str, Any]:
-    return document(current_app, current_app.extensions["login"], request.root_path)
+    login = services_of(current_app).login
+    return openapi_document(current_app, login, request.root_path)

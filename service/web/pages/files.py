@@ -1,4 +1,4 @@
-"""What a result consists of, as files: the figure and the two tables."""
+"""The parts of a result as files: the figure and the two tables."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from flask import Blueprint, Response, g
 from service.contract.errors import NoResult
 from service.contract.result import TRADE_FIELDS, BacktestResult
 from service.contract.status import Status
-from service.web.forms.submission import runs
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import cached, describe, text_of
+from service.web.services import runs
 
 bp = Blueprint("files", __name__)
 
@@ -57,6 +57,6 @@ def _result(run_id: str) -> BacktestResult:
 
 
 def csv_file(content: str, name: str) -> Response:
-    """A table to keep."""
+    """A CSV table that browsers save under this name."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return conditional(Response(content, mimetype="text/csv", headers=headers))

@@ -1,4 +1,4 @@
-"""Is the process alive, and can it serve?"""
+"""Is the process alive, and can it serve requests?"""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from flask import Blueprint, Response, current_app, jsonify
 
 from service.store.database import DatabaseError
 from service.store.leases import CONTROLLER
-from service.usecases.runs import Runs
-from service.web.errors import RETRY_DATABASE_S, retry_after
+from service.web.errors import RETRY_DATABASE_SECONDS, retry_after
 from service.web.openapi.document import RETRY, answer, describe, json_of
+from service.web.services import Services, services_of
 
 logger = logging.getLogger(__name__)
 
@@ -18,46 +18,57 @@ bp = Blueprint("health", __name__)
 
 
 @bp.get("/health")
-@describe({200: answer("It lives.", json_of("Health"))}, needs_database=False)
+@describe({200: answer("The process is alive.", json_of("Health"))}, needs_database=False)
 def health() -> Response:
-    """The process lives; never touches the database."""
+    """Whether the process is alive; does not use the database."""
     return jsonify(status="ok")
 
 
 @bp.get("/ready")
 @describe(
     {
-        200: answer("It can serve.", json_of("Ready")),
+        200: answer("Requests can be served.", json_of("Ready")),
         503: answer("What is missing.", json_of("Ready"), RETRY),
     }
 )
 def ready() -> Response:
-    """200, or 503 with what is missing: the database, or its current schema. `warnings` keep nobody from asking."""
+    """Whether requests can be served: 503 names what is missing, `warnings` do not prevent it.
+
+    What is missing is the database, or its current schema.
+    """
+    services = services_of(current_app)
+    warnings: list[str] = []
     try:
-        missing = [problem for problem in [current_app.extensions["schema_problem"]()] if problem]
-        warnings = [] if missing else _warnings(current_app.extensions["runs"])
+        problem = services.schema_problem()
+        missing = [problem] if problem else []
+        if not missing:
+            warnings = _warnings(services)
     except DatabaseError as error:
         logger.warning("Not ready: %s", error.orig)
-        warnings, missing = (
-            [],
-            [f"{current_app.extensions.get('database', 'the database')} cannot be reached"],
-        )
-    response = jsonify(
-        status="unavailable" if missing else "ok", missing=missing, warnings=warnings
-    )
-    response.status_code = 503 if missing else 200
-    return retry_after(response, RETRY_DATABASE_S if missing else None)
+        missing = [f"{services.database_name} cannot be reached"]
+    status = "unavailable" if missing else "ok"
+    response = jsonify(status=status, missing=missing, warnings=warnings)
+    if not missing:
+        return response
+    response.status_code = 503
+    return retry_after(response, RETRY_DATABASE_SECONDS)
 
 
-def _warnings(runs: Runs) -> list[str]:
-    """Somebody should look, but the pages work."""
+def _warnings(services: Services) -> list[str]:
+    """Problems that an operator should look at, while the pages work."""
+    runs = services.runs
     warnings = []
     if runs.leases is not None and not runs.leases.is_held(CONTROLLER):
         warnings.append("no controller is running: runs wait")
-    if not current_app.extensions.get(
-        "has_prices"
-    ):  # prices never leave, so they are looked for until there are some
-        current_app.extensions["has_prices"] = bool(runs.price_store.tickers())
-        if not current_app.extensions["has_prices"]:
-            warnings.append(f"there are no prices yet: {runs.prices_command}")
+    if not _has_prices(services):
+        warnings.append(f"there are no prices yet: {services.price_import.command}")
     return warnings
+
+
+def _has_prices(services: Services) -> bool:
+    if services.prices_seen.is_set():
+        return True
+    if not services.runs.price_store.tickers():
+        return False
+    services.prices_seen.set()
+    return True

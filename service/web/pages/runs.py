@@ -1,10 +1,9 @@
-"""The pages and the routes that serve people and programs alike."""
+"""The dashboard, the result of a run, and the history, as pages and as JSON."""
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import Any
 
 from flask import (
     Blueprint,
@@ -20,38 +19,53 @@ from flask import (
 from werkzeug.wrappers import Response as AnyResponse
 
 from rules.base_rule import CompositeRule
-from rules.plugins import installed_rules
 from service.contract.errors import InvalidRequest, UserError
-from service.contract.status import SWEEP, Status
-from service.web.errors import retry_after, status_of, wants_json
-from service.web.forms import run as form
+from service.contract.status import BACKTEST, Status
+from service.store.rows import Run
+from service.usecases.rules import accepted_rules
+from service.web.addresses import run_url
+from service.web.errors import retry_after, sentence, status_of, wants_json
+from service.web.forms import run as run_form
 from service.web.forms.submission import (
     FORCE,
     KEY,
     LOCATION,
-    accept,
-    accepted,
-    form_of,
-    json_document,
-    runs,
-    sent_as_form,
+    accepted_response,
+    form_content,
+    has_form,
+    quoted,
+    read_json,
+    submit_document,
 )
-from service.web.middleware.auth import client
+from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
-from service.web.middleware.texts import sentence
-from service.web.openapi.document import ETAG, RETRY, answer, describe, json_of, query, text_of
+from service.web.openapi.document import (
+    RETRY,
+    answer,
+    describe,
+    json_of,
+    not_modified,
+    query,
+    text_of,
+)
+from service.web.pages.common import (
+    ETAG_OF_JSON,
+    PAGE_OR_JSON,
+    unfinished_response,
+    whole_number,
+)
 from service.web.presentation import metric_rows, run_document, shown, utc
+from service.web.services import runs
 
 logger = logging.getLogger(__name__)
 
 bp = Blueprint("pages", __name__)
 
-LATEST, PAGE, MOST, MOST_ID = 10, 50, 200, 2**62
-TRADES_SHOWN = 500
-PAGE_OR_JSON = query("format", "`json` answers JSON whatever Accept says")
-RESULT = {**json_of("Result"), **text_of("text/html")}
-OF_JSON = {**ETAG["ETag"], "required": False, "description": "of the JSON"}
-OF_A_RUN = ("api.status", "pages.result", "pages.cancel")
+MAX_LATEST_RUNS = 10
+DEFAULT_RUNS_ON_A_PAGE = 50
+MAX_RUNS_ON_A_PAGE = 200
+MAX_ROW_ID = 2**62
+MAX_TRADES_SHOWN = 500
 EXAMPLE = {
     "ticker": "GOOG",
     "rule_id": "MA_CROSS_10_30",
@@ -67,28 +81,31 @@ EXAMPLE = {
     errors=(404,),
 )
 def dashboard() -> Response:
-    """The form, prefilled from `?run=<run_id>` where given, and the latest runs."""
-    return _dashboard(_values_of_run(request.args["run"]) if "run" in request.args else None)
+    """The form, filled with the request of `?run=<run_id>` where given, and the latest runs."""
+    if "run" not in request.args:
+        return _dashboard()
+    run = runs().backtest(request.args["run"])
+    run_request, rule = runs().request_and_rule(run)
+    return _dashboard(run_form.values_of_request(run_request, rule))
 
 
-def _values_of_run(run_id: str) -> dict[str, str]:
-    return form.values_of(*runs().request_and_rule(runs().backtest(run_id)))
-
-
-def _dashboard(values: dict[str, str] | None, message: str = "", status: int = 200) -> Response:
+def _dashboard(
+    values: dict[str, str] | None = None, message: str = "", status: int = 200
+) -> Response:
+    """The page; without `values` the form shows those of the query, else its first values."""
     tickers = runs().price_store.tickers()
     if values is None:
-        values = {**form.first_values(tickers), **request.args.to_dict()}
+        values = {**run_form.values_of_empty_form(tickers), **request.args.to_dict()}
     page = render_template(
         "dashboard.html",
         values=values,
         message=message,
-        rules=[rule for _, rule in sorted(installed_rules(True).items())],
+        rules=[rule for _, rule in sorted(accepted_rules().items())],
         tickers=tickers,
-        latest=runs().run_store.latest(LATEST),
-        composite=form.COMPOSITE,
+        latest=runs().run_store.latest(MAX_LATEST_RUNS),
+        composite=run_form.COMPOSITE,
         modes=CompositeRule.MODES,
-        members=form.MEMBERS,
+        members=run_form.MEMBERS,
         shown=shown,
         utc=utc,
     )
@@ -98,44 +115,49 @@ def _dashboard(values: dict[str, str] | None, message: str = "", status: int = 2
 @bp.post("/backtest")
 @describe(
     {
-        202: answer("The run is recorded, or known.", json_of("Accepted"), LOCATION, OF_A_RUN),
+        202: answer(
+            "The run is recorded now, or was before.",
+            json_of("Accepted"),
+            LOCATION,
+            leads_to=("api.status", "pages.result", "pages.cancel"),
+        ),
         303: answer("A form leads to the result page.", text_of("text/html"), LOCATION),
     },
     FORCE,
     KEY,
     errors=(400, 409, 413, 415, 429),
-    body={**json_of("Request", cross=EXAMPLE), **form_of("Form")},
+    body={**json_of("Request", cross=EXAMPLE), **form_content("Form")},
 )
 def submit() -> AnyResponse:
-    """Asks for a backtest: JSON is answered with 202, a form leads to the result page (or back, as it was typed)."""
-    if not sent_as_form():
-        return _submit_json()
+    """Submits a backtest: JSON is answered with 202, a form leads to the result page.
+
+    A form that is refused leads back to the form with what was typed.
+    """
+    if not has_form():
+        return accepted_response(submit_document(runs().submit, read_json()))
     try:
-        run = accept(runs().submit, form.document(request.form))
+        run = submit_document(runs().submit, run_form.request_from_form(request.form))
     except UserError as error:
         if wants_json():
             raise
         page = _dashboard(request.form.to_dict(), sentence(error), status_of(error))
         return retry_after(page, error.retry_after_s)
-    return redirect(url_for("pages.result", run_id=run.run_id), 303)
-
-
-def _submit_json() -> Response:
-    run = accept(runs().submit, json_document())
-    return accepted(run, url_for("pages.result", run_id=run.run_id))
+    return redirect(run_url(run), 303)
 
 
 @bp.get("/result/<run_id>")
 @describe(
     {
         200: answer(
-            "The result of a run that has ended, or the page of any run.", RESULT, {"ETag": OF_JSON}
+            "The result of a run that has ended, or the page of any run.",
+            {**json_of("Result"), **text_of("text/html")},
+            ETAG_OF_JSON,
         ),
-        202: answer("Where the unfinished run stands.", json_of("Status"), RETRY),
+        202: answer("The state of the unfinished run.", json_of("Status"), RETRY),
         303: answer(
-            "It is a sweep, which has an address of its own.", text_of("text/html"), LOCATION
+            "The run is a sweep, which has an address of its own.", text_of("text/html"), LOCATION
         ),
-        304: answer("As If-None-Match has it.", {}, ETAG),
+        304: not_modified(),
     },
     PAGE_OR_JSON,
     errors=(404, 412),
@@ -144,28 +166,30 @@ def result(run_id: str) -> AnyResponse:
     """The result as a page, or as result v1 in JSON (202 and the status while it is unfinished)."""
     g.run_id = run_id
     run = runs().run(run_id)
-    if run.kind == SWEEP:
-        return redirect(
-            url_for("sweeps.sweep", run_id=run_id, format=request.args.get("format")), 303
-        )
-    if wants_json():
-        if not run.status.final:
-            status = runs().status(run)
-            return retry_after(
-                make_response(jsonify(status.document()), 202), status.poll_after_s or 1
-            )
-        return conditional(Response(runs().result(run).canonical(), mimetype="application/json"))
-    done = runs().result(run) if run.status.final else None
+    if run.kind != BACKTEST:
+        return redirect(run_url(run, format=request.args.get("format")), 303)
+    if not wants_json():
+        return _result_page(run)
+    if not run.status.final:
+        return unfinished_response(run)
+    return conditional(Response(runs().result(run).canonical(), mimetype="application/json"))
+
+
+def _result_page(run: Run) -> Response:
+    result = runs().result(run) if run.status.final else None
+    metrics = []
+    if result is not None and run.status == Status.COMPLETED:
+        metrics = list(metric_rows(result))
     page = render_template(
         "result.html",
         run=run,
         status=runs().status(run),
-        result=done,
-        metrics=list(metric_rows(done)) if done and run.status == Status.COMPLETED else [],
-        asked=json.loads(run.request),
+        result=result,
+        metrics=metrics,
+        run_request=json.loads(run.request),
         shown=shown,
         utc=utc,
-        trades_shown=TRADES_SHOWN,
+        max_trades=MAX_TRADES_SHOWN,
     )
     return make_response(page)
 
@@ -180,10 +204,10 @@ def result(run_id: str) -> AnyResponse:
     errors=(404, 409),
 )
 def cancel(run_id: str) -> AnyResponse:
-    """Ends a run that has not ended; doing it twice changes nothing."""
+    """Cancels a run that has not ended; a second time changes nothing."""
     g.run_id = run_id
     run = runs().cancel(run_id)
-    logger.info("Cancelled by a user: now %s, client=%s", run.status, client())
+    logger.info("Cancelled by a user: now %s, client=%s", run.status, client_name())
     if not wants_json():
         return redirect(url_for("pages.result", run_id=run_id), 303)
     return make_response(jsonify(runs().status(run).document()), 202)
@@ -194,27 +218,35 @@ def cancel(run_id: str) -> AnyResponse:
     {200: answer("A page of the history.", {**json_of("Runs"), **text_of("text/html")})},
     query("ticker", "only its runs"),
     query("status", "only runs in this state", enum=["", *map(str, Status)]),
-    query("limit", "runs on a page", type="integer", minimum=1, maximum=MOST, default=PAGE),
     query(
-        "before",
-        "an id of the page before; `next` has it",
+        "limit",
+        "runs on a page",
         type="integer",
         minimum=1,
-        maximum=MOST_ID,
+        maximum=MAX_RUNS_ON_A_PAGE,
+        default=DEFAULT_RUNS_ON_A_PAGE,
+    ),
+    query(
+        "before",
+        "only runs before this number; `next` has it for the next page",
+        type="integer",
+        minimum=1,
+        maximum=MAX_ROW_ID,
     ),
     PAGE_OR_JSON,
     errors=(400,),
 )
 def history() -> Response:
-    """The newest runs first; `ticker`, `status`, `limit` (at most 200) and `before`, an id of the page before."""
-    limit, before = whole_number("limit", PAGE, MOST), whole_number("before", MOST_ID, MOST_ID)
-    filters = {"ticker": request.args.get("ticker", "").upper(), "status": _status()}
-    page = runs().run_store.latest(limit + 1, before, **filters)
+    """The runs, the newest first, at most 200 on a page."""
+    limit = _number_from_query("limit", DEFAULT_RUNS_ON_A_PAGE, MAX_RUNS_ON_A_PAGE)
+    before = _number_from_query("before", MAX_ROW_ID, MAX_ROW_ID)
+    filters = {"ticker": request.args.get("ticker", "").upper(), "status": _status_from_query()}
+    # One more than is shown says whether there is another page.
+    rows = runs().run_store.latest(limit + 1, before, **filters)
+    page = rows[:limit]
     older = None
-    if len(page) > limit:
-        kept: dict[str, Any] = {name: value for name, value in filters.items() if value}
-        older = url_for("pages.history", before=page[limit - 1].id, limit=limit, **kept)
-    page = page[:limit]
+    if len(rows) > limit:
+        older = _history_url(before=page[-1].id, limit=limit, filters=filters)
     if wants_json():
         return jsonify(runs=[run_document(run) for run in page], next=older)
     return make_response(
@@ -222,18 +254,18 @@ def history() -> Response:
     )
 
 
-def whole_number(name: str, default: int, most: int) -> int:
-    """From the query; raises InvalidRequest."""
-    text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= most):
-        template = "{field} must be a whole number from 1 to {most}; got {value}."
-        raise InvalidRequest(template, field=name, most=most, value=text[:40] or '""')
-    return int(text)
+def _history_url(before: int, limit: int, filters: dict[str, str]) -> str:
+    used_filters = {name: value for name, value in filters.items() if value}
+    return url_for("pages.history", before=before, limit=limit, **used_filters)  # type: ignore[arg-type]
 
 
-def _status() -> str:
+def _number_from_query(name: str, default: int, most: int) -> int:
+    return whole_number(name, request.args.get(name, str(default)), least=1, most=most)
+
+
+def _status_from_query() -> str:
     text = request.args.get("status", "")
     if text and text not in list(Status):
         template = "There is no status {value}; there are {names}."
-        raise InvalidRequest(template, value=text[:40], names=", ".join(Status))
+        raise InvalidRequest(template, value=quoted(text), names=", ".join(Status))
     return text

@@ -1,9 +1,10 @@
-"""Sweeps: the form, a sweep's page or JSON, its table, and the single run of a combination."""
+"""Sweeps: the form, a sweep's page or JSON, its table, and the run of one combination."""
 
 from __future__ import annotations
 
 import logging
 
+import pandas as pd
 from flask import (
     Blueprint,
     Response,
@@ -13,12 +14,10 @@ from flask import (
     redirect,
     render_template,
     request,
-    url_for,
 )
 from werkzeug.wrappers import Response as AnyResponse
 
 from rules.base_rule import InvalidRule
-from rules.plugins import installed_rules
 from rules.registry import rule_from_id
 from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import SWEEP, Status
@@ -26,47 +25,58 @@ from service.contract.sweep_result import SweepResult
 from service.search.evaluator import AT_ONCE, ONE_BY_ONE
 from service.search.luck import percent
 from service.store.rows import Run
+from service.usecases.rules import accepted_rules
 from service.usecases.sweeps import asked_of
-from service.web.errors import retry_after, status_of, wants_json
+from service.web.addresses import run_url
+from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms import sweep as sweep_form
 from service.web.forms.submission import (
     FORCE,
     KEY,
     LOCATION,
-    accept,
-    accepted,
-    form_of,
-    json_document,
-    runs,
-    sent_as_form,
-    sweeps,
+    accepted_response,
+    form_content,
+    has_form,
+    read_json,
+    submit_document,
 )
-from service.web.forms.sweep_table import best_first, page_of, row_at, table_of
+from service.web.forms.sweep_table import best_first, page_of, read_table, row_at
 from service.web.middleware.conditional import conditional
-from service.web.middleware.texts import sentence
 from service.web.openapi.document import (
-    ETAG,
     RETRY,
     answer,
     cached,
     describe,
     json_of,
+    not_modified,
     query,
     text_of,
 )
+from service.web.pages.common import (
+    ETAG_OF_JSON,
+    PAGE_OR_JSON,
+    unfinished_response,
+    whole_number,
+)
 from service.web.pages.files import csv_file
-from service.web.pages.runs import PAGE_OR_JSON, whole_number
 from service.web.presentation import METRICS, luck, run_document, shown, utc
+from service.web.services import runs, sweeps
 
 logger = logging.getLogger(__name__)
 
 bp = Blueprint("sweeps", __name__)
 
-LATEST, MOST_PAGES = 20, 10_000
+MAX_LATEST_SWEEPS = 20
+MAX_PAGES = 10_000
+MAX_PIXELS = 100_000
+POINT = ("at.x", "at.y")
 EXAMPLE = {
-    "tickers": ["GOOG"], "rule_id": "MA_CROSS", "grid": {"fast": "5:50:5", "slow": "20:200:10"},
-    "start_date": "2013-01-02", "end_date": "2020-02-07",
-}  # fmt: skip
+    "tickers": ["GOOG"],
+    "rule_id": "MA_CROSS",
+    "grid": {"fast": "5:50:5", "slow": "20:200:10"},
+    "start_date": "2013-01-02",
+    "end_date": "2020-02-07",
+}
 
 
 @bp.get("/sweeps")
@@ -77,38 +87,48 @@ EXAMPLE = {
     errors=(404,),
 )
 def latest() -> Response:
-    """The form of a parameter sweep, prefilled from `?sweep=<run_id>` where given, and the latest ones."""
+    """The form of a sweep, filled with the request of `?sweep=<run_id>`, and the latest sweeps."""
     if wants_json():
-        return jsonify(runs=[run_document(run) for run in _latest()])
-    return _form(_values_of(request.args["sweep"]) if "sweep" in request.args else None)
+        return jsonify(runs=[run_document(run) for run in _latest_sweeps()])
+    values = None
+    if "sweep" in request.args:
+        values = _values_of_sweep(request.args["sweep"])
+    return _form_page(values)
 
 
-def _latest() -> list[Run]:
-    return runs().run_store.latest(LATEST, kind=SWEEP)
+def _latest_sweeps() -> list[Run]:
+    return runs().run_store.latest(MAX_LATEST_SWEEPS, kind=SWEEP)
 
 
-def _values_of(run_id: str) -> dict[str, str]:
-    asked = asked_of(sweeps().sweep(run_id))
+def _values_of_sweep(run_id: str) -> dict[str, str] | None:
+    """The form's values of a sweep, None where its rule is not installed any more."""
+    sweep_request = asked_of(sweeps().sweep(run_id))
     try:
-        return sweep_form.values_of(asked, rule_from_id(asked.rule_id, rules=installed_rules(True)))
-    except InvalidRule:  # no longer installed
-        return {}
+        rule = rule_from_id(sweep_request.rule_id, rules=accepted_rules())
+    except InvalidRule:
+        return None
+    return sweep_form.values_of_request(sweep_request, rule)
 
 
-def _form(values: dict[str, str] | None, message: str = "", status: int = 200) -> Response:
+def _form_page(values: dict[str, str] | None, message: str = "", status: int = 200) -> Response:
+    """The page; without `values` the form shows those of the query, else its first values."""
     tickers = runs().price_store.tickers()
-    rules = [rule for _, rule in sorted(installed_rules(True).items()) if rule.metadata.parameters]
+    if values is None:
+        values = {**sweep_form.values_of_empty_form(tickers), **request.args.to_dict()}
+    installed = sorted(accepted_rules().items())
+    rules = {name: rule for name, rule in installed if rule.metadata.parameters}
     page = render_template(
         "sweeps.html",
-        values=values or {**sweep_form.first_values(tickers), **request.args.to_dict()},
+        values=values,
         message=message,
-        rules=rules,
+        rules=list(rules.values()),
         suggested={
-            rule.metadata.name: sweep_form.suggested(rule.metadata.parameters) for rule in rules
+            name: sweep_form.suggested_grid(rule.metadata.parameters)
+            for name, rule in rules.items()
         },
         metrics=[metric for metric in METRICS if metric.name in (*AT_ONCE, *ONE_BY_ONE)],
         tickers=tickers,
-        latest=_latest(),
+        latest=_latest_sweeps(),
         shown=shown,
         utc=utc,
     )
@@ -119,31 +139,33 @@ def _form(values: dict[str, str] | None, message: str = "", status: int = 200) -
 @describe(
     {
         202: answer(
-            "The sweep is recorded, or known.",
+            "The sweep is recorded now, or was before.",
             json_of("Accepted"),
             LOCATION,
-            ("api.status", "sweeps.sweep"),
+            leads_to=("api.status", "sweeps.sweep"),
         ),
         303: answer("A form leads to the sweep's page.", text_of("text/html"), LOCATION),
     },
     FORCE,
     KEY,
     errors=(400, 409, 413, 415, 429),
-    body={**json_of("SweepRequest", cross=EXAMPLE), **form_of("Form")},
+    body={**json_of("SweepRequest", cross=EXAMPLE), **form_content("Form")},
 )
 def submit() -> AnyResponse:
-    """Asks for a parameter sweep: JSON is answered with 202, a form leads to its page (or back, as it was typed)."""
-    if not sent_as_form():
-        run = accept(sweeps().submit, json_document())
-        return accepted(run, url_for("sweeps.sweep", run_id=run.run_id))
+    """Submits a parameter sweep: JSON is answered with 202, a form leads to its page.
+
+    A form that is refused leads back to the form with what was typed.
+    """
+    if not has_form():
+        return accepted_response(submit_document(sweeps().submit, read_json()))
     try:
-        run = accept(sweeps().submit, sweep_form.document(request.form))
+        run = submit_document(sweeps().submit, sweep_form.request_from_form(request.form))
     except UserError as error:
         if wants_json():
             raise
-        page = _form(request.form.to_dict(), sentence(error), status_of(error))
+        page = _form_page(request.form.to_dict(), sentence(error), status_of(error))
         return retry_after(page, error.retry_after_s)
-    return redirect(url_for("sweeps.sweep", run_id=run.run_id), 303)
+    return redirect(run_url(run), 303)
 
 
 @bp.get("/sweeps/<run_id>")
@@ -152,76 +174,84 @@ def submit() -> AnyResponse:
         200: answer(
             "The result of a sweep that has ended, or the page of any.",
             {**json_of("SweepResult"), **text_of("text/html")},
-            {"ETag": {**ETAG["ETag"], "required": False, "description": "of the JSON"}},
+            ETAG_OF_JSON,
         ),
-        202: answer("Where the unfinished sweep stands.", json_of("Status"), RETRY),
-        304: answer("As If-None-Match has it.", {}, ETAG),
+        202: answer("The state of the unfinished sweep.", json_of("Status"), RETRY),
+        304: not_modified(),
     },
     query("ticker", "of the table on the page"),
     query("where", "conditions on the rows of the table, such as `fast>=10 sharpe_ratio>0.5`"),
     query("sort", "a column of the table; a minus before it for the largest first"),
-    query("page", "of the table", type="integer", minimum=1, maximum=MOST_PAGES, default=1),
+    query("page", "of the table", type="integer", minimum=1, maximum=MAX_PAGES, default=1),
     PAGE_OR_JSON,
     errors=(400, 404, 412),
 )
 def sweep(run_id: str) -> Response:
-    """The sweep as a page, or as sweep result v1 in JSON (202 and the status while it is unfinished)."""
+    """The sweep as a page, or as sweep result v1 in JSON (202 while it is unfinished)."""
     g.run_id = run_id
-    run, number = sweeps().sweep(run_id), whole_number("page", 1, MOST_PAGES)
+    run = sweeps().sweep(run_id)
+    page = whole_number("page", request.args.get("page", "1"), least=1, most=MAX_PAGES)
     if not wants_json():
-        return _page(run, number)
+        return _sweep_page(run, page)
     if not run.status.final:
-        status = runs().status(run)
-        return retry_after(make_response(jsonify(status.document()), 202), status.poll_after_s or 1)
+        return unfinished_response(run)
     return conditional(Response(sweeps().result(run).canonical(), mimetype="application/json"))
 
 
-def _page(run: Run, number: int) -> Response:
-    done, table = None, dict[str, object]()
+def _sweep_page(run: Run, page: int) -> Response:
     if run.status == Status.COMPLETED:
-        done, content = sweeps().found(run)
-        table = {**_table(run, content, number), "other_prices": _other_prices(done)}
+        values = _values_of_completed(run, page)
     elif run.status.final:
-        done = sweeps().result(run)
-    ended, every = (0, 0) if run.status.final else sweeps().progress(run)
-    page = render_template(
-        "sweep.html",
-        run=run,
-        status=runs().status(run),
-        result=done,
-        asked=asked_of(run),
-        ended=ended,
-        every=every,
-        shown=shown,
-        luck=luck,
-        percent=percent,
-        utc=utc,
-        **table,
+        values = {"result": sweeps().result(run)}
+    else:
+        parts_done, parts = sweeps().progress(run)
+        values = {"parts_done": parts_done, "parts": parts}
+    return make_response(
+        render_template(
+            "sweep.html",
+            run=run,
+            status=runs().status(run),
+            sweep_request=asked_of(run),
+            shown=shown,
+            luck=luck,
+            percent=percent,
+            utc=utc,
+            **values,
+        )
     )
-    return make_response(page)
 
 
-def _other_prices(done: SweepResult) -> list[str]:
-    """Tickers whose prices are others now than those of the sweep."""
-    now = {ticker.ticker: ticker.fingerprint for ticker in runs().price_store.tickers()}
-    return [
-        name
-        for name, then in done.provenance["prices_fingerprints"].items()
-        if now.get(name) != then
-    ]
+def _values_of_completed(run: Run, page: int) -> dict[str, object]:
+    """Result and table, and the tickers whose prices have changed since."""
+    result, content = sweeps().result_and_table(run)
+    return {
+        "result": result,
+        "other_prices": _tickers_with_other_prices(result),
+        **_table_values(run, read_table(content), page),
+    }
 
 
-def _table(run: Run, content: str, page: int) -> dict[str, object]:
-    """What the page shows of the table; what is wrong in its filter is said above it, and nothing is filtered."""
-    asked, table = asked_of(run), table_of(content)
-    wanted = request.args.get("ticker", asked.tickers[0])
-    ticker = wanted if wanted in asked.tickers else asked.tickers[0]
-    by_default, problem = best_first(asked.metric), ""
-    where, sort = request.args.get("where", ""), request.args.get("sort", by_default)
+def _tickers_with_other_prices(result: SweepResult) -> list[str]:
+    current = {ticker.ticker: ticker.fingerprint for ticker in runs().price_store.tickers()}
+    used = result.provenance["prices_fingerprints"]
+    return [ticker for ticker, fingerprint in used.items() if current.get(ticker) != fingerprint]
+
+
+def _table_values(run: Run, table: pd.DataFrame, page: int) -> dict[str, object]:
+    """The page of the table; with a filter that is wrong all rows, and the problem to show."""
+    sweep_request = asked_of(run)
+    ticker = request.args.get("ticker", "")
+    if ticker not in sweep_request.tickers:
+        ticker = sweep_request.tickers[0]
+    default_sort = best_first(sweep_request.metric)
+    where = request.args.get("where", "")
+    sort = request.args.get("sort", default_sort)
+    problem = ""
     try:
         rows = page_of(table, ticker, where, sort, page)
     except InvalidRequest as error:
-        sort, problem = by_default, sentence(error)
+        problem = sentence(error)
+        sort = default_sort
         rows = page_of(table, ticker, "", sort, 1)
     return {"table": rows, "ticker": ticker, "where": where, "sort": sort, "problem": problem}
 
@@ -239,34 +269,32 @@ def table_csv(run_id: str) -> Response:
     {303: answer("Leads to the result page of the run.", text_of("text/html"), LOCATION)},
     FORCE,
     errors=(400, 404, 413, 415, 429),
-    body=form_of("Cell"),
+    body=form_content("Cell"),
 )
 def run_one(run_id: str) -> AnyResponse:
-    """Runs one combination: that of the `row` of the table, or of the point (`at.x`, `at.y`) of the figure."""
-    if not sent_as_form():
+    """Runs one combination: a `row` of the table, or the point (`at.x`, `at.y`) of the figure."""
+    if not has_form():
         raise InvalidRequest("Send row, or at.x and at.y, as a form.")
     g.run_id = run_id
     run = sweeps().sweep(run_id)
-    result, content = sweeps().found(run)
-    table = table_of(content)
-    by_row = "row" in request.form
-    point = [
-        _whole(name, 100_000) for name in ("at.x", "at.y") if name in request.form or not by_row
-    ]
-    number = (
-        _whole("row", len(table) - 1)
-        if by_row
-        else row_at(table, result.panels, result.metric, *point)
-    )
-    row = table.loc[number]
+    result, content = sweeps().result_and_table(run)
+    table = read_table(content)
+    row = table.loc[_row_number(table, result)]
     params = {name: row[name].item() for name in result.tickers[0]["best"]["params"]}
-    single = accept(runs().submit, sweeps().single(run, str(row["ticker"]), params).document())
-    return redirect(url_for("pages.result", run_id=single.run_id), 303)
+    single = sweeps().single(run, str(row["ticker"]), params)
+    return redirect(run_url(submit_document(runs().submit, single.document())), 303)
 
 
-def _whole(name: str, most: int) -> int:
-    text = request.form.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most):
-        template = "{field} must be a whole number from 0 to {most}; got {value}."
-        raise InvalidRequest(template, field=name, most=most, value=text[:40] or '""')
-    return int(text)
+def _row_number(table: pd.DataFrame, result: SweepResult) -> int:
+    """The row of the table that the form names; raises InvalidRequest."""
+    form = request.form
+    has_row = "row" in form
+    point = [
+        whole_number(name, form.get(name, ""), least=0, most=MAX_PIXELS)
+        for name in POINT
+        if name in form or not has_row
+    ]
+    if has_row:
+        return whole_number("row", form["row"], least=0, most=len(table) - 1)
+    x, y = point
+    return row_at(table, result.panels, result.metric, x, y)

@@ -1,0 +1,17 @@
+"""Where the page of a run is, whatever its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flask import url_for
+
+from service.contract.status import BACKTEST, SWEEP
+from service.store.rows import Run
+
+PAGES: Mapping[str, str] = {BACKTEST: "pages.result", SWEEP: "sweeps.sweep"}
+
+
+def run_url(run: Run, format: str | None = None) -> str:
+    """The address of the run's page, which is that of its result too; `format` as in the query."""
+    return url_for(PAGES[run.kind], run_id=run.run_id, format=format)

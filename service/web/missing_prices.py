@@ -1,0 +1,43 @@
+"""What users are told about a ticker without prices: how to import them into this installation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.contract.errors import UnknownTicker
+from service.web.middleware.texts import text
+
+NO_PRICES_YET = (
+    "There are no prices yet; add some with {command} import --ticker {ticker} - < {ticker}.csv."
+)
+IMPORT_BY_COMMAND = (
+    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers'
+    " {ticker} (Yahoo Finance) or {command} import --ticker {ticker} - < {ticker}.csv."
+)
+IMPORT_IN_CLUSTER = (
+    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} import'
+    " --ticker {ticker} - < {ticker}.csv, or by the chart's value prices.tickers (Yahoo Finance)."
+)
+
+
+@dataclass(frozen=True)
+class PriceImport:
+    """How prices are imported: the command, and whether it runs in a cluster.
+
+    In a cluster only the chart's CronJob reaches Yahoo Finance, the command in a pod does not.
+    """
+
+    command: str = "python scripts/data_loader.py"
+    in_cluster: bool = False
+
+    def sentence(self, error: UnknownTicker) -> str:
+        """What is missing and how to import it, in the reader's language."""
+        near = ", ".join(error.near)
+        return text(self._template(error)).format(
+            ticker=error.ticker, near=near, command=self.command
+        )
+
+    def _template(self, error: UnknownTicker) -> str:
+        if not error.near:
+            return NO_PRICES_YET
+        return IMPORT_IN_CLUSTER if self.in_cluster else IMPORT_BY_COMMAND

@@ -1,0 +1,33 @@
+"""What the pages of runs and those of sweeps have in common."""
+
+from __future__ import annotations
+
+from flask import Response, jsonify, make_response
+
+from service.contract.errors import InvalidRequest
+from service.store.rows import Run
+from service.web.errors import retry_after
+from service.web.forms.submission import quoted
+from service.web.openapi.document import ETAG, query
+from service.web.services import runs
+
+PAGE_OR_JSON = query("format", "`json` answers JSON whatever Accept says")
+ETAG_OF_JSON = {"ETag": {**ETAG["ETag"], "required": False, "description": "of the JSON"}}
+POLL_SECONDS = 1.0
+MAX_DIGITS = 19
+
+
+def unfinished_response(run: Run) -> Response:
+    """202 with the status of a run that has not ended, and when to ask again."""
+    status = runs().status(run)
+    response = make_response(jsonify(status.document()), 202)
+    return retry_after(response, status.poll_after_s or POLL_SECONDS)
+
+
+def whole_number(field: str, text: str, least: int, most: int) -> int:
+    """The number of a field of the query or of a form; raises InvalidRequest."""
+    has_digits = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    if not has_digits or not least <= int(text) <= most:
+        template = "{field} must be a whole number from {least} to {most}; got {value}."
+        raise InvalidRequest(template, field=field, least=least, most=most, value=quoted(text))
+    return int(text)
