@@ -1,9 +1,11 @@
-"""One engine run against plain NumPy and backtesting.py, in one process and taking turns, so that a busy machine
-shifts all alike: `python -m benchmarks.engine`. Prints medians and ratios; needs benchmarks/requirements.txt for the
-second.
+"""One engine run against plain NumPy and backtesting.py: `python -m benchmarks.engine`.
 
-The NumPy floor is the shortest honest program for the same model: moving averages from running sums, positions, equity
-by a cumulative product, return, Sharpe ratio and drawdown. Ours gets the signals and gives the result's four numbers.
+They take turns in one process, so that a busy machine shifts all alike. Prints medians and ratios;
+backtesting.py is in benchmarks/requirements.txt.
+
+The NumPy floor is the shortest honest program for the same model: moving averages from running
+sums, positions, equity by a cumulative product, return, Sharpe ratio and drawdown. Ours gets the
+signals and gives the result's four numbers.
 
 The file is also an adapter for harnesses that import `Adapter` and call setup, prepare and single.
 """
@@ -20,9 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent.parent)
-)  # a harness imports this file from anywhere
+# A harness imports this file from anywhere.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import pandas as pd
@@ -32,31 +33,39 @@ from rules.registry import rule_from_id
 from scripts.config import ROOT
 from service.prices.series import read_csv
 
-ROUNDS, REPEATS = 15, 100
-FAST, SLOW, COMMISSION = 10, 30, 0.001
+ROUNDS = 15
+REPEATS = 100
+PEER_REPEATS = 3
+FAST = 10
+SLOW = 30
+COMMISSION = 0.001
+CASH = 1e9
+
+Numbers = tuple[float, float, float]  # total return, Sharpe ratio, drawdown
 
 
-def numpy_floor(data: pd.DataFrame) -> Callable[[], tuple[float, float, float]]:
+def numpy_floor(data: pd.DataFrame) -> Callable[[], Numbers]:
     """The same model in plain NumPy, its inputs prepared beforehand."""
-    open_, close = data["Open"].to_numpy(), data["Close"].to_numpy()
+    open_ = data["Open"].to_numpy()
+    close = data["Close"].to_numpy()
     sums = np.concatenate([[0.0], np.cumsum(close)])
     before = np.concatenate([close[:1], close[:-1]])
-    held, entered, left = (
-        close / before,
-        close / open_ / (1 + COMMISSION),
-        open_ / before * (1 - COMMISSION),
-    )
+    growth_held = close / before
+    growth_entered = close / open_ / (1 + COMMISSION)
+    growth_left = open_ / before * (1 - COMMISSION)
 
-    def average(k: int) -> np.ndarray:
-        out = np.full(len(close), np.nan)
-        out[k - 1 :] = (sums[k:] - sums[:-k]) / k
-        return out
+    def average(bars: int) -> np.ndarray:
+        result = np.full(len(close), np.nan)
+        result[bars - 1 :] = (sums[bars:] - sums[:-bars]) / bars
+        return result
 
-    def run() -> tuple[float, float, float]:
-        up = average(FAST) > average(SLOW)
-        now = np.concatenate([[False], up[:-1]])
-        last = np.concatenate([[False], now[:-1]])
-        growth = np.where(now, np.where(last, held, entered), np.where(last, left, 1.0))
+    def run() -> Numbers:
+        is_above = average(FAST) > average(SLOW)
+        is_in = np.concatenate([[False], is_above[:-1]])
+        was_in = np.concatenate([[False], is_in[:-1]])
+        growth_in = np.where(was_in, growth_held, growth_entered)
+        growth_out = np.where(was_in, growth_left, 1.0)
+        growth = np.where(is_in, growth_in, growth_out)
         equity = np.cumprod(growth)
         returns = growth - 1.0
         drawdown = 1 - equity / np.maximum.accumulate(np.maximum(equity, 1.0))
@@ -66,12 +75,12 @@ def numpy_floor(data: pd.DataFrame) -> Callable[[], tuple[float, float, float]]:
     return run
 
 
-def ours(data: pd.DataFrame) -> Callable[[], tuple[float, float, float]]:
+def ours(data: pd.DataFrame) -> Callable[[], Numbers]:
     """BacktestEngine with the signals given."""
     signals = rule_from_id(f"MA_CROSS_{FAST}_{SLOW}").generate_signals(data)
-    engine = BacktestEngine(1e9, COMMISSION)
+    engine = BacktestEngine(CASH, COMMISSION)
 
-    def run() -> tuple[float, float, float]:
+    def run() -> Numbers:
         result = engine.run(data, lambda _: signals)
         return (
             result["total_return_pct"] / 100,
@@ -82,30 +91,30 @@ def ours(data: pd.DataFrame) -> Callable[[], tuple[float, float, float]]:
     return run
 
 
-def backtesting_py(data: pd.DataFrame) -> Callable[[], tuple[float, float, float]] | None:
+def backtesting_py(data: pd.DataFrame) -> Callable[[], Numbers] | None:
     """The best-known peer, with its own statistics; None where it is not installed."""
     try:
         import backtesting
     except ImportError:
         return None
-    signals = (
-        rule_from_id(f"MA_CROSS_{FAST}_{SLOW}").generate_signals(data).to_numpy().astype(float)
-    )
+    rule = rule_from_id(f"MA_CROSS_{FAST}_{SLOW}")
+    signals = rule.generate_signals(data).to_numpy().astype(float)
 
     class Follow(backtesting.Strategy):  # type: ignore[misc]
         def init(self) -> None:
-            self.given = self.I(lambda: signals, plot=False)
+            self.signals = self.I(lambda: signals, plot=False)
 
         def next(self) -> None:
-            if self.given[-1] > 0 and not self.position:
+            if self.signals[-1] > 0 and not self.position:
                 self.buy()
-            elif self.given[-1] < 0:
+            elif self.signals[-1] < 0:
                 self.position.close()
 
-    test = backtesting.Backtest(data, Follow, cash=1e9, commission=COMMISSION)
+    test = backtesting.Backtest(data, Follow, cash=CASH, commission=COMMISSION)
 
-    def run() -> tuple[float, float, float]:
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+    def run() -> Numbers:
+        # It prints a progress bar.
+        with contextlib.redirect_stderr(io.StringIO()):
             stats = test.run()
         return stats["Return [%]"] / 100, stats["Sharpe Ratio"], -stats["Max. Drawdown [%]"] / 100
 
@@ -119,14 +128,12 @@ except ImportError:
 
 
 class Adapter(Contender):  # type: ignore[misc]
-    """BacktestEngine for a harness: signals are computed once per (fast, slow), the frozen numbers are taken."""
+    """BacktestEngine for a harness: signals are computed once per (fast, slow)."""
 
-    name, about, module, packages = (
-        "ours",
-        "BacktestEngine, signals given",
-        "numpy",
-        ["numpy", "pandas"],
-    )
+    name = "ours"
+    about = "BacktestEngine, signals given"
+    module = "numpy"
+    packages = ["numpy", "pandas"]
 
     def setup(self) -> None:
         """Costs and capital are the harness's."""
@@ -143,11 +150,11 @@ class Adapter(Contender):  # type: ignore[misc]
         """One run."""
         signals = self.signals(fast, slow)
         result = self.engine.run(prepared, lambda _: signals)
-        numbers = {
+        return {
             "total_return": result["total_return_pct"] / 100,
             "sharpe": result["sharpe_ratio"],
+            "trades": result["num_trades"],
         }
-        return {**numbers, "trades": result["num_trades"]}
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
@@ -158,30 +165,34 @@ def seconds(run: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
+def median_ratio(times: list[float], base: list[float]) -> float:
+    """The median over rounds of the ratio in each round."""
+    return statistics.median(taken / other for taken, other in zip(times, base, strict=True))
+
+
 def main() -> None:
     """Every contender once per round, first in another place each round."""
     data = read_csv(ROOT / "data" / "GOOG.csv", "GOOG", "GOOG.csv").data
     contenders = {"numpy floor": (numpy_floor(data), REPEATS), "ours": (ours(data), REPEATS)}
     peer = backtesting_py(data)
     if peer is not None:
-        contenders["backtesting.py"] = (peer, 3)
+        contenders["backtesting.py"] = (peer, PEER_REPEATS)
     for name, (run, _) in contenders.items():
         print(f"{name:15} return {run()[0]:.9f}")
     times: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for number in range(ROUNDS):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            times[name].append(seconds(*contenders[name]))
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            run, repeats = contenders[name]
+            times[name].append(seconds(run, repeats))
     floor = times["numpy floor"]
     for name, taken in times.items():
-        ratio = statistics.median(mine / base for mine, base in zip(taken, floor, strict=True))
+        ratio = median_ratio(taken, floor)
         print(f"{name:15} {statistics.median(taken) * 1e6:10.1f} us   {ratio:8.2f} x the floor")
     if peer is not None:
-        ratios = [
-            theirs / mine
-            for theirs, mine in zip(times["backtesting.py"], times["ours"], strict=True)
-        ]
-        print(f"backtesting.py takes {statistics.median(ratios):.0f} x as long as ours")
+        ratio = median_ratio(times["backtesting.py"], times["ours"])
+        print(f"backtesting.py takes {ratio:.0f} x as long as ours")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""Ten thousand combinations of SMA crossing on GOOG daily (2,699 bars), with costs, five metrics a row, against plain
-NumPy: `python -m benchmarks.grid PATH/TO/peers.py`. Both sides take turns in one process, so that a busy machine shifts
-both alike.
+"""A search against plain NumPy: `python -m benchmarks.grid PATH/TO/peers.py`.
 
-`peers.py` has a class Numpy with setup, prepare and grid(prepared, fasts, slows): total return, Sharpe ratio and
-drawdown of every combination. Further tables: growth with the number of combinations and of bars, and every rule.
+It has ten thousand combinations of SMA crossing on GOOG daily (2,699 bars), with costs, five
+metrics a row. Both sides take turns in one process, so that a busy machine shifts both alike.
+
+`peers.py` has a class Numpy with setup, prepare and grid(prepared, fasts, slows): total return,
+Sharpe ratio and drawdown of every combination. Further tables: growth with the number of
+combinations and of bars, and every rule.
 """
 
 from __future__ import annotations
@@ -26,11 +28,12 @@ from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
 from scripts.config import ROOT
 from service.prices.series import read_csv
-from service.search.evaluator import GridEvaluator
+from service.search.evaluator import SearchEvaluator
 
 ROUNDS = 7
 TERMS = Terms(100_000.0, 0.001, 0.0, 0.0, False)
-FASTS, SLOWS = range(2, 102), range(105, 305, 2)
+FASTS = range(2, 102)
+SLOWS = range(105, 305, 2)
 EVERY_RULE: dict[str, dict[str, object]] = {
     "MA_CROSS": {"fast": "2:101", "slow": "105:303:2"},
     "RSI": {"period": "2:21", "oversold": "10:38:2", "overbought": "60:88:2"},
@@ -62,14 +65,20 @@ def walk(bars: int) -> pd.DataFrame:
     random = np.random.Generator(np.random.PCG64(43))
     close = 100.0 * np.exp(np.cumsum(random.normal(0.0, 0.0006, bars)))
     open_ = np.append(100.0, close[:-1])
-    high, low = np.maximum(open_, close), np.minimum(open_, close)
-    columns = {"Open": open_, "High": high, "Low": low, "Close": close, "Volume": np.ones(bars)}
+    columns = {
+        "Open": open_,
+        "High": np.maximum(open_, close),
+        "Low": np.minimum(open_, close),
+        "Close": close,
+        "Volume": np.ones(bars),
+    }
     return pd.DataFrame(columns, index=pd.date_range("2020-01-01", periods=bars, freq="min"))
 
 
-def ours(data: pd.DataFrame, found: Grid) -> Columns:
-    """A search with everything computed anew."""
-    return ParameterOptimizer(GridEvaluator(data, found.rule, TERMS)).run(found).metrics
+def search(data: pd.DataFrame, searched: Grid) -> Columns:
+    """The metrics of every row, with everything computed anew."""
+    evaluator = SearchEvaluator(data, searched.rule, TERMS)
+    return ParameterOptimizer(evaluator).run(searched).metrics
 
 
 def numpy_contender(path: str, data: pd.DataFrame) -> Callable[[], list[tuple[Any, ...]]]:
@@ -92,16 +101,22 @@ def seconds(run: Callable[[], object]) -> float:
 def against_numpy(path: str) -> None:
     """Medians over rounds of both, and of their ratio in each round."""
     data = goog()
-    found, theirs = grid(BUILT_IN["MA_CROSS"], EVERY_RULE["MA_CROSS"]), numpy_contender(path, data)
-    apart = np.abs([row[2] for row in theirs()] - ours(data, found)["total_return_pct"] / 100).max()
-    print(
-        f"{len(found)} combinations on {len(data)} bars; total returns differ by at most {apart:.1e}"
-    )
-    pairs = [(seconds(lambda: ours(data, found)), seconds(theirs)) for _ in range(ROUNDS)]
-    mine, numpy = (statistics.median(each) for each in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    rounds = " ".join(f"{a / b:.2f}" for a, b in pairs)
-    print(f"ours {mine:.3f} s, plain NumPy {numpy:.3f} s: {ratio:.2f} x (rounds {rounds})")
+    searched = grid(BUILT_IN["MA_CROSS"], EVERY_RULE["MA_CROSS"])
+    contender = numpy_contender(path, data)
+    our_returns = search(data, searched)["total_return_pct"] / 100
+    difference = np.abs([row[2] for row in contender()] - our_returns).max()
+    print(f"{len(searched)} combinations on {len(data)} bars")
+    print(f"total returns differ by at most {difference:.1e}")
+    our_seconds = []
+    numpy_seconds = []
+    for _ in range(ROUNDS):
+        our_seconds.append(seconds(lambda: search(data, searched)))
+        numpy_seconds.append(seconds(contender))
+    ratios = [ours / numpy for ours, numpy in zip(our_seconds, numpy_seconds, strict=True)]
+    print(f"ours {statistics.median(our_seconds):.3f} s")
+    print(f"plain NumPy {statistics.median(numpy_seconds):.3f} s")
+    rounds = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"ratio {statistics.median(ratios):.2f} (rounds {rounds})")
 
 
 def growth() -> None:
@@ -109,31 +124,39 @@ def growth() -> None:
     data = goog()
     for fasts, slows in ((10, 10), (20, 50), (100, 100), (200, 500)):
         asked = {"fast": list(range(2, 2 + fasts)), "slow": list(range(1001 - slows, 1001))}
-        measured(data, grid(BUILT_IN["MA_CROSS"], asked, 10**6))
+        print_growth(data, grid(BUILT_IN["MA_CROSS"], asked, 10**6))
     for bars in (1_000, 10_000, 100_000, 1_000_000):
-        measured(walk(bars), grid(BUILT_IN["MA_CROSS"], {"fast": "5:24", "slow": "30:120:10"}))
+        print_growth(walk(bars), grid(BUILT_IN["MA_CROSS"], {"fast": "5:24", "slow": "30:120:10"}))
 
 
-def measured(data: pd.DataFrame, found: Grid) -> None:
+def print_growth(data: pd.DataFrame, searched: Grid) -> None:
+    """A line of `growth`."""
     tracemalloc.start()
-    ours(data, found)
-    peak = tracemalloc.get_traced_memory()[1]
+    search(data, searched)
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    a_row = seconds(lambda: ours(data, found)) / len(found)
-    size = f"{len(found):7} combinations {len(data):8} bars"
-    print(f"{size} {a_row * 1e6:9.1f} us a row {peak / 2**20:7.1f} MiB above the start")
+    microseconds = 1e6 * seconds_a_row(data, searched)
+    size = f"{len(searched):7} combinations {len(data):8} bars"
+    print(f"{size} {microseconds:9.1f} us a row {peak / 2**20:7.1f} MiB above the start")
+
+
+def seconds_a_row(data: pd.DataFrame, searched: Grid) -> float:
+    """Seconds of one search by its rows."""
+    return seconds(partial(search, data, searched)) / len(searched)
 
 
 def every_rule() -> None:
     """Microseconds a row of each built-in rule."""
     data = goog()
     for name, asked in EVERY_RULE.items():
-        found = grid(BUILT_IN[name], asked)
-        a_row = seconds(partial(ours, data, found)) / len(found)
-        print(f"{name:15} {len(found):6} combinations {a_row * 1e6:8.1f} us a row")
-    found = grid(OneByOne, {"fast": "2:101", "slow": "105:123:2"})
-    a_row = seconds(partial(ours, data, found)) / len(found)
-    print(f"{'one by one':15} {len(found):6} combinations {a_row * 1e6:8.1f} us a row")
+        print_rule(name, data, grid(BUILT_IN[name], asked))
+    print_rule("one by one", data, grid(OneByOne, {"fast": "2:101", "slow": "105:123:2"}))
+
+
+def print_rule(name: str, data: pd.DataFrame, searched: Grid) -> None:
+    """A line of `every_rule`."""
+    microseconds = 1e6 * seconds_a_row(data, searched)
+    print(f"{name:15} {len(searched):6} combinations {microseconds:8.1f} us a row")
 
 
 def main() -> None:

@@ -22,11 +22,12 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, 
 import pandas as pd
 from tqdm import tqdm
 
+from backtest.prices import COLUMNS
 from scripts.config import load_config
 from service.contract.documents import schema
 from service.contract.request import SCHEMA
 from service.prices.checks import check_prices
-from service.prices.series import COLUMNS, PriceSeries, UnreadablePrices, read_csv
+from service.prices.series import PriceSeries, UnreadablePrices, read_csv
 from service.store.migrate import open_database
 from service.store.prices import PriceStore
 

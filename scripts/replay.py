@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from functools import cache
 
 from rules.plugins import rules_digest
@@ -14,7 +15,7 @@ from service.contract.result import NOT_REPRODUCED, BacktestResult
 from service.contract.sweep import parse_sweep
 from service.contract.sweep_result import SweepResult
 from service.search.plan import SweepPlan
-from service.search.result import EndedShard, judged
+from service.search.result import EndedShard, judge_sweep
 from service.store.database import Engine
 from service.store.migrate import open_database
 from service.store.prices import PriceStore
@@ -25,11 +26,34 @@ from service.usecases.runs import result_from_store
 from service.worker.run import perform
 from service.worker.software import Software
 
-Results = tuple[BacktestResult | SweepResult, BacktestResult | SweepResult, bool]
+
+@dataclass(frozen=True)
+class Comparison:
+    """The stored result, the one computed now, and whether both have the same table."""
+
+    stored: BacktestResult | SweepResult
+    computed: BacktestResult | SweepResult
+    same_table: bool
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every byte that a run must reproduce is the same."""
+        return self.same_table and self.computed.reproducible() == self.stored.reproducible()
+
+    def differing_fields(self) -> str:
+        """Their names, or that it is the table."""
+        before = {**self.stored.document(), **self.stored.provenance}
+        after = {**self.computed.document(), **self.computed.provenance}
+        ignored = {"run_id", "provenance", *NOT_REPRODUCED}
+        names = [name for name in before if name not in ignored and before[name] != after.get(name)]
+        return ", ".join(names) or "the table"
 
 
 def replay(run_id: str) -> int:
-    """Recomputes a stored run, or a sweep, from its request and prices; 0 when every reproducible byte is the same."""
+    """Recomputes a stored run, or a sweep, from its request and prices.
+
+    Returns 0 when every reproducible byte is the same, else 1.
+    """
     engine = open_database(load_config())
     store = RequestStore(engine)
     run = store.get(run_id)
@@ -37,43 +61,34 @@ def replay(run_id: str) -> int:
     if run is None or stored is None:
         print(f"{run_id} is no completed run of this database", file=sys.stderr)
         return 1
-    again = _sweep_again if run.is_sweep else _run_again
+    compute = _compute_sweep if run.is_sweep else _compute_run
     try:
-        then, now, same_table = again(engine, run, stored)
+        comparison = compute(engine, run, stored)
     except UserError as error:
         print(f"{run_id} cannot be performed any more: {error}", file=sys.stderr)
         return 1
-    same = now.reproducible() == then.reproducible() and same_table
-    print(
-        f"{run_id}: {'every byte is the same' if same else 'the bytes DIFFER: ' + _difference(then, now)}"
-    )
-    return 0 if same else 1
+    if comparison.is_same:
+        print(f"{run_id}: every byte is the same")
+        return 0
+    print(f"{run_id}: the bytes DIFFER: {comparison.differing_fields()}")
+    return 1
 
 
-def _run_again(engine: Engine, run: Run, stored: StoredResult) -> Results:
+def _compute_run(engine: Engine, run: Run, stored: StoredResult) -> Comparison:
     series = PriceStore(engine).series(run.prices_fingerprint)
-    now, performed = perform(parse_request(json.loads(run.request)), series, Software())
-    return result_from_store(stored), now, performed.equity_csv() == stored.table_csv
+    result, performed = perform(parse_request(json.loads(run.request)), series, Software())
+    same_table = performed.equity_csv() == stored.table_csv
+    return Comparison(result_from_store(stored), result, same_table)
 
 
-def _sweep_again(engine: Engine, run: Run, stored: StoredResult) -> Results:
-    """Rows that were lost then are computed now, and differ."""
-    prices, store = ShardStore(engine).fingerprints(run.run_id), PriceStore(engine)
-    plan = SweepPlan(
-        parse_sweep(json.loads(run.request)), cache(lambda ticker: store.series(prices[ticker]))
-    )
-    shards = [EndedShard(part.start, part.stop, plan.computed(part)) for part in plan.shards()]
-    done = judged(plan, shards, {"rules_digest": rules_digest(plan.rule)})
-    then = SweepResult(**{**json.loads(stored.result), "chart_base64": stored.chart_base64})
-    return then, done.result, done.table_csv == stored.table_csv
-
-
-def _difference(then: BacktestResult | SweepResult, now: BacktestResult | SweepResult) -> str:
-    before, after = ({**result.document(), **result.provenance} for result in (then, now))
-    ignored = {"run_id", "provenance", *NOT_REPRODUCED}
-    return (
-        ", ".join(
-            name for name in before if name not in ignored and before[name] != after.get(name)
-        )
-        or "the table"
-    )
+def _compute_sweep(engine: Engine, run: Run, stored: StoredResult) -> Comparison:
+    """Rows that were lost with their worker are computed now, so that such a sweep differs."""
+    price_store = PriceStore(engine)
+    fingerprints = ShardStore(engine).fingerprints(run.run_id)
+    series_of = cache(lambda ticker: price_store.series(fingerprints[ticker]))
+    plan = SweepPlan(parse_sweep(json.loads(run.request)), series_of)
+    shards = [EndedShard(rows.start, rows.stop, plan.compute_shard(rows)) for rows in plan.shards()]
+    judged = judge_sweep(plan, shards, {"rules_digest": rules_digest(plan.rule)})
+    document = {**json.loads(stored.result), "chart_base64": stored.chart_base64}
+    same_table = judged.table_csv == stored.table_csv
+    return Comparison(SweepResult(**document), judged.result, same_table)

@@ -1,4 +1,6 @@
-"""Walks one backtest through the whole program and prints a table of steps: data, rule, engine, figure, store, HTTP.
+"""Walks one backtest through the whole program and prints a line for each step.
+
+The steps are data, rule, engine and figure, store and worker, HTTP.
 
     python scripts/verify_mvp.py                  everything, in a database of its own
     python scripts/verify_mvp.py --replay RUN_ID  recomputes a stored run and compares every byte
@@ -15,14 +17,14 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, import from the root
+# Run from the root, import from the root.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from werkzeug.serving import make_server
 
@@ -36,7 +38,7 @@ from service.contract.status import Status
 from service.controller.reconciler import Controller
 from service.launchers.local_process import COMMAND, LocalProcess
 from service.prices.checks import check_prices
-from service.prices.series import read_csv
+from service.prices.series import PriceSeries, read_csv
 from service.store.database import Engine, connect
 from service.store.migrate import migrate, schema_problem
 from service.store.prices import PriceStore
@@ -55,73 +57,85 @@ REQUEST = {
     "end_date": "2020-02-07",
 }
 GOLDEN_RETURN_PCT = 162.9455  # of REQUEST; tests/engine/test_golden.py has it to the last digits
+MAX_DIFFERENCE_PCT = 1e-4
 PATIENCE_SECONDS = 60
+POLL_SECONDS = 0.1
+PATHS = ("/health", "/ready", "/rules", "/tickers", "/runs")
 
 
 @dataclass
 class Walk:
-    """The steps and what they leave for the next."""
+    """The steps, each with what it leaves for the next: the price series, then the result.
+
+    A step answers with a sentence on what it saw, and raises where something is wrong.
+    """
 
     engine: Engine
     database: Path
-    found: dict[str, Any] = field(default_factory=dict)
+    series: PriceSeries = field(init=False)
+    result: BacktestResult = field(init=False)
 
     @property
     def request(self) -> BacktestRequest:
         return parse_request(REQUEST)
 
-    def data(self) -> str:
+    @property
+    def runs(self) -> Runs:
+        return Runs(RequestStore(self.engine), PriceStore(self.engine))
+
+    def load_data(self) -> str:
         series = read_csv(ROOT / "data" / "GOOG.csv", "GOOG", source="GOOG.csv")
         errors = [finding for finding in check_prices(series.data) if finding.severity == "error"]
         assert not errors, errors
         PriceStore(self.engine).save(series)
-        self.found["series"] = series
+        self.series = series
         return f"{len(series.data)} bars, fingerprint {series.fingerprint[:12]}"
 
-    def rule(self) -> str:
+    def ask_rule(self) -> str:
         rule = rule_from_id(self.request.rule_id)
-        signals = rule.generate_signals(self.found["series"].data)
+        signals = rule.generate_signals(self.series.data)
         assert set(signals.unique()) <= {-1, 0, 1}
         return f"{rule.rule_id}: {int((signals == 1).sum())} bars say BUY"
 
-    def engine_and_figure(self) -> str:
-        result, _ = perform(self.request, self.found["series"], Software())
-        assert result.total_return_pct is not None
-        assert abs(result.total_return_pct - GOLDEN_RETURN_PCT) < 1e-4, result.total_return_pct
+    def run_engine_and_draw(self) -> str:
+        result, _ = perform(self.request, self.series, Software())
+        return_pct = result.total_return_pct
+        assert return_pct is not None
+        assert abs(return_pct - GOLDEN_RETURN_PCT) < MAX_DIFFERENCE_PCT, return_pct
         assert result.chart_base64 is not None
-        self.found["result"] = result
-        return f"{result.total_return_pct:.4f} %, {result.num_trades} trades, figure {len(result.chart_base64)} characters"
+        self.result = result
+        size = len(result.chart_base64)
+        return f"{return_pct:.4f} %, {result.num_trades} trades, figure {size} characters"
 
-    def store(self) -> str:
-        run, new = Runs(RequestStore(self.engine), PriceStore(self.engine)).submit(REQUEST)
-        assert new
-        launcher = LocalProcess(
-            ["env", "DB_HOST=", f"SQLITE_PATH={self.database}", "LOG_LEVEL=ERROR", *COMMAND]
-        )
+    def store_and_work(self) -> str:
+        run, is_new = self.runs.submit(REQUEST)
+        assert is_new
+        environment = ["DB_HOST=", f"SQLITE_PATH={self.database}", "LOG_LEVEL=ERROR"]
+        launcher = LocalProcess(["env", *environment, *COMMAND])
         controller = Controller(QueueStore(self.engine), launcher, 1, PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not run.status.final and time.monotonic() < deadline:
             controller.step()
-            time.sleep(0.1)
-            run = Runs(RequestStore(self.engine), PriceStore(self.engine)).run(run.run_id)
+            time.sleep(POLL_SECONDS)
+            run = self.runs.run(run.run_id)
         assert run.status == Status.COMPLETED, (run.status, run.message)
         return f"a worker process completed it, attempt {run.attempt}"
 
-    def http(self) -> str:
-        runs = Runs(RequestStore(self.engine), PriceStore(self.engine))
-        with _served(runs, partial(schema_problem, self.engine)) as url:
-            for path in ("/health", "/ready", "/rules", "/tickers", "/runs"):
+    def read_over_http(self) -> str:
+        with _served(self.runs, partial(schema_problem, self.engine)) as url:
+            for path in PATHS:
                 _get(url + path)
-            document = _get(f"{url}/result/{REQUEST['run_id']}")
-        assert json.loads(document)["num_trades"] == self.found["result"].num_trades
-        theirs = BacktestResult(**json.loads(document))
-        assert theirs.reproducible() == self.found["result"].reproducible(), "the bytes differ"
+            document = json.loads(_get(f"{url}/result/{REQUEST['run_id']}"))
+        assert document["num_trades"] == self.result.num_trades
+        answered = BacktestResult(**document)
+        assert answered.reproducible() == self.result.reproducible(), "the bytes differ"
         return "the same bytes from the worker, over HTTP"
 
 
 @contextmanager
-def _served(runs: Runs, ready: Callable[[], str]) -> Any:
-    server = make_server("127.0.0.1", 0, create_app(runs, ready), threaded=True)
+def _served(runs: Runs, readiness_problem: Callable[[], str]) -> Iterator[str]:
+    """The address of a web server that runs meanwhile."""
+    server = make_server("127.0.0.1", 0, create_app(runs, readiness_problem), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -139,34 +153,35 @@ def _get(url: str) -> bytes:
 
 
 def walk() -> int:
-    """Every step in turn; the first that fails ends the walk."""
+    """Every step in turn; the first that fails ends the walk. Returns the exit code."""
     set_up_logging("ERROR")
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "verify.sqlite3"
         engine = connect(Config(sqlite_path=str(database)))
         migrate(engine)
-        steps = Walk(engine, database)
-        passed = all(
-            _step(name, action)
-            for name, action in {
-                "data": steps.data,
-                "rule": steps.rule,
-                "engine, figure": steps.engine_and_figure,
-                "store, worker": steps.store,
-                "HTTP": steps.http,
-            }.items()
-        )
+        this_walk = Walk(engine, database)
+        steps = {
+            "data": this_walk.load_data,
+            "rule": this_walk.ask_rule,
+            "engine, figure": this_walk.run_engine_and_draw,
+            "store, worker": this_walk.store_and_work,
+            "HTTP": this_walk.read_over_http,
+        }
+        all_passed = all(_passes(name, step) for name, step in steps.items())
         engine.dispose()
-    return 0 if passed else 1
+    return 0 if all_passed else 1
 
 
-def _step(name: str, action: Callable[[], str]) -> bool:
+def _passes(name: str, step: Callable[[], str]) -> bool:
+    """Takes the step and prints its line."""
     start = time.perf_counter()
     try:
-        verdict, what = "pass", action()
+        sentence = step()
+        verdict = "pass"
     except Exception as error:  # noqa: BLE001  whatever a step raises is its verdict
-        verdict, what = "FAIL", f"{type(error).__name__}: {error}"
-    print(f"{name:15} {verdict}  {time.perf_counter() - start:6.2f} s  {what}")
+        sentence = f"{type(error).__name__}: {error}"
+        verdict = "FAIL"
+    print(f"{name:15} {verdict}  {time.perf_counter() - start:6.2f} s  {sentence}")
     return verdict == "pass"
 
 
@@ -176,8 +191,8 @@ def main(words: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--replay", metavar="RUN_ID")
-    given = parser.parse_args(list(words))
-    return replay(given.replay) if given.replay else walk()
+    arguments = parser.parse_args(list(words))
+    return replay(arguments.replay) if arguments.replay else walk()
 
 
 if __name__ == "__main__":

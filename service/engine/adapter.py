@@ -1,4 +1,7 @@
-"""Where a request meets the engine: request + price series + rule -> result. No clock, no input, no output."""
+"""Where a request meets the engine: request, price series and rule in, result out.
+
+No clock, no input, no output.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,18 @@ from service.engine.enhanced_engine import metrics_of
 from service.prices.checks import Finding, check_prices
 from service.prices.series import PriceSeries
 
+# Fields of a request that its result repeats in the provenance.
+REPEATED_FIELDS = (
+    "ticker",
+    "start_date",
+    "end_date",
+    "initial_capital",
+    "commission_rate",
+    "slippage_rate",
+    "lot_size",
+    "allow_short",
+)
+
 
 def rule_of(rule_id: str, params: Mapping[str, Any], *, validate: bool) -> BaseRule:
     """The rule a request names; raises InvalidRequest."""
@@ -34,143 +49,165 @@ def rule_of(rule_id: str, params: Mapping[str, Any], *, validate: bool) -> BaseR
 
 @dataclass(frozen=True)
 class Performed:
-    """A performed run: its result without a figure, and per bar close, equity, drawdown, position and buy and hold."""
+    """A performed run: its result without a figure, and a table with a row for each bar.
+
+    The columns of `bars` are close, equity, drawdown, position and buy_and_hold.
+    """
 
     result: BacktestResult
     bars: pd.DataFrame
 
     def equity_csv(self) -> str:
-        """date, equity, drawdown (fraction), position (shares), buy_and_hold: one line per bar."""
+        """A line a bar: date, equity, drawdown (fraction), position (shares), buy_and_hold."""
         return str(self.bars.drop(columns="close").to_csv(lineterminator="\n"))
 
 
 def window(series: PriceSeries, first: date, last: date) -> pd.DataFrame:
-    """The bars from `first` to `last`, both inclusive; any dates, also those that pandas cannot hold."""
-    first, last = max(first, series.first), min(last, series.last)
+    """The bars from `first` to `last`, both inclusive, any dates, also those pandas cannot hold."""
+    first = max(first, series.first)
+    last = min(last, series.last)
     if first > last:
         return series.data.iloc[:0]
-    return series.data.loc[
-        pd.Timestamp(first) : pd.Timestamp(last) + pd.Timedelta(days=1, nanoseconds=-1)
-    ]
+    end_of_last_day = pd.Timestamp(last) + pd.Timedelta(days=1, nanoseconds=-1)
+    return series.data.loc[pd.Timestamp(first) : end_of_last_day]
 
 
 def check_window(
     request: BacktestRequest, rule: BaseRule, bars: int, first: date, last: date
 ) -> None:
-    """Raises NoData when too few bars lie in the requested dates; `first` and `last` are those of the whole series."""
-    values = {"ticker": request.ticker, "start": request.start_date, "end": request.end_date}
+    """Raises NoData when too few bars lie in the requested dates.
+
+    `bars` is the number of bars there, `first` and `last` are the dates of the whole series.
+    """
+    values = {
+        "ticker": request.ticker,
+        "start": request.start_date,
+        "end": request.end_date,
+        "bars": bars,
+    }
     if bars < 2:
         template = (
             "{ticker} has {bars} bars from {start} to {end}; its prices are from {first} to {last}."
         )
-        raise NoData(template, **values, bars=bars, first=first, last=last)
-    if bars < rule.warm_up + 1:
-        template = "{rule} needs {needed} bars, {ticker} has {bars} from {start} to {end}; choose a longer range."
-        raise NoData(template, **values, bars=bars, rule=rule.rule_id, needed=rule.warm_up + 1)
+        raise NoData(template, **values, first=first, last=last)
+    needed = rule.warm_up + 1
+    if bars < needed:
+        template = (
+            "{rule} needs {needed} bars, {ticker} has {bars} from {start} to {end}; "
+            "choose a longer range."
+        )
+        raise NoData(template, **values, rule=rule.rule_id, needed=needed)
 
 
 class Documented(Protocol):
     """A request of any kind."""
 
-    def document(self) -> dict[str, Any]: ...
+    def document(self) -> dict[str, Any]:
+        """Its fields, as JSON has them."""
+        ...
 
 
 def fingerprint_of_work(
     request: Documented, prices_fingerprint: str, rules_digest: str, version: int = RESULT_VERSION
 ) -> str:
-    """SHA-256 of all that decides a result: two runs that share it give the same bytes, whatever their run_id.
+    """SHA-256 of all that decides a result; `version` is that of the result's contract.
 
-    `version` is that of the result's contract.
+    Two runs that share it give the same bytes, whatever their run_id.
     """
-    asked = {name: value for name, value in request.document().items() if name != "run_id"}
-    work = [asked, prices_fingerprint, rules_digest, ENGINE_VERSION, version]
+    fields = request.document()
+    fields.pop("run_id", None)
+    work = [fields, prices_fingerprint, rules_digest, ENGINE_VERSION, version]
     return hashlib.sha256(canonical_json(work).encode()).hexdigest()
 
 
 def run_backtest(
     request: BacktestRequest, series: PriceSeries, rule: BaseRule, rules_digest: str
 ) -> Performed:
-    """Performs the run on the bars of its window; raises NoData when they are too few or the data gate refuses them."""
+    """Performs the run on the bars of its window.
+
+    Raises NoData when there are too few bars or the data gate found an error.
+    """
     data = window(series, request.start_date, request.end_date)
     check_window(request, rule, len(data), series.first, series.last)
     findings = check_prices(series.data)
     refuse_errors(findings, series)
     engine = BacktestEngine(
-        request.initial_capital,
-        request.commission_rate,
-        request.slippage_rate,
-        request.lot_size,
-        request.allow_short,
+        initial_capital=request.initial_capital,
+        commission_rate=request.commission_rate,
+        slippage_rate=request.slippage_rate,
+        lot_size=request.lot_size,
+        allow_short=request.allow_short,
     )
-    done = engine.run(data, rule.generate_signals, series.ticker)
-    warnings = [*_clipped(request, series), *_within(findings, data), *done.warnings]
-    provenance = _provenance(request, series, rule, data) | {
+    engine_result = engine.run(data, rule.generate_signals, series.ticker)
+    data_findings = [*_clipping_findings(request, series), *_findings_within(findings, data)]
+    warnings = [finding.warning() for finding in data_findings]
+    provenance = {
+        **_provenance(request, series, rule, data),
         "rules_digest": rules_digest,
-        "warnings": warnings,
+        "warnings": [*warnings, *engine_result.warnings],
     }
-    return Performed(_result(request, done, provenance), _bars(data, done))
+    result = _contract_result(request.run_id, engine_result, provenance)
+    return Performed(result, _table_of_bars(data, engine_result))
 
 
-def _result(
-    request: BacktestRequest, done: EngineResult, provenance: dict[str, Any]
+def _contract_result(
+    run_id: str, engine_result: EngineResult, provenance: dict[str, Any]
 ) -> BacktestResult:
-    metrics = dict(metrics_of(done))
-    if done.bankruptcy_shortfall:
-        metrics["bankruptcy_shortfall"] = done.bankruptcy_shortfall
+    metrics = dict(metrics_of(engine_result))
+    if engine_result.bankruptcy_shortfall:
+        metrics["bankruptcy_shortfall"] = engine_result.bankruptcy_shortfall
     return BacktestResult(
-        run_id=request.run_id,
+        run_id=run_id,
         status="completed",
-        total_return_pct=done["total_return_pct"],
-        sharpe_ratio=done["sharpe_ratio"],
-        max_drawdown_pct=done["max_drawdown_pct"],
-        num_trades=done["num_trades"],
+        total_return_pct=engine_result["total_return_pct"],
+        sharpe_ratio=engine_result["sharpe_ratio"],
+        max_drawdown_pct=engine_result["max_drawdown_pct"],
+        num_trades=engine_result["num_trades"],
         metrics=metrics,
-        trades=done["trades"],
+        trades=engine_result["trades"],
         provenance=provenance,
     )
 
 
 def refuse_errors(findings: Sequence[Finding], series: PriceSeries) -> None:
     """Raises NoData where the data gate found an error."""
-    error = next((finding for finding in findings if finding.severity == "error"), None)
-    if error is not None:
-        template = "The prices of {ticker} cannot be backtested: {day}: {message}."
-        raise NoData(template, ticker=series.ticker, day=error.day, message=error.message)
+    for finding in findings:
+        if finding.severity == "error":
+            template = "The prices of {ticker} cannot be backtested: {day}: {message}."
+            raise NoData(template, ticker=series.ticker, day=finding.day, message=finding.message)
 
 
-def _clipped(request: BacktestRequest, series: PriceSeries) -> list[dict[str, str | None]]:
-    clipped = []
+def _clipping_findings(request: BacktestRequest, series: PriceSeries) -> list[Finding]:
+    """That the series starts later, or ends earlier, than the request."""
+    findings = []
     if request.start_date < series.first:
         message = f"the prices start later than asked: {series.first}"
-        clipped.append(Finding("warning", "Clipped", str(series.first), message).warning())
+        findings.append(Finding("warning", "Clipped", str(series.first), message))
     if request.end_date > series.last:
         message = f"the prices end earlier than asked: {series.last}"
-        clipped.append(Finding("warning", "Clipped", str(series.last), message).warning())
-    return clipped
+        findings.append(Finding("warning", "Clipped", str(series.last), message))
+    return findings
 
 
-def _within(findings: Sequence[Finding], data: pd.DataFrame) -> list[dict[str, str | None]]:
-    first, last = str(data.index[0].date()), str(data.index[-1].date())
+def _findings_within(findings: Sequence[Finding], data: pd.DataFrame) -> list[Finding]:
+    """Those of the bars in `data`, and those of the whole series."""
+    first_day = str(data.index[0].date())
+    last_day = str(data.index[-1].date())
     return [
-        finding.warning()
+        finding
         for finding in findings
-        if finding.day is None or first <= finding.day[:10] <= last
+        if finding.day is None or first_day <= finding.day[:10] <= last_day
     ]
 
 
 def _provenance(
     request: BacktestRequest, series: PriceSeries, rule: BaseRule, data: pd.DataFrame
 ) -> dict[str, Any]:
-    asked = request.document()
+    fields = request.document()
     return {
-        "ticker": request.ticker,
+        **{name: fields[name] for name in REPEATED_FIELDS},
         "rule_id": rule.rule_id,
         "params": dict(rule.params),
-        **{name: asked[name] for name in ("start_date", "end_date", "initial_capital")},
-        **{
-            name: asked[name]
-            for name in ("commission_rate", "slippage_rate", "lot_size", "allow_short")
-        },
         "fill": "next_open",
         "engine_version": ENGINE_VERSION,
         "contract_version": RESULT_VERSION,
@@ -182,13 +219,12 @@ def _provenance(
     }
 
 
-def _bars(data: pd.DataFrame, done: EngineResult) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "close": data["Close"],
-            "equity": done.equity,
-            "drawdown": drawdowns(done.equity.to_numpy()),
-            "position": done.positions,
-            "buy_and_hold": done.benchmark,
-        }
-    ).rename_axis("date")
+def _table_of_bars(data: pd.DataFrame, engine_result: EngineResult) -> pd.DataFrame:
+    columns = {
+        "close": data["Close"],
+        "equity": engine_result.equity,
+        "drawdown": drawdowns(engine_result.equity.to_numpy()),
+        "position": engine_result.positions,
+        "buy_and_hold": engine_result.benchmark,
+    }
+    return pd.DataFrame(columns).rename_axis("date")

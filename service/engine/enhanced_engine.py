@@ -1,4 +1,4 @@
-"""EnhancedEngine: what the frozen engine lacks, added around it. The pattern for every later addition.
+"""EnhancedEngine: what the frozen engine lacks, added around it. The pattern for later additions.
 
 It holds a BacktestEngine, calls it as anybody would, and answers with the engine's own result.
 """
@@ -18,15 +18,16 @@ from rules.base_rule import Signal
 def metrics_of(result: BacktestResult) -> Mapping[str, float | int | None]:
     """The result's metrics, None where one is undefined.
 
-    The engine raises the mean excess return to the power of the bars in a year for `alpha`. For returns that no market
-    has, the power overflows: infinity is undefined too, and NumPy's warning about it says nothing that None does not.
+    For `alpha` the engine raises the mean excess return to the power of the bars in a year. With
+    returns that no market has, the power overflows to infinity, which is undefined too: None says
+    so, and NumPy's warning adds nothing.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return result.metrics
 
 
 class EnhancedEngine:
-    """A long-only BacktestEngine (the arguments are its own) with a limit on the drawdown."""
+    """A long-only BacktestEngine with a limit on the drawdown; the arguments are the engine's."""
 
     def __init__(
         self,
@@ -49,17 +50,19 @@ class EnhancedEngine:
         *,
         max_drawdown_pct: float,
     ) -> BacktestResult:
-        """As `run`, but after the first close with a drawdown above `max_drawdown_pct` (0..100) the position is sold at
-        the next open and nothing is bought any more.
+        """As `run`, until a close has a drawdown above `max_drawdown_pct` (0..100).
 
-        The drawdown may pass the limit by that bar's fall and the next open's gap. Raises ValueError outside 0..100.
+        After it the position is sold at the next open, and nothing is bought any more. The drawdown
+        may pass the limit by that bar's fall and the next open's gap. Raises ValueError outside
+        0..100.
         """
         if not 0 <= max_drawdown_pct <= 100:
             raise ValueError(f"max_drawdown_pct must be between 0 and 100, got {max_drawdown_pct}")
         result = self._engine.run(data, strategy_func, ticker)
-        passed = 100 * drawdowns(result.equity.to_numpy()) > max_drawdown_pct
-        if not passed.any():
+        is_above_limit = 100 * drawdowns(result.equity.to_numpy()) > max_drawdown_pct
+        if not is_above_limit.any():
             return result
+        first_bar_above = int(is_above_limit.argmax())
         signals = np.array(strategy_func(data), dtype=np.int8)
-        signals[int(passed.argmax()) :] = Signal.SELL
+        signals[first_bar_above:] = Signal.SELL
         return self._engine.run(data, lambda _: signals, ticker)

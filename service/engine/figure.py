@@ -1,12 +1,14 @@
-"""A performed run as a PNG in memory: price with entries and exits, equity against buy and hold, drawdown.
+"""A performed run as a PNG in memory: price with fills, equity against buy and hold, drawdown.
 
-Matplotlib's Agg canvas without pyplot: a Figure made here is known to nobody else and freed with its last reference.
+It uses Matplotlib's Agg canvas without pyplot: nothing else refers to a figure made here, and it is
+freed with its last reference.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -19,56 +21,86 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-WIDTH, HEIGHT, DPI = 12.0, 9.0, 100  # inches and dots per inch: 1200 x 900 pixels
-COLUMNS = 1000  # about as many as the axes have pixels
+# Inches, and dots per inch: 1200 x 900 pixels.
+WIDTH = 12.0
+HEIGHT = 9.0
+DOTS_PER_INCH = 100
+PIXEL_COLUMNS = 1000  # about as many as the axes have
 MAX_MARKERS = 2000
 MILLION = 1e6
-MARGINS = {
-    "left": 0.08,
-    "right": 0.985,
-    "top": 0.95,
-    "bottom": 0.05,
-    "hspace": 0.08,
-}  # fixed: a layout solver takes as long as all the rest
-BLUE, GREY, GREEN, RED = "#2563eb", "#94a3b8", "#15803d", "#dc2626"
+# Fixed margins: a layout solver takes as long as all the rest.
+MARGINS = {"left": 0.08, "right": 0.985, "top": 0.95, "bottom": 0.05, "hspace": 0.08}
+PANEL_HEIGHTS = (3, 2, 1)
+BLUE = "#2563eb"
+GREY = "#94a3b8"
+GREEN = "#15803d"
+RED = "#dc2626"
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Shares bought or sold at a fill price; `date` is an ISO date, with a time or without."""
+
+    date: str
+    price: float
+    is_purchase: bool
 
 
 def draw_figure(bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    """PNG of 1200 x 900 pixels. `bars` has close, equity, drawdown and buy_and_hold per bar, `trades` as in the result.
+    """PNG of 1200 x 900 pixels; the same input gives the same bytes.
 
-    The same input gives the same bytes; the time hardly grows with the number of bars.
+    `bars` has close, equity, drawdown and buy_and_hold for each bar, `trades` are those of the
+    result. The time hardly grows with the number of bars.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI)
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
     price, equity, drawdown = figure.subplots(
-        3, 1, sharex=True, height_ratios=(3, 2, 1), gridspec_kw=MARGINS
+        3, 1, sharex=True, height_ratios=PANEL_HEIGHTS, gridspec_kw=MARGINS
     )
-    dates = bars.index.to_numpy()
-    price.set_title(title, loc="left", fontsize=13, y=1.01)  # y: else its place is searched for
-    _line(price, dates, bars["close"].to_numpy(), GREY, "Close")
-    _markers(price, trades)
-    _line(equity, dates, bars["buy_and_hold"].to_numpy(), GREY, "Buy and hold")
-    _line(equity, dates, bars["equity"].to_numpy(), BLUE, "Strategy")
-    at, depth = _thinned(dates, -100 * bars["drawdown"].to_numpy())
-    drawdown.fill_between(at, depth, 0, color=RED, alpha=0.35, linewidth=0)
-    for axes, label in ((price, "Price"), (equity, "Equity"), (drawdown, "Drawdown, %")):
-        _dress(axes, label)
-    large = max(bars["equity"].max(), bars["buy_and_hold"].max()) >= MILLION
-    equity.yaxis.set_major_formatter(
-        EngFormatter(sep="") if large else "{x:,.6g}"
-    )  # 2.5M fits beside the axis
-    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-    drawdown.xaxis.set_major_locator(locator)
-    drawdown.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    # With a given y Matplotlib does not search for a free place.
+    price.set_title(title, loc="left", fontsize=13, y=1.01)
+    _draw_price(price, bars, trades)
+    _draw_equity(equity, bars)
+    _draw_drawdown(drawdown, bars)
     return png_of(canvas)
 
 
 def png_of(canvas: FigureCanvasAgg) -> bytes:
-    """The drawn figure, which is empty afterwards."""
+    """The drawn figure as a PNG; the figure is empty afterwards."""
     buffer = io.BytesIO()
     canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
-    canvas.figure.clear()  # breaks the cycles between figure, axes and canvas: the memory is free at once
+    # Breaks the cycles between figure, axes and canvas, so that the memory is free at once.
+    canvas.figure.clear()
     return buffer.getvalue()
+
+
+def _draw_price(axes: Axes, bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]]) -> None:
+    _draw_line(axes, bars["close"], GREY, "Close")
+    fills = _fills_of(trades)
+    purchases = [fill for fill in fills if fill.is_purchase]
+    sales = [fill for fill in fills if not fill.is_purchase]
+    _draw_markers(axes, purchases, "^", GREEN, "Bought")
+    _draw_markers(axes, sales, "v", RED, "Sold")
+    _dress(axes, "Price")
+
+
+def _draw_equity(axes: Axes, bars: pd.DataFrame) -> None:
+    _draw_line(axes, bars["buy_and_hold"], GREY, "Buy and hold")
+    _draw_line(axes, bars["equity"], BLUE, "Strategy")
+    _dress(axes, "Equity")
+    largest = max(bars["equity"].max(), bars["buy_and_hold"].max())
+    # 2.5M fits beside the axis, 2,500,000 does not.
+    formatter = EngFormatter(sep="") if largest >= MILLION else "{x:,.6g}"
+    axes.yaxis.set_major_formatter(formatter)
+
+
+def _draw_drawdown(axes: Axes, bars: pd.DataFrame) -> None:
+    dates, depths = _thinned(bars.index.to_numpy(), -100 * bars["drawdown"].to_numpy())
+    axes.fill_between(dates, depths, 0, color=RED, alpha=0.35, linewidth=0)
+    _dress(axes, "Drawdown, %")
+    locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def _dress(axes: Axes, label: str) -> None:
@@ -80,36 +112,43 @@ def _dress(axes: Axes, label: str) -> None:
         axes.legend(loc="upper left", frameon=False, ncols=4)
 
 
-def _line(axes: Axes, dates: NDArray[Any], values: NDArray[Any], colour: str, label: str) -> None:
-    axes.plot(*_thinned(dates, values), color=colour, linewidth=1.2, label=label)
+def _draw_line(axes: Axes, column: pd.Series, colour: str, label: str) -> None:
+    dates, values = _thinned(column.index.to_numpy(), column.to_numpy())
+    axes.plot(dates, values, color=colour, linewidth=1.2, label=label)
 
 
 def _thinned(dates: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The lowest and the highest value of each pixel column: looks the same, at a fixed cost."""
-    if len(values) <= 2 * COLUMNS:
+    if len(values) <= 2 * PIXEL_COLUMNS:
         return dates, values
-    edges = np.linspace(0, len(values), COLUMNS + 1).astype(int)
-    pairs = [
-        (a + int(values[a:b].argmin()), a + int(values[a:b].argmax())) for a, b in pairwise(edges)
-    ]
-    keep = np.unique(np.array(pairs))
-    return dates[keep], values[keep]
+    edges = np.linspace(0, len(values), PIXEL_COLUMNS + 1).astype(int)
+    extremes = []
+    for start, end in pairwise(edges):
+        extremes.append(start + int(values[start:end].argmin()))
+        extremes.append(start + int(values[start:end].argmax()))
+    kept = np.unique(extremes)
+    return dates[kept], values[kept]
 
 
-def _markers(axes: Axes, trades: Sequence[Mapping[str, Any]]) -> None:
-    """Up where shares were bought, down where they were sold, at the fill prices."""
-    fills = [(t["entry_date"], t["entry_price"], t["direction"] == "long") for t in trades]
-    fills += [
-        (t["exit_date"], t["exit_price"], t["direction"] == "short")
-        for t in trades
-        if t["exit_date"]
+def _fills_of(trades: Sequence[Mapping[str, Any]]) -> list[Fill]:
+    """All entries, then all exits."""
+    entries = [
+        Fill(trade["entry_date"], trade["entry_price"], is_purchase=trade["direction"] == "long")
+        for trade in trades
     ]
-    for bought, marker, colour, label in ((True, "^", GREEN, "Bought"), (False, "v", RED, "Sold")):
-        chosen = [(day, price) for day, price, is_buy in fills if is_buy is bought]
-        chosen = chosen[:: 1 + len(chosen) // MAX_MARKERS]
-        if chosen:
-            days, prices = zip(*chosen, strict=True)
-            at = pd.to_datetime(
-                list(days), format="ISO8601"
-            ).to_numpy()  # with a time of day or without
-            axes.scatter(at, prices, marker=marker, color=colour, s=36, zorder=3, label=label)
+    exits = [
+        Fill(trade["exit_date"], trade["exit_price"], is_purchase=trade["direction"] == "short")
+        for trade in trades
+        if trade["exit_date"]
+    ]
+    return entries + exits
+
+
+def _draw_markers(axes: Axes, fills: Sequence[Fill], marker: str, colour: str, label: str) -> None:
+    """A marker for each fill, or for some of them where there are more than MAX_MARKERS."""
+    drawn = fills[:: 1 + len(fills) // MAX_MARKERS]
+    if not drawn:
+        return
+    dates = pd.to_datetime([fill.date for fill in drawn], format="ISO8601").to_numpy()
+    prices = [fill.price for fill in drawn]
+    axes.scatter(dates, prices, marker=marker, color=colour, s=36, zorder=3, label=label)

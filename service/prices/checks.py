@@ -1,43 +1,52 @@
 """The data gate: what is wrong with a price series, before anybody backtests it.
 
-Errors stop a run: they are what the engine refuses. Warnings go into the result. Real one-day moves of 50 % exist and
-are neither.
+Errors stop a run: they are what the engine refuses. Warnings go into the result. Real one-day moves
+of 50 % exist and are neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from service.prices.series import COLUMNS
+from backtest.prices import COLUMNS
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+Mask = NDArray[np.bool_]  # of bars
+Days = NDArray[np.datetime64]
 
 SPLIT_RATIOS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50)
-SPLIT_TOLERANCE = (
-    0.08,
-    0.15,
-)  # how far the open and the close of that day may be from the exact ratio
-SMALL_RATIO, SMALL_TOLERANCE = 2, (0.03, 0.03)  # below it real moves look alike
-SPIKE = np.log(1.5)  # a move there and back again within one bar
-REVERTED = 0.1  # how near the close must come back to where it was
+SMALL_RATIO = 2  # below it real moves look like splits, and a split must fit more closely
+MIN_SPIKE = np.log(1.5)  # a move there and back again within one bar
+MAX_SPIKE_REST = 0.1  # how near the close must come back to where it was
 TINY_VOLUME = 0.05  # of the usual volume
 USUAL_BARS = 51  # bars whose median volume is usual
 STALE_BARS = 5  # identical bars in a row
-FEW_BARS, FEW_SHARE = (
-    1,
-    0.01,
-)  # off the calendar: as many may be mistakes, more are another calendar
+MAX_DAYS_BETWEEN_BARS = 4  # of daily bars, the median
+# Bars on days without a session: as many may be mistakes, more are another calendar.
+FEW_BARS = 1
+FEW_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class SplitTolerance:
+    """How far open and close of the day of a split may be from its exact ratio, as fractions."""
+
+    open: float
+    close: float
+
+
+TOLERANCE = SplitTolerance(open=0.08, close=0.15)
+TOLERANCE_OF_SMALL_RATIOS = SplitTolerance(open=0.03, close=0.03)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know about the prices; `day` is the ISO date of its bar, None when it is about the whole."""
+    """One thing to know about the prices; `day` is the ISO date of its bar, None for all bars."""
 
     severity: str  # "error" or "warning"
     code: str
@@ -50,181 +59,202 @@ class Finding:
 
 
 def check_prices(data: pd.DataFrame) -> list[Finding]:
-    """Every finding, errors first; warnings are looked for only where there is no error."""
-    errors = list(_errors(data))
-    return errors or [
-        found for check in (_jumps, _spikes, _volume, _stale, _sessions) for found in check(data)
+    """All errors, or, where there is none, all warnings."""
+    errors = _errors(data)
+    if errors:
+        return errors
+    return [
+        *_split_shaped_jumps(data),
+        *_spikes(data),
+        *_volume_warnings(data),
+        *_stale_bars(data),
+        *_session_warnings(data),
     ]
 
 
-def _errors(data: pd.DataFrame) -> Iterator[Finding]:
+def _errors(data: pd.DataFrame) -> list[Finding]:
     if len(data) < 2:
-        yield Finding("error", "TooShort", None, f"{len(data)} bars; a backtest needs at least 2")
-        return
-    days = data.index.to_numpy()
-    yield from _each(
-        data, "NoDate", data.index.isna(), lambda bar: f"the date of row {bar + 1} is empty"
+        message = f"{len(data)} bars; a backtest needs at least 2"
+        return [Finding("error", "TooShort", None, message)]
+    return [*_date_errors(data), *_value_errors(data)]
+
+
+def _date_errors(data: pd.DataFrame) -> Iterator[Finding]:
+    index = data.index
+    days = index.to_numpy()
+    is_missing = np.asarray(index.isna())
+    yield from _errors_of_bars(
+        data, "NoDate", is_missing, lambda bar: f"the date of row {bar + 1} is empty"
     )
-    yield from _each(
-        data,
-        "DuplicateDate",
-        data.index.duplicated() & data.index.notna(),
-        lambda bar: "the date stands there twice",
+    is_repeated = index.duplicated() & ~is_missing
+    yield from _errors_of_bars(
+        data, "DuplicateDate", is_repeated, lambda _: "the date stands there twice"
     )
-    unsorted = np.append(False, days[1:] < days[:-1])
-    yield from _each(data, "Unsorted", unsorted, lambda bar: "the date is before the one above it")
+    is_before_last = np.append(False, days[1:] < days[:-1])
+    yield from _errors_of_bars(
+        data, "Unsorted", is_before_last, lambda _: "the date is before the one above it"
+    )
+
+
+def _value_errors(data: pd.DataFrame) -> Iterator[Finding]:
     values = data[list(COLUMNS)].to_numpy(dtype=np.float64)
-    finite = np.isfinite(values)
-    yield from _each(
-        data, "NotANumber", ~finite.all(axis=1), lambda bar: _named(values[bar], ~finite[bar])
+    is_finite = np.isfinite(values)
+    yield from _errors_of_bars(
+        data,
+        "NotANumber",
+        ~is_finite.all(axis=1),
+        lambda bar: _faulty_values(values[bar], ~is_finite[bar]),
     )
-    positive = (values > 0) | ~finite
-    positive[:, -1] |= values[:, -1] == 0
-    yield from _each(
-        data, "NotPositive", ~positive.all(axis=1), lambda bar: _named(values[bar], ~positive[bar])
+    is_positive = (values > 0) | ~is_finite
+    is_positive[:, -1] |= values[:, -1] == 0  # a volume may be 0
+    yield from _errors_of_bars(
+        data,
+        "NotPositive",
+        ~is_positive.all(axis=1),
+        lambda bar: _faulty_values(values[bar], ~is_positive[bar]),
     )
     open_, high, low, close = values.T[:4]
-    yield from _each(
-        data, "HighBelowLow", high < low, lambda bar: f"High {high[bar]} is below Low {low[bar]}"
+    yield from _errors_of_bars(
+        data,
+        "HighBelowLow",
+        high < low,
+        lambda bar: f"High {high[bar]} is below Low {low[bar]}",
     )
-    outside = (high >= low) & ((np.maximum(open_, close) > high) | (np.minimum(open_, close) < low))
-    yield from _each(
+    is_above = np.maximum(open_, close) > high
+    is_below = np.minimum(open_, close) < low
+    yield from _errors_of_bars(
         data,
         "OutsideRange",
-        outside,
+        (high >= low) & (is_above | is_below),
         lambda bar: f"Open {open_[bar]} or Close {close[bar]} is outside Low..High",
     )
 
 
-def _named(values: Floats, wrong: Mask) -> str:
+def _faulty_values(values: Floats, is_faulty: Mask) -> str:
+    """The names and values of the faulty columns of one bar."""
     return ", ".join(
-        f"{name} is {value}" for name, value, bad in zip(COLUMNS, values, wrong, strict=True) if bad
+        f"{name} is {value}"
+        for name, value, faulty in zip(COLUMNS, values, is_faulty, strict=True)
+        if faulty
     )
 
 
-def _jumps(data: pd.DataFrame) -> Iterator[Finding]:
-    """The overnight gap and the close both show the ratio of a split."""
-    open_, close = (data[name].to_numpy(dtype=np.float64) for name in ("Open", "Close"))
-    gap, move = open_[1:] / close[:-1], close[1:] / close[:-1]
+def _split_shaped_jumps(data: pd.DataFrame) -> Iterator[Finding]:
+    """Where both the overnight gap and the move from close to close have the ratio of a split."""
+    open_ = data["Open"].to_numpy(dtype=np.float64)
+    close = data["Close"].to_numpy(dtype=np.float64)
+    gap = open_[1:] / close[:-1]
+    move = close[1:] / close[:-1]
     ratios = np.array([*SPLIT_RATIOS, *(1 / ratio for ratio in SPLIT_RATIOS)])
-    nearest = ratios[np.abs(np.log(gap / ratios[:, np.newaxis])).argmin(axis=0)]
+    distances = np.abs(np.log(gap / ratios[:, np.newaxis]))
+    nearest = ratios[distances.argmin(axis=0)]
     for ratio in ratios:
-        of_gap, of_move = (
-            SMALL_TOLERANCE if max(ratio, 1 / ratio) < SMALL_RATIO else SPLIT_TOLERANCE
-        )
-        near = (
-            (nearest == ratio)
-            & (np.abs(gap / ratio - 1) < of_gap)
-            & (np.abs(move / ratio - 1) < of_move)
-        )
+        is_small = max(ratio, 1 / ratio) < SMALL_RATIO
+        tolerance = TOLERANCE_OF_SMALL_RATIOS if is_small else TOLERANCE
+        gap_fits = (nearest == ratio) & (np.abs(gap / ratio - 1) < tolerance.open)
+        move_fits = np.abs(move / ratio - 1) < tolerance.close
         text = f"{ratio:g}:1" if ratio > 1 else f"1:{1 / ratio:g}"
         message = f"the price jumps {text} overnight, as at a split that was not adjusted for"
-        yield from _each(data, "SplitShapedJump", np.append(False, near), lambda _: message)  # noqa: B023
+        for bar in np.flatnonzero(gap_fits & move_fits) + 1:
+            yield Finding("warning", "SplitShapedJump", _day(data, int(bar)), message)
 
 
 def _spikes(data: pd.DataFrame) -> Iterator[Finding]:
-    logs = np.log(data["Close"].to_numpy(dtype=np.float64))
-    steps = np.diff(logs)
-    alone = (
-        (np.abs(steps[:-1]) > SPIKE)
-        & (np.abs(steps[1:]) > SPIKE)
-        & (np.abs(steps[:-1] + steps[1:]) < REVERTED)
-    )
-    spiked = np.concatenate([[False], alone, [False]])[: len(data)]
-    yield from _each(
-        data,
-        "Spike",
-        spiked,
-        lambda bar: f"the close is {np.exp(steps[bar - 1]):.3g} times its neighbours",
-    )
+    """Closes that one bar moves away and the next one moves back."""
+    steps = np.diff(np.log(data["Close"].to_numpy(dtype=np.float64)))
+    there = steps[:-1]
+    back = steps[1:]
+    is_large = (np.abs(there) > MIN_SPIKE) & (np.abs(back) > MIN_SPIKE)
+    is_undone = np.abs(there + back) < MAX_SPIKE_REST
+    for bar in np.flatnonzero(is_large & is_undone) + 1:
+        message = f"the close is {np.exp(steps[bar - 1]):.3g} times its neighbours"
+        yield Finding("warning", "Spike", _day(data, int(bar)), message)
 
 
-def _volume(data: pd.DataFrame) -> Iterator[Finding]:
+def _volume_warnings(data: pd.DataFrame) -> Iterator[Finding]:
     volume = data["Volume"]
     if not (volume > 0).any():
-        yield Finding(
-            "warning", "NoVolume", None, "no bar has a volume; rules that use it cannot work"
-        )
+        message = "no bar has a volume; rules that use it cannot work"
+        yield Finding("warning", "NoVolume", None, message)
         return
     values = volume.to_numpy(dtype=np.float64)
     usual = volume.rolling(USUAL_BARS, center=True, min_periods=1).median().to_numpy()
-    yield from _each(data, "ZeroVolume", values == 0, lambda bar: "the volume is 0")
-    tiny = (values > 0) & (values < TINY_VOLUME * usual)
-    yield from _each(
-        data,
-        "TinyVolume",
-        tiny,
-        lambda bar: f"the volume is {values[bar]:.0f}, usual is {usual[bar]:.0f}",
-    )
+    for bar in np.flatnonzero(values == 0):
+        yield Finding("warning", "ZeroVolume", _day(data, int(bar)), "the volume is 0")
+    is_tiny = (values > 0) & (values < TINY_VOLUME * usual)
+    for bar in np.flatnonzero(is_tiny):
+        message = f"the volume is {values[bar]:.0f}, usual is {usual[bar]:.0f}"
+        yield Finding("warning", "TinyVolume", _day(data, int(bar)), message)
 
 
-def _stale(data: pd.DataFrame) -> Iterator[Finding]:
-    values = data[list(COLUMNS[:4])].to_numpy(dtype=np.float64)
-    same = (values[1:] == values[:-1]).all(axis=1)
-    edges = np.flatnonzero(np.diff(same, prepend=False, append=False)).reshape(-1, 2)
-    for start, end in edges[edges[:, 1] - edges[:, 0] >= STALE_BARS - 1]:
-        where = "at the end" if end == len(same) else "in a row"
-        message = f"{end - start + 1} identical bars {where}: the prices may be stale"
+def _stale_bars(data: pd.DataFrame) -> Iterator[Finding]:
+    """Bars in a row whose prices are identical."""
+    prices = data[list(COLUMNS[:4])].to_numpy(dtype=np.float64)
+    is_as_before = (prices[1:] == prices[:-1]).all(axis=1)
+    edges = np.flatnonzero(np.diff(is_as_before, prepend=False, append=False))
+    for start, end in edges.reshape(-1, 2):
+        count = end - start + 1
+        if count < STALE_BARS:
+            continue
+        where = "at the end" if end == len(is_as_before) else "in a row"
+        message = f"{count} identical bars {where}: the prices may be stale"
         yield Finding("warning", "Stale", _day(data, int(start)), message)
 
 
-def _sessions(data: pd.DataFrame) -> Iterator[Finding]:
-    """Daily bars against the sessions of the New York Stock Exchange, where they look as if they came from there."""
+def _session_warnings(data: pd.DataFrame) -> Iterator[Finding]:
+    """Daily bars against the sessions of the New York Stock Exchange, if they look like such."""
     days = data.index.to_numpy().astype("datetime64[D]")
     if (days[1:] == days[:-1]).any():
+        return  # bars inside a day
+    if np.median(np.diff(days).astype(np.int64)) > MAX_DAYS_BETWEEN_BARS:
+        message = "the bars are not daily; they are annualised as 252 a year"
+        yield Finding("warning", "NotDaily", None, message)
         return
-    if np.median(np.diff(days).astype(np.int64)) > 4:
-        yield Finding(
-            "warning", "NotDaily", None, "the bars are not daily; they are annualised as 252 a year"
-        )
+    sessions = _nyse_sessions(days[0], days[-1])
+    is_extra = ~np.isin(days, sessions)
+    if is_extra.sum() > max(FEW_BARS, FEW_SHARE * len(days)):
+        message = "no calendar of the NYSE: missing sessions were not looked for"
+        yield Finding("warning", "OtherCalendar", None, message)
         return
-    expected = _nyse_sessions(days[0], days[-1])
-    extra = ~np.isin(days, expected)
-    if extra.sum() > max(FEW_BARS, FEW_SHARE * len(days)):
-        yield Finding(
-            "warning",
-            "OtherCalendar",
-            None,
-            "no calendar of the NYSE: missing sessions were not looked for",
-        )
-        return
-    yield from _each(
-        data, "NoSession", extra, lambda bar: "a bar on a day without a session of the NYSE"
-    )
-    missing = np.setdiff1d(expected, days)
-    before = np.searchsorted(days, missing)
-    for at in np.unique(before):
-        gap = missing[before == at]
+    for bar in np.flatnonzero(is_extra):
+        message = "a bar on a day without a session of the NYSE"
+        yield Finding("warning", "NoSession", _day(data, int(bar)), message)
+    yield from _missing_sessions(days, sessions)
+
+
+def _missing_sessions(days: Days, sessions: Days) -> Iterator[Finding]:
+    """One finding for each gap between two bars."""
+    missing = np.setdiff1d(sessions, days)
+    next_bars = np.searchsorted(days, missing)
+    for next_bar in np.unique(next_bars):
+        gap = missing[next_bars == next_bar]
         count = f"{len(gap)} sessions are" if len(gap) > 1 else "1 session is"
-        yield Finding(
-            "warning", "MissingSessions", str(gap[0]), f"{count} missing from {gap[0]} on"
-        )
+        message = f"{count} missing from {gap[0]} on"
+        yield Finding("warning", "MissingSessions", str(gap[0]), message)
 
 
-def _nyse_sessions(first: np.datetime64, last: np.datetime64) -> NDArray[np.datetime64]:
-    from holidays import NYSE  # here: only runs and imports of daily prices need it
+def _nyse_sessions(first: np.datetime64, last: np.datetime64) -> Days:
+    # Imported here: only runs and imports of daily prices need it.
+    from holidays import NYSE
 
     years = range(first.astype(object).year, last.astype(object).year + 1)
     closed = np.array(sorted(NYSE(years=years)), dtype="datetime64[D]")
-    span = np.arange(first, last + 1)
-    return span[np.is_busday(span, holidays=closed)]
+    days = np.arange(first, last + 1)
+    return days[np.is_busday(days, holidays=closed)]
 
 
-def _each(
-    data: pd.DataFrame, code: str, bars: Iterable[bool], message: Callable[[int], str]
+def _errors_of_bars(
+    data: pd.DataFrame, code: str, is_faulty: Mask, message_of: Callable[[int], str]
 ) -> Iterator[Finding]:
-    severity = "warning" if code in WARNINGS else "error"
-    for bar in np.flatnonzero(np.asarray(bars)):
-        yield Finding(severity, code, _day(data, int(bar)), message(int(bar)))
-
-
-WARNINGS = {"SplitShapedJump", "Spike", "ZeroVolume", "TinyVolume", "NoSession"}
+    """An error for each bar that is faulty."""
+    for bar in np.flatnonzero(is_faulty):
+        yield Finding("error", code, _day(data, int(bar)), message_of(int(bar)))
 
 
 def _day(data: pd.DataFrame, bar: int) -> str:
+    """The date alone for daily bars, with the time for bars inside a day."""
     stamp = data.index[bar]
-    return (
-        "no date"
-        if pd.isna(stamp)
-        else str(stamp.date() if stamp == stamp.normalize() else stamp.isoformat())
-    )
+    if pd.isna(stamp):
+        return "no date"
+    is_midnight = stamp == stamp.normalize()
+    return str(stamp.date()) if is_midnight else str(stamp.isoformat())

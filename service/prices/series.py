@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-COLUMNS = ("Open", "High", "Low", "Close", "Volume")
+from backtest.prices import COLUMNS
+
+BYTES_PER_VALUE = 8
+CONTENT_FORMAT = 1
+MAX_QUOTED = 40  # characters of a faulty cell that a message repeats
 
 
 class UnreadablePrices(ValueError):
@@ -33,15 +38,20 @@ class PriceSeries:
 
     @cached_property
     def content(self) -> bytes:
-        """A header line of JSON, then the dates as int64 nanoseconds and each column as float64, little-endian."""
-        header = {"bars": len(self.data), "format": 1, "source": self.source, "ticker": self.ticker}
+        """A header line of JSON, then the dates and each column, little-endian.
+
+        Dates are int64 nanoseconds, columns float64.
+        """
+        header = {
+            "bars": len(self.data),
+            "format": CONTENT_FORMAT,
+            "source": self.source,
+            "ticker": self.ticker,
+        }
+        header_line = json.dumps(header, sort_keys=True).encode() + b"\n"
         stamps = self.data.index.to_numpy().astype("datetime64[ns]").astype("<i8")
         columns = [self.data[name].to_numpy(dtype="<f8") for name in COLUMNS]
-        return (
-            json.dumps(header, sort_keys=True).encode()
-            + b"\n"
-            + b"".join(part.tobytes() for part in (stamps, *columns))
-        )
+        return header_line + stamps.tobytes() + b"".join(column.tobytes() for column in columns)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -50,30 +60,33 @@ class PriceSeries:
 
     @property
     def first(self) -> date:
+        """The date of the first bar."""
         return self.data.index[0].date()  # type: ignore[no-any-return]
 
     @property
     def last(self) -> date:
+        """The date of the last bar."""
         return self.data.index[-1].date()  # type: ignore[no-any-return]
 
 
 def series_from_content(content: bytes) -> PriceSeries:
     """The inverse of `PriceSeries.content`."""
-    head, _, body = content.partition(b"\n")
-    header = json.loads(head)
+    header_line, _, body = content.partition(b"\n")
+    header = json.loads(header_line)
     bars = header["bars"]
     stamps = np.frombuffer(body, "<i8", bars).astype("datetime64[ns]")
-    values = np.frombuffer(body, "<f8", offset=8 * bars).reshape(len(COLUMNS), bars)
-    data = pd.DataFrame(
-        values.T, columns=list(COLUMNS), index=pd.DatetimeIndex(stamps, name="Date")
-    )
+    values = np.frombuffer(body, "<f8", offset=BYTES_PER_VALUE * bars)
+    columns = values.reshape(len(COLUMNS), bars).T
+    index = pd.DatetimeIndex(stamps, name="Date")
+    data = pd.DataFrame(columns, columns=list(COLUMNS), index=index)
     return PriceSeries(header["ticker"], header["source"], data)
 
 
 def read_csv(file: Path | IO[str], ticker: str, source: str) -> PriceSeries:
-    """A CSV with a date column and Open, High, Low, Close, Volume in any case and order; other columns are ignored.
+    """A CSV with a date column and Open, High, Low, Close, Volume in any case and order.
 
-    Rows stay in the file's order, faults and all: the data gate judges them. Raises UnreadablePrices.
+    Other columns are ignored. Rows stay in the file's order, faults and all: the data gate judges
+    them. Raises UnreadablePrices.
     """
     try:
         table = pd.read_csv(file)
@@ -81,44 +94,45 @@ def read_csv(file: Path | IO[str], ticker: str, source: str) -> PriceSeries:
         raise UnreadablePrices("there is no such file") from None
     except (ValueError, OSError) as error:
         raise UnreadablePrices(f"it cannot be read as CSV: {error}") from None
-    named = {str(name).strip().lower(): name for name in table.columns}
+    names_in_file = {str(name).strip().lower(): name for name in table.columns}
+    if "date" not in names_in_file and "datetime" in names_in_file:
+        names_in_file["date"] = names_in_file["datetime"]
     for needed in ("date", *(name.lower() for name in COLUMNS)):
-        if needed not in named and not (needed == "date" and "datetime" in named):
+        if needed not in names_in_file:
             raise UnreadablePrices(
                 f"it has no column {needed}; it needs date, open, high, low, close, volume"
             )
-    index = _dates(table[named.get("date", named.get("datetime"))])
-    columns = {name: _numbers(table[named[name.lower()]], name) for name in COLUMNS}
+    index = _dates(table[names_in_file["date"]])
+    columns = {name: _numbers(table[names_in_file[name.lower()]], name) for name in COLUMNS}
     return PriceSeries(ticker, source, pd.DataFrame(columns, index=index))
 
 
 def _dates(texts: pd.Series) -> pd.DatetimeIndex:
-    """Without the offset from UTC, which changes with the season: the exchange's own clock is meant."""
+    """Without the offset from UTC, which changes with the season: the exchange's clock is meant."""
     plain = texts.astype("string").str.replace(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", "", regex=True)
     stamps = pd.to_datetime(plain, format="ISO8601", errors="coerce")
-    beyond = (stamps < pd.Timestamp.min) | (stamps > pd.Timestamp.max)  # what nanoseconds can count
-    wrong = ((stamps.isna() & plain.notna()) | beyond).to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise UnreadablePrices(
-            f"line {row + 2}: {str(texts.iloc[row])[:40]!r} is no date such as 2020-01-31"
-        )
+    is_unreadable = stamps.isna() & plain.notna()
+    is_beyond_nanoseconds = (stamps < pd.Timestamp.min) | (stamps > pd.Timestamp.max)
+    is_wrong = (is_unreadable | is_beyond_nanoseconds).to_numpy()
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        cell = str(texts.iloc[row])[:MAX_QUOTED]
+        raise UnreadablePrices(f"line {row + 2}: {cell!r} is no date such as 2020-01-31")
     return pd.DatetimeIndex(stamps, name="Date").as_unit("ns")
 
 
-def _numbers(values: pd.Series, name: str) -> Any:
+def _numbers(values: pd.Series, name: str) -> NDArray[np.float64]:
     try:
         return values.to_numpy(dtype=np.float64)
     except (ValueError, OverflowError):
         row = next(row for row, value in enumerate(values) if not _is_number(value))
-        raise UnreadablePrices(
-            f"line {row + 2}: {name} is no number: {str(values.iloc[row])[:40]!r}"
-        ) from None
+        cell = str(values.iloc[row])[:MAX_QUOTED]
+        raise UnreadablePrices(f"line {row + 2}: {name} is no number: {cell!r}") from None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     try:
-        float(value)
+        float(value)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         return False
     return True

@@ -1,124 +1,49 @@
-"""Thousands of parameters of one rule on one price series: the engine's kernel on chunks of runs, each row with the
-bits of a single run.
+"""Thousands of parameters of one rule on one price series, each row with the bits of a single run.
 
-The indicators of a chunk are computed once per distinct parameter; a chunk is small enough for the caches of a
-processor, so that memory does not grow with the grid.
+The engine's kernel simulates chunks of runs. The indicators of a chunk are computed once per
+distinct parameter. A chunk fits the caches of a processor, and memory does not grow with the
+number of rows.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from typing import Any
+from functools import cache
+from typing import TypeGuard
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest import metrics
-from backtest.engine import BacktestEngine, BacktestResult
-from backtest.kernel import Ledger, Terms, simulate
-from backtest.prices import Prices, checked_prices, checked_signals
-from backtest.trades import fills_of
+from backtest.engine import BacktestEngine
+from backtest.kernel import Terms, simulate
+from backtest.metrics import Floats, bars_per_year
+from backtest.prices import checked_prices, checked_signals
 from rules.base_rule import BaseRule, ConditionRule
 from rules.features import Features
-from rules.optimizer import Columns
+from rules.optimizer import Columns, Grid
 from service.contract.errors import InvalidRequest
-from service.engine.enhanced_engine import metrics_of
+from service.search.chunk_metrics import Chunk, metrics_of_chunk
 
-Floats = NDArray[np.float64]
 Signals = NDArray[np.int8]
+Ints = NDArray[np.int64]
 
-CHUNK = 1 << 18  # bars times rows: two megabytes of floats
-SPAN = 100  # bars of a block in which a drawdown is looked for
+CELLS_PER_CHUNK = 1 << 18  # bars times rows: two megabytes of floats
 THREADS = 1  # beside the one that makes signals: what two cores can use
-LARGEST_KEPT = 31 << 20  # bytes; 32 MiB is the largest that glibc learns from
+KEPT_BYTES = 31 << 20  # 32 MiB is the largest block that glibc learns from
 DEFAULT_METRICS = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades", "cagr_pct")
 
 
-@dataclass(frozen=True)
-class Books:
-    """What a chunk of k runs came to, and the numbers that several metrics share."""
-
-    prices: Prices
-    terms: Terms
-    periods: float  # bars per year
-    ledger: Ledger
-
-    @cached_property
-    def returns(self) -> Floats:
-        """As `metrics.bar_returns`, which asks of each bar whether anything is left."""
-        equity = self.ledger.equity
-        if not equity.min() > 0:
-            return metrics.bar_returns(equity)
-        returns = np.empty_like(equity)
-        returns[:, 0] = 1.0
-        np.divide(equity[:, 1:], equity[:, :-1], out=returns[:, 1:])
-        returns -= 1.0  # of one piece of memory: twice as fast as without the first bar
-        return returns
-
-    @cached_property
-    def drawdown(self) -> Floats:
-        """As the largest of `metrics.drawdowns`: rounding keeps the order, so that one subtraction a row is enough."""
-        return np.asarray(1 - lowest_below_peak(self.ledger.equity))
-
-    @cached_property
-    def cagr(self) -> Floats:
-        equity = self.ledger.equity
-        return metrics.annual_growth(equity[:, -1] / equity[:, 0], equity.shape[1], self.periods)
-
-    def trades(self) -> Floats:
-        """Round trips begun, the open one included."""
-        fills = self.ledger.fills
-        return np.bincount(fills.row[fills.held != 0], minlength=len(self.ledger.equity)).astype(
-            np.float64
-        )
-
-    def result(self, row: int) -> BacktestResult:
-        """One run's own result, with every metric there is."""
-        one, ledger = slice(row, row + 1), self.ledger
-        fills = fills_of(ledger, row)
-        fills = replace(fills, row=np.zeros_like(fills.row))
-        mine = Ledger(ledger.equity[one], ledger.shares[one], fills, ledger.shortfall[one])
-        return BacktestResult("", self.prices, mine, self.terms)
-
-
-AT_ONCE: Mapping[str, Callable[[Books], Floats]] = {
-    "total_return_pct": lambda books: 100 * metrics.total_return(books.ledger.equity),
-    "sharpe_ratio": lambda books: metrics.sharpe_ratio(books.returns, books.periods),
-    "max_drawdown_pct": lambda books: 100 * books.drawdown,
-    "num_trades": Books.trades,
-    "cagr_pct": lambda books: 100 * books.cagr,
-    "volatility_pct": lambda books: (
-        100 * metrics.deviation(books.returns) * math.sqrt(books.periods)
-    ),
-    "sortino_ratio": lambda books: metrics.sortino_ratio(books.returns, books.periods),
-    "calmar_ratio": lambda books: metrics.ratio(books.cagr, books.drawdown),
-    "exposure_pct": lambda books: (
-        100 * np.count_nonzero(books.ledger.shares, axis=-1) / books.ledger.shares.shape[1]
-    ),
-}
-
-# Every other metric of a result is computed one by one.
-ONE_BY_ONE = (
-    "max_drawdown_days", "turnover", "total_costs", "value_at_risk_pct", "expected_shortfall_pct",
-    "omega_ratio", "skew", "kurtosis", "buy_and_hold_return_pct", "beta", "alpha", "information_ratio",
-    "win_rate_pct", "profit_factor", "avg_trade_pct", "best_trade_pct", "worst_trade_pct", "avg_holding_days",
-    "expectancy",
-)  # fmt: skip
-
-
-class GridEvaluator:
+class SearchEvaluator:
     """`evaluate` of a ParameterOptimizer: one rule, one price series, one set of terms.
 
-    `wanted` are names of AT_ONCE, computed for a chunk at once, or of ONE_BY_ONE (a thousand rows take two seconds).
-    For s `blocks` of bars there are also `block_sums` and `block_squares` of the returns in each, (k, s).
-    Rows whose rule needs more bars than there are have NaN. The first `warm` bars are looked at and not traded: on the
-    bar after them a rule stands where its last BUY or SELL left it. `periods` is bars per year.
+    `wanted` are names of SEARCH_METRICS. For s blocks of bars under NAME in `blocks` there are also
+    NAME_sums and NAME_squares, the sums of the returns in each block and of their squares, (k, s).
+    Metrics of rows whose rule needs more bars than there are, are NaN. The first `warm` bars are
+    seen by the rule and not traded: the first traded bar has the rule's last BUY or SELL up to it.
+    `periods` is the number of bars in a year.
     """
 
     def __init__(
@@ -127,145 +52,143 @@ class GridEvaluator:
         rule: type[BaseRule],
         terms: Terms,
         wanted: Sequence[str] = DEFAULT_METRICS,
-        blocks: Sequence[slice] = (),
-        chunk: int = CHUNK,
+        blocks: Mapping[str, Sequence[slice]] | None = None,
+        cells_per_chunk: int = CELLS_PER_CHUNK,
         threads: int = THREADS,
         warm: int = 0,
     ) -> None:
-        self._data, self._rule, self._terms, self._wanted = data, rule, terms, wanted
-        self._index, self._features = checked_prices(data).index, Features(data)
+        self._data = data
+        self._rule = rule
+        self._terms = terms
+        self._wanted = wanted
+        self._blocks = blocks or {}
+        self._threads = threads
+        self._warm = warm
+        self._index = checked_prices(data).index
+        self._features = Features(data)
         self._prices = checked_prices(data.iloc[warm:])
-        self._blocks, self._threads, self._warm = blocks, threads, warm
-        self.periods = metrics.bars_per_year(self._prices.index)
-        self._rows = max(1, chunk // len(data))
+        self._rows_per_chunk = max(1, cells_per_chunk // len(data))
+        self.periods = bars_per_year(self._prices.index)
         keep_freed_memory()
 
     def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:
-        """The metrics of the next rows, (k,) each, a chunk at a time; the bits are those of any number of threads."""
+        """The numbers of the next k rows, a chunk at a time; the bits do not depend on `threads`.
+
+        Signals are made here while other threads simulate: NumPy lets them run.
+        """
         waiting = deque[Future[dict[str, Floats]]]()
-        with ThreadPoolExecutor(self._threads) as pool:  # NumPy lets others run while it computes
+        with ThreadPoolExecutor(self._threads) as pool:
             for part in self._parts(params):
-                waiting.append(pool.submit(self._numbers, *self._traded(part)))
+                signals, needed = self._traded_signals(part)
+                waiting.append(pool.submit(self._numbers, signals, needed))
                 if len(waiting) > self._threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
 
-    def _numbers(self, signals: Signals, needed: NDArray[np.int64]) -> dict[str, Floats]:
-        books = self._books(signals)
-        found = {name: AT_ONCE[name](books) for name in self._wanted if name in AT_ONCE}
-        others = [name for name in self._wanted if name not in AT_ONCE]
-        if others:
-            found |= self._one_by_one(books, others)
-        early = needed + 1 > len(self._data)
-        return {
-            name: np.where(early, np.nan, found[name]) for name in self._wanted
-        } | self._in_blocks(books)
-
     def returns(self, params: Columns) -> Iterator[Floats]:
-        """The returns per bar of the next rows, (k, n), a chunk at a time."""
-        return (self._books(self._traded(part)[0]).returns for part in self._parts(params))
+        """The returns per bar of the next k rows, (k, n), a chunk at a time."""
+        for part in self._parts(params):
+            signals, _ = self._traded_signals(part)
+            yield self._simulated(signals).returns
 
     def _parts(self, params: Columns) -> Iterator[Columns]:
-        for at in range(0, len(next(iter(params.values()))), self._rows):
-            yield {name: values[at : at + self._rows] for name, values in params.items()}
+        for start in range(0, _row_count(params), self._rows_per_chunk):
+            end = start + self._rows_per_chunk
+            yield {name: values[start:end] for name, values in params.items()}
 
-    def _books(self, signals: Signals) -> Books:
-        return Books(self._prices, self._terms, self.periods, self._simulated(signals))
+    def _numbers(self, signals: Signals, needed: Ints) -> dict[str, Floats]:
+        chunk = self._simulated(signals)
+        too_short = needed + 1 > len(self._data)
+        numbers = {
+            name: np.where(too_short, np.nan, values)
+            for name, values in metrics_of_chunk(chunk, self._wanted).items()
+        }
+        for name, blocks in self._blocks.items():
+            sums, squares = _block_sums(chunk.returns, blocks)
+            numbers[f"{name}_sums"] = sums
+            numbers[f"{name}_squares"] = squares
+        return numbers
 
-    def _traded(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
-        """As `_signals`, from the end of the warm bars on."""
+    def _traded_signals(self, params: Columns) -> tuple[Signals, Ints]:
+        """As `_signals`, without the warm bars."""
         signals, needed = self._signals(params)
         if self._warm:
-            latest = signals[:, self._warm :: -1]
-            stands = latest[np.arange(len(latest)), (latest != 0).argmax(axis=1)]
+            latest_first = signals[:, self._warm :: -1]
+            bars_ago = (latest_first != 0).argmax(axis=1)
+            standing = latest_first[np.arange(len(latest_first)), bars_ago]
             signals = signals[:, self._warm :]
-            signals[:, 0] = stands
+            signals[:, 0] = standing
         return signals, needed
 
-    def _signals(self, params: Columns) -> tuple[Signals, NDArray[np.int64]]:
-        """Signals (k, n), and the bars that each row needs, (k,)."""
+    def _signals(self, params: Columns) -> tuple[Signals, Ints]:
+        """The signals of k rows on every bar, (k, n), and the bars that each row needs, (k,)."""
         rule = self._rule
-        if (
-            issubclass(rule, ConditionRule)
-            and rule.generate_signals is ConditionRule.generate_signals
-        ):
-            columns = {name: values[:, np.newaxis] for name, values in params.items()}
-            return self._at_once(rule, columns, len(next(iter(params.values()))))
-        rules = [rule(**dict(zip(params, row, strict=True))) for row in _rows(params)]
+        if _has_only_conditions(rule):
+            return self._signals_of_conditions(rule, params)
+        part = Grid(rule, params, skipped=0)
         signals = [
-            checked_signals(rule.generate_signals(self._data), self._index) for rule in rules
+            checked_signals(part.rule_at(row).generate_signals(self._data), self._index)
+            for row in range(len(part))
         ]
-        return np.stack(signals), np.array([rule.warm_up for rule in rules])
+        return np.stack(signals), part.needed
 
-    def _at_once(
-        self, rule: type[ConditionRule], columns: Columns, k: int
-    ) -> tuple[Signals, NDArray[np.int64]]:
-        """As `rules.base_rule.signals`: SELL where both conditions hold."""
+    def _signals_of_conditions(
+        self, rule: type[ConditionRule], params: Columns
+    ) -> tuple[Signals, Ints]:
+        """All rows at once, with the values of `rules.base_rule.signals`: SELL where both hold."""
+        count = _row_count(params)
+        columns = {name: values[:, np.newaxis] for name, values in params.items()}
         buy, sell = rule.conditions(self._features, columns)
-        joined: Signals = (buy > sell).view(np.int8) - sell.view(np.int8)
-        if len(joined) < k:  # no parameter made a difference
-            joined = np.repeat(joined, k, axis=0)
-        return joined, np.broadcast_to(rule.bars_needed(columns), (k, 1))[:, 0]
+        signals: Signals = (buy > sell).view(np.int8) - sell.view(np.int8)
+        if len(signals) < count:
+            # No parameter made a difference: one row stands for all.
+            signals = np.repeat(signals, count, axis=0)
+        needed = np.broadcast_to(rule.bars_needed(columns), (count, 1))[:, 0]
+        return signals, needed
 
-    def _simulated(self, signals: Signals) -> Ledger:
-        """Without lots a repeated signal does nothing, and the kernel is faster without it."""
+    def _simulated(self, signals: Signals) -> Chunk:
+        """Runs the kernel; without lots it is faster when repeated signals are left out."""
         if not self._terms.lot_size:
             signals[:, 1:] *= signals[:, 1:] != signals[:, :-1]
-        return simulate(self._prices.open, self._prices.close, signals, self._terms)
-
-    def _in_blocks(self, books: Books) -> dict[str, Floats]:
-        if not self._blocks:
-            return {}
-        parts = [books.returns[:, block] for block in self._blocks]
-        sums, squares = zip(
-            *((part.sum(axis=1), (part * part).sum(axis=1)) for part in parts), strict=True
-        )
-        return {"block_sums": np.stack(sums, axis=1), "block_squares": np.stack(squares, axis=1)}
-
-    def _one_by_one(self, books: Books, names: Sequence[str]) -> dict[str, Floats]:
-        rows = [metrics_of(books.result(row)) for row in range(len(books.ledger.equity))]
-        return {
-            name: np.array([np.nan if row[name] is None else row[name] for row in rows], float)
-            for name in names
-        }
+        ledger = simulate(self._prices.open, self._prices.close, signals, self._terms)
+        return Chunk(self._prices, self._terms, self.periods, ledger)
 
 
-def lowest_below_peak(equity: Floats) -> Floats:
-    """The least of equity / running maximum in each row, (k,); `equity` is (k, n), never negative.
+def _row_count(params: Columns) -> int:
+    return len(next(iter(params.values())))
 
-    `maximum.accumulate` over all bars takes longer than anything else and lets no other thread run. So it goes over
-    blocks of bars: where a block makes no new peak its lowest bar decides, and of the others only those are looked
-    into whose lowest bar against their highest would be a deeper fall than all that.
-    """
-    starts = np.arange(0, equity.shape[1], SPAN)
-    lowest = np.minimum.reduceat(equity, starts, axis=-1)
-    highest = np.maximum.reduceat(equity, starts, axis=-1)
-    peak = np.maximum.accumulate(
-        np.concatenate([equity[:, :1], highest], axis=1), axis=-1
-    )  # before and after each
-    found = (lowest / peak[:, :-1]).min(axis=-1)
-    row, block = np.nonzero(lowest / peak[:, 1:] < found[:, np.newaxis])
-    bars = np.minimum(starts[block, np.newaxis] + np.arange(SPAN), equity.shape[1] - 1)
-    part = equity[row[:, np.newaxis], bars]
-    peaks = np.maximum(np.maximum.accumulate(part, axis=-1), peak[row, block, np.newaxis])
-    np.minimum.at(found, row, (part / peaks).min(axis=-1))
-    return np.asarray(found)
+
+def _has_only_conditions(rule: type[BaseRule]) -> TypeGuard[type[ConditionRule]]:
+    """Whether the rule's signals are its conditions, so that they can be made for many rows."""
+    if not issubclass(rule, ConditionRule):
+        return False
+    return rule.generate_signals is ConditionRule.generate_signals
+
+
+def _block_sums(returns: Floats, blocks: Sequence[slice]) -> tuple[Floats, Floats]:
+    """The sums of returns (k, n) in each of s blocks of bars, and of their squares, (k, s) each."""
+    sums = np.empty((len(returns), len(blocks)))
+    squares = np.empty_like(sums)
+    for column, block in enumerate(blocks):
+        in_block = returns[:, block]
+        sums[:, column] = in_block.sum(axis=1)
+        squares[:, column] = (in_block * in_block).sum(axis=1)
+    return sums, squares
 
 
 @cache
 def keep_freed_memory() -> None:
-    """glibc gives the arrays of each chunk back to the system, which clears their pages for the next one: half of a
-    search's time. Once a large array was freed it keeps as much as that for itself (mallopt(3), M_MMAP_THRESHOLD)."""
-    np.empty(LARGEST_KEPT, np.uint8)
+    """Has glibc keep the memory of a chunk for the next one instead of returning it to the system.
 
-
-def _rows(params: Columns) -> Iterator[tuple[Any, ...]]:
-    return zip(*(values.tolist() for values in params.values()), strict=True)
+    The system clears returned pages, which took half of a search's time. Once an array of that size
+    was freed, glibc keeps as much for itself (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    np.empty(KEPT_BYTES, np.uint8)
 
 
 def engine_on(terms: Terms) -> BacktestEngine:
-    """The engine for single runs on these terms, which it checks; raises InvalidRequest."""
+    """The engine for single runs on these terms; raises InvalidRequest where they are invalid."""
     try:
         return BacktestEngine(
             terms.initial_capital,

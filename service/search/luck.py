@@ -1,32 +1,50 @@
 """How much of a search's best result is luck.
 
-A Sharpe ratio here is that of one bar, mean(r) / std(r), never annualised; r are returns per bar, n of them.
+A Sharpe ratio here is that of one bar, mean(r) / std(r), never annualised; r are returns per bar, n
+of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.metrics import deviation, excess_kurtosis, mean, skewness
+from backtest.metrics import Floats, deviation, excess_kurtosis, mean, skewness
 
-Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 NORMAL = NormalDist()
+USUAL_CONFIDENCE = 0.95
+RESAMPLES = 500  # of the reality check
+SEED = 20001126
+# Rounding leaves a smaller variance than this, the square of any price move a larger one.
+LEAST_VARIANCE = 1e-18
+
+BEATS = (
+    "With {probability} probability the best combination beats what luck alone would show "
+    "in such a search"
+)
+SILENT = "Too little happened to say how much of the best result is luck."
+SKILL = f"{BEATS}: it is more than luck, by the usual 95 %."
+UNSTEADY = (
+    f"{BEATS}, but the best of one half of the time is usually below average in the other: "
+    "choose with care."
+)
+LUCK = f"{BEATS}: less than the usual 95 %, so treat it as luck until new data say otherwise."
 
 
 def probabilistic_sharpe_ratio(
     sharpe: float, hurdle: float, bars: int, skew: float, kurtosis: float
 ) -> float:
-    """Probability that the true Sharpe ratio is above `hurdle`, given that of `bars` returns with these moments.
+    """Probability that the true Sharpe ratio is above `hurdle`, given that of `bars` returns.
 
-    `kurtosis` is 3 for the normal distribution. NaN where the moments contradict each other. Source: Bailey and
-    Lopez de Prado (2012), The Sharpe Ratio Efficient Frontier.
+    `skew` and `kurtosis` are those of the returns; `kurtosis` is 3 for the normal distribution. NaN
+    where the moments contradict each other. Source: Bailey and Lopez de Prado (2012), The Sharpe
+    Ratio Efficient Frontier.
     """
     spread = 1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2
     if not spread > 0:
@@ -35,106 +53,182 @@ def probabilistic_sharpe_ratio(
 
 
 def expected_maximum_sharpe(trials: int, spread: float) -> float:
-    """The best Sharpe ratio that `trials` strategies without skill are expected to show by luck alone.
+    """The best Sharpe ratio that `trials` strategies without skill are expected to show by luck.
 
-    `spread` is the standard deviation of their Sharpe ratios. Source: Bailey and Lopez de Prado (2014), The Deflated
-    Sharpe Ratio, appendix 1.
+    `spread` is the standard deviation of their Sharpe ratios. Source: Bailey and Lopez de Prado
+    (2014), The Deflated Sharpe Ratio, appendix 1.
     """
     if trials < 2 or not spread > 0:
         return 0.0
     euler = float(np.euler_gamma)
-    return spread * (
-        (1 - euler) * NORMAL.inv_cdf(1 - 1 / trials)
-        + euler * NORMAL.inv_cdf(1 - 1 / (trials * math.e))
-    )
+    lower = NORMAL.inv_cdf(1 - 1 / trials)
+    upper = NORMAL.inv_cdf(1 - 1 / (trials * math.e))
+    return spread * ((1 - euler) * lower + euler * upper)
 
 
 def skill_probability(returns: Floats, hurdle: float = 0.0) -> float:
-    """The probabilistic Sharpe ratio of returns (n,): with a hurdle of 0, as if nothing else had been tried."""
+    """The probabilistic Sharpe ratio of returns (n,).
+
+    With a hurdle of 0 it is the probability of skill where nothing else was tried.
+    """
     spread = float(deviation(returns))
     if len(returns) < 4 or spread == 0:
         return math.nan
-    moments = skewness(returns), excess_kurtosis(returns) + 3
-    return probabilistic_sharpe_ratio(float(mean(returns)) / spread, hurdle, len(returns), *moments)
+    sharpe = float(mean(returns)) / spread
+    kurtosis = excess_kurtosis(returns) + 3
+    return probabilistic_sharpe_ratio(sharpe, hurdle, len(returns), skewness(returns), kurtosis)
 
 
 def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
-    """Probability that the winner of a search has any skill: its true Sharpe ratio is above what luck would show.
+    """Probability that the true Sharpe ratio of a search's winner is above what luck would show.
 
-    `returns` (n,) are those of the winner, `sharpe_ratios` (m,) those of all that was tried; undefined ones never
-    traded and count as 0. Neighbours in a grid are alike, so that there were fewer independent trials and the answer is
-    on the careful side. Source: Bailey and Lopez de Prado (2014), The Deflated Sharpe Ratio.
+    `returns` (n,) are those of the winner, `sharpe_ratios` (m,) those of all that was tried;
+    undefined ones never traded and count as 0. Neighbours in a grid are alike, so that there were
+    fewer independent trials than rows, and the answer is too low rather than too high. Source:
+    Bailey and Lopez de Prado (2014), The Deflated Sharpe Ratio.
     """
-    every = np.nan_to_num(sharpe_ratios, nan=0.0)
-    spread = float(deviation(every)) if len(every) > 1 else 0.0
-    return skill_probability(returns, expected_maximum_sharpe(len(every), spread))
-
-
-def blocks_of(bars: int, count: int) -> Sequence[slice]:
-    """`count` blocks of equal length, one after the other; what is left over at the end belongs to none."""
-    length = bars // count
-    return [slice(i * length, (i + 1) * length) for i in range(count)]
+    all_ratios = np.nan_to_num(sharpe_ratios, nan=0.0)
+    spread = float(deviation(all_ratios)) if len(all_ratios) > 1 else 0.0
+    return skill_probability(returns, expected_maximum_sharpe(len(all_ratios), spread))
 
 
 def overfitting_probability(sums: Floats, squares: Floats, length: int) -> float:
-    """Probability that the best in one half of the time is no better than the median in the other half.
+    """Probability that the best in one half of the time is at most the median in the other half.
 
-    `sums` and `squares` (m, s) are those of the returns of m trials in s blocks of `length` bars, s even. Every choice
-    of half the blocks is a past, the rest its future. A trial that never moves in a half has a Sharpe ratio of 0 there.
-    NaN for fewer than 2 trials or 2 blocks. Combinatorially symmetric cross-validation; source: Bailey, Borwein, Lopez
-    de Prado and Zhu (2017), The Probability of Backtest Overfitting.
+    `sums` and `squares` (m, s) are the sums of the returns, and of their squares, of m trials in s
+    blocks of `length` bars, s even. Every choice of half the blocks is a past, the rest its future.
+    A trial that never moves in a half has a Sharpe ratio of 0 there. NaN for fewer than 2 trials or
+    2 blocks. Combinatorially symmetric cross-validation; source: Bailey, Borwein, Lopez de Prado
+    and Zhu (2017), The Probability of Backtest Overfitting.
     """
-    m, s = sums.shape
-    if m < 2 or s < 2 or length < 2:
+    trials, blocks = sums.shape
+    if trials < 2 or blocks < 2 or length < 2:
         return math.nan
-    all_sums, all_squares = sums.sum(axis=1), squares.sum(axis=1)
+    bars_of_half = length * blocks // 2
+    all_sums = sums.sum(axis=1)
+    all_squares = squares.sum(axis=1)
     overfitted = 0
-    for chosen in combinations(range(s), s // 2):
-        half = sums[:, chosen].sum(axis=1), squares[:, chosen].sum(axis=1)
-        past = sharpe_of_sums(*half, length * s // 2)
-        future = sharpe_of_sums(all_sums - half[0], all_squares - half[1], length * s // 2)
-        overfitted += _rank(future, int(past.argmax())) <= (m + 1) / 2
-    return overfitted / math.comb(s, s // 2)
+    for chosen in combinations(range(blocks), blocks // 2):
+        past_sums = sums[:, chosen].sum(axis=1)
+        past_squares = squares[:, chosen].sum(axis=1)
+        past = sharpe_of_sums(past_sums, past_squares, bars_of_half)
+        future = sharpe_of_sums(all_sums - past_sums, all_squares - past_squares, bars_of_half)
+        best = int(past.argmax())
+        overfitted += _rank(future, best) <= (trials + 1) / 2
+    return overfitted / math.comb(blocks, blocks // 2)
 
 
 def sharpe_of_sums(sums: Floats, squares: Floats, count: int) -> Floats:
-    """mean / std (n - 1 in the denominator) from sums of `count` returns and of their squares; 0 where none moved."""
+    """Sharpe ratios from sums of `count` returns and of their squares; 0 where nothing moved.
+
+    The standard deviation has n - 1 in its denominator.
+    """
     variance = (squares - sums * sums / count) / (count - 1)
-    moved = variance > 1e-18  # rounding leaves less than that of the square of any price move
+    moved = variance > LEAST_VARIANCE
     return np.where(moved, sums / count / np.sqrt(np.where(moved, variance, 1.0)), 0.0)
 
 
 def _rank(values: Floats, row: int) -> float:
-    """1 for the smallest, the mean of their ranks for equal ones."""
-    below, equal = np.count_nonzero(values < values[row]), np.count_nonzero(values == values[row])
+    """1 for the smallest value; equal values have the mean of their ranks."""
+    below = np.count_nonzero(values < values[row])
+    equal = np.count_nonzero(values == values[row])
     return below + (equal + 1) / 2
 
 
-BEATS = "With {probability} probability the best combination beats what luck alone would show in such a search"
-SILENT = "Too little happened to say how much of the best result is luck."
-SKILL = f"{BEATS}: it is more than luck, by the usual 95 %."
-UNSTEADY = f"{BEATS}, but the best of one half of the time is usually below average in the other: choose with care."
-LUCK = f"{BEATS}: less than the usual 95 %, so treat it as luck until new data say otherwise."
+def stationary_bootstrap(
+    bars: int, resamples: int, mean_block: float, seed: int
+) -> tuple[Ints, Ints, Ints]:
+    """Resamples of `bars` bars, made of blocks that begin anywhere and wrap around at the end.
+
+    The lengths of blocks have a geometric distribution with the mean `mean_block`. Returns the
+    start and the length of each block, and the number of the block that each resample begins with.
+    Source: Politis and Romano (1994), The Stationary Bootstrap.
+    """
+    random = np.random.Generator(np.random.PCG64(seed))
+    starts: list[Ints] = []
+    lengths: list[Ints] = []
+    for _ in range(resamples):
+        drawn = np.minimum(random.geometric(1 / mean_block, bars), bars)
+        count = int(np.searchsorted(np.cumsum(drawn), bars)) + 1
+        surplus = int(drawn[:count].sum()) - bars
+        drawn[count - 1] -= surplus
+        lengths.append(drawn[:count])
+        starts.append(random.integers(0, bars, count))
+    counts = [len(blocks) for blocks in lengths]
+    first_blocks = np.cumsum([0, *counts[:-1]])
+    return np.concatenate(starts), np.concatenate(lengths), first_blocks
+
+
+class RealityCheck:
+    """White's reality check: how often luck alone beats a benchmark by as much as the best trial.
+
+    It takes the excess returns of all trials, as many at once as there are, and keeps only
+    `largest` (resamples + 1,): the largest sum of any trial, then, of each resample, the most by
+    which any trial's sum is above the trial's own. Two parts of a search are joined by
+    `np.maximum`. `bars` is the length of a trial, `mean_block` that of the bootstrap's blocks in
+    bars, the square root of `bars` by default. Source: White (2000), A Reality Check for Data
+    Snooping.
+    """
+
+    def __init__(
+        self,
+        bars: int,
+        resamples: int = RESAMPLES,
+        mean_block: float | None = None,
+        seed: int = SEED,
+    ) -> None:
+        block_length = mean_block or math.sqrt(bars)
+        starts, lengths, first_blocks = stationary_bootstrap(bars, resamples, block_length, seed)
+        self._starts = starts
+        self._ends = starts + lengths
+        self._first_blocks = first_blocks
+        self.largest = np.full(resamples + 1, -np.inf)
+
+    def add(self, excess: Floats) -> None:
+        """Takes the returns of k trials less those of the benchmark, (k, n)."""
+        for trial in excess:
+            total = float(trial.sum())
+            twice = np.concatenate([trial, trial])
+            running = np.concatenate([[0.0], np.cumsum(twice)])
+            of_blocks = running[self._ends] - running[self._starts]
+            resampled = np.add.reduceat(of_blocks, self._first_blocks)
+            self.largest[0] = max(self.largest[0], total)
+            np.maximum(self.largest[1:], resampled - total, out=self.largest[1:])
+
+
+def p_value(largest: Floats) -> float:
+    """The p-value of `RealityCheck.largest`.
+
+    It is the share of the resamples, the real returns among them, in which the best by luck is at
+    least as good.
+    """
+    at_least_as_good = np.count_nonzero(largest[1:] >= largest[0]) + 1
+    return float(at_least_as_good / len(largest))
 
 
 def verdict(deflated: float, overfitting: float) -> str:
-    """What the two say, for a reader who knows neither; `{probability}` is the first of them."""
+    """What the deflated Sharpe ratio and the probability of overfitting mean, in a sentence.
+
+    The sentence has the place `{probability}` for the former.
+    """
     if math.isnan(deflated):
         return SILENT
-    if deflated < 0.95:
+    if deflated < USUAL_CONFIDENCE:
         return LUCK
     return UNSTEADY if overfitting > 0.5 else SKILL
 
 
 def sentence(deflated: float, overfitting: float) -> str:
-    """The same with its number."""
+    """The verdict with its number."""
     return verdict(deflated, overfitting).format(probability=percent(deflated))
 
 
 def percent(probability: float) -> str:
-    """In whole percent, never more than it is: what is not certain is not shown as certain, nor 94.9 as 95."""
+    """In whole percent, rounded down; only certainty is shown as 100 %, and 94.9 as 94."""
     if math.isnan(probability):
         return "–"
     if 0.99 < probability < 1:
         return "> 99 %"
-    return "< 1 %" if 0 < probability < 0.01 else f"{math.floor(100 * probability + 1e-9)} %"
+    if 0 < probability < 0.01:
+        return "< 1 %"
+    return f"{math.floor(100 * probability + 1e-9)} %"

@@ -1,45 +1,42 @@
-"""What a sweep asks for, made concrete: its rule, its grid, the bars of each ticker, and how they make shards."""
+"""What a sweep asks for, made concrete: rule, grid, a search for each ticker, shards."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backtest.kernel import Terms
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule
-from rules.optimizer import MOST_COMBINATIONS, Grid, SearchTable, grid, joined
+from rules.optimizer import MOST_COMBINATIONS, Grid, grid
 from service.contract.errors import InvalidRequest
 from service.contract.sweep import SweepRequest
 from service.engine.adapter import refuse_errors, rule_of, window
 from service.prices.checks import check_prices
 from service.prices.series import PriceSeries
-from service.search.cross_validation import validation_blocks
-from service.search.evaluator import AT_ONCE
-from service.search.search import BLOCKS, Search
-from service.search.walk_forward import splits, trained
+from service.search.chunk_metrics import CHUNK_METRICS
+from service.search.evaluator import DEFAULT_METRICS
+from service.search.numbers import SearchNumbers, joined_numbers, numbers_per_row
+from service.search.search import Search
 
 SHARD_CELLS = 60_000_000  # bars times rows: a few seconds on one core
-SHARD_ROWS, MOST_SHARDS = 20_000, 100
-SHARD_BYTES = (
-    15 << 20
-)  # of numbers, which hardly get smaller by compression; MEDIUMBLOB takes 16 MiB
-ONE_BY_ONE_COSTS = 20  # times what a metric of AT_ONCE does
-REALITY_CHECK_COSTS = 6  # times what a row does
-LUCK = "luck "  # and the ticker: the one array of a shard that has no rows
-
-Arrays = Mapping[str, NDArray[np.float64]]
+SHARD_ROWS = 20_000
+MAX_SHARDS = 100
+# Of numbers, which hardly get smaller by compression; a MEDIUMBLOB takes 16 MiB.
+SHARD_BYTES = 15 << 20
+BYTES_PER_NUMBER = 8
+MAX_METRICS = len(DEFAULT_METRICS) + 2  # the metric of the search, and one more
+SINGLE_RUN_COST = 20  # times that of a metric of CHUNK_METRICS
+REALITY_CHECK_COST = 6  # times that of a row
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """`series_of` gives the prices of a ticker. Rows are numbered through all tickers, in the order asked for.
+    """The search of each ticker of a sweep, and how their rows are cut into shards.
 
-    Raises InvalidRequest or NoData.
+    Rows are numbered through all tickers, in the order asked for. `series_of` gives the prices of a
+    ticker; `validate` says whether a plug-in's rule is checked first. Methods and properties raise
+    InvalidRequest or NoData.
     """
 
     request: SweepRequest
@@ -49,7 +46,7 @@ class SweepPlan:
 
     @cached_property
     def rule(self) -> BaseRule:
-        """Numbers in its name stand where the grid says nothing."""
+        """The rule asked for; numbers in its name stand where the grid says nothing."""
         rule = rule_of(self.request.rule_id, {}, validate=self.validate)
         if isinstance(rule, CompositeRule):
             raise InvalidRequest("A search takes one rule by its name, such as MA_CROSS.")
@@ -57,141 +54,110 @@ class SweepPlan:
 
     @cached_property
     def grid(self) -> Grid:
+        """The combinations, the same ones for each ticker."""
+        most = MOST_COMBINATIONS // len(self.request.tickers)
+        values = {**self.rule.params, **self.request.grid}
         try:
-            most = MOST_COMBINATIONS // len(self.request.tickers)
-            return grid(type(self.rule), {**self.rule.params, **self.request.grid}, most)
+            return grid(type(self.rule), values, most)
         except InvalidRule as error:
             raise InvalidRequest(error.template, **error.values) from None
 
-    def search(self, ticker: str) -> Search:
-        """The grid on the bars of one ticker."""
-        if ticker not in self._searches:
-            self._searches[ticker] = self._search(ticker)
-        return self._searches[ticker]
-
-    def _search(self, ticker: str) -> Search:
-        series = self.series_of(ticker)
-        refuse_errors(check_prices(series.data), series)
-        data = window(series, self.request.start_date, self.request.end_date)
-        search = Search(data, self.grid, self.terms, self.request.metric)
-        return (
-            replace(search, more_blocks=self._fold_blocks(len(data)))
-            if self.request.folds
-            else search
-        )
-
-    def _fold_blocks(self, bars: int) -> list[slice]:
-        """Those of the cross-validation; raises InvalidRequest where there can be none, or no walk forward."""
-        folds, needed = self.request.folds, int(self.grid.needed.min()) + 1
-        train = splits(bars, folds)[0][0]
-        if train.stop - train.start < needed:
-            template = "With {folds} folds a training has {bars} bars, and the rule needs {needed}; ask for fewer."
-            raise InvalidRequest(
-                template, folds=folds, bars=train.stop - train.start, needed=needed
-            )
-        return validation_blocks(self.grid, bars, folds)
-
-    def trainings(self, bars: int) -> list[slice]:
-        """Those of the walk forward, if there is one."""
-        request = self.request
-        return (
-            [train for train, _ in splits(bars, request.folds, request.anchored)]
-            if request.folds
-            else []
-        )
-
     @property
     def terms(self) -> Terms:
+        """Capital and costs."""
         request = self.request
-        costs = request.commission_rate, request.slippage_rate
-        return Terms(request.initial_capital, *costs, request.lot_size, request.allow_short)
+        return Terms(
+            initial_capital=request.initial_capital,
+            commission_rate=request.commission_rate,
+            slippage_rate=request.slippage_rate,
+            lot_size=request.lot_size,
+            allow_short=request.allow_short,
+        )
+
+    def search(self, ticker: str) -> Search:
+        """The search on the bars of one ticker, kept."""
+        if ticker not in self._searches:
+            self._searches[ticker] = self._new_search(ticker)
+        return self._searches[ticker]
+
+    def _new_search(self, ticker: str) -> Search:
+        request = self.request
+        series = self.series_of(ticker)
+        refuse_errors(check_prices(series.data), series)
+        return Search(
+            data=window(series, request.start_date, request.end_date),
+            grid=self.grid,
+            terms=self.terms,
+            metric=request.metric,
+            folds=request.folds,
+            anchored=request.anchored,
+        )
 
     def check(self) -> None:
-        """Raises InvalidRequest or NoData where the sweep could come to nothing, before anything is computed."""
+        """Raises InvalidRequest or NoData where the sweep cannot be computed, before it is."""
         for ticker in self.request.tickers:
             self.search(ticker)
 
     @property
     def rows(self) -> int:
-        """Of all tickers."""
+        """The number of rows of all tickers."""
         return len(self.grid) * len(self.request.tickers)
 
     def shards(self) -> list[slice]:
-        """Rows of each: as many as a few seconds suffice for, and a field of the database."""
-        cells = max(self._cells(len(self.search(ticker).data)) for ticker in self.request.tickers)
-        numbers = 7 + 2 * (BLOCKS + 3 * self.request.folds) + 2 * self.request.folds
-        length = min(SHARD_ROWS, SHARD_CELLS // cells, SHARD_BYTES // (8 * numbers))
-        length = max(1, length, -(-self.rows // MOST_SHARDS))
-        return [slice(at, min(at + length, self.rows)) for at in range(0, self.rows, length)]
+        """The rows of each shard: a few seconds of work, and few enough for a database field."""
+        costs = [self._cost_of_row(self.search(ticker)) for ticker in self.request.tickers]
+        bytes_per_row = BYTES_PER_NUMBER * numbers_per_row(MAX_METRICS, self.request.folds)
+        length = min(SHARD_ROWS, SHARD_CELLS // max(costs), SHARD_BYTES // bytes_per_row)
+        least_length = -(-self.rows // MAX_SHARDS)
+        length = max(1, length, least_length)
+        starts = range(0, self.rows, length)
+        return [slice(start, min(start + length, self.rows)) for start in starts]
 
-    def _cells(self, bars: int) -> int:
+    def _cost_of_row(self, search: Search) -> int:
         """What a row costs, in bars."""
-        every: int = bars + sum(train.stop - train.start for train in self.trainings(bars))
-        if self.request.metric not in AT_ONCE:
-            every *= ONE_BY_ONE_COSTS
-        return every + REALITY_CHECK_COSTS * bars if self.request.reality_check else every
+        bars = len(search.data)
+        cost = bars
+        for fold in search.walk_forward_folds:
+            cost += fold.train.stop - fold.train.start
+        if self.request.metric not in CHUNK_METRICS:
+            cost *= SINGLE_RUN_COST
+        if self.request.reality_check:
+            cost += REALITY_CHECK_COST * bars
+        return cost
 
     def pieces(self, rows: slice) -> Iterator[tuple[str, slice]]:
-        """Which rows of the grid those are, ticker by ticker."""
-        m = len(self.grid)
-        for number in range(rows.start // m, -(-rows.stop // m)):
-            start, stop = rows.start - number * m, rows.stop - number * m
-            yield self.request.tickers[number], slice(max(0, start), min(m, stop))
+        """The rows of the grid that those are, ticker by ticker."""
+        length = len(self.grid)
+        for number in range(rows.start // length, -(-rows.stop // length)):
+            first_row = number * length
+            start = max(0, rows.start - first_row)
+            end = min(length, rows.stop - first_row)
+            yield self.request.tickers[number], slice(start, end)
 
-    def computed(self, rows: slice) -> bytes:
-        """The metrics of those rows, as NumPy's npz."""
-        pieces = list(self.pieces(rows))
-        found = joined([self._numbers(ticker, piece) for ticker, piece in pieces])
-        if self.request.reality_check:
-            found |= {LUCK + ticker: self.search(ticker).luck(piece) for ticker, piece in pieces}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **found)  # type: ignore[arg-type]
-        return buffer.getvalue()
+    def compute_shard(self, rows: slice) -> bytes:
+        """What those rows come to, as `SearchNumbers.to_bytes` has it."""
+        parts: dict[int, SearchNumbers] = {}
+        done = 0
+        for ticker, piece in self.pieces(rows):
+            search = self.search(ticker)
+            numbers = search.numbers(piece)
+            if self.request.reality_check:
+                reality_checks = {ticker: search.reality_check(piece)}
+                numbers = replace(numbers, reality_checks=reality_checks)
+            parts[done] = numbers
+            done += piece.stop - piece.start
+        return joined_numbers(parts, done).to_bytes()
 
-    def _numbers(self, ticker: str, piece: slice) -> Arrays:
-        """Of some rows of one ticker, what they come to in the trainings of the walk forward among them."""
-        search, params = (
-            self.search(ticker),
-            {name: values[piece] for name, values in self.grid.params.items()},
-        )
-        numbers, trains = joined(list(search.evaluator()(params))), self.trainings(len(search.data))
-        if not trains:
-            return numbers
+    def numbers_by_ticker(self, shards: Mapping[int, bytes]) -> dict[str, SearchNumbers]:
+        """What all rows of each ticker came to.
+
+        `shards` has what `compute_shard` gave under the number of the shard's first row. Rows of
+        missing shards count as not tried.
+        """
+        parts = {first: SearchNumbers.from_bytes(content) for first, content in shards.items()}
+        numbers = joined_numbers(parts, self.rows)
+        length = len(self.grid)
         return {
-            **numbers,
-            **trained(search.data, self.grid.rule, self.terms, self.request.metric, trains, params),
-        }
-
-    def tables(self, parts: Mapping[int, bytes]) -> dict[str, SearchTable]:
-        """The table of each ticker, from what shards came to by their first row; NaN in the rows that are missing."""
-        loaded = {first: _arrays(part, luck=False) for first, part in parts.items()}
-        shapes = {name: values.shape[1:] for name, values in next(iter(loaded.values())).items()}
-        m = len(self.grid)
-        lost = {name: 0.0 if name.startswith("block_") else np.nan for name in shapes}
-        whole = {name: np.full((self.rows, *shape), lost[name]) for name, shape in shapes.items()}
-        for first, arrays in loaded.items():
-            for name, values in arrays.items():
-                whole[name][first : first + len(values)] = values
-        return {
-            ticker: SearchTable(
-                self.grid,
-                {name: values[number * m : (number + 1) * m] for name, values in whole.items()},
-                self.request.metric,
-            )
+            ticker: numbers.rows(slice(number * length, (number + 1) * length))
             for number, ticker in enumerate(self.request.tickers)
         }
-
-
-def lucks(parts: Iterable[bytes]) -> Arrays:
-    """`Search.luck` of each ticker, from what shards came to."""
-    found: dict[str, NDArray[np.float64]] = {}
-    for part in parts:
-        for name, largest in _arrays(part, luck=True).items():
-            ticker = name.removeprefix(LUCK)
-            found[ticker] = np.maximum(found.get(ticker, largest), largest)
-    return found
-
-
-def _arrays(content: bytes, luck: bool) -> Arrays:
-    with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-        return {name: loaded[name] for name in loaded.files if name.startswith(LUCK) == luck}

@@ -1,4 +1,7 @@
-"""From the numbers of a sweep's shards to its result: tables, the best, how much of it is luck. No clock, no output."""
+"""From the numbers of a sweep's shards to its result: tables, the best, how much of it is luck.
+
+No clock, no output.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,19 @@ from service.contract.result import HEADLINE
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
 from service.search.cross_validation import cross_validate
 from service.search.figure import draw_sweep
-from service.search.plan import Arrays, SweepPlan, lucks
-from service.search.search import BLOCKS, Sweep, across
-from service.search.walk_forward import walk_forward
+from service.search.numbers import SearchNumbers
+from service.search.plan import SweepPlan
+from service.search.search import AcrossTickers, JudgedSearch, Search, compare_across_tickers
+from service.search.walk_forward import WalkForwardStep, walk_forward
 
 TOO_SHORT = "needs {needed} bars"
-COUNTS = ("num_trades",)  # whole numbers, whatever they were computed with
+WHOLE_NUMBERS = ("num_trades",)  # whatever they were computed with
+WALK_FORWARD_METRICS = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")
 
 
 @dataclass(frozen=True)
 class EndedShard:
-    """Some rows of a sweep and what they came to (npz), or why they have no numbers."""
+    """Some rows of a sweep with the bytes of their `SearchNumbers`, or why they have none."""
 
     first_row: int
     end_row: int
@@ -38,21 +43,27 @@ class EndedShard:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A result, the table that belongs to it, and what the best combination of the first ticker came to."""
+class JudgedSweep:
+    """A result, its table, and what the best combination of the first ticker came to."""
 
     result: SweepResult
     table_csv: str
     headline: Mapping[str, float | int | None]
 
 
-def judged(plan: SweepPlan, shards: Sequence[EndedShard], provenance: Mapping[str, Any]) -> Judged:
-    """The result of a sweep whose shards have all ended, one of them well at least; raises InvalidRequest."""
-    done = {shard.first_row: shard.numbers for shard in shards if shard.numbers is not None}
-    tables = plan.tables(done)
-    lost = {shard.first_row: shard for shard in shards if shard.numbers is None}
-    sweeps = _sweeps(plan, tables, lucks(done.values()))
-    common = across(list(sweeps.values())) if len(sweeps) > 1 else None
+def judge_sweep(
+    plan: SweepPlan, shards: Sequence[EndedShard], provenance: Mapping[str, Any]
+) -> JudgedSweep:
+    """The result of a sweep whose shards have all ended, one of them well at least.
+
+    `provenance` is added to that of the request. Raises InvalidRequest where no row has the metric.
+    """
+    contents = {shard.first_row: shard.numbers for shard in shards if shard.numbers is not None}
+    lost = [shard for shard in shards if shard.numbers is None]
+    numbers = plan.numbers_by_ticker(contents)
+    tables = {ticker: plan.search(ticker).table(of_ticker) for ticker, of_ticker in numbers.items()}
+    judged = _judge_searches(plan, numbers)
+    across = compare_across_tickers(list(judged.values())) if len(judged) > 1 else None
     png, panels = draw_sweep(plan.request, tables)
     result = SweepResult(
         run_id=plan.request.run_id,
@@ -60,165 +71,212 @@ def judged(plan: SweepPlan, shards: Sequence[EndedShard], provenance: Mapping[st
         metric=plan.request.metric,
         combinations=len(plan.grid),
         skipped=plan.grid.skipped,
-        tickers=[_ticker(plan, name, found) for name, found in sweeps.items()],
-        across=None if common is None else _across(plan.grid, *common),
-        failed=[each for shard in lost.values() for each in _failed(plan, shard)],
-        undefined=[name for name in tables if name not in sweeps and _tried(tables[name])],
+        tickers=[
+            _ticker_document(ticker, plan.search(ticker), numbers[ticker], search)
+            for ticker, search in judged.items()
+        ],
+        across=None if across is None else _across_document(plan.grid, across),
+        failed=[document for shard in lost for document in _failure_documents(plan, shard)],
+        undefined=_tickers_without_the_metric(tables, judged),
         chart_base64="data:image/png;base64," + base64.b64encode(png).decode(),
         panels=panels,
         provenance={**_provenance(plan), **provenance},
     )
-    asked_first = sweeps.get(plan.request.tickers[0])
-    first = {} if asked_first is None else _metrics(asked_first.table, asked_first.table.best)
-    return Judged(
-        result, _csv(plan, tables, lost, common), {name: first.get(name) for name in HEADLINE}
-    )
+    headline = _headline(judged.get(plan.request.tickers[0]))
+    return JudgedSweep(result, _table_csv(plan, tables, lost, across), headline)
 
 
-def _sweeps(plan: SweepPlan, tables: Mapping[str, SearchTable], luck: Arrays) -> dict[str, Sweep]:
-    """Of each ticker that has the metric in some row; raises InvalidRequest where none has."""
-    found, errors = dict[str, Sweep](), list[InvalidRule]()
-    for name, table in tables.items():
+def _judge_searches(
+    plan: SweepPlan, numbers: Mapping[str, SearchNumbers]
+) -> dict[str, JudgedSearch]:
+    """Of each ticker that has the metric in some row; raises InvalidRequest where none has it."""
+    judged: dict[str, JudgedSearch] = {}
+    errors: list[InvalidRule] = []
+    for ticker, of_ticker in numbers.items():
         try:
-            found[name] = plan.search(name).judged(table, luck.get(name))
+            judged[ticker] = plan.search(ticker).judge(
+                of_ticker, of_ticker.reality_checks.get(ticker)
+            )
         except InvalidRule as error:
             errors.append(error)
-    if not found:
+    if not judged:
         raise InvalidRequest(errors[0].template, **errors[0].values)
-    return found
+    return judged
 
 
-def _ticker(plan: SweepPlan, name: str, found: Sweep) -> dict[str, Any]:
-    data, table = plan.search(name).data, found.table
-    statistics = {
-        "probabilistic_sharpe_ratio": found.probabilistic_sharpe,
-        "deflated_sharpe_ratio": found.deflated_sharpe,
-        "overfitting_probability": found.overfitting,
-        "reality_check_p": found.reality_check,
-    }
+def _tickers_without_the_metric(
+    tables: Mapping[str, SearchTable], judged: Mapping[str, JudgedSearch]
+) -> list[str]:
+    """Those that were tried, so that their rows stand in the table, and have no best row."""
+    return [
+        ticker
+        for ticker, table in tables.items()
+        if ticker not in judged and not np.isnan(table.metrics["num_trades"]).all()
+    ]
+
+
+def _headline(first: JudgedSearch | None) -> dict[str, float | int | None]:
+    if first is None:
+        return dict.fromkeys(HEADLINE)
+    metrics = _metrics_of_row(first.table, first.table.best)
+    return {name: metrics.get(name) for name in HEADLINE}
+
+
+def _ticker_document(
+    ticker: str, search: Search, numbers: SearchNumbers, judged: JudgedSearch
+) -> dict[str, Any]:
+    table = judged.table
+    neighbour_count, neighbour_mean, neighbour_worst = table.beside()
     return {
-        "ticker": name,
-        "bars": found.bars,
-        "first_bar": str(data.index[0].date()),
-        "last_bar": str(data.index[-1].date()),
-        "too_short": found.too_short,
-        "undefined": found.undefined,
-        "buy_and_hold_pct": found.buy_and_hold_pct,
-        "best": {**_named(table.grid, table.best), "metrics": _metrics(table, table.best)},
-        "neighbours": _neighbours(table),
-        "statistics": {key: _number(value) for key, value in statistics.items()},
-        "sentence": found.sentence,
-        "walk_forward": _walked(plan, data, table) if plan.request.folds else None,
-        "cross_validation": _validated(plan, data, table) if plan.request.folds else None,
+        "ticker": ticker,
+        "bars": judged.bars,
+        "first_bar": str(search.data.index[0].date()),
+        "last_bar": str(search.data.index[-1].date()),
+        "too_short": judged.too_short,
+        "undefined": judged.undefined,
+        "buy_and_hold_pct": judged.buy_and_hold_pct,
+        "best": {
+            **_combination(table.grid, table.best),
+            "metrics": _metrics_of_row(table, table.best),
+        },
+        "neighbours": {
+            "count": neighbour_count,
+            "mean": _number_or_none(neighbour_mean),
+            "worst": _number_or_none(neighbour_worst),
+        },
+        "statistics": {
+            "probabilistic_sharpe_ratio": _number_or_none(judged.probabilistic_sharpe),
+            "deflated_sharpe_ratio": _number_or_none(judged.deflated_sharpe),
+            "overfitting_probability": _number_or_none(judged.overfitting),
+            "reality_check_p": _number_or_none(judged.reality_check),
+        },
+        "sentence": judged.sentence,
+        "walk_forward": _walk_forward_document(search, numbers),
+        "cross_validation": _cross_validation_document(search, numbers),
     }
 
 
-def _named(searched: Grid, row: int) -> dict[str, Any]:
-    rule = searched.rule_at(row)
+def _combination(grid: Grid, row: int) -> dict[str, Any]:
+    rule = grid.rule_at(row)
     return {"rule_id": rule.rule_id, "params": dict(rule.params)}
 
 
-def _metrics(table: SearchTable, row: int) -> dict[str, float | int | None]:
-    values = {name: _number(each[row]) for name, each in table.metrics.items() if each.ndim == 1}
-    return {
-        name: int(value) if name in COUNTS and value is not None else value
-        for name, value in values.items()
-    }
+def _metrics_of_row(table: SearchTable, row: int) -> dict[str, float | int | None]:
+    result: dict[str, float | int | None] = {}
+    for name, values in table.metrics.items():
+        value = _number_or_none(values[row])
+        is_whole = value is not None and name in WHOLE_NUMBERS
+        result[name] = int(values[row]) if is_whole else value
+    return result
 
 
-def _neighbours(table: SearchTable) -> dict[str, Any]:
-    count, mean, worst = table.beside()
-    return {"count": count, "mean": _number(mean), "worst": _number(worst)}
-
-
-def _walked(plan: SweepPlan, data: pd.DataFrame, table: SearchTable) -> dict[str, Any] | None:
-    """None where the metric is undefined for every combination in one of the trainings."""
-    request = plan.request
+def _walk_forward_document(search: Search, numbers: SearchNumbers) -> dict[str, Any] | None:
+    """None without folds, and where no combination has the metric in one of the trainings."""
+    if not search.folds:
+        return None
     try:
-        terms, metric = plan.terms, request.metric
-        walk = walk_forward(
-            data, plan.grid, terms, metric, request.folds, request.anchored, table.metrics
-        )
+        walk = walk_forward(search, numbers)
     except InvalidRule:
         return None
-    folds = [
-        {
-            "first_bar": str(data.index[fold.test.start].date()),
-            "last_bar": str(data.index[fold.test.stop - 1].date()),
-            "rule_id": fold.rule.rule_id,
-        }
-        for fold in walk.folds
-    ]
-    kept = {
-        name: walk.result[name] for name in ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")
+    document = {name: walk.result[name] for name in WALK_FORWARD_METRICS}
+    document["efficiency"] = _number_or_none(walk.efficiency)
+    document["folds"] = [_step_document(search.data.index, step) for step in walk.steps]
+    return document
+
+
+def _step_document(index: pd.Index, step: WalkForwardStep) -> dict[str, str]:
+    return {
+        "first_bar": str(index[step.fold.test.start].date()),
+        "last_bar": str(index[step.fold.test.stop - 1].date()),
+        "rule_id": step.rule.rule_id,
     }
-    return {**kept, "efficiency": _number(walk.efficiency), "folds": folds}
 
 
-def _validated(plan: SweepPlan, data: pd.DataFrame, table: SearchTable) -> dict[str, Any]:
-    blocks = {name: table.metrics[name][:, BLOCKS:] for name in ("block_sums", "block_squares")}
-    numbers = {"num_trades": table.metrics["num_trades"], **blocks}
-    found = cross_validate(data, plan.grid, plan.terms, plan.request.folds, numbers)
-    return {"in_sample": _number(found.in_sample), "out_of_sample": _number(found.out_of_sample)}
+def _cross_validation_document(search: Search, numbers: SearchNumbers) -> dict[str, Any] | None:
+    """None without folds."""
+    if not search.folds:
+        return None
+    validated = cross_validate(search, numbers)
+    return {
+        "in_sample": _number_or_none(validated.in_sample),
+        "out_of_sample": _number_or_none(validated.out_of_sample),
+    }
 
 
-def _across(searched: Grid, ranks: Any, beats: Any) -> dict[str, Any]:
-    best = int(ranks.argmin())
-    numbers = {"median_rank": float(ranks[best]), "beats_buy_and_hold": float(beats[best])}
-    return {**_named(searched, best), **numbers}
+def _across_document(grid: Grid, across: AcrossTickers) -> dict[str, Any]:
+    best = int(across.median_ranks.argmin())
+    return {
+        **_combination(grid, best),
+        "median_rank": float(across.median_ranks[best]),
+        "beats_buy_and_hold": float(across.shares_above_buy_and_hold[best]),
+    }
 
 
-def _tried(table: SearchTable) -> bool:
-    return not np.isnan(table.metrics["num_trades"]).all()
-
-
-def _failed(plan: SweepPlan, shard: EndedShard) -> list[dict[str, Any]]:
-    """Its rows, ticker by ticker, as the result names them."""
-    why = {"reason": shard.reason or "", "message": shard.message or ""}
-    found = []
+def _failure_documents(plan: SweepPlan, shard: EndedShard) -> list[dict[str, Any]]:
+    """The rows of a lost shard, ticker by ticker, as the result names them."""
+    documents = []
     for ticker, rows in plan.pieces(slice(shard.first_row, shard.end_row)):
-        ends = {
+        document = {
+            "ticker": ticker,
+            "combinations": rows.stop - rows.start,
             "first": plan.grid.rule_at(rows.start).rule_id,
             "last": plan.grid.rule_at(rows.stop - 1).rule_id,
+            "reason": shard.reason or "",
+            "message": shard.message or "",
         }
-        found.append({"ticker": ticker, "combinations": rows.stop - rows.start, **ends, **why})
-    return found
+        documents.append(document)
+    return documents
 
 
-def _csv(
-    plan: SweepPlan, tables: Mapping[str, SearchTable], lost: Mapping[int, EndedShard], common: Any
+def _table_csv(
+    plan: SweepPlan,
+    tables: Mapping[str, SearchTable],
+    lost: Sequence[EndedShard],
+    across: AcrossTickers | None,
 ) -> str:
-    """ticker, parameters, metrics, what there is across tickers, and a note where a row has no numbers."""
-    parts = []
-    for name, table in tables.items():
-        metrics: dict[str, Any] = {
-            key: each for key, each in table.metrics.items() if each.ndim == 1
-        }
-        metrics |= {key: pd.array(metrics[key], dtype="Int64") for key in COUNTS}
-        ranks = (
-            {} if common is None else {"median_rank": common[0], "beats_buy_and_hold": common[1]}
-        )
-        search = plan.search(name)
-        notes = np.where(
-            search.too_short, [TOO_SHORT.format(needed=each + 1) for each in plan.grid.needed], ""
-        )
-        parts.append(
-            pd.DataFrame({"ticker": name, **plan.grid.params, **metrics, **ranks, "note": notes})
-        )
-    whole = pd.concat(parts, ignore_index=True)
-    for first, shard in lost.items():
-        whole.loc[first : shard.end_row - 1, "note"] = f"failed: {shard.reason}"
+    """A line for each row of the sweep, in order.
+
+    It has ticker, parameters, metrics, what there is across tickers, and a note where a row has no
+    numbers.
+    """
+    frames = [
+        _table_of_ticker(ticker, plan.search(ticker), table, across)
+        for ticker, table in tables.items()
+    ]
+    whole = pd.concat(frames, ignore_index=True)
+    for shard in lost:
+        whole.loc[shard.first_row : shard.end_row - 1, "note"] = f"failed: {shard.reason}"
     return str(whole.to_csv(index=False, lineterminator="\n"))
 
 
+def _table_of_ticker(
+    ticker: str, search: Search, table: SearchTable, across: AcrossTickers | None
+) -> pd.DataFrame:
+    columns: dict[str, Any] = {"ticker": ticker, **table.grid.params, **table.metrics}
+    for name in WHOLE_NUMBERS:
+        columns[name] = pd.array(table.metrics[name], dtype="Int64")
+    if across is not None:
+        columns["median_rank"] = across.median_ranks
+        columns["beats_buy_and_hold"] = across.shares_above_buy_and_hold
+    notes = [TOO_SHORT.format(needed=needed + 1) for needed in table.grid.needed]
+    columns["note"] = np.where(search.too_short, notes, "")
+    return pd.DataFrame(columns)
+
+
 def _provenance(plan: SweepPlan) -> dict[str, Any]:
-    asked = plan.request.document()
-    del asked["run_id"]
-    prices = {name: plan.series_of(name).fingerprint for name in plan.request.tickers}
-    versions = {"engine_version": ENGINE_VERSION, "contract_version": SWEEP_VERSION}
-    return {**asked, "fill": "next_open", "prices_fingerprints": prices, **versions}
+    request = plan.request.document()
+    del request["run_id"]
+    return {
+        **request,
+        "fill": "next_open",
+        "prices_fingerprints": {
+            ticker: plan.series_of(ticker).fingerprint for ticker in plan.request.tickers
+        },
+        "engine_version": ENGINE_VERSION,
+        "contract_version": SWEEP_VERSION,
+    }
 
 
-def _number(value: Any) -> float | None:
-    """JSON knows no NaN."""
+def _number_or_none(value: Any) -> float | None:
+    """None for NaN, which JSON does not know."""
     return None if np.isnan(value) else float(value)

@@ -13,134 +13,74 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backtest.engine import BacktestResult
-from backtest.kernel import Terms
-from backtest.metrics import annual_growth
 from rules.base_rule import BaseRule
-from rules.optimizer import Columns, Grid, SearchTable, joined
-from service.contract.errors import InvalidRequest
+from rules.optimizer import SearchTable
 from service.engine.enhanced_engine import metrics_of
-from service.search.evaluator import Floats, GridEvaluator, engine_on
-
-TRAINING = 4  # times the bars of a test
-SCORE, GROWTH = "training_scores", "training_growths"
+from service.search.evaluator import engine_on
+from service.search.folds import WalkForwardFold
+from service.search.numbers import SearchNumbers
+from service.search.search import Search
 
 
 @dataclass(frozen=True)
-class Fold:
-    """The best rule of the bars in `train`, traded in `test`, the bars right after."""
+class WalkForwardStep:
+    """The best rule of a fold's training, traded in its test.
 
-    train: slice
-    test: slice
+    `growth_pct` is the growth in the training, percent a year.
+    """
+
+    fold: WalkForwardFold
     rule: BaseRule
-    growth_pct: float  # a year, in training
+    growth_pct: float
 
 
 @dataclass(frozen=True)
 class WalkForward:
-    """`result` is one run over all tests, with the rule of each: never a bar that its parameters were chosen on."""
+    """`result` is one run over all tests, each traded with the rule of its step.
 
-    folds: Sequence[Fold]
+    No bar of it is one that its rule was chosen on.
+    """
+
+    steps: Sequence[WalkForwardStep]
     result: BacktestResult
 
     @property
     def efficiency(self) -> float:
-        """Growth a year in the tests over the mean of that in training; NaN where either is undefined, or none was."""
-        trained = float(np.mean([fold.growth_pct for fold in self.folds]))
-        tested = metrics_of(self.result)["cagr_pct"]
-        return tested / trained if tested is not None and trained > 0 else float("nan")
+        """Growth a year in the tests over the mean of that in the trainings.
+
+        NaN where either is undefined, or the trainings did not grow.
+        """
+        trained_pct = float(np.mean([step.growth_pct for step in self.steps]))
+        tested_pct = metrics_of(self.result)["cagr_pct"]
+        if tested_pct is None or not trained_pct > 0:
+            return float("nan")
+        return tested_pct / trained_pct
 
 
-def splits(bars: int, folds: int, anchored: bool = False) -> list[tuple[slice, slice]]:
-    """(train, test) of each fold, the last test ending with the last bar; a training is TRAINING tests long, or, where
-    `anchored`, begins with the first bar that any begins with. Raises InvalidRequest where the bars are too few."""
-    length = bars // (folds + TRAINING) if folds > 0 else 0
-    if length < 2:
-        template = "A walk forward of {folds} folds needs {needed} bars, there are {bars}."
-        raise InvalidRequest(
-            template, folds=folds, needed=2 * (max(folds, 1) + TRAINING), bars=bars
-        )
-    starts = [bars - (folds - i) * length for i in range(folds)]
-    first = starts[0] - TRAINING * length
-    return [
-        (
-            slice(first if anchored else start - TRAINING * length, start),
-            slice(start, start + length),
-        )
-        for start in starts
-    ]
-
-
-def walk_forward(
-    data: pd.DataFrame,
-    searched: Grid,
-    terms: Terms,
-    metric: str = "sharpe_ratio",
-    folds: int = 5,
-    anchored: bool = False,
-    numbers: Columns | None = None,
-) -> WalkForward:
+def walk_forward(search: Search, numbers: SearchNumbers) -> WalkForward:
     """Chooses the best of the grid in each training and trades it in the test after it.
 
-    `numbers` are those of `trained`, where somebody has them. Raises InvalidRequest, and InvalidRule where a training
-    has no best.
+    `numbers` are those of all rows of a search with folds. Raises InvalidRule where a training has
+    no best.
     """
-    pairs = splits(len(data), folds, anchored)
-    found = numbers or trained(
-        data, searched.rule, terms, metric, [train for train, _ in pairs], searched.params
-    )
-    chosen = [_fold(searched, metric, found, number, *pair) for number, pair in enumerate(pairs)]
-    traded = np.concatenate(
-        [_directions(fold.rule, data.iloc[: fold.test.stop])[fold.test] for fold in chosen]
-    )
-    tested = data.iloc[chosen[0].test.start :]
-    return WalkForward(chosen, engine_on(terms).run(tested, lambda _: traded))
+    steps = []
+    for number, fold in enumerate(search.walk_forward_folds):
+        scores = {search.metric: numbers.training_scores[:, number]}
+        best = SearchTable(search.grid, scores, search.metric).best
+        growth_pct = float(numbers.training_growths[best, number])
+        steps.append(WalkForwardStep(fold, search.grid.rule_at(best), growth_pct))
+    signals = np.concatenate([_signals(step, search.data) for step in steps])
+    tested = search.data.iloc[steps[0].fold.test.start :]
+    return WalkForward(steps, engine_on(search.terms).run(tested, lambda _: signals))
 
 
-def trained(
-    data: pd.DataFrame,
-    rule: type[BaseRule],
-    terms: Terms,
-    metric: str,
-    trains: Sequence[slice],
-    params: Columns,
-) -> dict[str, Floats]:
-    """What k rows come to in each of s trainings, (k, s): SCORE by the metric, NaN where nothing was traded, and
-    GROWTH, percent a year of the bars that a row could trade on.
+def _signals(step: WalkForwardStep, data: pd.DataFrame) -> NDArray[np.int8]:
+    """On each bar of the test the last BUY or SELL up to it.
 
-    Rules are warm where there are bars before a training, and begin it where they stand.
+    So the first bar of a test takes the position in which the rule stands. It stands in one, since
+    it was chosen for what it traded before.
     """
-    needed = Grid(rule, params, 0).needed
-    columns = [_trained(data, rule, terms, metric, train, params, needed) for train in trains]
-    return {name: np.stack([each[name] for each in columns], axis=1) for name in (SCORE, GROWTH)}
-
-
-def _trained(
-    data: pd.DataFrame,
-    rule: type[BaseRule],
-    terms: Terms,
-    metric: str,
-    train: slice,
-    params: Columns,
-    needed: NDArray[np.int64],
-) -> dict[str, Floats]:
-    wanted = list(dict.fromkeys([metric, "total_return_pct", "num_trades"]))
-    evaluator = GridEvaluator(data.iloc[: train.stop], rule, terms, wanted, warm=train.start)
-    found = joined(list(evaluator(params)))
-    bars = np.maximum(train.stop - np.maximum(needed, train.start), 1)
-    growth = annual_growth(1 + found["total_return_pct"] / 100, bars, evaluator.periods)
-    return {SCORE: np.where(found["num_trades"] > 0, found[metric], np.nan), GROWTH: 100 * growth}
-
-
-def _fold(
-    searched: Grid, metric: str, found: Columns, number: int, train: slice, test: slice
-) -> Fold:
-    best = SearchTable(searched, {metric: found[SCORE][:, number]}, metric).best
-    return Fold(train, test, searched.rule_at(best), float(found[GROWTH][best, number]))
-
-
-def _directions(rule: BaseRule, data: pd.DataFrame) -> NDArray[np.int8]:
-    """The last BUY or SELL up to each bar: a fold that begins says at once where it stands. It does stand somewhere,
-    since it was chosen for what it traded before."""
-    values = rule.generate_signals(data).to_numpy()
-    last = np.maximum.accumulate(np.where(values != 0, np.arange(len(values)), 0))
-    return np.asarray(values[last], dtype=np.int8)
+    signals = step.rule.generate_signals(data.iloc[: step.fold.test.stop]).to_numpy()
+    bars = np.arange(len(signals))
+    last_spoken = np.maximum.accumulate(np.where(signals != 0, bars, 0))
+    return np.asarray(signals[last_spoken][step.fold.test], dtype=np.int8)

@@ -12,8 +12,9 @@ from functools import cache
 from service.contract.errors import RulesMismatch
 from service.contract.status import ExitCode, Reason, Status
 from service.contract.sweep import parse_sweep
+from service.search.numbers import UnreadableNumbers
 from service.search.plan import SweepPlan
-from service.search.result import EndedShard, judged
+from service.search.result import EndedShard, judge_sweep
 from service.store.prices import PriceStore
 from service.store.rows import Run, StoredResult
 from service.store.shards import Shard, ShardStore
@@ -77,7 +78,12 @@ class SweepWorker:
             exit_code = self._claim_and_compute(run, plan, shard)
             if exit_code in ENDS_THE_WORKER:
                 return exit_code
-        self._finish_if_all_ended(run, plan)
+        try:
+            self._finish_if_all_ended(run, plan)
+        except UnreadableNumbers:
+            logger.warning("Another release computed some of the shards: the sweep begins again")
+            self.claims.restart_sweep(run, run.rules_digest)
+            return self._work(run_id, None)
         # Of a worker for all shards the result says how each of them ended.
         return ExitCode.DONE if index is None else exit_code
 
@@ -138,7 +144,7 @@ class SweepWorker:
     def _compute(self, run_id: str, plan: SweepPlan, shard: Shard, attempt: int) -> int:
         last_row = shard.end_row - 1
         logger.info("Shard %d started: rows %d to %d", shard.shard, shard.first_row, last_row)
-        numbers = plan.computed(slice(shard.first_row, shard.end_row))
+        numbers = plan.compute_shard(slice(shard.first_row, shard.end_row))
         if not self.claims.finish_shard(run_id, shard.shard, attempt, numbers):
             logger.warning("Shard %d is discarded: it was taken away", shard.shard)
         return ExitCode.DONE
@@ -166,7 +172,7 @@ class SweepWorker:
             for shard in shards
         ]
         provenance = {"rules_digest": run.rules_digest, **self.software.provenance()}
-        outcome = judged(plan, ended_shards, provenance)
+        outcome = judge_sweep(plan, ended_shards, provenance)
         stored = StoredResult(
             result=replace(outcome.result, chart_base64=None).canonical(),
             table_csv=outcome.table_csv,

@@ -11,7 +11,7 @@ import pytest
 from service.contract.sweep import parse_sweep
 from service.contract.sweep_result import SweepResult
 from service.search.plan import SHARD_ROWS, SweepPlan
-from service.search.result import EndedShard, judged
+from service.search.result import EndedShard, judge_sweep
 from service.store.shards import LOST_MESSAGE
 from tests.conftest import series
 from tests.e2e.cluster import Release
@@ -49,11 +49,11 @@ def computing(instead: str) -> Change:
 import os, sys, time
 import service.search.plan, worker
 index = int(os.environ["JOB_COMPLETION_INDEX"])
-computed = service.search.plan.SweepPlan.computed
+computed = service.search.plan.SweepPlan.compute_shard
 def instead(plan, rows):
     {instead}
     return computed(plan, rows)
-service.search.plan.SweepPlan.computed = instead
+service.search.plan.SweepPlan.compute_shard = instead
 sys.exit(worker.main())
 """)
 
@@ -88,10 +88,10 @@ def here(lost: int | None = None) -> SweepResult:
     shards = [
         EndedShard(rows.start, rows.stop, None, "WorkerLost", LOST_MESSAGE)
         if number == lost
-        else EndedShard(rows.start, rows.stop, plan.computed(rows))
+        else EndedShard(rows.start, rows.stop, plan.compute_shard(rows))
         for number, rows in enumerate(plan.shards())
     ]
-    return judged(plan, shards, {}).result
+    return judge_sweep(plan, shards, {}).result
 
 
 def bytes_of(result: SweepResult) -> str:

@@ -31,12 +31,22 @@ TERMS = {
 }
 
 
+def naive_run(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> Naive:
+    """The run of the naive engine on all TERMS."""
+    naive = Naive(
+        initial=terms["initial_capital"],
+        commission=terms["commission_rate"],
+        slippage=terms["slippage_rate"],
+        lot=terms["lot_size"],
+        short=bool(terms["allow_short"]),
+    )
+    return naive.run(data["Open"].tolist(), data["Close"].tolist(), signals)
+
+
 def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> BacktestResult:
     """Equity, positions and trades agree to 1e-9 with the naive engine; the identities hold."""
     result = BacktestEngine(**terms).run(data, lambda _: np.array(signals))  # type: ignore[arg-type]
-    naive = Naive(*(terms[name] for name in TERMS)).run(
-        data["Open"].tolist(), data["Close"].tolist(), signals
-    )
+    naive = naive_run(data, signals, terms)
     scale = terms["initial_capital"]
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9, atol=1e-9 * scale)
     np.testing.assert_allclose(result.positions, naive.shares, rtol=1e-9, atol=1e-9)
@@ -76,7 +86,8 @@ def check_trades(result: BacktestResult, naive: Naive, data: pd.DataFrame, scale
 
 
 def check_identities(result: BacktestResult, data: pd.DataFrame, terms: dict[str, float]) -> None:
-    equity, scale = result.equity, terms["initial_capital"]
+    equity = result.equity
+    scale = terms["initial_capital"]
     assert (equity == result.cash + result.positions * data["Close"]).all()
     gained = result.trades["pnl"].sum() + result.bankruptcy_shortfall
     assert equity.iloc[-1] - scale == pytest.approx(
@@ -107,13 +118,16 @@ def test_agrees_with_the_naive_engine(
 @pytest.mark.parametrize("allow_short", [False, True])
 def test_agrees_over_whole_histories(ticker: str, lot_size: float, allow_short: bool) -> None:
     data = prices(ticker)
-    signals = (
-        np.random.default_rng(5).choice([-1, 0, 1], size=len(data), p=[0.04, 0.92, 0.04]).tolist()
-    )
-    terms = dict(
-        initial_capital=1e5, commission_rate=0.001, slippage_rate=0.0005, lot_size=lot_size
-    )
-    compare(data, signals, {**terms, "allow_short": allow_short})
+    random = np.random.default_rng(5)
+    signals = random.choice([-1, 0, 1], size=len(data), p=[0.04, 0.92, 0.04]).tolist()
+    terms = {
+        "initial_capital": 1e5,
+        "commission_rate": 0.001,
+        "slippage_rate": 0.0005,
+        "lot_size": lot_size,
+        "allow_short": allow_short,
+    }
+    compare(data, signals, terms)
 
 
 def bars(opens: list[float], closes: list[float]) -> pd.DataFrame:
@@ -148,10 +162,10 @@ SHORT = {
     ),
     terms=st.fixed_dictionaries({**TERMS, "allow_short": st.just(True)}),
 )
-@example(
-    moves=[(1.0, 1.0, -1), (1.0, 1.0, 0), (1.0, 2.0, 0), (1.0, 1.0, 0)], terms=SHORT
-)  # equity exactly 0
-@example(moves=[(0.3, 3.0, -1), (1.3, 2.0, 0), (0.8, 0.3, 0)], terms=SHORT)  # alpha overflows
+# Equity is exactly 0.
+@example(moves=[(1.0, 1.0, -1), (1.0, 1.0, 0), (1.0, 2.0, 0), (1.0, 1.0, 0)], terms=SHORT)
+# Alpha overflows.
+@example(moves=[(0.3, 3.0, -1), (1.3, 2.0, 0), (0.8, 0.3, 0)], terms=SHORT)
 @example(
     moves=[(1.4, 0.3, -1), (0.4, 2.0, 0), (0.3, 1.1, -1)], terms={**SHORT, "commission_rate": 0.1}
 )
@@ -204,7 +218,8 @@ def test_lots_of_a_small_account() -> None:
 def test_rounding_never_buys_more_than_the_cash_pays_for() -> None:
     """Cases where floor(cash / unit / lot) lots cost a last bit more than the cash."""
     random = np.random.default_rng(0)
-    price, lots = random.uniform(0.1, 100, 200_000), random.integers(1, 500, 200_000)
+    price = random.uniform(0.1, 100, 200_000)
+    lots = random.integers(1, 500, 200_000)
     cash = lots * 0.1 * price * 0.9999999999999999
     over = np.flatnonzero(np.floor(cash / price / 0.1) * 0.1 * price > cash)
     assert len(over) > 10
@@ -294,13 +309,12 @@ def test_a_run_gives_the_same_bits_among_thousands(
     random = np.random.default_rng(k)
     signals = random.choice([-1, 0, 1], size=(k, 400), p=[0.05, 0.9, 0.05]).astype(np.int8)
     terms = Terms(1e5, 0.001, 0.0005, lot_size, allow_short)
-    open_, close = data["Open"].to_numpy(), data["Close"].to_numpy()
+    open_ = data["Open"].to_numpy()
+    close = data["Close"].to_numpy()
     many = simulate(open_, close, signals, terms)
     returns = metrics.bar_returns(many.equity)
-    sharpe, drawdown = (
-        metrics.sharpe_ratio(returns, 252),
-        metrics.drawdowns(many.equity).max(axis=1),
-    )
+    sharpe = metrics.sharpe_ratio(returns, 252)
+    drawdown = metrics.drawdowns(many.equity).max(axis=1)
     for row in range(0, k, max(1, k // 50)):
         one = simulate(open_, close, signals[row : row + 1], terms)
         assert (one.equity[0] == many.equity[row]).all()
@@ -314,13 +328,11 @@ def test_a_run_gives_the_same_bits_among_thousands(
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_chunks_give_the_same_bits(size: int) -> None:
     data = prices("AMD", 300)
-    signals = (
-        np.random.default_rng(1)
-        .choice([-1, 0, 1], size=(64, 300), p=[0.05, 0.9, 0.05])
-        .astype(np.int8)
-    )
+    random = np.random.default_rng(1)
+    signals = random.choice([-1, 0, 1], size=(64, 300), p=[0.05, 0.9, 0.05]).astype(np.int8)
     terms = Terms(1e5, 0.001, 0.0, 0.0, True)
-    open_, close = data["Open"].to_numpy(), data["Close"].to_numpy()
+    open_ = data["Open"].to_numpy()
+    close = data["Close"].to_numpy()
     whole = simulate(open_, close, signals, terms).equity
     parts = [
         simulate(open_, close, signals[at : at + size], terms).equity for at in range(0, 64, size)
@@ -455,9 +467,8 @@ def test_intraday_bars_with_a_time_zone() -> None:
 
 def test_sessions_are_days_of_their_own_time_zone() -> None:
     data = random_walk(40, 1, 0.001)
-    mornings = pd.date_range(
-        "2024-01-02 08:30", periods=4, freq="D", tz="Asia/Seoul"
-    )  # 23:30 of the day before in UTC
+    # 23:30 of the day before in UTC.
+    mornings = pd.date_range("2024-01-02 08:30", periods=4, freq="D", tz="Asia/Seoul")
     data.index = pd.DatetimeIndex(
         [day + pd.Timedelta(minutes=15 * i) for day in mornings for i in range(10)]
     )

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scripts.config import ROOT
-from service.engine.figure import COLUMNS, MAX_MARKERS, _thinned, draw_figure
+from service.engine.figure import MAX_MARKERS, PIXEL_COLUMNS, _thinned, draw_figure
 from tests.engine.test_adapter import perform
 
 
@@ -86,7 +86,7 @@ def test_only_an_entry() -> None:
 def test_thinning_keeps_the_extremes_of_every_column() -> None:
     values = np.random.default_rng(0).normal(size=100_000)
     at, kept = _thinned(np.arange(100_000), values)
-    assert len(kept) <= 2 * COLUMNS
+    assert len(kept) <= 2 * PIXEL_COLUMNS
     assert (kept.min(), kept.max()) == (values.min(), values.max())
     assert (values[at] == kept).all()
     assert (np.diff(at) > 0).all()

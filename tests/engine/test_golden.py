@@ -12,7 +12,7 @@ import pytest
 from backtest.engine import ENGINE_VERSION, BacktestEngine
 from rules.registry import rule_from_id
 from tests.conftest import prices, random_walk
-from tests.support.naive_engine import Naive
+from tests.engine.test_engine import naive_run
 
 WALK = random_walk(2520, 42, 0.012)
 RULE = rule_from_id("MA_CROSS_10_30")
@@ -94,7 +94,7 @@ def test_golden(run: tuple, expected: tuple[float, float, float, int]) -> None:
 def test_golden_runs_agree_with_the_naive_engine(run: tuple) -> None:
     ticker, rule_id, first, last, terms = run
     data = prices(ticker).loc[first:last]
-    full = {
+    defaults = {
         "initial_capital": 1e5,
         "commission_rate": 0.001,
         "slippage_rate": 0.0,
@@ -102,9 +102,7 @@ def test_golden_runs_agree_with_the_naive_engine(run: tuple) -> None:
         "allow_short": False,
     }
     signals = rule_from_id(rule_id).generate_signals(data)
-    naive = Naive(*{**full, **terms}.values()).run(
-        data["Open"].tolist(), data["Close"].tolist(), signals.tolist()
-    )
+    naive = naive_run(data, signals.tolist(), {**defaults, **terms})
     result = BacktestEngine(**terms).run(data, lambda _: signals)
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9)
 

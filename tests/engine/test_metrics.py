@@ -30,21 +30,20 @@ def equity_of(returns: np.ndarray) -> np.ndarray:
 def series() -> dict[str, np.ndarray]:
     """Name to returns; real, random and degenerate ones."""
     random = np.random.default_rng(11)
-    made = {
+    drawn = {
         f"random {i}": random.normal(0.0005, 0.01 * (1 + i % 4), 60 + 40 * i) for i in range(20)
     }
     real = {ticker: prices(ticker)["Close"].pct_change().to_numpy()[1:] for ticker in TICKERS}
-    flat, one = np.zeros(50), np.zeros(50)
-    one[7] = 0.03
-    losses, gains = np.full(50, -0.01), np.full(50, 0.01)
+    one_gain = np.zeros(50)
+    one_gain[7] = 0.03
     degenerate = {
-        "flat": flat,
-        "one": one,
-        "losses": losses,
-        "gains": gains,
+        "flat": np.zeros(50),
+        "one": one_gain,
+        "losses": np.full(50, -0.01),
+        "gains": np.full(50, 0.01),
         "two bars": np.array([0.02]),
     }
-    return {**made, **real, **degenerate}
+    return {**drawn, **real, **degenerate}
 
 
 SERIES = series()
@@ -111,7 +110,8 @@ def test_equal_to_empyrical(which: str) -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 0.03])
 def test_risk_free_rate(rate: float) -> None:
-    equity, benchmark = equity_of(SERIES["GOOG"]), equity_of(SERIES["AAPL"])
+    equity = equity_of(SERIES["GOOG"])
+    benchmark = equity_of(SERIES["AAPL"])
     index = pd.bdate_range("2010-01-01", periods=len(equity))
     trades = pd.DataFrame({"exit_date": pd.Series([], dtype="datetime64[ns]")})
     mine = metrics.PerformanceMetrics(

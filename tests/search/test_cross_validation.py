@@ -5,18 +5,26 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.engine import BacktestEngine
 from backtest.metrics import bar_returns, deviation, mean
-from rules.optimizer import grid
+from rules.optimizer import Grid, grid
 from rules.registry import BUILT_IN
 from service.contract.errors import InvalidRequest
-from service.search.cross_validation import cross_validate, purged_folds
+from service.search.cross_validation import CrossValidation, cross_validate
+from service.search.folds import purged_folds
+from service.search.search import Search
 from tests.conftest import prices
 from tests.search.test_evaluator import PLAIN
+
+
+def validated(data: pd.DataFrame, searched: Grid, folds: int = 5) -> CrossValidation:
+    search = Search(data, searched, PLAIN, "sharpe_ratio", folds)
+    return cross_validate(search, search.numbers())
 
 
 @given(st.integers(1, 3000), st.integers(1, 12), st.integers(0, 200), st.integers(0, 30))
@@ -30,7 +38,7 @@ def test_folds(bars: int, folds: int, purge: int, embargo: int) -> None:
         "each bar is tested once"
     )
     for fold in found:
-        before, after = fold.purged
+        before, after = fold.purged_before, fold.purged_after
         assert before.stop == fold.test.start
         assert after.start == fold.test.stop
         assert before.stop - before.start in (purge, fold.test.start)
@@ -39,20 +47,19 @@ def test_folds(bars: int, folds: int, purge: int, embargo: int) -> None:
 
 
 def test_as_bar_by_bar() -> None:
-    data, searched = (
-        prices(bars=1500),
-        grid(BUILT_IN["MA_CROSS"], {"fast": "5:20:5", "slow": "30:60:10"}),
-    )
-    found = cross_validate(data, searched, PLAIN, folds=4)
+    data = prices(bars=1500)
+    searched = grid(BUILT_IN["MA_CROSS"], {"fast": "5:20:5", "slow": "30:60:10"})
+    found = validated(data, searched, folds=4)
     runs = [
         BacktestEngine().run(data, searched.rule_at(row).generate_signals)
         for row in range(len(searched))
     ]
     returns = np.array([bar_returns(run.equity.to_numpy()) for run in runs])
-    inside, outside = [], []
+    inside = []
+    outside = []
     for number, fold in enumerate(purged_folds(1500, 4, 60, 15)):
         learned = np.ones(1500, dtype=bool)
-        for part in (fold.test, *fold.purged):
+        for part in fold.parts:
             learned[part] = False
         scores = mean(returns[:, learned]) / deviation(returns[:, learned])
         assert found.rules[number].rule_id == searched.rule_at(int(scores.argmax())).rule_id
@@ -67,18 +74,18 @@ def test_too_few_bars() -> None:
     searched = grid(BUILT_IN["MA_CROSS"], {"fast": [5], "slow": [200]})
     said = "500 bars are too few for 5 folds with 200 bars purged around each, for so long MA_CROSS_5_200 looks back; ask"
     with pytest.raises(InvalidRequest, match=said):
-        cross_validate(prices(bars=500), searched, PLAIN)
+        validated(prices(bars=500), searched)
 
 
 def test_what_needs_more_bars_than_there_are_purges_none() -> None:
     """It is never chosen."""
-    alone, more = (
-        grid(BUILT_IN["MA_CROSS"], {"fast": [5, 10], "slow": slow}) for slow in ([50], [50, 1000])
-    )
     data = prices(bars=500)
-    found, among_longer = cross_validate(data, alone, PLAIN), cross_validate(data, more, PLAIN)
-    assert [rule.rule_id for rule in found.rules] == [rule.rule_id for rule in among_longer.rules]
-    assert (found.in_sample, found.out_of_sample) == (
+    short = grid(BUILT_IN["MA_CROSS"], {"fast": [5, 10], "slow": [50]})
+    short_and_long = grid(BUILT_IN["MA_CROSS"], {"fast": [5, 10], "slow": [50, 1000]})
+    alone = validated(data, short)
+    among_longer = validated(data, short_and_long)
+    assert [rule.rule_id for rule in alone.rules] == [rule.rule_id for rule in among_longer.rules]
+    assert (alone.in_sample, alone.out_of_sample) == (
         among_longer.in_sample,
         among_longer.out_of_sample,
     )

@@ -27,11 +27,12 @@ from rules.base_rule import (
 from rules.features import Features, lagged
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
-from service.search.evaluator import AT_ONCE, SPAN, GridEvaluator, lowest_below_peak
+from service.search.chunk_metrics import BARS_PER_SPAN, CHUNK_METRICS, lowest_below_peak
+from service.search.evaluator import SearchEvaluator
 from tests.conftest import prices, random_walk
 
 EVERY = (
-    *AT_ONCE,
+    *CHUNK_METRICS,
     "win_rate_pct",
     "profit_factor",
     "value_at_risk_pct",
@@ -124,7 +125,9 @@ def single(rule: BaseRule, data: pd.DataFrame, terms: Terms) -> dict[str, Any]:
 
 
 def searched(data: pd.DataFrame, found: Grid, terms: Terms = PLAIN, **options: Any) -> Columns:
-    return ParameterOptimizer(GridEvaluator(data, found.rule, terms, **options)).run(found).metrics
+    return (
+        ParameterOptimizer(SearchEvaluator(data, found.rule, terms, **options)).run(found).metrics
+    )
 
 
 def assert_rows_are_runs(data: pd.DataFrame, found: Grid, terms: Terms, rows: int) -> None:
@@ -172,19 +175,21 @@ def test_a_rule_from_elsewhere() -> None:
 
 @pytest.mark.parametrize("name", ["MA_CROSS", "RSI", "TREND"])
 def test_the_size_of_chunks_changes_no_bit(name: str) -> None:
-    data, found = prices(bars=500), grid(BUILT_IN[name], ASKED[name])
-    whole = searched(data, found, chunk=10**9)
-    for chunk in (1, 500 * 2, 500 * 7, 65_536):
-        parts = searched(data, found, chunk=chunk)
+    data = prices(bars=500)
+    found = grid(BUILT_IN[name], ASKED[name])
+    whole = searched(data, found, cells_per_chunk=10**9)
+    for cells in (1, 500 * 2, 500 * 7, 65_536):
+        parts = searched(data, found, cells_per_chunk=cells)
         assert all(whole[key].tobytes() == parts[key].tobytes() for key in whole)
 
 
 @pytest.mark.parametrize("name", ["MA_CROSS", "MACD"])
 def test_the_number_of_threads_changes_no_bit(name: str) -> None:
-    data, found = prices(bars=500), grid(BUILT_IN[name], ASKED[name])
-    alone = searched(data, found, threads=1, chunk=1500)
+    data = prices(bars=500)
+    found = grid(BUILT_IN[name], ASKED[name])
+    alone = searched(data, found, threads=1, cells_per_chunk=1500)
     for threads in (2, 5):
-        together = searched(data, found, threads=threads, chunk=1500)
+        together = searched(data, found, threads=threads, cells_per_chunk=1500)
         assert all(alone[key].tobytes() == together[key].tobytes() for key in alone)
 
 
@@ -192,7 +197,11 @@ def test_the_number_of_threads_changes_no_bit(name: str) -> None:
 @given(st.data())
 def test_a_drawdown_is_found_wherever_it_is(data: st.DataObject) -> None:
     """Steps among a few levels: blocks with and without new peaks, ties, ruin, a rest of a block at the end."""
-    bars = data.draw(st.sampled_from([1, 2, SPAN - 1, SPAN, SPAN + 1, 3 * SPAN + 7]))
+    bars = data.draw(
+        st.sampled_from(
+            [1, 2, BARS_PER_SPAN - 1, BARS_PER_SPAN, BARS_PER_SPAN + 1, 3 * BARS_PER_SPAN + 7]
+        )
+    )
     levels = np.array([0.0, 1.0, 1.0 + 2**-52, 3.0, 7.0, 1e5])
     drawn = data.draw(
         arrays(np.int64, (4, bars), elements=st.integers(0, 5), fill=st.integers(0, 5))
@@ -217,10 +226,8 @@ def test_a_drawdown_of_a_walk(seed: int) -> None:
 @pytest.mark.parametrize("rule", [BUILT_IN["RSI"], BUILT_IN["BB"], Fancy])
 def test_after_warm_bars_a_rule_stands_where_it_stood(rule: type[BaseRule]) -> None:
     """It was long or not before the first bar that counts, and many bars may pass before it speaks again."""
-    data, found = (
-        prices(bars=600),
-        grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name]),
-    )
+    data = prices(bars=600)
+    found = grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name])
     stood = set()
     for warm in (200, 333):
         together = searched(data, found, warm=warm)

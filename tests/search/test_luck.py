@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from backtest.metrics import deviation, mean
+from service.search.folds import blocks_of
 from service.search.luck import (
-    blocks_of,
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
     overfitting_probability,

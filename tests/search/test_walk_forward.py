@@ -10,33 +10,48 @@ from hypothesis import strategies as st
 
 from backtest.engine import BacktestEngine, BacktestResult
 from rules.base_rule import InvalidRule
-from rules.optimizer import grid
+from rules.optimizer import Grid, grid
 from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest
-from service.search.walk_forward import TRAINING, splits, walk_forward
+from service.search.folds import TESTS_PER_TRAINING, split_for_walk_forward
+from service.search.search import Search
+from service.search.walk_forward import WalkForward, walk_forward
 from tests.conftest import prices
 from tests.search.test_evaluator import PLAIN, Terms
 
-MA_CROSS, ASKED = BUILT_IN["MA_CROSS"], {"fast": [5, 10, 20], "slow": [30, 60]}
+MA_CROSS = BUILT_IN["MA_CROSS"]
+ASKED = {"fast": [5, 10, 20], "slow": [30, 60]}
 
 
 @given(st.integers(20, 5000), st.integers(1, 20), st.booleans())
 def test_tests_follow_each_other_to_the_end_each_after_its_training(
     bars: int, folds: int, anchored: bool
 ) -> None:
-    if bars < 2 * (folds + TRAINING):
+    if bars < 2 * (folds + TESTS_PER_TRAINING):
         with pytest.raises(
-            InvalidRequest, match=f"needs {2 * (folds + TRAINING)} bars, there are {bars}"
+            InvalidRequest, match=f"needs {2 * (folds + TESTS_PER_TRAINING)} bars, there are {bars}"
         ):
-            splits(bars, folds, anchored)
+            split_for_walk_forward(bars, folds, anchored)
         return
-    found = splits(bars, folds, anchored)
+    found = split_for_walk_forward(bars, folds, anchored)
     assert len(found) == folds
-    assert found[-1][1].stop == bars
-    assert all(train.stop == test.start and train.start >= 0 for train, test in found)
-    assert all(found[i][1].stop == found[i + 1][1].start for i in range(folds - 1))
-    lengths = {train.stop - train.start for train, _ in found}
+    assert found[-1].test.stop == bars
+    assert all(fold.train.stop == fold.test.start and fold.train.start >= 0 for fold in found)
+    assert all(found[i].test.stop == found[i + 1].test.start for i in range(folds - 1))
+    lengths = {fold.train.stop - fold.train.start for fold in found}
     assert len(lengths) == (folds if anchored else 1)
+
+
+def walked(
+    data: pd.DataFrame,
+    searched: Grid,
+    terms: Terms = PLAIN,
+    metric: str = "sharpe_ratio",
+    folds: int = 5,
+    anchored: bool = False,
+) -> WalkForward:
+    search = Search(data, searched, terms, metric, folds, anchored)
+    return walk_forward(search, search.numbers())
 
 
 def traded(rule_id: str, data: pd.DataFrame, bars: slice) -> BacktestResult:
@@ -50,37 +65,37 @@ def traded(rule_id: str, data: pd.DataFrame, bars: slice) -> BacktestResult:
 @pytest.mark.parametrize("anchored", [False, True])
 def test_each_fold_takes_the_best_of_its_training_alone(anchored: bool) -> None:
     data = prices()
-    found = walk_forward(data, grid(MA_CROSS, ASKED), PLAIN, folds=4, anchored=anchored)
-    for fold in found.folds:
+    found = walked(data, grid(MA_CROSS, ASKED), PLAIN, folds=4, anchored=anchored)
+    for step in found.steps:
         every = {
-            rule: traded(rule, data, fold.train)["sharpe_ratio"]
+            rule: traded(rule, data, step.fold.train)["sharpe_ratio"]
             for rule in (
                 f"MA_CROSS_{fast}_{slow}" for fast in ASKED["fast"] for slow in ASKED["slow"]
             )
         }
-        assert fold.rule.rule_id == max(every, key=lambda rule: every[rule])
-    assert len(found.result.equity) == len(data) - found.folds[0].test.start
+        assert step.rule.rule_id == max(every, key=lambda rule: every[rule])
+    assert len(found.result.equity) == len(data) - found.steps[0].fold.test.start
     assert np.isfinite(found.efficiency)
 
 
 def test_the_future_changes_no_choice() -> None:
     data = prices()
-    whole = walk_forward(data, grid(MA_CROSS, ASKED), PLAIN, folds=4)
+    whole = walked(data, grid(MA_CROSS, ASKED), PLAIN, folds=4)
     changed = data.copy()
-    changed.iloc[whole.folds[-1].test] = data.iloc[whole.folds[-1].test] * 0.5
-    again = walk_forward(changed, grid(MA_CROSS, ASKED), PLAIN, folds=4)
-    assert [fold.rule.rule_id for fold in again.folds] == [
-        fold.rule.rule_id for fold in whole.folds
+    changed.iloc[whole.steps[-1].fold.test] = data.iloc[whole.steps[-1].fold.test] * 0.5
+    again = walked(changed, grid(MA_CROSS, ASKED), PLAIN, folds=4)
+    assert [step.rule.rule_id for step in again.steps] == [
+        step.rule.rule_id for step in whole.steps
     ]
-    before = slice(0, -(whole.folds[-1].test.stop - whole.folds[-1].test.start))
+    before = slice(0, -(whole.steps[-1].fold.test.stop - whole.steps[-1].fold.test.start))
     assert whole.result.equity.iloc[before].equals(again.result.equity.iloc[before])
 
 
 def test_one_combination_is_one_run_that_was_warm_before() -> None:
     """Every fold has the same rule, so that the joined run is that rule on the tested bars, in position as it was."""
     data = prices()
-    found = walk_forward(data, grid(MA_CROSS, {"fast": [10], "slow": [30]}), PLAIN, folds=3)
-    start = found.folds[0].test.start
+    found = walked(data, grid(MA_CROSS, {"fast": [10], "slow": [30]}), PLAIN, folds=3)
+    start = found.steps[0].fold.test.start
     state = rule_from_id("MA_CROSS_10_30").generate_signals(data).iloc[start:]
     alone = BacktestEngine().run(data.iloc[start:], lambda _: state)
     assert found.result["total_return_pct"] == alone["total_return_pct"]
@@ -91,10 +106,12 @@ def test_one_combination_is_one_run_that_was_warm_before() -> None:
 def test_who_does_nothing_is_never_chosen(metric: str) -> None:
     """A band so wide is never reached: no drawdown, no loss, no position of its own, and it would keep another's."""
     data = prices("NFLX").iloc[-1500:]
-    found = walk_forward(
+    found = walked(
         data, grid(BUILT_IN["BB"], {"period": [20], "width": [1, 2, 5]}), PLAIN, metric, folds=5
     )
-    assert all(traded(fold.rule.rule_id, data, fold.train)["num_trades"] for fold in found.folds)
+    assert all(
+        traded(step.rule.rule_id, data, step.fold.train)["num_trades"] for step in found.steps
+    )
 
 
 @pytest.mark.parametrize("slow", [30, 100, 300])
@@ -105,14 +122,21 @@ def test_on_steady_growth_the_efficiency_is_one(slow: int, anchored: bool) -> No
     for name in ("Open", "High", "Low", "Close"):
         data[name] = 100 * 1.0005 ** np.arange(1500)
     free = Terms(100_000.0, 0.0, 0.0, 0.0, False)
-    found = walk_forward(
+    found = walked(
         data, grid(MA_CROSS, {"fast": [5], "slow": [slow]}), free, folds=5, anchored=anchored
     )
     assert found.efficiency == pytest.approx(1, abs=0.02)
 
 
 def test_a_training_without_a_best_is_refused() -> None:
+    """RSI never falls to 1."""
+    silent = grid(BUILT_IN["RSI"], {"period": [14], "oversold": [1], "overbought": [99]})
     with pytest.raises(InvalidRule, match="sharpe_ratio is undefined for every combination"):
-        walk_forward(
-            prices(bars=90), grid(BUILT_IN["MOMENTUM"], {"lookback": [80]}), PLAIN, folds=3
-        )
+        walked(prices(bars=600), silent, folds=3)
+
+
+def test_a_training_that_is_too_short_for_every_rule_is_refused() -> None:
+    searched = grid(BUILT_IN["MOMENTUM"], {"lookback": [80]})
+    sentence = "With 3 folds a training has 48 bars, and the rule needs 82; ask for fewer."
+    with pytest.raises(InvalidRequest, match=sentence):
+        walked(prices(bars=90), searched, folds=3)

@@ -287,7 +287,8 @@ def test_who_never_traded_is_not_shown_as_good(client: FlaskClient, runs: Runs) 
     assert "grey ones never traded" in shown
     request = asked_of(Sweeps(runs).sweep(run_id))
     plan = SweepPlan(request, series)
-    (panel,) = panels_of({"GOOG": plan.search("GOOG").table()})
+    search = plan.search("GOOG")
+    (panel,) = panels_of({"GOOG": search.table(search.numbers())})
     assert np.isnan(panel.scores()).tolist() == [[False, False, True, True]] * 2
 
 

@@ -30,9 +30,8 @@ from service.controller.work import work_of_sweep
 from service.engine.adapter import run_backtest
 from service.search import plan as plans
 from service.search.cross_validation import cross_validate
-from service.search.luck import deflated_sharpe_ratio
+from service.search.luck import deflated_sharpe_ratio, p_value
 from service.search.plan import SweepPlan
-from service.search.reality_check import p_value
 from service.search.walk_forward import walk_forward
 from service.store.rows import Run
 from service.store.shards import LOST_MESSAGE
@@ -145,11 +144,12 @@ def test_folds_computed_in_shards_are_those_computed_at_once(
     assert worker.work(run.run_id) == ExitCode.DONE
     plan = SweepPlan(asked_of(run), series)
     for found in sweeps.result(sweeps.sweep(run.run_id)).tickers:
-        data = plan.search(found["ticker"]).data
-        walk = walk_forward(data, plan.grid, plan.terms, metric, 4, anchored)
-        validated = cross_validate(data, plan.grid, plan.terms, 4)
+        search = plan.search(found["ticker"])
+        numbers = search.numbers()
+        walk = walk_forward(search, numbers)
+        validated = cross_validate(search, numbers)
         assert [fold["rule_id"] for fold in found["walk_forward"]["folds"]] == [
-            fold.rule.rule_id for fold in walk.folds
+            step.rule.rule_id for step in walk.steps
         ]
         assert found["walk_forward"]["efficiency"] == walk.efficiency
         assert found["walk_forward"]["sharpe_ratio"] == walk.result["sharpe_ratio"]
@@ -284,14 +284,14 @@ def test_a_stopped_worker_gives_its_shard_back(
         raise Stopped
 
     with monkeypatch.context() as patched:
-        patched.setattr(SweepPlan, "computed", stopped)
+        patched.setattr(SweepPlan, "compute_shard", stopped)
         for _ in range(3):
             assert worker.work(run.run_id) == ExitCode.STOPPED
     assert worker.work(run.run_id) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.COMPLETED
 
 
-@pytest.mark.parametrize("place", ["computed", "tables"])
+@pytest.mark.parametrize("place", ["compute_shard", "numbers_by_ticker"])
 def test_what_fails_after_the_stop_is_the_stop(
     sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -312,14 +312,14 @@ def test_what_fails_after_the_stop_is_the_stop(
 def test_an_engine_that_fails_on_some_rows(
     sweeps: Sweeps, worker: SweepWorker, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, real = asked(sweeps), SweepPlan.computed
+    run, real = asked(sweeps), SweepPlan.compute_shard
 
     def crash(plan: SweepPlan, rows: slice) -> bytes:
         if rows.start == 4:
             raise ZeroDivisionError
         return real(plan, rows)
 
-    monkeypatch.setattr(SweepPlan, "computed", crash)
+    monkeypatch.setattr(SweepPlan, "compute_shard", crash)
     assert worker.work(run.run_id, 1) == ExitCode.ENGINE_ERROR
     assert worker.work(run.run_id) == ExitCode.DONE
     (lost,) = sweeps.result(sweeps.sweep(run.run_id)).failed
@@ -330,7 +330,7 @@ def test_one_that_fails_on_all_of_them_fails(
     sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = asked(sweeps)
-    monkeypatch.setattr(SweepPlan, "computed", lambda *_: 1 / 0)
+    monkeypatch.setattr(SweepPlan, "compute_shard", lambda *_: 1 / 0)
     worker.work(run.run_id)
     run = sweeps.sweep(run.run_id)
     assert (run.status, run.reason) == (Status.FAILED, Reason.ENGINE_ERROR)
@@ -342,14 +342,14 @@ def test_a_ticker_without_numbers_leaves_the_others(
 ) -> None:
     """All rows of SPY are one shard, and that is lost; nobody else is answered with what is left."""
     monkeypatch.setattr(plans, "SHARD_ROWS", 11)
-    run, real = asked(sweeps, TWO), SweepPlan.computed
+    run, real = asked(sweeps, TWO), SweepPlan.compute_shard
     attached, _ = sweeps.submit(TWO)
 
     def crash(plan: SweepPlan, rows: slice) -> bytes:
         return real(plan, rows) if rows.start == 0 else 1 / 0  # type: ignore[return-value]
 
     with monkeypatch.context() as patched:
-        patched.setattr(SweepPlan, "computed", crash)
+        patched.setattr(SweepPlan, "compute_shard", crash)
         assert worker.work(run.run_id) == ExitCode.DONE
     result = sweeps.result(sweeps.sweep(run.run_id))
     assert [found["ticker"] for found in result.tickers] == ["GOOG"]
@@ -388,12 +388,12 @@ def test_lost_rows_were_not_tried(
     sweeps: Sweeps, worker: SweepWorker, monkeypatch: pytest.MonkeyPatch, small_shards: None
 ) -> None:
     """The statistics are those of the rows that were computed, the reality check among them."""
-    run, real = asked(sweeps, {**SWEEP, "reality_check": True}), SweepPlan.computed
+    run, real = asked(sweeps, {**SWEEP, "reality_check": True}), SweepPlan.compute_shard
 
     def crash(plan: SweepPlan, rows: slice) -> bytes:
         return 1 / 0 if rows.start == 8 else real(plan, rows)  # type: ignore[return-value]
 
-    monkeypatch.setattr(SweepPlan, "computed", crash)
+    monkeypatch.setattr(SweepPlan, "compute_shard", crash)
     assert worker.work(run.run_id) == ExitCode.DONE
     ((found,), rows) = sweeps.result(sweeps.sweep(run.run_id)).tickers, table(sweeps, run.run_id)
     kept = rows[rows["num_trades"].notna()]
@@ -409,7 +409,9 @@ def test_lost_rows_were_not_tried(
     tried = kept["sharpe_ratio"].to_numpy() / np.sqrt(252)
     expected = deflated_sharpe_ratio(bar_returns(equity.to_numpy()), tried)
     assert found["statistics"]["deflated_sharpe_ratio"] == pytest.approx(expected, rel=1e-9)
-    assert found["statistics"]["reality_check_p"] == p_value(plan.search("GOOG").luck(slice(0, 8)))
+    assert found["statistics"]["reality_check_p"] == p_value(
+        plan.search("GOOG").reality_check(slice(0, 8))
+    )
 
 
 def test_the_memory_of_many_tickers_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +427,7 @@ def test_the_memory_of_many_tickers_is_that_of_one(monkeypatch: pytest.MonkeyPat
     plan = SweepPlan(request, series)
     plan.check()
     tracemalloc.start()
-    plan.computed(slice(0, plan.rows))
+    plan.compute_shard(slice(0, plan.rows))
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 2**20, "an indicator has 8 KiB, and each ticker has 200"
@@ -443,7 +445,7 @@ def test_a_shard_fits_its_field(folds: int) -> None:
         "start_date": "2017-09-01",
     }
     plan = SweepPlan(parse_sweep({**SWEEP, **change, "metric": "cagr_pct"}), series)
-    with np.load(io.BytesIO(plan.computed(slice(0, 3)))) as found:
+    with np.load(io.BytesIO(plan.compute_shard(slice(0, 3)))) as found:
         a_row = sum(found[name].nbytes for name in found.files) / 3
     assert 2**23 * (folds > 0) < plan.shards()[0].stop * a_row < 2**24 - 4096
 
@@ -603,6 +605,25 @@ def test_an_upgrade_in_the_middle_starts_it_again(
         11,
     )
     assert sweeps.submit(SWEEP)[0].reused_from is None
+
+
+def test_shards_of_another_release_are_computed_again(
+    sweeps: Sweeps, worker: SweepWorker, small_shards: None, engine: Engine
+) -> None:
+    """A sweep at work while the release before is being replaced: that one names its arrays otherwise."""
+    run = asked(sweeps)
+    for index in (0, 1):
+        assert worker.work(run.run_id, index) == ExitCode.DONE
+    old_layout = io.BytesIO()
+    np.savez_compressed(old_layout, sharpe_ratio=np.ones(4), block_sums=np.ones((4, 10)))
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE sweep_shards SET numbers = :numbers WHERE shard = 0"),
+            {"numbers": old_layout.getvalue()},
+        )
+    assert worker.work(run.run_id, 2) == ExitCode.DONE
+    assert sweeps.sweep(run.run_id).status == Status.COMPLETED
+    assert table(sweeps, run.run_id)["sharpe_ratio"].notna().all()
 
 
 def test_an_upgrade_after_which_the_grid_is_another(

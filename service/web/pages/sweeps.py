@@ -22,7 +22,7 @@ from rules.registry import rule_from_id
 from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import SWEEP, Status
 from service.contract.sweep_result import SweepResult
-from service.search.evaluator import AT_ONCE, ONE_BY_ONE
+from service.search.chunk_metrics import SEARCH_METRICS
 from service.search.luck import percent
 from service.store.rows import Run
 from service.usecases.rules import accepted_rules
@@ -126,7 +126,7 @@ def _form_page(values: dict[str, str] | None, message: str = "", status: int = 2
             name: sweep_form.suggested_grid(rule.metadata.parameters)
             for name, rule in rules.items()
         },
-        metrics=[metric for metric in METRICS if metric.name in (*AT_ONCE, *ONE_BY_ONE)],
+        metrics=[metric for metric in METRICS if metric.name in SEARCH_METRICS],
         tickers=tickers,
         latest=_latest_sweeps(),
         shown=shown,

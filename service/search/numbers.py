@@ -1,0 +1,130 @@
+"""What the rows of a search came to: what a shard stores, and what a sweep is judged by."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from backtest.metrics import Floats
+from service.search.folds import PARTS_OF_VALIDATION_FOLD
+
+OVERFITTING_BLOCKS = 10  # of time, for the probability of overfitting: 252 ways to halve them
+METRIC_PREFIX = "metric/"
+REALITY_CHECK_PREFIX = "reality_check/"
+
+
+class UnreadableNumbers(Exception):
+    """The stored numbers are those of another release, which names its arrays otherwise."""
+
+
+@dataclass(frozen=True)
+class SearchNumbers:
+    """What k rows of a search came to.
+
+    `metrics` has (k,) under each name, NaN where a metric is undefined. The sums of the returns and
+    of their squares are (k, OVERFITTING_BLOCKS) in the blocks of the probability of overfitting,
+    and (k, folds, 3) in the parts of each fold of the cross-validation. `training_scores`, the
+    metric in each training of the walk forward, and `training_growths`, percent a year in it, are
+    (k, folds). `reality_checks` has `RealityCheck.largest` by ticker, of these rows together.
+    """
+
+    metrics: Mapping[str, Floats]
+    overfitting_sums: Floats
+    overfitting_squares: Floats
+    validation_sums: Floats
+    validation_squares: Floats
+    training_scores: Floats
+    training_growths: Floats
+    reality_checks: Mapping[str, Floats]
+
+    def row_arrays(self) -> dict[str, Floats]:
+        """Every array whose first axis are the rows, by name."""
+        return {
+            **_prefixed(METRIC_PREFIX, self.metrics),
+            "overfitting_sums": self.overfitting_sums,
+            "overfitting_squares": self.overfitting_squares,
+            "validation_sums": self.validation_sums,
+            "validation_squares": self.validation_squares,
+            "training_scores": self.training_scores,
+            "training_growths": self.training_growths,
+        }
+
+    def rows(self, rows: slice) -> SearchNumbers:
+        """Some of the rows, with all reality checks."""
+        arrays = {name: values[rows] for name, values in self.row_arrays().items()}
+        return _from_arrays(arrays, self.reality_checks)
+
+    def to_bytes(self) -> bytes:
+        """As NumPy's npz."""
+        arrays = {**self.row_arrays(), **_prefixed(REALITY_CHECK_PREFIX, self.reality_checks)}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> SearchNumbers:
+        """The inverse of `to_bytes`; raises UnreadableNumbers."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        try:
+            return _from_arrays(arrays, _without_prefix(REALITY_CHECK_PREFIX, arrays))
+        except KeyError as error:
+            raise UnreadableNumbers(f"they lack {error}") from None
+
+
+def numbers_per_row(metrics: int, folds: int) -> int:
+    """How many floats a row of SearchNumbers has."""
+    overfitting = 2 * OVERFITTING_BLOCKS
+    validation = 2 * PARTS_OF_VALIDATION_FOLD * folds
+    training = 2 * folds
+    return metrics + overfitting + validation + training
+
+
+def joined_numbers(parts: Mapping[int, SearchNumbers], row_count: int) -> SearchNumbers:
+    """`row_count` rows from parts, which stand under the number of their first row.
+
+    Rows of no part are rows that were not tried: sums of 0, NaN in all else.
+    """
+    template = next(iter(parts.values())).row_arrays()
+    arrays = {}
+    for name, values in template.items():
+        missing = 0.0 if name.endswith(("_sums", "_squares")) else np.nan
+        arrays[name] = np.full((row_count, *values.shape[1:]), missing)
+    reality_checks: dict[str, Floats] = {}
+    for first_row, part in parts.items():
+        for name, values in part.row_arrays().items():
+            arrays[name][first_row : first_row + len(values)] = values
+        for ticker, largest in part.reality_checks.items():
+            so_far = reality_checks.get(ticker, largest)
+            reality_checks[ticker] = np.maximum(so_far, largest)
+    return _from_arrays(arrays, reality_checks)
+
+
+def _from_arrays(
+    arrays: Mapping[str, Floats], reality_checks: Mapping[str, Floats]
+) -> SearchNumbers:
+    return SearchNumbers(
+        metrics=_without_prefix(METRIC_PREFIX, arrays),
+        overfitting_sums=arrays["overfitting_sums"],
+        overfitting_squares=arrays["overfitting_squares"],
+        validation_sums=arrays["validation_sums"],
+        validation_squares=arrays["validation_squares"],
+        training_scores=arrays["training_scores"],
+        training_growths=arrays["training_growths"],
+        reality_checks=reality_checks,
+    )
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {prefix + name: values for name, values in arrays.items()}
+
+
+def _without_prefix(prefix: str, arrays: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {
+        name.removeprefix(prefix): values
+        for name, values in arrays.items()
+        if name.startswith(prefix)
+    }
