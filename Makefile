@@ -22,7 +22,7 @@ run: .venv/installed ## Start the dashboard and the controller on http://127.0.0
 	@exec env BIN=$(BIN) PORT=$(PORT) CODE_REVISION=$${CODE_REVISION:-$$(git rev-parse HEAD 2>/dev/null)} sh scripts/run.sh
 
 .PHONY: test
-test: .venv/developer ## Run the fast tests: no network, no server
+test: .venv/developer ## Run the fast tests: no network, no server, no program but Python (90 seconds)
 	$(BIN)/python -m pytest
 
 RANDOM_ROUNDS ?= 3
@@ -31,13 +31,25 @@ test-random: .venv/developer ## Search for counterexamples at random, RANDOM_ROU
 	@for round in $$(seq $(RANDOM_ROUNDS)); do \
 	    $(BIN)/python -m pytest -m 'hypothesis and not api' --hypothesis-profile=random || exit 1; done
 
-.PHONY: test-browser
-test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/chromium
-	$(BIN)/python -m pytest -m browser -n 0
+.PHONY: test-chart
+test-chart: .venv/developer ## Render the chart in hundreds of ways and check every object (1 minute)
+	$(BIN)/python -m pytest -m chart
+
+.PHONY: test-processes
+test-processes: .venv/developer ## Run the tests that start workers, controllers, migrations and web servers (1 minute)
+	$(BIN)/python -m pytest -m "process and not fault"
+
+.PHONY: test-hostile
+test-hostile: .venv/developer ## Send hundreds of requests that are made to break the web (1 minute)
+	$(BIN)/python -m pytest -m hostile
 
 .PHONY: test-api
 test-api: .venv/developer ## Try to break what /openapi.json promises with 15,000 generated requests (2 minutes)
 	$(BIN)/python -m pytest -m api -n 2
+
+.PHONY: test-browser
+test-browser: .venv/developer ## Run the tests that drive Chromium at /usr/bin/chromium
+	$(BIN)/python -m pytest -m browser -n 0
 
 BASE ?= http://127.0.0.1:$(PORT)
 .PHONY: demo-api

@@ -1,1 +1,1 @@
-"""Everything around the engine: a room for each process (web, controller, worker) and for each subject."""
+"""Everything around the engine: a room for each process and for each subject."""

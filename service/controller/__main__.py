@@ -1,4 +1,4 @@
-"""`python -m service.controller`: puts the controller together and lets it turn until told to stop."""
+"""`python -m service.controller`: puts the controller together and runs it until told to stop."""
 
 from __future__ import annotations
 

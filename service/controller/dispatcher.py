@@ -1,4 +1,4 @@
-"""Which runs are launched next: free slots, fair turns, and a cluster that takes no more for now."""
+"""Which runs are launched next: free slots, fair turns, and pauses while a cluster takes no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables. Results and figures stand in tables of their own: listing and polling never touch them.
+"""The tables. Results and figures have tables of their own: lists and polls never touch them.
 
 The view `backtest_results` over them is in the migrations.
 """

@@ -59,7 +59,7 @@ class RunWorker:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def work(self, request: BacktestRequest) -> int:
-        """Claims and performs the run, unless it has ended or another worker brings it to its end."""
+        """Claims and performs the run, unless it has ended or another worker performs it."""
 
         def raise_error(error: Exception) -> int:
             raise error
