@@ -1,4 +1,4 @@
-"""Which runs are launched next: free slots, fair turns, and pauses while a cluster takes no more."""
+"""Which runs are launched next: free slots, fair turns, pauses while a cluster takes no more."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ OF_OTHER_RULES = """
 import json, sys, uuid
 from scripts.config import load_config
 from service.store.database import connect
-from tests.support.stores import EveryStore
-store = EveryStore(connect(load_config()))
+from service.store.requests import RequestStore
+store = RequestStore(connect(load_config()))
 known, run_id = store.get(sys.argv[1]), str(uuid.uuid4())
 request = json.dumps({**json.loads(known.request), "run_id": run_id, "rule_id": "NOTHING"})
 same = {name: getattr(known, name) for name in ("ticker", "rule_id", "prices_fingerprint")}
