@@ -36,7 +36,7 @@ LAUNCHES_PER_PASS = 5
 LAUNCHES_PER_SECOND = 5.0
 CLIENTS_PER_PASS = 50
 MAX_CLIENTS_KNOWN = 10_000
-MAX_PAUSE_SECONDS = 30.0
+MAX_LAUNCH_PAUSE_SECONDS = 30.0
 
 
 class Dispatcher:
@@ -181,7 +181,7 @@ class Dispatcher:
         message = str(error) if error.reason else None
         self._store.requeue(run, counted_launches=0, reason=error.reason, message=message)
         if self._launcher.jobs_outlive_controller and error.everybody:
-            self._pause_seconds = min(max(1.0, 2 * self._pause_seconds), MAX_PAUSE_SECONDS)
+            self._pause_seconds = min(max(1.0, 2 * self._pause_seconds), MAX_LAUNCH_PAUSE_SECONDS)
             self._paused_until = time.monotonic() + self._pause_seconds
 
 

@@ -11,7 +11,7 @@ from service.store.leases import CONTROLLER, LeaseStore
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 6
+LEADERSHIP_SECONDS = 6
 RENEW_SECONDS = (
     1.0  # a standby takes over one lease and one renewal after the active one fell silent
 )
@@ -47,8 +47,8 @@ class Leadership:
         """Takes or renews the lease, unless another process holds it."""
         asked = time.monotonic()
         if self._is_alive():
-            is_taken = self._leases.take(CONTROLLER, self._holder, LEASE_SECONDS)
-            self._held_until = asked + LEASE_SECONDS if is_taken else 0.0
+            is_taken = self._leases.take(CONTROLLER, self._holder, LEADERSHIP_SECONDS)
+            self._held_until = asked + LEADERSHIP_SECONDS if is_taken else 0.0
 
     def _keep(self) -> None:
         while not self._is_stopped.is_set():

@@ -21,7 +21,7 @@ ACTIVE = Gauge(
     "stock_backtest_controller_active", "1 in the controller that starts jobs, 0 in a standby"
 )
 LAUNCHES = Counter("stock_backtest_launches", "Jobs started by this controller")
-ENDED = Counter(
+RUNS_ENDED = Counter(
     "stock_backtest_runs_ended",
     "Runs that ended after this controller had seen them start",
     ["status"],
@@ -45,7 +45,7 @@ PASS_SECONDS = Histogram(
 def observe(ended: Iterable[EndedRun]) -> None:
     """Counts runs that have ended since the last look."""
     for run in ended:
-        ENDED.labels(run.status).inc()
+        RUNS_ENDED.labels(run.status).inc()
         if run.status == Status.FAILED:
             FAILURES.labels(run.reason).inc()
         if run.waited is not None:

@@ -218,7 +218,7 @@ def verdict(deflated: float, overfitting: float) -> str:
     return UNSTEADY if overfitting > 0.5 else SKILL
 
 
-def sentence(deflated: float, overfitting: float) -> str:
+def verdict_sentence(deflated: float, overfitting: float) -> str:
     """The verdict with its number."""
     return verdict(deflated, overfitting).format(probability=percent(deflated))
 

@@ -30,8 +30,8 @@ from service.search.luck import (
     deflated_sharpe_ratio,
     overfitting_probability,
     p_value,
-    sentence,
     skill_probability,
+    verdict_sentence,
 )
 from service.search.numbers import OVERFITTING_BLOCKS, SearchNumbers
 
@@ -62,7 +62,7 @@ class JudgedSearch:
     @property
     def sentence(self) -> str:
         """What the statistics mean for this search."""
-        return sentence(self.deflated_sharpe, self.overfitting)
+        return verdict_sentence(self.deflated_sharpe, self.overfitting)
 
 
 @dataclass(frozen=True)

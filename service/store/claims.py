@@ -20,7 +20,7 @@ from service.store.rows import (
 )
 from service.store.tables import figures, results, runs
 
-LEASE_SECONDS = 60
+CLAIM_SECONDS = 60
 
 # A sweep has no equity curve, and release 0.2.0, to which one may roll back, looks for a table
 # there: it shows the page of the sweep with an empty one.
@@ -33,7 +33,7 @@ class ClaimStore(RunStore):
     def __init__(
         self,
         engine: Engine,
-        lease_seconds: int = LEASE_SECONDS,
+        lease_seconds: int = CLAIM_SECONDS,
         patience_seconds: float = 0.0,
     ) -> None:
         super().__init__(engine, patience_seconds)

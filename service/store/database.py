@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_SECONDS = 30
-MAX_PAUSE_SECONDS = 10.0
+MAX_RETRY_PAUSE_SECONDS = 10.0
 MAX_DEADLOCK_TRIES = 5
 DEADLOCK = 1213  # MySQL ends one of two transactions that wait for each other
 
@@ -183,4 +183,4 @@ def _retry_while_away(action: Callable[[], T], patience_seconds: float) -> T:
             message = "The database is away; trying again in %.1f s: %s"
             logger.warning(message, pause_seconds, error.orig)
             time.sleep(pause_seconds)
-            pause_seconds = min(pause_seconds * 2, MAX_PAUSE_SECONDS)
+            pause_seconds = min(pause_seconds * 2, MAX_RETRY_PAUSE_SECONDS)

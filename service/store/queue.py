@@ -21,7 +21,7 @@ from service.store.rows import (
     RunStore,
     columns_of,
     failure_values,
-    shortened,
+    fitting_message,
     update_run,
 )
 from service.store.shards import (
@@ -137,7 +137,7 @@ class QueueStore(RunStore):
             "lease_until": None,
             "launches": run.launches - 1 + counted_launches,
             "reason": reason,
-            "message": shortened(message),
+            "message": fitting_message(message),
         }
         is_blameless = counted_launches == 0
         gives_back = run.is_sweep and is_blameless and run.status == Status.RUNNING
@@ -157,7 +157,9 @@ class QueueStore(RunStore):
             runs.c.launches == run.launches,
             runs.c.attempt == run.attempt,
         )
-        return self._update(run.run_id, is_same_wait, reason=reason, message=shortened(message))
+        return self._update(
+            run.run_id, is_same_wait, reason=reason, message=fitting_message(message)
+        )
 
     def has_cancelling(self) -> bool:
         """Whether a run is to be cancelled."""

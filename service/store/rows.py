@@ -109,14 +109,14 @@ def failure_values(reason: str, message: str | None, evidence: str | None = None
     return {
         "status": Status.FAILED,
         "reason": reason,
-        "message": shortened(message),
+        "message": fitting_message(message),
         "evidence": evidence,
         "finished_at": utc_in(),
         "lease_until": None,
     }
 
 
-def shortened(message: str | None) -> str | None:
+def fitting_message(message: str | None) -> str | None:
     """The message, cut to what its column holds: those of a cluster can be longer."""
     if message is None or len(message) <= MAX_MESSAGE_CHARACTERS:
         return message

@@ -22,12 +22,12 @@ from sqlalchemy import (
 from service.contract.status import SWEEP, Reason, Status
 from service.store.claims import ClaimStore
 from service.store.database import utc_in
-from service.store.rows import FINAL, Run, shortened, update_run
+from service.store.rows import FINAL, Run, fitting_message, update_run
 from service.store.tables import runs, sweep_shards, sweeps
 
 MAX_TRIES = 2
 LOST_MESSAGE = "Its worker died twice, probably for want of memory."
-ENDED = (Status.COMPLETED, Status.FAILED)
+ENDED_STATUSES = (Status.COMPLETED, Status.FAILED)
 
 GIVEN_BACK_VALUES: Mapping[str, Any] = {
     "status": Status.PENDING,
@@ -53,7 +53,7 @@ class Shard:
 
     @property
     def has_ended(self) -> bool:
-        return self.status in ENDED
+        return self.status in ENDED_STATUSES
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def insert_sweep(connection: Connection, run_id: str, sweep: NewSweep) -> None:
 
 def count_shards(connection: Connection, run_id: str) -> tuple[int, int]:
     """How many shards of a sweep have ended, and how many there are."""
-    ended = func.sum(case((sweep_shards.c.status.in_(ENDED), 1), else_=0)).label("ended")
+    ended = func.sum(case((sweep_shards.c.status.in_(ENDED_STATUSES), 1), else_=0)).label("ended")
     query = select(ended, func.count().label("total")).where(sweep_shards.c.run_id == run_id)
     counts = connection.execute(query).one()
     return int(counts.ended or 0), counts.total
@@ -222,7 +222,9 @@ class ShardStore(ClaimStore):
         False when the shard was taken away, or its sweep ended or was cancelled.
         """
         values = {"lease_until": utc_in(self.lease_seconds)}
-        has_just_ended = and_(sweep_shards.c.status.in_(ENDED), sweep_shards.c.attempt == attempt)
+        has_just_ended = and_(
+            sweep_shards.c.status.in_(ENDED_STATUSES), sweep_shards.c.attempt == attempt
+        )
         condition = or_(_is_shard_held_by(attempt), has_just_ended)
         return self._write_now(
             lambda connection: _update_shard(connection, run_id, shard, condition, values)
@@ -279,6 +281,6 @@ def _failure_values(reason: str, message: str) -> dict[str, Any]:
     return {
         "status": Status.FAILED,
         "reason": reason,
-        "message": shortened(message),
+        "message": fitting_message(message),
         "lease_until": None,
     }

@@ -48,11 +48,11 @@ def services_of(app: Flask) -> Services:
     return services
 
 
-def runs() -> Runs:
+def runs_service() -> Runs:
     """The runs, in a request."""
     return services_of(current_app).runs
 
 
-def sweeps() -> Sweeps:
+def sweeps_service() -> Sweeps:
     """The sweeps, in a request."""
     return services_of(current_app).sweeps

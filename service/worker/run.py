@@ -24,7 +24,7 @@ from service.worker.software import Software, agreed_digest
 
 logger = logging.getLogger(__name__)
 
-ENGINE_MESSAGE = "The backtest failed inside the engine; the log has the trace."
+RUN_FAILED_MESSAGE = "The backtest failed inside the engine; the log has the trace."
 
 
 def perform(
@@ -83,7 +83,7 @@ class RunWorker:
             return ExitCode.DONE
 
         def store_failure(error: Exception) -> int:
-            failure = failure_of(error, ENGINE_MESSAGE)
+            failure = failure_of(error, RUN_FAILED_MESSAGE)
             self.claims.fail_attempt(run_id, attempt, failure.reason, failure.message)
             return failure.exit_code
 

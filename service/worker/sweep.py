@@ -24,7 +24,7 @@ from service.worker.software import Software, agreed_digest
 
 logger = logging.getLogger(__name__)
 
-ENGINE_MESSAGE = "The search failed inside the engine; the log has the trace."
+SWEEP_FAILED_MESSAGE = "The search failed inside the engine; the log has the trace."
 # After these the worker does no other shard: it is told to stop, or can store nothing.
 ENDS_THE_WORKER = (ExitCode.STOPPED, ExitCode.DATABASE_AWAY)
 
@@ -50,7 +50,7 @@ class SweepWorker:
 
         def store_failure(error: Exception) -> int:
             """What fails outside of the shards would fail again: it ends the sweep."""
-            failure = failure_of(error, ENGINE_MESSAGE)
+            failure = failure_of(error, SWEEP_FAILED_MESSAGE)
             run = self.claims.get(run_id)
             if run is not None:
                 self._fail(run, failure.reason, failure.message)
@@ -119,7 +119,7 @@ class SweepWorker:
             return ExitCode.DONE
 
         def store_failure(error: Exception) -> int:
-            failure = failure_of(error, ENGINE_MESSAGE)
+            failure = failure_of(error, SWEEP_FAILED_MESSAGE)
             self.claims.fail_shard(run_id, number, attempt, failure.reason, failure.message)
             return failure.exit_code
 
@@ -156,7 +156,7 @@ class SweepWorker:
             return
         if all(shard.numbers is None for shard in shards):
             reason = shards[0].reason or Reason.ENGINE_ERROR
-            self._fail(run, reason, shards[0].message or ENGINE_MESSAGE)
+            self._fail(run, reason, shards[0].message or SWEEP_FAILED_MESSAGE)
             return
         self._finish(run, plan, shards)
 

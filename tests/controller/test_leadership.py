@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from service.controller import leadership as module
-from service.controller.leadership import LEASE_SECONDS, RENEW_SECONDS, Leadership
+from service.controller.leadership import LEADERSHIP_SECONDS, RENEW_SECONDS, Leadership
 from service.store.leases import CONTROLLER, LeaseStore
 
 
@@ -35,14 +35,14 @@ def test_a_paused_one_stops_believing_before_the_other_takes_over(
 ) -> None:
     paused = Leadership(leases, "paused", lambda: True)
     paused.take()
-    later = time.monotonic() + LEASE_SECONDS
+    later = time.monotonic() + LEADERSHIP_SECONDS
     monkeypatch.setattr(module.time, "monotonic", lambda: later)
     assert leases.is_held(CONTROLLER), "by the database's clock it still has a moment"
     assert not paused.held
 
 
 def test_a_takeover_takes_less_than_ten_seconds() -> None:
-    assert LEASE_SECONDS + RENEW_SECONDS + 1 < 10
+    assert LEADERSHIP_SECONDS + RENEW_SECONDS + 1 < 10
 
 
 def test_a_loop_that_stands_still_loses_the_lease(leases: LeaseStore) -> None:

@@ -31,7 +31,7 @@ MAY_FAIL = (
 
 def test_chaos(scene: Scene, note: list[str]) -> None:
     print(f"CHAOS_SEED={SEED}")  # also when it fails
-    scene.start(webs=3, controllers=2, LEASE_SECONDS="10")
+    scene.start(webs=3, controllers=2, LEADERSHIP_SECONDS="10")
     chaos = Chaos(scene.installation, scene.server, SEED)
     over = threading.Event()
     with scene.audit.fault(f"chaos, seed {SEED}") as fault, ThreadPoolExecutor(CLIENTS + 1) as pool:

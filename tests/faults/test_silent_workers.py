@@ -20,7 +20,7 @@ LEASE = 3
 
 def test_a_silent_worker_of_a_living_controller(scene: Scene) -> None:
     """It is killed before its run is given to another."""
-    scene.start(LEASE_SECONDS=str(LEASE))
+    scene.start(LEADERSHIP_SECONDS=str(LEASE))
     scene.submit(6)
     worker = freeze_a_claimed_worker(scene)
     with scene.audit.fault("a worker frozen past its lease, its controller alive") as fault:
@@ -35,7 +35,7 @@ def test_a_silent_worker_of_a_living_controller(scene: Scene) -> None:
 )
 def test_an_orphan_wakes_up(scene: Scene, late: bool) -> None:
     """Nobody can kill it: its controller is gone. It must not overwrite what the other attempt does."""
-    scene.start(LEASE_SECONDS=str(LEASE))
+    scene.start(LEADERSHIP_SECONDS=str(LEASE))
     scene.submit(6)
     worker = freeze_a_claimed_worker(scene)
     controller = scene.installation.controllers[0]
@@ -67,7 +67,7 @@ def test_a_process_that_stands_still_in_a_transaction(scene: Scene) -> None:
         name.lower(): value for name, value in scene.server.environment(scene.database).items()
     }
     engine = connect(Config(**{**given, "db_port": scene.server.port}))  # type: ignore[arg-type]
-    scene.start(LEASE_SECONDS=str(LEASE))
+    scene.start(LEADERSHIP_SECONDS=str(LEASE))
     scene.submit(14)
     worker = freeze_a_claimed_worker(scene)
     with engine.connect() as connection, scene.audit.fault("a run's row locked for good") as fault:

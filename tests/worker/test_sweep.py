@@ -334,7 +334,7 @@ def test_one_that_fails_on_all_of_them_fails(
     worker.work(run.run_id)
     run = sweeps.sweep(run.run_id)
     assert (run.status, run.reason) == (Status.FAILED, Reason.ENGINE_ERROR)
-    assert sweeps.result(run).error_message == module.ENGINE_MESSAGE
+    assert sweeps.result(run).error_message == module.SWEEP_FAILED_MESSAGE
 
 
 def test_a_ticker_without_numbers_leaves_the_others(

@@ -9,7 +9,7 @@ from service.usecases.rules import accepted_rules
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import answer, cached, describe, json_of
 from service.web.presentation import rule_document
-from service.web.services import runs
+from service.web.services import runs_service
 
 bp = Blueprint("api", __name__)
 
@@ -22,7 +22,7 @@ bp = Blueprint("api", __name__)
 def status(run_id: str) -> Response:
     """The state of a run (status v1), as the database has it."""
     g.run_id = run_id
-    return jsonify(runs().status(runs().run(run_id)).document())
+    return jsonify(runs_service().status(runs_service().run(run_id)).document())
 
 
 @bp.get("/rules")
@@ -51,6 +51,6 @@ def tickers() -> Response:
             "source": ticker.source,
             "prices_fingerprint": ticker.fingerprint,
         }
-        for ticker in runs().price_store.tickers()
+        for ticker in runs_service().price_store.tickers()
     ]
     return conditional(jsonify(tickers=known))

@@ -9,7 +9,7 @@ from service.store.rows import Run
 from service.web.errors import retry_after
 from service.web.forms.submission import quoted
 from service.web.openapi.document import ETAG, query
-from service.web.services import runs
+from service.web.services import runs_service
 
 PAGE_OR_JSON = query("format", "`json` answers JSON whatever Accept says")
 ETAG_OF_JSON = {"ETag": {**ETAG["ETag"], "required": False, "description": "of the JSON"}}
@@ -19,7 +19,7 @@ MAX_DIGITS = 19
 
 def unfinished_response(run: Run) -> Response:
     """202 with the status of a run that has not ended, and when to ask again."""
-    status = runs().status(run)
+    status = runs_service().status(run)
     response = make_response(jsonify(status.document()), 202)
     return retry_after(response, status.poll_after_s or POLL_SECONDS)
 

@@ -13,7 +13,7 @@ from service.contract.result import TRADE_FIELDS, BacktestResult
 from service.contract.status import Status
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import cached, describe, text_of
-from service.web.services import runs
+from service.web.services import runs_service
 
 bp = Blueprint("files", __name__)
 
@@ -34,7 +34,9 @@ def figure(run_id: str) -> Response:
 def equity_csv(run_id: str) -> Response:
     """The table behind the figure: date, equity, drawdown, position, buy and hold."""
     g.run_id = run_id
-    return csv_file(runs().equity_csv(runs().backtest(run_id)), f"equity-{run_id}.csv")
+    return csv_file(
+        runs_service().equity_csv(runs_service().backtest(run_id)), f"equity-{run_id}.csv"
+    )
 
 
 @bp.get("/result/<run_id>/trades.csv")
@@ -50,10 +52,10 @@ def trades_csv(run_id: str) -> Response:
 
 def _result(run_id: str) -> BacktestResult:
     g.run_id = run_id
-    run = runs().backtest(run_id)
+    run = runs_service().backtest(run_id)
     if run.status != Status.COMPLETED:
         raise NoResult(run_id, run.status)
-    return runs().result(run)
+    return runs_service().result(run)
 
 
 def csv_file(content: str, name: str) -> Response:

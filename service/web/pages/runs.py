@@ -55,7 +55,7 @@ from service.web.pages.common import (
     whole_number,
 )
 from service.web.presentation import metric_rows, run_document, shown, utc
-from service.web.services import runs
+from service.web.services import runs_service
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +84,8 @@ def dashboard() -> Response:
     """The form, filled with the request of `?run=<run_id>` where given, and the latest runs."""
     if "run" not in request.args:
         return _dashboard()
-    run = runs().backtest(request.args["run"])
-    run_request, rule = runs().request_and_rule(run)
+    run = runs_service().backtest(request.args["run"])
+    run_request, rule = runs_service().request_and_rule(run)
     return _dashboard(run_form.values_of_request(run_request, rule))
 
 
@@ -93,7 +93,7 @@ def _dashboard(
     values: dict[str, str] | None = None, message: str = "", status: int = 200
 ) -> Response:
     """The page; without `values` the form shows those of the query, else its first values."""
-    tickers = runs().price_store.tickers()
+    tickers = runs_service().price_store.tickers()
     if values is None:
         values = {**run_form.values_of_empty_form(tickers), **request.args.to_dict()}
     page = render_template(
@@ -102,7 +102,7 @@ def _dashboard(
         message=message,
         rules=[rule for _, rule in sorted(accepted_rules().items())],
         tickers=tickers,
-        latest=runs().run_store.latest(MAX_LATEST_RUNS),
+        latest=runs_service().run_store.latest(MAX_LATEST_RUNS),
         composite=run_form.COMPOSITE,
         modes=CompositeRule.MODES,
         members=run_form.MEMBERS,
@@ -134,9 +134,9 @@ def submit() -> AnyResponse:
     A form that is refused leads back to the form with what was typed.
     """
     if not has_form():
-        return accepted_response(submit_document(runs().submit, read_json()))
+        return accepted_response(submit_document(runs_service().submit, read_json()))
     try:
-        run = submit_document(runs().submit, run_form.request_from_form(request.form))
+        run = submit_document(runs_service().submit, run_form.request_from_form(request.form))
     except UserError as error:
         if wants_json():
             raise
@@ -165,25 +165,27 @@ def submit() -> AnyResponse:
 def result(run_id: str) -> AnyResponse:
     """The result as a page, or as result v1 in JSON (202 and the status while it is unfinished)."""
     g.run_id = run_id
-    run = runs().run(run_id)
+    run = runs_service().run(run_id)
     if run.kind != BACKTEST:
         return redirect(run_url(run, format=request.args.get("format")), 303)
     if not wants_json():
         return _result_page(run)
     if not run.status.final:
         return unfinished_response(run)
-    return conditional(Response(runs().result(run).canonical(), mimetype="application/json"))
+    return conditional(
+        Response(runs_service().result(run).canonical(), mimetype="application/json")
+    )
 
 
 def _result_page(run: Run) -> Response:
-    result = runs().result(run) if run.status.final else None
+    result = runs_service().result(run) if run.status.final else None
     metrics = []
     if result is not None and run.status == Status.COMPLETED:
         metrics = list(metric_rows(result))
     page = render_template(
         "result.html",
         run=run,
-        status=runs().status(run),
+        status=runs_service().status(run),
         result=result,
         metrics=metrics,
         run_request=json.loads(run.request),
@@ -206,11 +208,11 @@ def _result_page(run: Run) -> Response:
 def cancel(run_id: str) -> AnyResponse:
     """Cancels a run that has not ended; a second time changes nothing."""
     g.run_id = run_id
-    run = runs().cancel(run_id)
+    run = runs_service().cancel(run_id)
     logger.info("Cancelled by a user: now %s, client=%s", run.status, client_name())
     if not wants_json():
         return redirect(url_for("pages.result", run_id=run_id), 303)
-    return make_response(jsonify(runs().status(run).document()), 202)
+    return make_response(jsonify(runs_service().status(run).document()), 202)
 
 
 @bp.get("/runs")
@@ -242,7 +244,7 @@ def history() -> Response:
     before = _number_from_query("before", MAX_ROW_ID, MAX_ROW_ID)
     filters = {"ticker": request.args.get("ticker", "").upper(), "status": _status_from_query()}
     # One more than is shown says whether there is another page.
-    rows = runs().run_store.latest(limit + 1, before, **filters)
+    rows = runs_service().run_store.latest(limit + 1, before, **filters)
     page = rows[:limit]
     older = None
     if len(rows) > limit:

@@ -60,7 +60,7 @@ from service.web.pages.common import (
 )
 from service.web.pages.files import csv_file
 from service.web.presentation import METRICS, luck, run_document, shown, utc
-from service.web.services import runs, sweeps
+from service.web.services import runs_service, sweeps_service
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +97,12 @@ def latest() -> Response:
 
 
 def _latest_sweeps() -> list[Run]:
-    return runs().run_store.latest(MAX_LATEST_SWEEPS, kind=SWEEP)
+    return runs_service().run_store.latest(MAX_LATEST_SWEEPS, kind=SWEEP)
 
 
 def _values_of_sweep(run_id: str) -> dict[str, str] | None:
     """The form's values of a sweep, None where its rule is not installed any more."""
-    sweep_request = asked_of(sweeps().sweep(run_id))
+    sweep_request = asked_of(sweeps_service().sweep(run_id))
     try:
         rule = rule_from_id(sweep_request.rule_id, rules=accepted_rules())
     except InvalidRule:
@@ -112,7 +112,7 @@ def _values_of_sweep(run_id: str) -> dict[str, str] | None:
 
 def _form_page(values: dict[str, str] | None, message: str = "", status: int = 200) -> Response:
     """The page; without `values` the form shows those of the query, else its first values."""
-    tickers = runs().price_store.tickers()
+    tickers = runs_service().price_store.tickers()
     if values is None:
         values = {**sweep_form.values_of_empty_form(tickers), **request.args.to_dict()}
     installed = sorted(accepted_rules().items())
@@ -157,9 +157,9 @@ def submit() -> AnyResponse:
     A form that is refused leads back to the form with what was typed.
     """
     if not has_form():
-        return accepted_response(submit_document(sweeps().submit, read_json()))
+        return accepted_response(submit_document(sweeps_service().submit, read_json()))
     try:
-        run = submit_document(sweeps().submit, sweep_form.request_from_form(request.form))
+        run = submit_document(sweeps_service().submit, sweep_form.request_from_form(request.form))
     except UserError as error:
         if wants_json():
             raise
@@ -189,28 +189,30 @@ def submit() -> AnyResponse:
 def sweep(run_id: str) -> Response:
     """The sweep as a page, or as sweep result v1 in JSON (202 while it is unfinished)."""
     g.run_id = run_id
-    run = sweeps().sweep(run_id)
+    run = sweeps_service().sweep(run_id)
     page = whole_number("page", request.args.get("page", "1"), least=1, most=MAX_PAGES)
     if not wants_json():
         return _sweep_page(run, page)
     if not run.status.final:
         return unfinished_response(run)
-    return conditional(Response(sweeps().result(run).canonical(), mimetype="application/json"))
+    return conditional(
+        Response(sweeps_service().result(run).canonical(), mimetype="application/json")
+    )
 
 
 def _sweep_page(run: Run, page: int) -> Response:
     if run.status == Status.COMPLETED:
         values = _values_of_completed(run, page)
     elif run.status.final:
-        values = {"result": sweeps().result(run)}
+        values = {"result": sweeps_service().result(run)}
     else:
-        parts_done, parts = sweeps().progress(run)
+        parts_done, parts = sweeps_service().progress(run)
         values = {"parts_done": parts_done, "parts": parts}
     return make_response(
         render_template(
             "sweep.html",
             run=run,
-            status=runs().status(run),
+            status=runs_service().status(run),
             sweep_request=asked_of(run),
             shown=shown,
             luck=luck,
@@ -223,7 +225,7 @@ def _sweep_page(run: Run, page: int) -> Response:
 
 def _values_of_completed(run: Run, page: int) -> dict[str, object]:
     """Result and table, and the tickers whose prices have changed since."""
-    result, content = sweeps().result_and_table(run)
+    result, content = sweeps_service().result_and_table(run)
     return {
         "result": result,
         "other_prices": _tickers_with_other_prices(result),
@@ -232,7 +234,7 @@ def _values_of_completed(run: Run, page: int) -> dict[str, object]:
 
 
 def _tickers_with_other_prices(result: SweepResult) -> list[str]:
-    current = {ticker.ticker: ticker.fingerprint for ticker in runs().price_store.tickers()}
+    current = {ticker.ticker: ticker.fingerprint for ticker in runs_service().price_store.tickers()}
     used = result.provenance["prices_fingerprints"]
     return [ticker for ticker, fingerprint in used.items() if current.get(ticker) != fingerprint]
 
@@ -261,7 +263,9 @@ def _table_values(run: Run, table: pd.DataFrame, page: int) -> dict[str, object]
 def table_csv(run_id: str) -> Response:
     """The whole table: ticker, parameters, metrics, and a note where a combination has none."""
     g.run_id = run_id
-    return csv_file(sweeps().table_csv(sweeps().sweep(run_id)), f"sweep-{run_id}.csv")
+    return csv_file(
+        sweeps_service().table_csv(sweeps_service().sweep(run_id)), f"sweep-{run_id}.csv"
+    )
 
 
 @bp.post("/sweeps/<run_id>/run")
@@ -276,13 +280,13 @@ def run_one(run_id: str) -> AnyResponse:
     if not has_form():
         raise InvalidRequest("Send row, or at.x and at.y, as a form.")
     g.run_id = run_id
-    run = sweeps().sweep(run_id)
-    result, content = sweeps().result_and_table(run)
+    run = sweeps_service().sweep(run_id)
+    result, content = sweeps_service().result_and_table(run)
     table = read_table(content)
     row = table.loc[_row_number(table, result)]
     params = {name: row[name].item() for name in result.tickers[0]["best"]["params"]}
-    single = sweeps().single(run, str(row["ticker"]), params)
-    return redirect(run_url(submit_document(runs().submit, single.document())), 303)
+    single = sweeps_service().single(run, str(row["ticker"]), params)
+    return redirect(run_url(submit_document(runs_service().submit, single.document())), 303)
 
 
 def _row_number(table: pd.DataFrame, result: SweepResult) -> int:
