@@ -63,7 +63,7 @@ def judge_sweep(
     numbers = plan.numbers_by_ticker(contents)
     tables = {ticker: plan.search(ticker).table(of_ticker) for ticker, of_ticker in numbers.items()}
     judged = _judge_searches(plan, numbers)
-    across = compare_across_tickers(list(judged.values())) if len(judged) > 1 else None
+    across = _compare_tickers(judged)
     png, panels = draw_sweep(plan.request, tables)
     result = SweepResult(
         run_id=plan.request.run_id,
@@ -75,7 +75,7 @@ def judge_sweep(
             _ticker_document(ticker, plan.search(ticker), numbers[ticker], search)
             for ticker, search in judged.items()
         ],
-        across=None if across is None else _across_document(plan.grid, across),
+        across=_across_document(plan.grid, across),
         failed=[document for shard in lost for document in _failure_documents(plan, shard)],
         undefined=_tickers_without_the_metric(tables, judged),
         chart_base64="data:image/png;base64," + base64.b64encode(png).decode(),
@@ -203,7 +203,16 @@ def _cross_validation_document(search: Search, numbers: SearchNumbers) -> dict[s
     }
 
 
-def _across_document(grid: Grid, across: AcrossTickers) -> dict[str, Any]:
+def _compare_tickers(judged: Mapping[str, JudgedSearch]) -> AcrossTickers | None:
+    """None where there is one ticker alone."""
+    if len(judged) < 2:
+        return None
+    return compare_across_tickers(list(judged.values()))
+
+
+def _across_document(grid: Grid, across: AcrossTickers | None) -> dict[str, Any] | None:
+    if across is None:
+        return None
     best = int(across.median_ranks.argmin())
     return {
         **_combination(grid, best),

@@ -15,7 +15,7 @@ from service.search.luck import (
     overfitting_probability,
     percent,
     probabilistic_sharpe_ratio,
-    sentence,
+    verdict_sentence,
 )
 
 # bars, trials, drift; then by ffn 1.4.1: calc_deflated_sharpe_ratio of the best, calc_expected_max_sharpe,
@@ -110,7 +110,7 @@ def test_undefined() -> None:
     ],
 )
 def test_sentences(deflated: float, luck: float, words: str) -> None:
-    assert words in sentence(deflated, luck)
+    assert words in verdict_sentence(deflated, luck)
 
 
 @pytest.mark.parametrize(
