@@ -22,10 +22,6 @@ from service.store.tables import figures, results, runs
 
 CLAIM_SECONDS = 60
 
-# A sweep has no equity curve, and release 0.2.0, to which one may roll back, looks for a table
-# there: it shows the page of the sweep with an empty one.
-NO_EQUITY = "ticker,note\n"
-
 
 class ClaimStore(RunStore):
     """The runs of one database, as a worker sees them."""
@@ -85,9 +81,14 @@ class ClaimStore(RunStore):
     def finish_sweep(
         self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
     ) -> bool:
-        """As `finish`, for a sweep and its table of combinations."""
+        """As `finish`, for a sweep and its table of combinations.
+
+        A sweep has no equity curve. Release 0.2.0, to which one may roll back, looks for the table
+        there: the heading alone lets it show the page of the sweep, with an empty table.
+        """
+        heading, _, _ = stored.table_csv.partition("\n")
         tables = {
-            "equity_csv": _compressed(NO_EQUITY),
+            "equity_csv": _compressed(f"{heading}\n"),
             "table_csv": _compressed(stored.table_csv),
         }
         return self._finish(run_id, attempt, stored, columns, tables)

@@ -56,10 +56,9 @@ def end_run(
 
     Only a run that completed is answered from later on.
     """
-    if values["status"] == Status.COMPLETED:
-        of_leader = values
-    else:
-        of_leader = {**values, "leads": None}
+    of_leader = dict(values)
+    if values["status"] != Status.COMPLETED:
+        of_leader["leads"] = None
     if not update_run(connection, run_id, condition, of_leader):
         return False
     of_attached = {**values, "evidence": None}
