@@ -20,7 +20,7 @@ from service.store.prices import PriceStore
 from service.store.rows import StoredResult
 from service.worker.holding import claim_or_wait, lease, this_worker
 from service.worker.outcome import failure_of, guarded
-from service.worker.software import Software, agreed_digest
+from service.worker.software import UNKNOWN_SOFTWARE, Software, agreed_digest
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class RunWorker:
 
     claims: ClaimStore
     prices: PriceStore
-    software: Software = Software()
+    software: Software = UNKNOWN_SOFTWARE
     expected_rules: str | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 

@@ -25,6 +25,9 @@ class Software:
         return {"code_revision": self.code_revision, "image": self.image}
 
 
+UNKNOWN_SOFTWARE = Software()
+
+
 def agreed_digest(
     find_rule: Callable[[], BaseRule], accepted_digest: str, expected_digest: str | None
 ) -> str:
