@@ -107,9 +107,8 @@ format: .venv/developer ## Format the code
 .PHONY: bench
 bench: .venv/developer ## Measure engine, worker, web and database (needs wrk; on MySQL with TEST_MYSQL=root:password@host:port)
 	$(BIN)/python -m benchmarks.engine
-	$(BIN)/python -m benchmarks.grid
+	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.worker
-	$(BIN)/python -m benchmarks.web
 	$(BIN)/python -m benchmarks.status
 	$(BIN)/python -m benchmarks.database
 

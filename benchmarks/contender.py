@@ -1,4 +1,4 @@
-"""Our search as a contender of peers.py, which runs each engine in processes of its own, in turns:
+"""Our search as an adapter for peers.py, which runs each engine in processes of its own, in turns:
 
     PYTHONPATH=. python peers.py --only numpy,vectorbt-rust,backtesting,ours --data goog \
         --tasks grid400,grid10k --adapter benchmarks/contender.py \
@@ -28,7 +28,7 @@ class Ours(Contender):  # type: ignore[misc]
     packages = ["numpy", "pandas"]
 
     def setup(self) -> None:
-        """Terms are the harness's; imports are here, where the harness does not time them."""
+        """Takes the terms of peers.py, and imports what peers.py must neither need nor time."""
         from backtest.kernel import Terms
         from rules.optimizer import ParameterOptimizer, grid
         from rules.registry import BUILT_IN

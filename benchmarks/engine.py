@@ -1,11 +1,11 @@
-"""One engine run against plain NumPy and backtesting.py: `python -m benchmarks.engine`.
+"""Compares an engine run with plain NumPy and backtesting.py: `python -m benchmarks.engine`.
 
-They take turns in one process, so that a busy machine shifts all alike. Prints medians and ratios;
+They take turns in one process, so that a busy machine slows all. It prints medians and ratios;
 backtesting.py is in benchmarks/requirements.txt.
 
-The NumPy floor is the shortest honest program for the same model: moving averages from running
-sums, positions, equity by a cumulative product, return, Sharpe ratio and drawdown. Ours gets the
-signals and gives the result's four numbers.
+The NumPy floor is a short program for the same model: moving averages from running sums, positions,
+equity by a cumulative product, return, Sharpe ratio and drawdown. Our engine takes the signals and
+returns a result with more numbers.
 
 The file is also an adapter for harnesses that import `Adapter` and call setup, prepare and single.
 """
@@ -136,11 +136,11 @@ class Adapter(Contender):  # type: ignore[misc]
     packages = ["numpy", "pandas"]
 
     def setup(self) -> None:
-        """Costs and capital are the harness's."""
+        """Takes costs and capital of the harness."""
         self.engine = BacktestEngine(self.cash, self.commission)
 
     def prepare(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Data as they are."""
+        """Returns the data unchanged."""
         self.signals = cache(
             lambda fast, slow: rule_from_id(f"MA_CROSS_{fast}_{slow}").generate_signals(data)
         )
@@ -171,7 +171,7 @@ def median_ratio(times: list[float], base: list[float]) -> float:
 
 
 def main() -> None:
-    """Every contender once per round, first in another place each round."""
+    """Times every contender once per round, each round in another order, and prints the medians."""
     data = read_csv(ROOT / "data" / "GOOG.csv", "GOOG", "GOOG.csv").data
     contenders = {"numpy floor": (numpy_floor(data), REPEATS), "ours": (ours(data), REPEATS)}
     peer = backtesting_py(data)

@@ -1,13 +1,14 @@
-"""Does a search call luck by its name? `python -m benchmarks.luck`
+"""Counts how often a search takes luck for skill: `python -m benchmarks.luck`.
 
-It searches 200 seeded random walks of 10 years, where the best of a grid is luck alone, and 200
-with a planted skill, where holding has an annual Sharpe ratio of 1.5. Printed are the shares of
-winners whose Sharpe ratio is above 0; above 0 at 5 % as if only the winner had been tried; and that
-the deflated Sharpe ratio calls more than luck at 5 %.
+It searches 200 seeded random walks of 10 years, where the best combination is luck alone, and 200
+that rise with an annual Sharpe ratio of 1.5. It prints three shares of the best ones: those with
+a Sharpe ratio above 0; those that are above 0 at 5 % as if no other had been tried; and those that
+are more than luck at 5 % by the deflated Sharpe ratio. `--walks` takes another number than 200.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 
 import numpy as np
@@ -18,12 +19,11 @@ from rules.optimizer import grid
 from rules.registry import BUILT_IN
 from service.search.search import JudgedSearch, Search
 
-SEEDS = range(200)
 BARS = 2520
 VOLATILITY = 0.012  # a day
 CONFIDENCE = 0.95
 TERMS = Terms(100_000.0, 0.001, 0.0, 0.0, False)
-ASKED = {"fast": "5:50:5", "slow": "20:200:10"}
+VALUES = {"fast": "5:50:5", "slow": "20:200:10"}
 
 
 def walk(seed: int, annual_sharpe: float) -> pd.DataFrame:
@@ -45,26 +45,30 @@ def walk(seed: int, annual_sharpe: float) -> pd.DataFrame:
 
 def judged_search(data: pd.DataFrame) -> JudgedSearch:
     """The search of all combinations."""
-    search = Search(data, grid(BUILT_IN["MA_CROSS"], ASKED), TERMS, "sharpe_ratio")
+    search = Search(data, grid(BUILT_IN["MA_CROSS"], VALUES), TERMS, "sharpe_ratio")
     return search.judge(search.numbers())
 
 
-def print_shares(name: str, annual_sharpe: float) -> None:
-    """A line: the three shares of all seeds."""
-    searches = [judged_search(walk(seed, annual_sharpe)) for seed in SEEDS]
+def print_shares(name: str, annual_sharpe: float, walks: int) -> None:
+    """Prints the three shares of the searches on so many walks."""
+    searches = [judged_search(walk(seed, annual_sharpe)) for seed in range(walks)]
     best_ratios = [search.table.metrics["sharpe_ratio"][search.table.best] for search in searches]
     positive = np.mean([ratio > 0 for ratio in best_ratios])
     alone = np.mean([search.probabilistic_sharpe >= CONFIDENCE for search in searches])
     deflated = np.mean([search.deflated_sharpe >= CONFIDENCE for search in searches])
-    print(
-        f"{name:25} above 0 {positive:6.1%}   as if alone {alone:6.1%}   deflated {deflated:6.1%}"
-    )
+    shares = f"above 0 {positive:6.1%}   as if alone {alone:6.1%}   deflated {deflated:6.1%}"
+    print(f"{name:25} {shares}")
 
 
 def main() -> None:
-    """A line for walks without skill, and one for those with it."""
-    print_shares("random walks", 0.0)
-    print_shares("planted Sharpe ratio 1.5", 1.5)
+    """Prints a line for random walks, and one for walks that rise."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--walks", type=int, default=200)
+    walks = parser.parse_args().walks
+    print_shares("random walks", 0.0, walks)
+    print_shares("planted Sharpe ratio 1.5", 1.5, walks)
 
 
 if __name__ == "__main__":

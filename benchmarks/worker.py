@@ -1,6 +1,6 @@
-"""worker.py from start to exit against the bare imports it cannot do without: `python -m benchmarks.worker`.
+"""Times worker.py from start to exit, and the imports that it needs: `python -m benchmarks.worker`.
 
-Both are whole processes taking turns; a fresh SQLite database holds the run, as it does after `make run`.
+Both are whole processes that take turns; a new SQLite database holds the runs, as after `make run`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.config import ROOT, Config
+from scripts.config import ROOT
 from service.contract.request import parse_request, text_from_request
-from service.prices.series import read_csv
-from service.store.database import connect
-from service.store.migrate import migrate
 from service.store.prices import PriceStore
 from service.usecases.runs import Runs
+from tests.support.databases import database_environment, migrated_database
+from tests.support.prices import series
+from tests.support.requests import REQUEST
 from tests.support.stores import EveryStore
 
 ROUNDS = 15
-BASELINE = [sys.executable, "-c", "import pandas, sqlalchemy, matplotlib.figure"]
-REQUEST = {
-    "ticker": "GOOG",
-    "rule_id": "MA_CROSS_10_30",
-    "start_date": "2013-01-02",
-    "end_date": "2020-02-07",
-}
+IMPORTS = [sys.executable, "-c", "import pandas, sqlalchemy, matplotlib.figure"]
+WORKER = [sys.executable, "worker.py"]
 
 
 def seconds(command: list[str], environment: dict[str, str]) -> float:
@@ -43,31 +38,30 @@ def seconds(command: list[str], environment: dict[str, str]) -> float:
 
 
 def main() -> None:
-    """Medians and the median of the ratios, round by round."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "bench.sqlite3"
-        engine = connect(Config(sqlite_path=str(path)))
-        migrate(engine)
-        PriceStore(engine).save(read_csv(ROOT / "data" / "GOOG.csv", "GOOG", "GOOG.csv"))
+    """Prints the medians of both, and the median of the ratio in each round."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        migrated_database(Path(folder)) as engine,
+    ):
+        PriceStore(engine).save(series("GOOG"))
         runs = Runs(EveryStore(engine), PriceStore(engine))
-        worker, baseline = [], []
+        worker_seconds = []
+        import_seconds = []
         for number in range(ROUNDS + 1):
             run, _ = runs.submit({**REQUEST, "initial_capital": 1000 + number})
             request = text_from_request(parse_request(json.loads(run.request)))
-            baseline.append(seconds(BASELINE, {}))
-            worker.append(
-                seconds(
-                    [sys.executable, "worker.py"],
-                    {**request, "DB_HOST": "", "SQLITE_PATH": str(path)},
-                )
-            )
+            import_seconds.append(seconds(IMPORTS, {}))
+            worker_seconds.append(seconds(WORKER, {**request, **database_environment(engine)}))
             assert runs.run(run.run_id).status == "completed"
-        engine.dispose()
-    worker, baseline = worker[1:], baseline[1:]  # the first round warms the disk
-    ratio = statistics.median(mine / base for mine, base in zip(worker, baseline, strict=True))
-    print(
-        f"imports alone {statistics.median(baseline):.3f} s, worker.py {statistics.median(worker):.3f} s: {ratio:.2f} x"
-    )
+    # The first round reads files into the cache of the operating system.
+    worker_seconds = worker_seconds[1:]
+    import_seconds = import_seconds[1:]
+    ratios = [
+        worker / imports for worker, imports in zip(worker_seconds, import_seconds, strict=True)
+    ]
+    print(f"imports alone {statistics.median(import_seconds):.3f} s")
+    print(f"worker.py {statistics.median(worker_seconds):.3f} s")
+    print(f"ratio {statistics.median(ratios):.2f}")
 
 
 if __name__ == "__main__":

@@ -5,25 +5,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"  # of a user or of a token
-# The only one: a name that nobody has must cost the time of one that is known.
+# The name of a user or of a token
+NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}"
+# The only method: a login with an unknown name must take as long as one with a known name.
 PASSWORD_METHOD = "scrypt:32768:8:1"  # noqa: S105
 USER_LINE = rf"{NAME}:{PASSWORD_METHOD}\$[A-Za-z0-9]+\$[0-9a-f]{{128}}"
-LEAST_SECRET = 16
+MIN_SECRET_CHARACTERS = 16
 TOKEN_LINE = rf"{NAME}:[0-9a-f]{{64}}"
 
 
 class InvalidConfig(SystemExit):
-    """A setting that cannot be used; the program ends with the message, which names the variable."""
+    """A setting cannot be used; the program ends with the message, which names the variable."""
 
 
 def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) -> Any:
-    """`limits`: `choices`, the regular expression `form` of a text or `line` of its lines, the `least` of a number."""
+    """A field of Config with its help text and the limits of its value.
+
+    limits: `choices`, the values that a text may have; `form`, a regular expression for a text;
+    `line`, a regular expression for each line of a text; `least`, the smallest value of a number.
+    """
     return field(
         default=default, repr=not secret, metadata={"help": help, "secret": secret, **limits}
     )
@@ -31,7 +36,10 @@ def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) ->
 
 @dataclass(frozen=True)
 class Config:
-    """One field per variable, named as it is but in lower case. A secret is also read from the file <NAME>_FILE."""
+    """One field for each environment variable, with the variable's name in lower case.
+
+    A secret is also read from the file that <NAME>_FILE names.
+    """
 
     flask_env: str = _setting(
         "production", "development reloads changed templates", choices=("development", "production")
@@ -136,40 +144,54 @@ class Config:
 
     @property
     def database_url(self) -> str:
-        """Without the password, which `service.store.database` adds; empty when there is no database."""
+        """The URL of the database without the password, which `service.store.database` adds.
+
+        It is empty when there is no database.
+        """
         if self.db_host:
-            return f"mysql+pymysql://{self.db_user}@{self.db_host}:{self.db_port}/{self.db_name}?charset=utf8mb4"
+            server = f"{self.db_user}@{self.db_host}:{self.db_port}"
+            return f"mysql+pymysql://{server}/{self.db_name}?charset=utf8mb4"
         return f"sqlite:///{ROOT / self.sqlite_path}" if self.sqlite_path else ""
 
 
 def load_config(environment: Mapping[str, str] | None = None) -> Config:
-    """The settings of this process; raises InvalidConfig. An empty variable counts as set only for text."""
-    given = os.environ if environment is None else environment
-    values = {f.name: _read(given, f.name.upper(), f.default, f.metadata) for f in fields(Config)}
-    config = Config(**values)
+    """The settings of this process; an empty variable counts as set only for a text setting.
+
+    Raises InvalidConfig.
+    """
+    if environment is None:
+        environment = os.environ
+    config = Config(**{setting.name: _read(environment, setting) for setting in fields(Config)})
     _check_login(config)
     return config
 
 
 def name_and_secret(text: str) -> dict[str, str]:
-    """What AUTH_USERS or AUTH_TOKENS say: the hash by name."""
-    return {name: rest for name, _, rest in (line.partition(":") for _, line in _lines(text))}
+    """The password hash or token hash of each name in AUTH_USERS or AUTH_TOKENS."""
+    hashes = {}
+    for _, line in _lines(text):
+        name, _, hashed = line.partition(":")
+        hashes[name] = hashed
+    return hashes
 
 
 def job_environment() -> dict[str, str]:
-    """The environment of this process, which a worker is started in or started with; logins are no business of its."""
+    """The environment of this process without the logins, which a worker must not know."""
     return {name: value for name, value in os.environ.items() if not name.startswith("AUTH_")}
 
 
-def _read(given: Mapping[str, str], name: str, default: Any, metadata: Mapping[str, Any]) -> Any:
-    text = given.get(name)
-    if metadata["secret"] and text is None and f"{name}_FILE" in given:
-        text = _read_secret(name, given[f"{name}_FILE"])
-    if text is None or (text == "" and not isinstance(default, str)):
-        return default
-    if isinstance(default, str):
-        return _text(name, text, metadata)
-    return _number(name, text, type(default), metadata.get("least"))
+def _read(environment: Mapping[str, str], setting: Field[Any]) -> Any:
+    name = setting.name.upper()
+    text = environment.get(name)
+    if setting.metadata["secret"] and text is None and f"{name}_FILE" in environment:
+        text = _read_secret(name, environment[f"{name}_FILE"])
+    if text is None:
+        return setting.default
+    if isinstance(setting.default, str):
+        return _text(name, text, setting.metadata)
+    if text == "":
+        return setting.default
+    return _number(name, text, type(setting.default), setting.metadata.get("least"))
 
 
 def _text(name: str, text: str, metadata: Mapping[str, Any]) -> str:
@@ -183,28 +205,30 @@ def _text(name: str, text: str, metadata: Mapping[str, Any]) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that say something, with their numbers."""
+    """The lines that are neither empty nor comments, with their numbers from 1."""
     for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
         if line and not line.startswith("#"):
             yield number, line
 
 
 def _check_lines(name: str, text: str, form: str) -> None:
-    """Names the line, never what stands in it."""
-    seen = set()
+    """Raises InvalidConfig with the number of a wrong line, never with its text, a secret."""
+    seen_names = set()
     for number, line in _lines(text):
         if not re.fullmatch(form, line):
             raise InvalidConfig(
                 f"{name}: line {number} is none that python -m scripts.make_login prints"
             )
-        if line.partition(":")[0] in seen:
+        login_name = line.partition(":")[0]
+        if login_name in seen_names:
             raise InvalidConfig(f"{name}: line {number} has the name of an earlier line")
-        seen.add(line.partition(":")[0])
+        seen_names.add(login_name)
 
 
 def _check_login(config: Config) -> None:
-    """A login that lets nobody in, or that is not asked for, is a mistake."""
-    users, tokens = name_and_secret(config.auth_users), name_and_secret(config.auth_tokens)
+    """Raises InvalidConfig where logins are set that do not count, or nobody could log in."""
+    users = name_and_secret(config.auth_users)
+    tokens = name_and_secret(config.auth_tokens)
     if config.auth_mode == "none" and (users or tokens):
         raise InvalidConfig(
             "AUTH_USERS and AUTH_TOKENS count with AUTH_MODE=basic or proxy-header only"
@@ -213,11 +237,17 @@ def _check_login(config: Config) -> None:
         raise InvalidConfig(
             "AUTH_MODE=basic needs AUTH_USERS or AUTH_TOKENS, or a file AUTH_..._FILE"
         )
-    if config.auth_mode == "proxy-header" and users:
+    if config.auth_mode == "proxy-header":
+        _check_proxy_login(config, users)
+
+
+def _check_proxy_login(config: Config, users: Mapping[str, str]) -> None:
+    if users:
         raise InvalidConfig("AUTH_USERS counts with AUTH_MODE=basic only")
-    if config.auth_mode == "proxy-header" and len(config.auth_proxy_secret) < LEAST_SECRET:
+    if len(config.auth_proxy_secret) < MIN_SECRET_CHARACTERS:
         raise InvalidConfig(
-            f"AUTH_MODE=proxy-header needs an AUTH_PROXY_SECRET of at least {LEAST_SECRET} characters"
+            "AUTH_MODE=proxy-header needs an AUTH_PROXY_SECRET of at least "
+            f"{MIN_SECRET_CHARACTERS} characters"
         )
 
 
@@ -235,8 +265,12 @@ def _number(name: str, text: str, kind: type, least: float | None) -> Any:
         number = kind(text)
     except ValueError:
         raise InvalidConfig(f"{name} must be a number, got {text!r}") from None
-    if not (number > 0 if least is None else least <= number) or not number < float("inf"):
-        raise InvalidConfig(
-            f"{name} must be {'above 0' if least is None else f'at least {least}'}, got {text!r}"
-        )
+    if least is None:
+        is_large_enough = number > 0
+        limit = "above 0"
+    else:
+        is_large_enough = number >= least
+        limit = f"at least {least}"
+    if not is_large_enough or not number < float("inf"):
+        raise InvalidConfig(f"{name} must be {limit}, got {text!r}")
     return number

@@ -19,10 +19,9 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, 
 from scripts.config import ROOT
 
 GUIDE = ROOT / "CONTRIBUTING.md"
-START, END = "<!-- rooms: made by make import-table -->", "<!-- end of rooms -->"
+START = "<!-- rooms: made by make import-table -->"
+END = "<!-- end of rooms -->"
 OURS = ("backtest", "rules", "extracted", "service", "scripts")
-
-
 COMMANDS = (
     "| `app.py`, `worker.py`, commands in `scripts/` | They start what a room holds; nobody imports"
     " them. | anything | `yfinance` |"
@@ -59,9 +58,10 @@ def _line(
     libraries: Sequence[str],
     allowed: Mapping[str, Sequence[str]],
 ) -> str:
-    mine = [other for other in rooms if other != room and _covers(allowed[other], room)]
-    only = [library for library in libraries if _touches(allowed[library], room)]
-    cells = [f"`{room.replace('.', '/')}`", _purpose(room), _listed(mine), _listed(only)]
+    may_import = [other for other in rooms if other != room and _covers(allowed[other], room)]
+    only_here = [library for library in libraries if _touches(allowed[library], room)]
+    path = f"`{room.replace('.', '/')}`"
+    cells = [path, _purpose(room), _listed(may_import), _listed(only_here)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -96,7 +96,7 @@ PURPOSES = {
 
 
 def main(words: Sequence[str]) -> int:
-    """Writes the table, or says whether it is current."""
+    """Writes the table, or with --check returns 1 where it is out of date."""
     text = GUIDE.read_text()
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)

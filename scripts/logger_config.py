@@ -1,4 +1,4 @@
-"""Logging: to stdout, the run_id in every line, as text or as JSON; warnings and crashes in the same form."""
+"""Logging to stdout, as text or JSON, with the run_id in every line; crashes are logged alike."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from typing import TextIO
 _run_id: ContextVar[str] = ContextVar("run_id", default="-")
 
 TEXT = "%(asctime)s %(levelname)s %(name)s [run_id=%(run_id)s] %(message)s"
-WSGI_RUN_ID = "stock_backtest.run_id"  # in a WSGI environment: the run that the request was about, for the access log
-CHATTY = ("alembic", "werkzeug")  # they greet at every look at the schema, at every request
+# In a WSGI environment: the run_id that a request was about, for the access log
+WSGI_RUN_ID = "stock_backtest.run_id"
+# Below WARNING they log at every look at the schema and at every request.
+CHATTY = ("alembic", "werkzeug")
 
 
 @contextmanager
 def run_context(run_id: str) -> Iterator[None]:
-    """Every line logged inside carries this run_id; "-" outside."""
+    """Every line that is logged inside carries this run_id; lines outside carry "-"."""
     token = _run_id.set(run_id)
     try:
         yield
@@ -36,7 +38,11 @@ def current_run_id() -> str:
 
 
 def set_up_logging(level: str = "INFO", form: str = "text", stream: TextIO | None = None) -> None:
-    """Replaces whatever handlers the root logger had; `stream` where stdout is taken by a result."""
+    """Replaces all handlers of the root logger by one.
+
+    level: the lowest level that is logged; form: "text" or "json"; stream: where lines go when
+    stdout is needed for a result.
+    """
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.addFilter(_add_run_id)
     handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter(TEXT))
@@ -70,13 +76,13 @@ def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:
 
 
 class _TextFormatter(logging.Formatter):
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802  logging's name
+    # The name is that of the logging module.
+    def formatTime(  # noqa: N802
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
         """UTC, ISO 8601, milliseconds."""
-        return (
-            datetime.fromtimestamp(record.created, UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z")
-        )
+        moment = datetime.fromtimestamp(record.created, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _JsonFormatter(_TextFormatter):

@@ -1,9 +1,10 @@
 """Makes a line for AUTH_USERS_FILE, or with --token one for AUTH_TOKENS_FILE.
 
-    python -m scripts.make_login alice >>users                   (asks for the password, or reads it from a pipe)
-    python -m scripts.make_login --token nightly >>tokens        (shows the token once, on standard error)
+    python -m scripts.make_login alice >>users
+    python -m scripts.make_login --token nightly >>tokens
 
-A token is shown nowhere again: the line has its SHA-256 only.
+The first asks for the password, or reads it from a pipe. The second prints the token on standard
+error. A token is printed only then: the line has its SHA-256.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from scripts.config import NAME, PASSWORD_METHOD
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the line; 1 and one sentence on standard error when there is no password."""
+    """Prints the line and returns 0; returns 1 when there is no password."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts.make_login", description=(__doc__ or "").splitlines()[0]
     )
@@ -32,17 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--token", action="store_true", help="a token for programs instead of a password"
     )
-    asked = parser.parse_args(arguments)
-    if asked.token:
-        print(_token_line(asked.name))
+    options = parser.parse_args(arguments)
+    if options.token:
+        print(_make_token_line(options.name))
         return 0
-    password = _password()
+    password = _read_password()
     if not password:
         print(
             "No line: the password is empty, or it was not typed the same twice.", file=sys.stderr
         )
         return 1
-    print(f"{asked.name}:{generate_password_hash(password, PASSWORD_METHOD)}")
+    print(f"{options.name}:{generate_password_hash(password, PASSWORD_METHOD)}")
     return 0
 
 
@@ -54,13 +55,14 @@ def _name(text: str) -> str:
     return text
 
 
-def _token_line(name: str) -> str:
+def _make_token_line(name: str) -> str:
     token = secrets.token_urlsafe(32)
     print(f"The token, shown this once: {token}", file=sys.stderr)
     return f"{name}:{hashlib.sha256(token.encode()).hexdigest()}"
 
 
-def _password() -> str:
+def _read_password() -> str:
+    """The password, or "" where it was not typed the same twice."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("Password: ")

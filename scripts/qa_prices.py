@@ -1,10 +1,11 @@
-"""The data gate as a command: what is wrong with the stored prices, or with CSV files before they are imported.
+"""Checks stored prices, or CSV files before they are imported, and prints what is wrong with them.
 
     python scripts/qa_prices.py                      every stored ticker
     python scripts/qa_prices.py GOOG my/PRICES.csv   these
     python scripts/qa_prices.py --json
 
-Exit code 0: no errors (warnings are no errors); 1: at least one error; 2: something could not be read.
+Exit code 0: no errors (warnings are no errors); 1: at least one error; 2: something could not be
+read.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from service.store.prices import PriceStore
 
 
 def series_of(names: Sequence[str]) -> Iterator[PriceSeries]:
-    """Each name's series: a CSV file where it ends so, else a stored ticker; all stored ones without names."""
+    """The price series of each name, or all stored ones where there are no names.
+
+    A name that ends in .csv is a file, others are stored tickers. Raises UnreadablePrices.
+    """
     files = [name for name in names if name.lower().endswith(".csv")]
     for name in files:
         try:
@@ -50,43 +54,41 @@ def _stored(names: Sequence[str]) -> Iterator[PriceSeries]:
         yield series
 
 
-def table(found: Sequence[tuple[str, Finding]]) -> str:
-    """Aligned columns, one finding a line."""
-    rows = [(ticker, f.severity, f.code, f.day or "-", f.message) for ticker, f in found]
-    rows.insert(0, ("ticker", "severity", "code", "day", "what"))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return "\n".join(
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]])
-        for row in rows
-    )
+def table(findings: Sequence[tuple[str, Finding]]) -> str:
+    """Tickers and their findings in aligned columns, one finding a line."""
+    rows = [("ticker", "severity", "code", "day", "what")]
+    for ticker, finding in findings:
+        day = finding.day or "-"
+        rows.append((ticker, finding.severity, finding.code, day, finding.message))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[-1] = 0  # what is last needs no blanks after it
+    return "\n".join("  ".join(map(str.ljust, row, widths)) for row in rows)
 
 
 def main(words: Sequence[str]) -> int:
-    """Prints the findings and answers with the exit code."""
+    """Prints the findings and returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="TICKER_OR_CSV")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
-    given = parser.parse_args(list(words))
+    options = parser.parse_args(list(words))
     try:
-        checked = [(series, check_prices(series.data)) for series in series_of(given.names)]
+        all_series = list(series_of(options.names))
     except UnreadablePrices as error:
         print(f"Cannot be read: {error}", file=sys.stderr)
         return 2
-    found = [(series.ticker, finding) for series, findings in checked for finding in findings]
-    if given.json:
-        print(
-            json.dumps(
-                [{"ticker": ticker, **asdict(finding)} for ticker, finding in found], indent=1
-            )
-        )
+    findings = [
+        (series.ticker, finding) for series in all_series for finding in check_prices(series.data)
+    ]
+    if options.json:
+        documents = [{"ticker": ticker, **asdict(finding)} for ticker, finding in findings]
+        print(json.dumps(documents, indent=1))
     else:
-        print(table(found) if found else "nothing found")
-        print(
-            f"\n{len(checked)} tickers, {sum(len(series.data) for series, _ in checked)} bars, {len(found)} findings"
-        )
-    return int(any(finding.severity == "error" for _, finding in found))
+        bars = sum(len(series.data) for series in all_series)
+        print(table(findings) if findings else "nothing found")
+        print(f"\n{len(all_series)} tickers, {bars} bars, {len(findings)} findings")
+    return int(any(finding.severity == "error" for _, finding in findings))
 
 
 if __name__ == "__main__":

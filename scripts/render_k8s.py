@@ -1,9 +1,10 @@
-"""Renders `k8s/` from the packaged chart: the same objects for `kubectl apply -k k8s/`, Argo CD and Flux.
+"""Renders `k8s/` from the packaged chart, for `kubectl apply -k k8s/`, Argo CD and Flux.
 
     python scripts/render_k8s.py           writes k8s/ anew (make manifests)
     python scripts/render_k8s.py --check   exit code 1 when k8s/ is not what the chart gives
 
-A pure function of the chart: fixed names, no cluster, no hooks, no passwords.
+The files depend on the chart alone: names are fixed, no cluster is asked, and there are neither
+hooks nor passwords.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ NAMESPACE = {
 SECRET_HEADER = f"""# A template, left out of kustomization.yaml; it is refused as it stands.
 # Fill in a copy, or make the Secret with
 #   kubectl create namespace {NAME}
-#   kubectl create secret generic {SECRET} --namespace {NAME} --from-literal=DB_USER=stock_backtest \\
-#     --from-literal=DB_PASSWORD="$(openssl rand -hex 16)" --from-literal=MYSQL_ROOT_PASSWORD="$(openssl rand -hex 16)"
+#   kubectl create secret generic {SECRET} --namespace {NAME} \
+--from-literal=DB_USER=stock_backtest \\
+#     --from-literal=DB_PASSWORD="$(openssl rand -hex 16)" \
+--from-literal=MYSQL_ROOT_PASSWORD="$(openssl rand -hex 16)"
 """
 SECRET_TEMPLATE = {
     "apiVersion": "v1",
@@ -59,16 +62,19 @@ def manifests() -> dict[str, str]:
     """The files of `k8s/`: name to content."""
     files = {"namespace.yaml": HEADER + _text([NAMESPACE])}
     for path, text in sorted(_rendered().items()):
-        objects = [_plain(one) for one in yaml.safe_load_all(text) if one and not _is_hook(one)]
+        documents = [document for document in yaml.safe_load_all(text) if document]
+        objects = [_plain(document) for document in documents if not _is_hook(document)]
         if objects:
             files[_file_name(path)] = HEADER + _text(objects)
-    listed = {
+    kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": sorted(files),
     }
-    secret = HEADER + SECRET_HEADER + _text([SECRET_TEMPLATE])
-    return {**files, "kustomization.yaml": HEADER + _text([listed]), "secret.yaml": secret}
+
+    files["kustomization.yaml"] = HEADER + _text([kustomization])
+    files["secret.yaml"] = HEADER + SECRET_HEADER + _text([SECRET_TEMPLATE])
+    return files
 
 
 def _rendered() -> dict[str, str]:
@@ -79,55 +85,57 @@ def _rendered() -> dict[str, str]:
     return {path: text for path, text in texts.items() if path.endswith(".yaml")}
 
 
-def _is_hook(one: Object) -> bool:
-    return "helm.sh/hook" in one["metadata"].get("annotations", {})
+def _is_hook(document: Object) -> bool:
+    return "helm.sh/hook" in document["metadata"].get("annotations", {})
 
 
-def _plain(one: Object) -> Object:
-    """Without what only Helm reads, and with the namespace written out."""
-    labels = one["metadata"]["labels"]
+def _plain(document: Object) -> Object:
+    """The object without the labels that only Helm reads, and with its namespace."""
+    metadata = dict(document["metadata"])
+    labels = dict(metadata["labels"])
     labels.pop("helm.sh/chart")
     labels["app.kubernetes.io/managed-by"] = "kustomize"
-    one["metadata"]["namespace"] = NAME
-    return one
+    return {**document, "metadata": {**metadata, "labels": labels, "namespace": NAME}}
 
 
 def _file_name(path: str) -> str:
-    """`.../charts/mysql/templates/service.yaml` is `mysql-service.yaml`."""
+    """The name of a template's file in k8s/.
+
+    `.../charts/mysql/templates/service.yaml` is `mysql-service.yaml` there.
+    """
     name = Path(path).name
     return f"mysql-{name}" if "/charts/mysql/" in path else name
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, lists indented: as people write them."""
+    """Writes lists indented, and texts of several lines as blocks."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
 
 
 def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
-    )
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _string)
 
 
 def _text(objects: Iterable[Object]) -> str:
-    return "---\n".join(
-        yaml.dump(one, Dumper=_Dumper, sort_keys=False, width=120) for one in objects
-    )
+    documents = [yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=120) for item in objects]
+    return "---\n".join(documents)
 
 
 def differences(folder: Path) -> list[str]:
     """Names of files in the folder that are missing, too many, or not what the chart gives."""
-    wanted, found = manifests(), {path.name: path.read_text() for path in folder.glob("*")}
-    return sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    wanted = manifests()
+    present = {path.name: path.read_text() for path in folder.glob("*")}
+    return sorted(name for name in {*wanted, *present} if wanted.get(name) != present.get(name))
 
 
 def main(words: Sequence[str]) -> int:
-    """Writes, or checks."""
+    """Writes k8s/, or with --check compares it with the chart."""
     folder = ROOT / "k8s"
     if list(words) == ["--check"]:
         changed = differences(folder)

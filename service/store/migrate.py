@@ -22,11 +22,15 @@ from service.store.database import connect
 
 logger = logging.getLogger(__name__)
 
-REFUSED = (1044, 1045, 1049)  # MySQL knows the caller and says no: waiting changes nothing
-BEHIND = "The database is at revision {have}, this program needs {known}: run python -m service.store.migrate."
+# MySQL's error numbers for a wrong user, password or database: waiting changes nothing.
+REFUSED = (1044, 1045, 1049)
+BEHIND = (
+    "The database is at revision {current}, this program needs {known}: "
+    "run python -m service.store.migrate."
+)
 NEWER = (
-    "The database is at revision {have}, this program knows {known} and cannot work with it: use the release that"
-    " migrated it, or restore a backup."
+    "The database is at revision {current}, this program knows {known} and cannot work with it: "
+    "use the release that migrated it, or restore a backup."
 )
 PAUSE_SECONDS = 2.0
 LOCK_WAIT_SECONDS = 10
@@ -43,21 +47,22 @@ class DatabaseRefused(SystemExit):
 
 
 def migrate(engine: Engine) -> None:
-    """Upgrades to the newest schema; does nothing when it is there. Any number at once wait for each other.
+    """Upgrades to the newest schema; does nothing when the database has it.
 
-    Raises DatabaseRefused when a later release left a schema that this one cannot work with.
+    Several processes may call it at the same time: they wait for each other. Raises DatabaseRefused
+    when a later release left a schema that this one cannot work with.
     """
     settings = _settings()
     with (
         engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
-        _alone(connection),
+        _migration_lock(connection),
     ):
         settings.attributes["connection"] = connection
-        have = _revision(connection)
-        if not _is_newer(have):
+        current = _revision(connection)
+        if not _is_newer(current):
             command.upgrade(settings, "head")
-        elif not _only_adds(have):
-            raise DatabaseRefused(NEWER.format(have=have, known=_head()))
+        elif not _only_adds(current):
+            raise DatabaseRefused(NEWER.format(current=current, known=_head()))
         connection.commit()
 
 
@@ -70,31 +75,33 @@ def _head() -> str:
 
 
 def _is_newer(revision: str | None) -> bool:
-    """Whether a later release was here."""
-    known = {
-        script.revision for script in ScriptDirectory.from_config(_settings()).walk_revisions()
-    }
+    """Whether a later release has migrated the database to this revision."""
+    scripts = ScriptDirectory.from_config(_settings()).walk_revisions()
+    known = {script.revision for script in scripts}
     return revision is not None and revision not in known
 
 
 def _only_adds(revision: str | None) -> bool:
-    """Whether this code works on a later schema: within a thousand, revisions only add to each other.
+    """Whether the later revision has only added to the schema that this code knows.
 
-    So an upgrade can be taken back without its schema; a revision that drops or renames begins the next thousand.
+    Revisions with the same thousands only add, so that an upgrade can be taken back without its
+    schema; a revision that drops or renames begins the next thousand.
     """
     return revision is not None and revision[:-3] == _head()[:-3]
 
 
 @contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    """MySQL commits at every change of a table, so a transaction keeps nobody out there: an advisory lock does."""
+def _migration_lock(connection: Connection) -> Iterator[None]:
+    """Holds an advisory lock on MySQL, where a transaction keeps no other migration out.
+
+    MySQL commits at every change of a table.
+    """
     if connection.dialect.name != "mysql":
         yield
         return
     database = hashlib.sha256(str(connection.engine.url.database).encode()).hexdigest()
-    name = (
-        f"migrate-{database[:40]}"  # locks are the server's, and their names at most 64 characters
-    )
+    # All databases of a server share its locks; a lock's name has at most 64 characters.
+    name = f"migrate-{database[:40]}"
     while not connection.scalar(select(func.get_lock(name, LOCK_WAIT_SECONDS))):
         logger.info("Another process migrates the database; waiting")
     try:
@@ -104,7 +111,10 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 
 def wait_for(engine: Engine, seconds: float) -> None:
-    """Returns once the database answers; raises DatabaseRefused when it does not in time, or says no."""
+    """Returns once the database answers.
+
+    Raises DatabaseRefused when it does not answer within so many seconds, or refuses the caller.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -121,7 +131,10 @@ def wait_for(engine: Engine, seconds: float) -> None:
 
 
 def open_database(config: Config) -> Engine:
-    """Connected; the embedded SQLite is brought up to date on the way, MySQL is migrated by whoever operates it."""
+    """Connects to the database; SQLite is migrated too, MySQL is migrated by its operator.
+
+    Raises DatabaseRefused as `migrate` does.
+    """
     engine = connect(config)
     if not config.db_host:
         migrate(engine)
@@ -129,12 +142,15 @@ def open_database(config: Config) -> Engine:
 
 
 def schema_problem(engine: Engine) -> str:
-    """Why this code cannot work with the database's schema, naming both revisions; empty when it can."""
+    """Why this code cannot work with the database's schema, with both revisions; "" when it can."""
     with engine.connect() as connection:
-        have = _revision(connection)
-    if _is_newer(have):
-        return "" if _only_adds(have) else NEWER.format(have=have, known=_head())
-    return "" if have == _head() else BEHIND.format(have=have or "none", known=_head())
+        current = _revision(connection)
+    known = _head()
+    if _is_newer(current):
+        return "" if _only_adds(current) else NEWER.format(current=current, known=known)
+    if current == known:
+        return ""
+    return BEHIND.format(current=current or "none", known=known)
 
 
 def check(engine: Engine) -> None:
@@ -154,6 +170,7 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    given = load_config()
-    set_up_logging("WARNING" if not given.db_host else given.log_level, given.log_format)
-    main(given)
+    configuration = load_config()
+    level = configuration.log_level if configuration.db_host else "WARNING"
+    set_up_logging(level, configuration.log_format)
+    main(configuration)

@@ -28,8 +28,9 @@ from service.store.prices import PriceStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app
 from service.web.middleware.auth import Login
-from tests.conftest import RUN_ID, SWEEP, series
 from tests.support.logins import BASIC, PASSWORD, basic
+from tests.support.prices import series
+from tests.support.requests import RUN_ID, SWEEP
 from tests.support.stores import EveryStore
 from tests.support.web import completed, swept
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.chart.conftest import CASES
+from tests.chart.immutable import fields_of_stateful_sets, selectors
 from tests.chart.rendering import SECRET, Object, laid_over, objects
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,37 +28,20 @@ OF_SELECTORS = {
     "app.kubernetes.io/instance",
     "app.kubernetes.io/component",
 }
-STATEFUL = ("serviceName", "podManagementPolicy", "volumeClaimTemplates")
 
 
-def selectors(found: list[Object]) -> Object:
-    """Of workloads, and of what finds their pods."""
-    result = {}
-    for each in found:
-        spec = each.get("spec", {})
-        selector = spec.get("selector") or spec.get("podSelector")
-        if selector:
-            name = f"{each['kind']} {each['metadata']['name']}"
-            result[name] = selector.get("matchLabels", selector)
-    return result
+def rights(objects: list[Object]) -> Object:
+    """Who may do what, of each role and binding."""
+    parts = ("rules", "roleRef", "subjects")
+    all_rights = {}
+    for item in objects:
+        if item["kind"] in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
+            name = f"{item['kind']} {item['metadata']['name']}"
+            all_rights[name] = {part: item[part] for part in parts if part in item}
+    return all_rights
 
 
-def stateful(found: list[Object]) -> Object:
-    return {
-        each["metadata"]["name"]: {part: each["spec"][part] for part in STATEFUL}
-        for each in found if each["kind"] == "StatefulSet"
-    }  # fmt: skip
-
-
-def rights(found: list[Object]) -> Object:
-    kinds = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    return {
-        f"{each['kind']} {each['metadata']['name']}": {part: each[part] for part in ("rules", "roleRef", "subjects") if part in each}
-        for each in found if each["kind"] in kinds
-    }  # fmt: skip
-
-
-MADE = {"selectors": selectors, "statefulset": stateful, "rbac": rights}
+MADE = {"selectors": selectors, "statefulset": fields_of_stateful_sets, "rbac": rights}
 
 
 @pytest.mark.parametrize("name", MADE)

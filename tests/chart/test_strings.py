@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chart.cluster_schema import faults
+from tests.chart.parts import LOGIN, ROUTE, VERIFIED
 from tests.chart.rendering import (
     CHART,
     EXTERNAL,
@@ -19,7 +20,6 @@ from tests.chart.rendering import (
     values_of,
     worker_job,
 )
-from tests.chart.test_values import LOGIN, ROUTE, VERIFIED
 from tests.chart.values_file import nodes
 
 OTHERWISE = ["0", "1e3", "true", "null", "2001-02-03"]

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.chart.drawing import schema
+from tests.chart.parts import LOGIN, ROUTE, VERIFIED
 from tests.chart.rendering import (
     CHART,
     CI,
@@ -44,21 +45,7 @@ CANDIDATES: list[Any] = [
     ["A"], ["a"], [443], [{"name": "a"}], [{"secretName": "a"}], [{"key": "a"}], [{"podSelector": {}}], [{"to": []}], [{"from": []}],
     ["ReadWriteMany"], [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
 ]  # fmt: skip
-ROUTE = {
-    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}]},
-    "web": {"service": {"type": "NodePort"}},
-}
-VERIFIED = {"externalDatabase": {"tls": {"mode": "verify", "caSecret": "authority"}}}
 BY_VALUE = {"externalDatabase": {"existingSecret": "", "password": "for-tests-only"}}
-METRICS = {"enabled": True, "tokenSecret": {"name": "token"}}
-LOGIN = {
-    "auth": {
-        "existingSecret": "login",
-        "mode": "basic",
-        "secretKeys": {"tokens": "t", "testToken": "token"},
-    },
-    "serviceMonitor": METRICS,
-}
 PROXY = laid_over(LOGIN, at("auth.mode", "proxy-header"))
 GENERATED = {"mysql": {"auth": {"password": "for-tests-only", "rootPassword": "for-tests-only"}}}
 

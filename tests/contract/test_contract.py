@@ -23,7 +23,7 @@ from service.contract.request import (
 )
 from service.contract.result import BacktestResult, failed_result
 from service.contract.status import HINTS, Reason, RunStatus, Status
-from tests.conftest import REQUEST, RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 
 DOCUMENT = {"run_id": RUN_ID, **REQUEST}
 

@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 from service.controller.reconciler import Controller
 from service.launchers.local_process import COMMAND, LocalProcess
 from service.usecases.runs import Runs
-from tests.conftest import database_environment
+from tests.support.controllers import with_environment
+from tests.support.databases import database_environment
 from tests.support.launchers import ByHand, OnACluster
 
 
@@ -36,7 +37,8 @@ def remote(runs: Runs, cluster: OnACluster) -> Controller:
 
 @pytest.fixture
 def local(engine: Engine) -> Iterator[LocalProcess]:
-    launcher = LocalProcess(["env", *database_environment(engine), "LOG_LEVEL=WARNING", *COMMAND])
+    environment = {**database_environment(engine), "LOG_LEVEL": "WARNING"}
+    launcher = LocalProcess(with_environment(environment, COMMAND))
     yield launcher
     for run_id in list(launcher.jobs()):
         launcher.remove(run_id)

@@ -20,7 +20,6 @@ from service.launchers.kubernetes.api import Namespace
 from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.launcher import LauncherAway
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST
 from tests.support.fake_answers import KINDS, Denied, fielded, labelled
 from tests.support.fake_cluster import (
     LOG,
@@ -32,6 +31,7 @@ from tests.support.fake_cluster import (
 )
 from tests.support.fake_rows import fill, rows
 from tests.support.recorded import recorded
+from tests.support.requests import REQUEST
 from tests.support.stores import EveryStore
 
 MANY = {"completed": 20, "failed": 10, "pending": 40, "running": 60}

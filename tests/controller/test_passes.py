@@ -18,9 +18,9 @@ from service.store.database import utc_in
 from service.store.rows import Run
 from service.store.tables import runs as runs_table
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST
 from tests.support.controllers import submit
 from tests.support.launchers import ByHand
+from tests.support.requests import REQUEST
 from tests.support.sample_rows import ended
 
 

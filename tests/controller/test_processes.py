@@ -19,9 +19,10 @@ from service.launchers.launcher import (
 from service.launchers.local_process import LocalProcess
 from service.store.tables import runs as runs_table
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST, database_environment
-from tests.support.controllers import RELEASES, submit, until_final
+from tests.support.controllers import RELEASES, submit, until_final, with_environment
+from tests.support.databases import database_environment
 from tests.support.launchers import ByHand
+from tests.support.requests import REQUEST
 from tests.support.sample_rows import ended
 
 
@@ -57,7 +58,8 @@ def test_a_slow_worker_that_gives_its_run_back_when_told_to_end_still_times_out(
 ) -> None:
     """The release on SIGTERM must not undo the controller's verdict."""
     (run_id,) = submit(runs)
-    slow = LocalProcess(["env", *database_environment(engine), sys.executable, "-c", RELEASES])
+    program = [sys.executable, "-c", RELEASES]
+    slow = LocalProcess(with_environment(database_environment(engine), program))
     controller = Controller(runs.run_store, slow, 1, timeout_seconds=4)
     (row,) = until_final(controller, runs, [run_id], 30)
     assert (row.reason, row.attempt, row.launches) == (Reason.TIMEOUT, 1, 1)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.conftest import REQUEST
 from tests.e2e.cluster import Release
 from tests.e2e.pods import python_pod
+from tests.support.requests import REQUEST
 
 # Asks for the rules in turn, each under a run_id of its own, and sends a request again until it is
 # answered. After the stop it asks for three more: those are for the newest pods to answer.

@@ -42,11 +42,16 @@ def run(release: Release, resources: Object, number: int) -> str:
 
 def waited(release: Release, kind: str, good: Callable[[Object], object], job: str) -> None:
     """Until a Job, or a pod of it, is as wanted."""
-    found = lambda: [
-        it for it in release.namespace.objects(kind) if it["metadata"]["name"].startswith(job)
-    ]
+
+    def objects_of_job() -> list[Object]:
+        objects = release.namespace.objects(kind)
+        return [item for item in objects if item["metadata"]["name"].startswith(job)]
+
     wait_until(
-        found, lambda some: any(good(it) for it in some), 240, f"{kind} of {job}: {good.__name__}"
+        objects_of_job,
+        lambda some: any(good(it) for it in some),
+        240,
+        f"{kind} of {job}: {good.__name__}",
     )
 
 

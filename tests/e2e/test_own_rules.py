@@ -10,7 +10,7 @@ import pytest
 from scripts.config import ROOT
 from tests.e2e.cluster import Namespace, Release, have, merged, run
 from tests.e2e.conftest import ONE_EACH
-from tests.rules.test_plugins import example
+from tests.support.own_rule import write_example
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -29,7 +29,7 @@ def images(
     if reason:
         pytest.skip(f"no image can be built and loaded: {reason}")
     folder = tmp_path_factory.mktemp("images")
-    example(folder / "falling-days")
+    write_example(folder / "falling-days")
     names = {part: f"stock-backtest-{part}-own:e2e" for part in PARTS}
     (folder / "Dockerfile").write_text(documented_dockerfile())
     for part, name in names.items():

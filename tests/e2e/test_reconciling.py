@@ -133,10 +133,11 @@ def start(release: Release, web: Web, change: Change, **asked: object) -> str:
     """A run whose first Job is different; the next ones are as the chart makes them."""
     with changed(release, change):
         run_id = web.submit(**asked)
-        launched = lambda: (
-            has_job(release.namespace, run_id) or web.status(run_id)["status"] in FINAL
-        )
-        wait_until(launched, bool, 30, f"the Job of {run_id} is made")
+
+        def is_launched() -> bool:
+            return has_job(release.namespace, run_id) or web.status(run_id)["status"] in FINAL
+
+        wait_until(is_launched, bool, 30, f"the Job of {run_id} is made")
     return run_id
 
 
@@ -254,7 +255,7 @@ def test_a_job_whose_creation_was_never_answered_is_adopted(release: Release, we
     from service.contract.request import parse_request
     from service.controller.work import work_of_request
     from service.launchers.kubernetes.template import job_of, read_template
-    from tests.conftest import REQUEST
+    from tests.support.requests import REQUEST
 
     namespace, name = release.namespace, release.name_of("deployment", "controller")
     namespace.kubectl("scale", f"deployment/{name}", "--replicas=0")

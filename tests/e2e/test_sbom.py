@@ -1,4 +1,4 @@
-"""The images that `make kind-up` built are made of the pinned packages: `make sbom` reads it from the images themselves."""
+"""The images of `make kind-up` have the pinned packages, as `make sbom` reads them in the images."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ import pytest
 
 from tests.e2e.cluster import run
 from tests.e2e.pods import IMAGE
-from tests.project.test_images import listed, with_dependencies
-from tests.project.test_supply_chain import PINS
+from tests.support.images import listed, pinned_versions, with_dependencies
 
 pytestmark = pytest.mark.cluster
 
-OF_THE_BASE = {
-    "pip",
-    "setuptools",
-    "wheel",
-}  # python:3.11-slim brings them, later ones without the last
+# python:3.11-slim brings them; later ones have no wheel.
+OF_THE_BASE = {"pip", "setuptools", "wheel"}
 
 
 @pytest.mark.parametrize("stage", ["web", "worker"])
@@ -31,6 +27,7 @@ def test_an_image_has_the_pinned_packages_and_no_others(stage: str) -> None:
     packages = {
         name: version for name, version in found["pkg:pypi"].items() if name not in OF_THE_BASE
     }
-    assert packages == {name: PINS[name] for name in with_dependencies(listed(stage))}
+    versions = pinned_versions()
+    assert packages == {name: versions[name] for name in with_dependencies(listed(stage))}
     assert found["pkg:generic"]["python"].startswith("3.11.")
     assert {"libc6", "libssl3", "dpkg"} <= set(found["pkg:deb"])

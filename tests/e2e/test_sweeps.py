@@ -13,12 +13,12 @@ from service.contract.sweep_result import SweepResult
 from service.search.plan import SHARD_ROWS, SweepPlan
 from service.search.result import EndedShard, judge_sweep
 from service.store.shards import LOST_MESSAGE
-from tests.conftest import series
 from tests.e2e.cluster import Release
 from tests.e2e.conftest import ONE_EACH
 from tests.e2e.template import Change, changed, program
 from tests.e2e.waiters import wait_until
 from tests.e2e.web import Web
+from tests.support.prices import series
 
 pytestmark = pytest.mark.cluster
 

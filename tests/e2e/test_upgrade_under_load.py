@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from pytest_helm_charts.clusters import Cluster
 
-from tests.conftest import REQUEST, SWEEP
 from tests.e2e import earlier_release
 from tests.e2e.cluster import CHART, Namespace, Release, merged
 from tests.e2e.conftest import ONE_EACH, TINY
@@ -21,6 +20,7 @@ from tests.e2e.load import Accepted, submitting
 from tests.e2e.pods import IMAGE
 from tests.e2e.waiters import Object, pod_ready, wait_until
 from tests.e2e.web import Web, performed_here, reproducible
+from tests.support.requests import REQUEST, SWEEP
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

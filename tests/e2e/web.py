@@ -13,8 +13,8 @@ from typing import Any
 
 from scripts.config import ROOT
 from service.contract.result import BacktestResult
-from tests.conftest import REQUEST
 from tests.e2e.waiters import wait_until
+from tests.support.requests import REQUEST
 
 FINAL = ("completed", "failed", "cancelled")
 

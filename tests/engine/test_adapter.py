@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,17 +11,10 @@ import pytest
 from backtest.engine import BacktestEngine
 from rules.registry import rule_from_id
 from service.contract.errors import NoData
-from service.contract.request import parse_request
-from service.engine.adapter import Performed, run_backtest
+from service.engine.adapter import Performed
 from service.prices.series import PriceSeries
-from tests.conftest import REQUEST, RUN_ID, series
-
-
-def perform(ticker: str = "GOOG", prices: PriceSeries | None = None, **change: Any) -> Performed:
-    request = parse_request({"run_id": RUN_ID, **REQUEST, "ticker": ticker, **change})
-    return run_backtest(
-        request, prices or series(ticker), rule_from_id(request.rule_id, request.params), "digest"
-    )
+from tests.support.backtests import perform
+from tests.support.prices import series
 
 
 def test_the_result_is_the_engine_run_on_the_window() -> None:

@@ -19,8 +19,8 @@ from backtest.kernel import Terms, simulate
 from backtest.prices import InvalidPrices, InvalidSignals
 from scripts.config import ROOT
 from service.engine.enhanced_engine import metrics_of
-from tests.conftest import TICKERS, prices, random_walk
-from tests.support.naive_engine import Naive
+from tests.support.naive_engine import Naive, naive_run
+from tests.support.prices import TICKERS, prices, random_walk
 
 TERMS = {
     "initial_capital": st.sampled_from([0.5, 100.0, 10_000.0, 1e9]),
@@ -29,18 +29,6 @@ TERMS = {
     "lot_size": st.sampled_from([0.0, 1.0, 0.1, 7.0, 100.0]),
     "allow_short": st.booleans(),
 }
-
-
-def naive_run(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> Naive:
-    """The run of the naive engine on all TERMS."""
-    naive = Naive(
-        initial=terms["initial_capital"],
-        commission=terms["commission_rate"],
-        slippage=terms["slippage_rate"],
-        lot=terms["lot_size"],
-        short=bool(terms["allow_short"]),
-    )
-    return naive.run(data["Open"].tolist(), data["Close"].tolist(), signals)
 
 
 def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> BacktestResult:

@@ -12,7 +12,7 @@ from backtest.engine import BacktestEngine, BacktestResult
 from backtest.metrics import drawdowns
 from rules.registry import rule_from_id
 from service.engine.enhanced_engine import EnhancedEngine, metrics_of
-from tests.conftest import prices, random_walk
+from tests.support.prices import prices, random_walk
 
 STRATEGY = rule_from_id("MA_CROSS_10_30").generate_signals
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scripts.config import ROOT
 from service.engine.figure import MAX_MARKERS, PIXEL_COLUMNS, _thinned, draw_figure
-from tests.engine.test_adapter import perform
+from tests.support.backtests import perform
 
 
 def draw(**change: object) -> bytes:

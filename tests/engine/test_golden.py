@@ -11,8 +11,8 @@ import pytest
 
 from backtest.engine import ENGINE_VERSION, BacktestEngine
 from rules.registry import rule_from_id
-from tests.conftest import prices, random_walk
-from tests.engine.test_engine import naive_run
+from tests.support.naive_engine import naive_run
+from tests.support.prices import prices, random_walk
 
 WALK = random_walk(2520, 42, 0.012)
 RULE = rule_from_id("MA_CROSS_10_30")

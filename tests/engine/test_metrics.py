@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from backtest import metrics
 from backtest.engine import BacktestEngine, BacktestResult
 from rules.registry import rule_from_id
-from tests.conftest import TICKERS, prices, random_walk
+from tests.support.prices import TICKERS, prices, random_walk
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -19,9 +19,10 @@ from service.contract.result import BacktestResult
 from service.contract.status import Status
 from service.worker.run import perform
 from service.worker.software import Software
-from tests.conftest import RUN_ID, series
 from tests.faults.client import Client
 from tests.faults.mysql_server import MySQLServer
+from tests.support.prices import series
+from tests.support.requests import RUN_ID
 
 SETTLE_SECONDS = 60  # the promise
 SLOWER = 3.0  # than the quiet rate: the machine is shared

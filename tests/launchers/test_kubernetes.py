@@ -11,7 +11,6 @@ from service.launchers.kubernetes.api import Away, Busy, Refused
 from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.kubernetes.objects import Object
 from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed, Problem
-from tests.conftest import RUN_ID
 from tests.support.fake_namespace import (
     JOB_NAME,
     RELEASE_LABELS,
@@ -21,6 +20,7 @@ from tests.support.fake_namespace import (
     changed_template,
     config_map,
 )
+from tests.support.requests import RUN_ID
 
 UNSCHEDULABLE = {
     "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]

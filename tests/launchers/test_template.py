@@ -11,7 +11,6 @@ from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.kubernetes.objects import Object
 from service.launchers.kubernetes.template import InvalidTemplate, job_of, read_template
 from service.launchers.launcher import LaunchFailed
-from tests.conftest import RUN_ID
 from tests.support.fake_namespace import (
     JOB_TEMPLATE,
     RELEASE_LABELS,
@@ -20,6 +19,7 @@ from tests.support.fake_namespace import (
     changed_template,
     config_map,
 )
+from tests.support.requests import RUN_ID
 
 REQUEST = parse_request(
     {

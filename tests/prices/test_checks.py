@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
 import pandas as pd
 import pytest
 
 from service.prices.checks import check_prices
-from tests.conftest import TICKERS, prices
-
-CLEAN = prices("AAPL").iloc[200:500]
-Change = Callable[[pd.DataFrame], pd.DataFrame]
-
-
-def cell(row: int, column: str, value: float) -> Change:
-    def change(data: pd.DataFrame) -> pd.DataFrame:
-        data.iloc[row, data.columns.get_loc(column)] = value
-        return data
-
-    return change
-
-
-def split(data: pd.DataFrame) -> pd.DataFrame:
-    data.iloc[150:, :4] /= 2
-    data.iloc[150:, 4] *= 2
-    return data
-
-
-def spike(data: pd.DataFrame) -> pd.DataFrame:
-    data.iloc[150, :4] *= 100
-    return data
-
-
-DEFECTS: dict[str, tuple[Change, str, str]] = {
-    "NaN close": (cell(100, "Close", np.nan), "error", "NotANumber"),
-    "duplicate date": (lambda d: d.iloc[[*range(100), 99, *range(100, 300)]], "error", "DuplicateDate"),
-    "unsorted": (lambda d: d.iloc[[*range(99), 100, 99, *range(101, 300)]], "error", "Unsorted"),
-    "high below low": (lambda d: d.assign(High=d["High"].where(d.index != d.index[100], d["Low"] / 2)), "error", "HighBelowLow"),
-    "price 0": (cell(100, "Low", 0.0), "error", "NotPositive"),
-    "price -5": (cell(100, "Open", -5.0), "error", "NotPositive"),
-    "a date is empty": (lambda d: d.set_index(d.index.where(d.index != d.index[100])), "error", "NoDate"),
-    "unadjusted split": (split, "warning", "SplitShapedJump"),
-    "spike": (spike, "warning", "Spike"),
-    "a month missing": (lambda d: d.drop(d.index[100:121]), "warning", "MissingSessions"),
-}  # fmt: skip
+from tests.support.price_defects import CLEAN, DEFECTS, set_cell
+from tests.support.prices import TICKERS, prices
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
@@ -59,13 +21,9 @@ def test_every_defect_is_found(defect: str) -> None:
     if code == "NoDate":
         assert (day, found[0].message) == ("no date", "the date of row 101 is empty")
         return
-    assert (
-        abs(
-            CLEAN.index.get_indexer([pd.Timestamp(day)], method="nearest")[0]
-            - (150 if defect in ("unadjusted split", "spike") else 100)
-        )
-        <= 1
-    )
+    expected_row = 150 if defect in ("unadjusted split", "spike") else 100
+    row = CLEAN.index.get_indexer([pd.Timestamp(day)], method="nearest")[0]
+    assert abs(row - expected_row) <= 1
 
 
 def test_the_clean_file_is_clean() -> None:
@@ -110,9 +68,9 @@ def one(data: pd.DataFrame) -> tuple[str, str | None]:
 
 def test_other_faults() -> None:
     day = str(CLEAN.index[100].date())
-    assert one(cell(100, "Close", 1e9)(CLEAN.copy())) == ("OutsideRange", day)
-    assert one(cell(100, "Volume", -1.0)(CLEAN.copy())) == ("NotPositive", day)
-    assert one(cell(100, "Volume", 0.0)(CLEAN.copy())) == ("ZeroVolume", day)
+    assert one(set_cell(100, "Close", 1e9)(CLEAN.copy())) == ("OutsideRange", day)
+    assert one(set_cell(100, "Volume", -1.0)(CLEAN.copy())) == ("NotPositive", day)
+    assert one(set_cell(100, "Volume", 0.0)(CLEAN.copy())) == ("ZeroVolume", day)
     assert one(CLEAN.assign(Volume=0.0)) == ("NoVolume", None)
     assert one(CLEAN.iloc[:1]) == ("TooShort", None)
     assert one(CLEAN.iloc[:0]) == ("TooShort", None)

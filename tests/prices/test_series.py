@@ -10,7 +10,7 @@ import pytest
 
 from scripts.config import ROOT
 from service.prices.series import PriceSeries, UnreadablePrices, read_csv, series_from_content
-from tests.conftest import TICKERS, series
+from tests.support.prices import TICKERS, series
 
 
 @pytest.mark.parametrize("ticker", TICKERS)

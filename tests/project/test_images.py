@@ -1,69 +1,31 @@
 """The images hold what their programs import, no more, and nothing secret. No Docker here: the files alone are read."""
 
 import ast
-import re
 import sys
 from functools import cache
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name as canonical
+
+from tests.support.images import (
+    DOCKERFILE,
+    PROGRAMS,
+    instructions,
+    lines,
+    listed,
+    with_dependencies,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-WEB = [
-    "app",
-    "service.controller.__main__",
-    "service.store.migrate",
-    "scripts.data_loader",
-    "scripts.qa_prices",
-]
-PROGRAMS = {"web": WEB, "worker": ["worker"], "local": [*WEB, "worker"]}
 NOT_IMPORTED = {
     "pymysql",
     "cryptography",
     "gunicorn",
 }  # SQLAlchemy's driver, its logins, the web's command
-
-
-def lines(pattern: str, text: str) -> list[str]:
-    return re.findall(f"^{pattern}", text, re.MULTILINE)
-
-
-DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
-LISTS = dict(lines(r'ARG (\w+)="(.*)"', DOCKERFILE))
-STAGES = {
-    stage: (base, body)
-    for base, stage, body in re.findall(
-        r"FROM (\S+) AS (\S+)\n(.*?)(?=\nFROM |\Z)", DOCKERFILE, re.DOTALL
-    )
-}
-
-
-def instructions(stage: str) -> str:
-    """A stage's instructions with those of the stages it is made from."""
-    base, body = STAGES[stage]
-    return (instructions(base) if base in STAGES else "") + body
-
-
-def listed(stage: str) -> set[str]:
-    """The packages a stage names."""
-    named = lines(r"RUN .*pip install .*\$(\w+)", instructions(stage))
-    return {canonical(name) for one in named for name in LISTS[one].split()}
-
-
-def with_dependencies(names: set[str]) -> set[str]:
-    """What pip makes of them."""
-    found, todo = set(), set(names)
-    while todo:
-        found.add(name := todo.pop())
-        needed = [Requirement(text) for text in requires(name) or []]
-        needed = [one for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
-        todo |= {canonical(one.name) for one in needed} - found
-    return found
 
 
 def copied(stage: str) -> set[str]:

@@ -8,16 +8,11 @@ from typing import Any
 
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from packaging.utils import canonicalize_name
 
 from scripts.config import ROOT
 from scripts.sbom import document
-from tests.project.test_images import PROGRAMS, lines, listed, with_dependencies
+from tests.support.images import PROGRAMS, listed, pinned_versions, with_dependencies
 
-PINNED = [
-    line.split("==") for line in lines(r"[\w.-]+==\S+", (ROOT / "requirements.txt").read_text())
-]
-PINS = {str(canonicalize_name(name)): version for name, version in PINNED}
 DEBIAN = [
     ["libssl3:amd64", "3.0.17-1~deb12u2", "amd64", "openssl", "3.0.17-1~deb12u2"],
     ["zlib1g:amd64", "1:1.2.13.dfsg-1", "amd64", "zlib", "1:1.2.13.dfsg-1"],
@@ -32,7 +27,7 @@ FOUND: dict[str, Any] = {
 
 def test_every_package_of_the_images_is_pinned_and_none_besides() -> None:
     images = [with_dependencies(listed(stage)) for stage in PROGRAMS]
-    assert set().union(*images) == set(PINS)
+    assert set().union(*images) == set(pinned_versions())
 
 
 def test_the_document_is_valid_cyclonedx() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rules.base_rule import BaseRule, InvalidRule
 from rules.optimizer import Columns, Grid, ParameterOptimizer, SearchTable, grid
 from rules.registry import BUILT_IN
-from tests.search.test_evaluator import Fancy
+from tests.support.rules import Fancy
 
 MA_CROSS, RSI, MOMENTUM, BB = (BUILT_IN[name] for name in ("MA_CROSS", "RSI", "MOMENTUM", "BB"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -18,16 +17,7 @@ from rules.base_rule import BaseRule, Parameter, RuleMetadata
 from rules.registry import BUILT_IN, rule_from_id
 from rules.technical_rules import MovingAverageCross
 from scripts.config import ROOT
-
-
-def example(folder: Path) -> Path:
-    """The files of docs/your-own-rule.md."""
-    text = (ROOT / "docs" / "your-own-rule.md").read_text()
-    folder.mkdir()
-    for name, language in (("falling_days.py", "python"), ("pyproject.toml", "toml")):
-        (block,) = re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-        (folder / name).write_text(block)
-    return folder
+from tests.support.own_rule import write_example
 
 
 def python(site: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +34,7 @@ def python(site: Path, *words: str, **environment: str) -> subprocess.CompletedP
 
 @pytest.mark.process
 def test_the_documented_example(tmp_path: Path) -> None:
-    source, site = example(tmp_path / "falling-days"), tmp_path / "site"
+    source, site = write_example(tmp_path / "falling-days"), tmp_path / "site"
     pip = "-m pip install --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --target".split()
     installed = python(site, *pip, str(site), str(source))
     assert installed.returncode == 0, installed.stderr

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from rules.base_rule import BaseRule, RuleMetadata, signals
 from rules.registry import BUILT_IN, rule_from_id
 from rules.rule_validator import RuleValidator, SignalAnalyzer, probe_prices
-from tests.rules.test_rules import ANY_RULE
+from tests.support.rules import ANY_RULE
 
 Answer = Callable[[pd.DataFrame], object]
 

@@ -1,4 +1,4 @@
-"""Rules: what each asks for, their text form, and every refusal by name."""
+"""Rules: their signals, their text form, and the sentence of each refusal."""
 
 from __future__ import annotations
 
@@ -6,37 +6,17 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extracted.features import technical_indicators as ti
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule, Signal, number_text
 from rules.registry import BUILT_IN, rule_from_id
-from tests.conftest import TICKERS, prices, random_walk
+from tests.support.prices import TICKERS, prices, random_walk
+from tests.support.rule_definitions import defined_signals
+from tests.support.rules import ANY_RULE
 
 GOOG = prices()
-
-
-def numbers(rule: type[BaseRule]) -> st.SearchStrategy[dict[str, float]]:
-    """Random valid parameters."""
-    each = {
-        p.name: st.integers(int(p.low), min(int(p.high), 120))
-        if p.whole
-        else st.floats(p.low, p.high).map(lambda x: round(x, 12))
-        for p in rule.metadata.parameters
-    }
-    return st.fixed_dictionaries(each).filter(
-        lambda values: all(
-            values[small] < values[large] for small, large in rule.metadata.ascending
-        )
-    )
-
-
-ANY_RULE = st.sampled_from(list(BUILT_IN.values())).flatmap(
-    lambda rule: numbers(rule).map(lambda values: rule(**values))
-)
 
 
 @settings(max_examples=300)
@@ -58,8 +38,19 @@ def test_the_name_alone_means_the_defaults(name: str) -> None:
 
 @pytest.mark.parametrize(
     "rule_id",
-    "MA_CROSS_10_30 RSI_14_30_70 BB_20_2 MACD_12_26_9 VOLUME_20_1.5 TREND_14_25 ATR_14_3 MOMENTUM_126 VALUE_756_10 "
-    "MEAN_REVERSION_20_2 BREAKOUT_55_20".split(),
+    [
+        "MA_CROSS_10_30",
+        "RSI_14_30_70",
+        "BB_20_2",
+        "MACD_12_26_9",
+        "VOLUME_20_1.5",
+        "TREND_14_25",
+        "ATR_14_3",
+        "MOMENTUM_126",
+        "VALUE_756_10",
+        "MEAN_REVERSION_20_2",
+        "BREAKOUT_55_20",
+    ],
 )
 def test_default_rule_ids(rule_id: str) -> None:
     assert rule_from_id(rule_id).rule_id == rule_id
@@ -165,79 +156,17 @@ def test_number_text_reads_back(value: float) -> None:
     assert "e" not in number_text(value)
 
 
-def wanted(rule_id: str, data: pd.DataFrame) -> list[int]:
-    """The rule's definition once more, bar by bar."""
-    close, high, low, volume = (
-        data[column].tolist() for column in ("Close", "High", "Low", "Volume")
-    )
-    n = len(close)
-
-    def mean(xs: list[float]) -> float:
-        return sum(xs) / len(xs)
-
-    def deviation(xs: list[float]) -> float:
-        return (sum((x - mean(xs)) ** 2 for x in xs) / len(xs)) ** 0.5
-
-    def signal(buy: bool, sell: bool) -> int:
-        return -1 if sell else 1 if buy else 0
-
-    rsi, (line, average, _) = ti.rsi(np.array(close), 14), ti.macd(np.array(close))
-    adx, plus, minus = ti.directional_index(np.array(high), np.array(low), np.array(close))
-    atr = ti.atr(np.array(high), np.array(low), np.array(close))
-
-    def at(t: int) -> int:
-        match rule_id:
-            case "MA_CROSS_10_30" if t >= 29:
-                up = mean(close[t - 9 : t + 1]) > mean(close[t - 29 : t + 1])
-                return signal(up, not up)
-            case "RSI_14_30_70":
-                return signal(rsi[t] < 30, rsi[t] > 70)
-            case "BB_20_2" if t >= 19:
-                window = close[t - 19 : t + 1]
-                return signal(
-                    close[t] < mean(window) - 2 * deviation(window),
-                    close[t] > mean(window) + 2 * deviation(window),
-                )
-            case "MACD_12_26_9":
-                return signal(line[t] > average[t], line[t] <= average[t])
-            case "VOLUME_20_1.5" if t >= 20:
-                high_volume = volume[t] > 1.5 * mean(volume[t - 20 : t])
-                return signal(
-                    high_volume and close[t] > close[t - 1], high_volume and close[t] < close[t - 1]
-                )
-            case "TREND_14_25":
-                return signal(
-                    adx[t] > 25 and plus[t] > minus[t], adx[t] >= 0 and minus[t] > plus[t]
-                )
-            case "ATR_14_3" if t >= 15:
-                buy = close[t] > min(low[t - 14 : t]) + 3 * atr[t - 1]
-                return signal(buy, close[t] < max(high[t - 14 : t]) - 3 * atr[t - 1])
-            case "MOMENTUM_126" if t >= 126:
-                return signal(close[t] > close[t - 126], close[t] <= close[t - 126])
-            case "VALUE_756_10" if t >= 756:
-                return signal(close[t] < 0.9 * close[t - 756], close[t] > close[t - 756])
-            case "MEAN_REVERSION_20_2" if t >= 19:
-                window = close[t - 19 : t + 1]
-                return signal(
-                    close[t] - mean(window) < -2 * deviation(window), close[t] > mean(window)
-                )
-            case "BREAKOUT_55_20" if t >= 55:
-                return signal(close[t] > max(high[t - 55 : t]), close[t] < min(low[t - 20 : t]))
-        return 0
-
-    return [at(t) for t in range(n)]
-
-
 @pytest.mark.parametrize("ticker", ["GOOG", "AMD", "SPY"])
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_signals_are_those_of_the_definition(name: str, ticker: str) -> None:
     data = prices(ticker, 1200)
     rule = BUILT_IN[name]()
-    given_signals, expected = rule.generate_signals(data), np.array(wanted(rule.rule_id, data))
-    differs = np.flatnonzero(given_signals.to_numpy() != expected)
+    signals = rule.generate_signals(data)
+    expected = np.array(defined_signals(rule.rule_id, data))
+    differs = np.flatnonzero(signals.to_numpy() != expected)
     assert len(differs) == 0, differs[:5]
-    assert given_signals.index.equals(data.index)
-    assert not given_signals.iloc[: rule.warm_up - 1].any()
+    assert signals.index.equals(data.index)
+    assert not signals.iloc[: rule.warm_up - 1].any()
     assert (expected == 1).any() or name == "VALUE"
 
 
@@ -284,11 +213,12 @@ def test_a_combination_votes_with_positions(mode: str, needed: int) -> None:
         for bar, value in enumerate(member.generate_signals(GOOG)):
             position = {1: 1, -1: 0, 0: position}[value]
             votes[bar] += position
-    long, expected = False, []
+    is_long = False
+    expected = []
     for count in votes:
-        now = count >= needed
-        expected.append(int(now) - int(long))
-        long = now
+        is_wanted = count >= needed
+        expected.append(int(is_wanted) - int(is_long))
+        is_long = is_wanted
     assert combined.generate_signals(GOOG).tolist() == expected
     assert combined.warm_up == 34
     assert rule_from_id(combined.rule_id).rule_id == combined.rule_id

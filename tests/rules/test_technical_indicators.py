@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extracted.features import technical_indicators as ti
-from tests.conftest import TICKERS, prices
+from tests.support.prices import TICKERS, prices
 
 
 def ohlcv(ticker: str) -> tuple[np.ndarray, ...]:

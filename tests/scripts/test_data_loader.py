@@ -14,7 +14,7 @@ from scripts import data_loader
 from scripts.config import ROOT, Config
 from service.store.database import connect
 from service.store.prices import PriceStore
-from tests.prices.test_checks import CLEAN, DEFECTS
+from tests.support.price_defects import CLEAN, DEFECTS
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_when_the_vendor_gives_nothing_good(
 )
 def test_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        data_loader.arguments(words)
+        data_loader.parse_arguments(words)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from scripts.config import ROOT
-from tests.prices.test_checks import CLEAN, DEFECTS
+from tests.support.price_defects import CLEAN, DEFECTS
 
 
 def qa(*words: str, database: Path | str = "none.sqlite3") -> subprocess.CompletedProcess[str]:

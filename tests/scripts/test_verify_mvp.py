@@ -21,7 +21,7 @@ from service.usecases.sweeps import Sweeps
 from service.worker.run import RunWorker
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
-from tests.conftest import REQUEST, RUN_ID, SWEEP
+from tests.support.requests import REQUEST, RUN_ID, SWEEP
 
 
 def test_the_walk_as_typed_from_the_root() -> None:

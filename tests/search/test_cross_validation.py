@@ -18,8 +18,8 @@ from service.contract.errors import InvalidRequest
 from service.search.cross_validation import CrossValidation, cross_validate
 from service.search.folds import purged_folds
 from service.search.search import Search
-from tests.conftest import prices
-from tests.search.test_evaluator import PLAIN
+from tests.support.prices import prices
+from tests.support.searches import PLAIN
 
 
 def validated(data: pd.DataFrame, searched: Grid, folds: int = 5) -> CrossValidation:

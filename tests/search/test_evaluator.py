@@ -18,18 +18,18 @@ from backtest.kernel import Terms
 from rules.base_rule import (
     BaseRule,
     ConditionRule,
-    InvalidRule,
     Mask,
     Parameter,
     RuleMetadata,
-    signals,
 )
 from rules.features import Features, lagged
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
 from service.search.chunk_metrics import BARS_PER_SPAN, CHUNK_METRICS, lowest_below_peak
 from service.search.evaluator import SearchEvaluator
-from tests.conftest import prices, random_walk
+from tests.support.prices import prices, random_walk
+from tests.support.rules import Fancy
+from tests.support.searches import PLAIN
 
 EVERY = (
     *CHUNK_METRICS,
@@ -39,7 +39,6 @@ EVERY = (
     "max_drawdown_days",
     "alpha",
 )
-PLAIN = Terms(100_000.0, 0.001, 0.0, 0.0, False)
 TERMS = {
     "plain": PLAIN,
     "free": Terms(1.0, 0.0, 0.0, 0.0, False),
@@ -61,29 +60,6 @@ ASKED: dict[str, dict[str, object]] = {
     "MEAN_REVERSION": {"period": "5:40:7", "entry": "0.5:3:0.5"},
     "BREAKOUT": {"entry": "5:60:9", "exit": "3:40:9"},
 }
-
-
-class Fancy(BaseRule):
-    """A rule from elsewhere: written without conditions, and no rule of even days."""
-
-    metadata = RuleMetadata(
-        "FANCY", "Falls.", "A test", (Parameter("days", 3, 1, 20, "Falling closes in a row"),)
-    )
-
-    def __init__(self, /, **params: object) -> None:
-        super().__init__(**params)
-        if self.params["days"] % 2 == 0:
-            raise InvalidRule("FANCY: days must be odd, got {days}.", days=self.params["days"])
-
-    @property
-    def warm_up(self) -> int:
-        return int(self.params["days"])
-
-    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
-        falls = (data["Close"].diff() < 0).rolling(self.params["days"]).sum()
-        return signals(
-            data, buy=(falls == self.params["days"]).to_numpy(), sell=(falls == 0).to_numpy()
-        )
 
 
 class Deaf(ConditionRule):

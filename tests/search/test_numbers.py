@@ -16,8 +16,8 @@ from service.search.numbers import (
     numbers_per_row,
 )
 from service.search.search import Search
-from tests.conftest import prices
-from tests.search.test_evaluator import PLAIN
+from tests.support.prices import prices
+from tests.support.searches import PLAIN
 
 
 def search(folds: int) -> Search:

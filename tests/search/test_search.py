@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from backtest.engine import BacktestEngine
+from backtest.kernel import Terms
 from rules.optimizer import LESS_IS_BETTER, grid
 from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest, NoData
 from service.search.chunk_metrics import CHUNK_METRICS, SEARCH_METRICS, SINGLE_RUN_METRICS
 from service.search.search import JudgedSearch, Search, compare_across_tickers
-from tests.conftest import prices
-from tests.search.test_evaluator import PLAIN, Terms
+from tests.support.prices import prices
+from tests.support.searches import PLAIN
 
 SIXTEEN = {"fast": "5:50:15", "slow": "20:100:20"}
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.engine import BacktestEngine, BacktestResult
+from backtest.kernel import Terms
 from rules.base_rule import InvalidRule
 from rules.optimizer import Grid, grid
 from rules.registry import BUILT_IN, rule_from_id
@@ -16,8 +17,8 @@ from service.contract.errors import InvalidRequest
 from service.search.folds import TESTS_PER_TRAINING, split_for_walk_forward
 from service.search.search import Search
 from service.search.walk_forward import WalkForward, walk_forward
-from tests.conftest import prices
-from tests.search.test_evaluator import PLAIN, Terms
+from tests.support.prices import prices
+from tests.support.searches import PLAIN
 
 MA_CROSS = BUILT_IN["MA_CROSS"]
 ASKED = {"fast": [5, 10, 20], "slow": [30, 60]}

@@ -1,31 +1,25 @@
-"""Every question that web and controller ask is answered from an index (on MySQL too); benchmarks.database has the times."""
+"""Every query of web and controller is answered from an index; benchmarks.database measures them."""
 
 from __future__ import annotations
 
 import re
 
-import pytest
 from sqlalchemy import Engine
 
-from benchmarks import database as bench
-from benchmarks.database import Watched, fill, questions
-from tests.conftest import MYSQL
+from tests.support.databases import MYSQL
+from tests.support.many_runs import Counts, QueryPlans, fill, queries
 
+COUNTS = Counts(runs=4000, at_work=40, waiting=400)
 WHOLE_TABLE = re.compile(r"None, \d+ rows, (?!None)|filesort|SCAN runs|TEMP B-TREE")
 
 
-def test_no_question_scans_or_sorts_the_table(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, rows in {"RUNS": 4000, "AT_WORK": 40, "WAITING": 400}.items():
-        monkeypatch.setattr(bench, name, rows)
-    fill(engine)
-    watched = Watched(engine)
-    for name, ask in questions(engine).items():
-        plans = watched.explain(ask)
-        assert plans or MYSQL, name  # MySQL has none where it finds that there is no such row
+def test_no_question_scans_or_sorts_the_table(engine: Engine) -> None:
+    fill(engine, COUNTS)
+    query_plans = QueryPlans(engine)
+    for name, query in queries(engine, COUNTS).items():
+        plans = query_plans.explain(query)
+        # MySQL has no plan where it finds that there is no such row.
+        assert plans or MYSQL, name
         for plan in plans:
-            assert not WHOLE_TABLE.search(plan) or (name, plan) == ("latest 50", "SCAN runs"), (
-                name,
-                plan,
-            )
+            is_the_listing = (name, plan) == ("latest 50", "SCAN runs")
+            assert not WHOLE_TABLE.search(plan) or is_the_listing, (name, plan)

@@ -16,7 +16,8 @@ from service.contract.status import Status
 from service.store import migrate as migration
 from service.store.database import connect
 from service.store.tables import metadata, runs
-from tests.conftest import MYSQL, RUN_ID, database_environment
+from tests.support.databases import MYSQL, database_environment
+from tests.support.requests import RUN_ID
 from tests.support.stores import EveryStore
 
 RUNS = (
@@ -94,10 +95,7 @@ def test_a_database_that_does_not_answer_in_time_is_named(caplog: pytest.LogCapt
 
 @pytest.mark.skipif(not MYSQL, reason="MySQL only: SQLite's transaction does it there")
 def test_migrations_wait_for_each_other_on_mysql(engine: Engine) -> None:
-    environment = {
-        **os.environ,
-        **dict(pair.split("=", 1) for pair in database_environment(engine)),
-    }
+    environment = {**os.environ, **database_environment(engine)}
     with engine.begin() as connection:
         for table in (*RUNS, "leases", "tickers", "price_series", "alembic_version"):
             connection.execute(text(f"DROP TABLE {table}"))
@@ -239,7 +237,7 @@ def test_nothing_migrates_backwards(engine: Engine) -> None:
 
 @pytest.mark.process
 def test_ten_at_once_migrate_the_release_before(old: Engine) -> None:
-    environment = {**os.environ, **dict(pair.split("=", 1) for pair in database_environment(old))}
+    environment = {**os.environ, **database_environment(old)}
     command_ = [sys.executable, "-m", "service.store.migrate"]
     started = [subprocess.Popen(command_, cwd=ROOT, env=environment) for _ in range(10)]
     assert [process.wait() for process in started] == [0] * 10

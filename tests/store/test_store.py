@@ -18,7 +18,8 @@ from service.store.leases import LeaseStore
 from service.store.prices import PriceStore
 from service.store.rows import StoredResult
 from service.store.tables import metadata, runs
-from tests.conftest import REQUEST, RUN_ID, series
+from tests.support.prices import series
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.stores import EveryStore
 
 STORED = StoredResult('{"a":1}', "date,equity\n2020-01-01,1.0\n", "data:image/png;base64,AAAA")

@@ -1,9 +1,10 @@
-"""What tests of the controller ask for and wait for."""
+"""Settings, requests and waiting, for tests of the controller."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,35 +14,47 @@ from scripts.config import Config, load_config
 from service.controller.reconciler import Controller
 from service.store.rows import Run
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST, database_environment
+from tests.support.databases import database_environment
+from tests.support.requests import REQUEST
 
 
 def after(rounds: int) -> threading.Event:
-    """Set once the loop has turned so often."""
+    """An event for Controller.run that is set after so many passes."""
 
     class Stop(threading.Event):
-        turned = 0
+        passes = 0
 
         def wait(self, timeout: float | None = None) -> bool:
-            self.turned += timeout != 1  # the pause after an error is no turn
-            return self.turned > rounds
+            # The pause after an error, of 1 s, follows no pass.
+            if timeout != 1:
+                self.passes += 1
+            return self.passes > rounds
 
     return Stop()
 
 
 def config_of(engine: Engine, **settings: Any) -> Config:
     """The settings of a process on the same database."""
-    environment = dict(pair.split("=", 1) for pair in database_environment(engine))
-    return replace(load_config(environment), **settings)
+    return replace(load_config(database_environment(engine)), **settings)
+
+
+def with_environment(environment: Mapping[str, str], command: Sequence[str]) -> list[str]:
+    """The command, started with these environment variables besides those of this process."""
+    return ["env", *(f"{name}={value}" for name, value in environment.items()), *command]
 
 
 def submit(runs: Runs, count: int = 1, client: str = "") -> list[str]:
+    """Records runs of the same request; returns their run_ids."""
     return [runs.submit(dict(REQUEST), client, force=True)[0].run_id for _ in range(count)]
 
 
 def until_final(
     controller: Controller, runs: Runs, ids: list[str], seconds: float = 60
 ) -> list[Run]:
+    """Lets the controller work until all these runs have ended; returns their rows.
+
+    Raises AssertionError where they have not after so many seconds.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         controller.step()

@@ -12,7 +12,7 @@ import yaml
 from service.launchers.kubernetes.api import Refused
 from service.launchers.kubernetes.objects import Object
 from service.launchers.launcher import Work
-from tests.conftest import RUN_ID
+from tests.support.requests import RUN_ID
 
 JOB_NAME = f"bt-{RUN_ID}"
 WORK = Work(RUN_ID, {"RUN_ID": RUN_ID, "RULES_DIGEST": "abc"})

@@ -1,10 +1,15 @@
-"""The engine's definition once more, bar by bar in plain Python: slow, obvious, and written without looking at it."""
+"""The engine's definition once more, bar by bar in plain Python, to compare the engine with.
+
+It is slow and plain, and was written without looking at the engine.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from typing import Any
+
+import pandas as pd
 
 
 @dataclass
@@ -82,3 +87,15 @@ class Naive:
 
     def _ruin(self) -> None:
         self.shortfall, self.cash, self.ruined = -self.cash, 0.0, True
+
+
+def naive_run(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> Naive:
+    """A run of the naive engine; `terms` are the keyword arguments of BacktestEngine, all of them."""
+    naive = Naive(
+        initial=terms["initial_capital"],
+        commission=terms["commission_rate"],
+        slippage=terms["slippage_rate"],
+        lot=terms["lot_size"],
+        short=bool(terms["allow_short"]),
+    )
+    return naive.run(data["Open"].tolist(), data["Close"].tolist(), signals)

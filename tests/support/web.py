@@ -13,7 +13,7 @@ from service.usecases.runs import Runs
 from service.worker.run import RunWorker
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
-from tests.conftest import REQUEST, SWEEP
+from tests.support.requests import REQUEST, SWEEP
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 FORM = {

@@ -21,7 +21,8 @@ from service.store.rows import Run
 from service.store.tables import runs as table
 from service.usecases.runs import Runs
 from service.worker.run import RunWorker
-from tests.conftest import REQUEST, series
+from tests.support.prices import series
+from tests.support.requests import REQUEST
 
 
 def submit(runs: Runs, force: bool = False, **changes: object) -> Run:

@@ -29,7 +29,7 @@ from service.store.prices import PriceStore
 from service.store.rows import StoredResult
 from service.store.tables import runs as table
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST, RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.stores import EveryStore
 
 

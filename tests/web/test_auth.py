@@ -19,7 +19,6 @@ from scripts.config import ROOT, Config, InvalidConfig, load_config, name_and_se
 from service.usecases.runs import Runs
 from service.web.middleware import auth
 from service.web.middleware.auth import MAX_HASHED_AT_ONCE, Login, login_of
-from tests.conftest import REQUEST, RUN_ID
 from tests.support.logins import (
     BASIC,
     HASH,
@@ -34,6 +33,7 @@ from tests.support.logins import (
     client_with,
     proxied,
 )
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import BROWSER, refused
 
 OPEN = ("/health", "/ready", "/static/style.css")

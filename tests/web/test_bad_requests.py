@@ -18,7 +18,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from rules.registry import BUILT_IN
 from service.usecases.runs import Runs
 from service.web.forms.run import MEMBERS
-from tests.conftest import REQUEST, RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import BROWSER, FORM, completed, refused
 
 INJECTIONS = [

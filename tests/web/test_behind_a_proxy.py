@@ -14,7 +14,7 @@ from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from service.web.missing_prices import PriceImport
-from tests.conftest import REQUEST
+from tests.support.requests import REQUEST
 from tests.support.web import BROWSER, FORM, OUTSIDE, completed
 
 

@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST, RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import BROWSER, completed, refused
 
 RESULT = ["/result/{}", "/result/{}/figure.png", "/result/{}/equity.csv", "/result/{}/trades.csv"]

@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from service.contract.documents import schema
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST, RUN_ID
 from tests.support.logins import BASIC, PASSWORD, TOKEN, basic, bearer, client_with
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import BROWSER, FORM, page, refused
 
 PATTERN = schema("request.v1")["properties"]["run_id"]["pattern"]

@@ -13,7 +13,7 @@ from rules.registry import BUILT_IN
 from service.contract.documents import checker
 from service.usecases.runs import Runs
 from service.web.factory import create_app
-from tests.conftest import REQUEST, RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import completed, page, refused
 
 

@@ -22,9 +22,9 @@ from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from service.web.middleware.auth import MAX_HASHED_AT_ONCE, Login
 from service.web.openapi.document import ERRORS
-from tests.conftest import REQUEST, SWEEP
 from tests.support.logins import BASIC, PROXY, TOKEN, bearer
 from tests.support.openapi_check import CheckedClient, Seen, described_by
+from tests.support.requests import REQUEST, SWEEP
 from tests.support.web import BROWSER, FORM, completed, swept
 
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
-from tests.conftest import REQUEST, RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import BROWSER, FORM, OUTSIDE, refused
 
 SENTENCE = "This was sent by a page of another site"

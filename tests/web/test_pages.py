@@ -16,7 +16,7 @@ from rules.registry import BUILT_IN
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app
-from tests.conftest import REQUEST
+from tests.support.requests import REQUEST
 from tests.support.web import BROWSER, FORM, completed, page, refused
 
 

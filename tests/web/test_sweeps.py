@@ -25,7 +25,8 @@ from service.web.forms.sweep import suggested_grid
 from service.web.forms.sweep_table import ROWS_ON_A_PAGE, row_at
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
-from tests.conftest import RUN_ID, SWEEP, series
+from tests.support.prices import series
+from tests.support.requests import RUN_ID, SWEEP
 from tests.support.web import BROWSER, page, swept
 
 FORM = {

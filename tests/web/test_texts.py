@@ -19,7 +19,7 @@ from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
 from service.search.luck import LUCK, SILENT, SKILL, UNSTEADY
 from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
-from tests.conftest import REQUEST, SWEEP
+from tests.support.requests import REQUEST, SWEEP
 
 # A sentence of the frozen rules that does not end like one; en.po says it in other words too.
 REWORDED = "None of the {count} combinations is a rule: {why}"

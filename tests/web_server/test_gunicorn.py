@@ -27,7 +27,8 @@ from scripts.config import ROOT, Config
 from service.store.database import connect
 from service.store.migrate import migrate
 from service.store.prices import PriceStore
-from tests.conftest import REQUEST, series
+from tests.support.prices import series
+from tests.support.requests import REQUEST
 from tests.support.stores import EveryStore
 
 GUNICORN = [

@@ -26,8 +26,9 @@ from service.worker import run as module
 from service.worker.holding import Stopped
 from service.worker.run import RunWorker, perform
 from service.worker.software import Software
-from tests.conftest import REQUEST, RUN_ID, series
 from tests.support.outage import ERRORS, GONE, away_in, lost_answer
+from tests.support.prices import series
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.stores import EveryStore
 
 

@@ -17,7 +17,7 @@ from service.contract.request import parse_request, text_from_request
 from service.contract.result import BacktestResult
 from service.contract.status import Status
 from service.usecases.runs import Runs
-from tests.conftest import REQUEST, RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 
 ENVIRONMENT = {name.upper(): value for name, value in REQUEST.items()}
 

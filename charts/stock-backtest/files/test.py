@@ -10,7 +10,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-URL, LOOK, MODE = sys.argv[1:4]
+URL = sys.argv[1]
+# Where the release's operator finds out more
+WHERE_TO_LOOK = sys.argv[2]
+# How users log in, auth.mode of the chart
+MODE = sys.argv[3]
 TOKEN = Path("/run/secrets/login/token")
 REQUEST = {
     "ticker": "GOOG",
@@ -30,11 +34,11 @@ def ask(path, body=None):
         return json.load(answer)
 
 
-def give_up(why):
-    sys.exit(f"FAILED: {why}\nWhere to look: {LOOK}")
+def fail(reason):
+    sys.exit(f"FAILED: {reason}\nWhere to look: {WHERE_TO_LOOK}")
 
 
-def look_from_outside():
+def check_that_a_login_is_needed():
     ready = ask("/ready")
     try:
         ask("/tickers")
@@ -42,16 +46,17 @@ def look_from_outside():
         if error.code != 401:
             raise
     else:
-        give_up(f"auth.mode is {MODE}, and a request without a login was answered")
+        fail(f"auth.mode is {MODE}, and a request without a login was answered")
     print(
-        f"ready: {ready}; without a login nobody gets in. Skipped: a backtest needs auth.secretKeys.testToken"
+        f"ready: {ready}; without a login nobody gets in. "
+        "Skipped: a backtest needs auth.secretKeys.testToken"
     )
     sys.exit(0)
 
 
 try:
     if MODE != "none" and not TOKEN.exists():
-        look_from_outside()
+        check_that_a_login_is_needed()
     if "GOOG" not in [ticker["ticker"] for ticker in ask("/tickers")["tickers"]]:
         print(f"ready: {ask('/ready')}; without the sample prices no backtest can be compared")
         sys.exit(0)
@@ -63,12 +68,13 @@ try:
         time.sleep(1)
     result = ask(f"/result/{run_id}")
 except OSError as error:
-    give_up(error)
+    fail(error)
 if status["status"] != "completed":
-    give_up(
-        f"run {run_id} is {status['status']}: {status['reason']}: {result.get('error_message')} {status['hint'] or ''}"
+    fail(
+        f"run {run_id} is {status['status']}: {status['reason']}: "
+        f"{result.get('error_message')} {status['hint'] or ''}"
     )
 for name, value in EXPECTED.items():
     if abs(result[name] - value) > 1e-9 * abs(value):
-        give_up(f"run {run_id} has {name} {result[name]}, expected {value}")
+        fail(f"run {run_id} has {name} {result[name]}, expected {value}")
 print(f"run {run_id} completed with the numbers of the release: {EXPECTED}")

@@ -1,4 +1,4 @@
-"""The first schema: runs, results, figures, price series, tickers, leases and the view backtest_results."""
+"""The first schema: runs, results, figures, prices, tickers, leases and a view of results."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,7 +18,8 @@ OPTIONS = {"mysql_charset": "utf8mb4", "if_not_exists": True}
 
 VIEW = """
 CREATE VIEW backtest_results AS
-SELECT runs.run_id, runs.ticker, runs.rule_id, runs.status, runs.total_return_pct, runs.sharpe_ratio,
+SELECT runs.run_id, runs.ticker, runs.rule_id, runs.status, runs.total_return_pct, \
+runs.sharpe_ratio,
        runs.max_drawdown_pct, runs.num_trades, results.result AS metrics, figures.chart_base64,
        runs.reason AS error_code, runs.message AS error_message, runs.created_at
 FROM runs
@@ -92,8 +93,8 @@ def _create_runs() -> None:
         sa.Column("num_trades", sa.Integer()),
         **OPTIONS,
     )
-    made = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes("runs")}
-    if "ix_runs_status" not in made:
+    indexes = {index["name"] for index in sa.inspect(op.get_bind()).get_indexes("runs")}
+    if "ix_runs_status" not in indexes:
         op.create_index("ix_runs_status", "runs", ["status", "id"])
 
 

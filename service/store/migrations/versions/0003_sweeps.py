@@ -11,13 +11,16 @@ depends_on = None
 
 VIEW = """
 CREATE VIEW backtest_results AS
-SELECT runs.run_id, runs.ticker, runs.rule_id, runs.status, runs.total_return_pct, runs.sharpe_ratio,
+SELECT runs.run_id, runs.ticker, runs.rule_id, runs.status, runs.total_return_pct, \
+runs.sharpe_ratio,
        runs.max_drawdown_pct, runs.num_trades,
-       COALESCE(results.result, REPLACE(twin.result, twin.run_id, runs.run_id)) AS metrics, figures.chart_base64,
+       COALESCE(results.result, REPLACE(twin.result, twin.run_id, runs.run_id)) AS metrics, \
+figures.chart_base64,
        runs.reason AS error_code, runs.message AS error_message, runs.created_at
 FROM runs
 LEFT JOIN results ON results.run_id = runs.run_id AND runs.status = 'completed'
-LEFT JOIN results twin ON twin.run_id = runs.reused_from AND runs.status = 'completed' AND results.run_id IS NULL
+LEFT JOIN results twin ON twin.run_id = runs.reused_from AND runs.status = 'completed' \
+AND results.run_id IS NULL
 LEFT JOIN figures ON figures.run_id = COALESCE(results.run_id, twin.run_id)
 WHERE runs.kind = 'backtest'
 """

@@ -1,11 +1,11 @@
-"""A search against plain NumPy: `python -m benchmarks.grid PATH/TO/peers.py`.
+"""Times a parameter search: `python -m benchmarks.search [PATH/TO/peers.py]`.
 
-It has ten thousand combinations of SMA crossing on GOOG daily (2,699 bars), with costs, five
-metrics a row. Both sides take turns in one process, so that a busy machine shifts both alike.
+With `peers.py` it compares itself with plain NumPy: ten thousand combinations of SMA crossing on
+GOOG daily (2,699 bars), with costs, five metrics a row. Both take turns in one process, so that a
+busy machine slows both. `peers.py` has a class Numpy with setup, prepare and
+grid(prepared, fasts, slows): total return, Sharpe ratio and drawdown of every combination.
 
-`peers.py` has a class Numpy with setup, prepare and grid(prepared, fasts, slows): total return,
-Sharpe ratio and drawdown of every combination. Further tables: growth with the number of
-combinations and of bars, and every rule.
+Two more tables have the time of each rule, and its growth with combinations and bars.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ EVERY_RULE: dict[str, dict[str, object]] = {
 
 
 class OneByOne(BUILT_IN["MA_CROSS"]):  # type: ignore[misc]
-    """The same rule as a plug-in that knows nothing of searches writes it."""
+    """The same rule as a plug-in without `conditions`: a search computes its rows one by one."""
 
     def generate_signals(self, data: pd.DataFrame) -> pd.Series:
         return super().generate_signals(data)
@@ -61,7 +61,7 @@ def goog() -> pd.DataFrame:
 
 
 def walk(bars: int) -> pd.DataFrame:
-    """A seeded random walk by the minute."""
+    """A seeded random walk with a bar every minute."""
     random = np.random.Generator(np.random.PCG64(43))
     close = 100.0 * np.exp(np.cumsum(random.normal(0.0, 0.0006, bars)))
     open_ = np.append(100.0, close[:-1])
@@ -82,7 +82,7 @@ def search(data: pd.DataFrame, searched: Grid) -> Columns:
 
 
 def numpy_contender(path: str, data: pd.DataFrame) -> Callable[[], list[tuple[Any, ...]]]:
-    """The grid of the file's class Numpy, unchanged."""
+    """The search of the file's class Numpy, with its data prepared."""
     sys.path.insert(0, str(Path(path).resolve().parent))
     peers = importlib.import_module(Path(path).stem)
     contender = peers.Numpy()
@@ -99,7 +99,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def against_numpy(path: str) -> None:
-    """Medians over rounds of both, and of their ratio in each round."""
+    """Prints the medians of both, and the median of their ratio in each round."""
     data = goog()
     searched = grid(BUILT_IN["MA_CROSS"], EVERY_RULE["MA_CROSS"])
     contender = numpy_contender(path, data)
@@ -119,18 +119,18 @@ def against_numpy(path: str) -> None:
     print(f"ratio {statistics.median(ratios):.2f} (rounds {rounds})")
 
 
-def growth() -> None:
-    """Microseconds a row and memory above the start, by combinations and by bars."""
+def print_all_growth() -> None:
+    """Prints microseconds a row and memory above the start, by combinations and by bars."""
     data = goog()
     for fasts, slows in ((10, 10), (20, 50), (100, 100), (200, 500)):
-        asked = {"fast": list(range(2, 2 + fasts)), "slow": list(range(1001 - slows, 1001))}
-        print_growth(data, grid(BUILT_IN["MA_CROSS"], asked, 10**6))
+        values = {"fast": list(range(2, 2 + fasts)), "slow": list(range(1001 - slows, 1001))}
+        print_growth(data, grid(BUILT_IN["MA_CROSS"], values, 10**6))
     for bars in (1_000, 10_000, 100_000, 1_000_000):
         print_growth(walk(bars), grid(BUILT_IN["MA_CROSS"], {"fast": "5:24", "slow": "30:120:10"}))
 
 
 def print_growth(data: pd.DataFrame, searched: Grid) -> None:
-    """A line of `growth`."""
+    """Prints a line of the table of growth."""
     tracemalloc.start()
     search(data, searched)
     _, peak = tracemalloc.get_traced_memory()
@@ -141,30 +141,30 @@ def print_growth(data: pd.DataFrame, searched: Grid) -> None:
 
 
 def seconds_a_row(data: pd.DataFrame, searched: Grid) -> float:
-    """Seconds of one search by its rows."""
+    """The seconds of one search, divided by its rows."""
     return seconds(partial(search, data, searched)) / len(searched)
 
 
-def every_rule() -> None:
-    """Microseconds a row of each built-in rule."""
+def print_all_rules() -> None:
+    """Prints microseconds a row of each built-in rule."""
     data = goog()
-    for name, asked in EVERY_RULE.items():
-        print_rule(name, data, grid(BUILT_IN[name], asked))
+    for name, values in EVERY_RULE.items():
+        print_rule(name, data, grid(BUILT_IN[name], values))
     print_rule("one by one", data, grid(OneByOne, {"fast": "2:101", "slow": "105:123:2"}))
 
 
 def print_rule(name: str, data: pd.DataFrame, searched: Grid) -> None:
-    """A line of `every_rule`."""
+    """Prints a line of the table of rules."""
     microseconds = 1e6 * seconds_a_row(data, searched)
     print(f"{name:15} {len(searched):6} combinations {microseconds:8.1f} us a row")
 
 
 def main() -> None:
-    """All tables."""
+    """Prints all tables."""
     if len(sys.argv) > 1 and Path(sys.argv[1]).is_file():
         against_numpy(sys.argv[1])
-    every_rule()
-    growth()
+    print_all_rules()
+    print_all_growth()
 
 
 if __name__ == "__main__":
