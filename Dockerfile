@@ -4,7 +4,7 @@
 ARG BASE=python:3.11-slim
 # What they import at the top level. Everything else, and every version, comes with the wheels of requirements.txt.
 ARG COMMON="cryptography holidays jsonschema numpy pandas PyMySQL SQLAlchemy"
-ARG WEB="alembic babel Flask gunicorn kubernetes msgspec prometheus_client PyYAML tqdm yfinance"
+ARG WEB="alembic babel Flask gevent gunicorn kubernetes msgspec prometheus_client PyYAML tqdm yfinance"
 ARG WORKER="matplotlib"
 
 FROM $BASE AS wheels
@@ -40,7 +40,7 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --quiet --no-index --find-links /wheels $WEB
 ENV WEB_BIND=0.0.0.0:5000
 EXPOSE 5000
-CMD ["gunicorn", "--config=python:service.web.gunicorn_conf", "app:app"]
+CMD ["gunicorn", "--config=python:service.web.server.gunicorn_conf", "app:app"]
 
 FROM web-runtime AS web
 COPY --from=sources /app ./

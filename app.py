@@ -42,6 +42,7 @@ def make_app() -> Flask:
         login=login_of(config),
         database_name=_database_name(config),
         price_import=PriceImport(config.prices_command, config.launcher == "kubernetes"),
+        max_at_once=config.web_threads,
     )
     put_behind(application, config.application_root, config.proxy_hops)
     application.config["TEMPLATES_AUTO_RELOAD"] = config.flask_env == "development"

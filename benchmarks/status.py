@@ -50,7 +50,7 @@ SERVERS = {
     "without access log": ("app:app", 5072, "false"),
     "plain route": ("benchmarks.status:plain_app()", 5073, "false"),
 }
-CONFIGURED = ["--config", "python:service.web.gunicorn_conf"]
+CONFIGURED = ["--config", "python:service.web.server.gunicorn_conf"]
 PLAIN = "--worker-class gthread --workers 2 --threads 4 --no-control-socket --log-level warning"
 
 

@@ -98,15 +98,12 @@ class Config:
     )
     web_bind: str = _setting("127.0.0.1:5000", "address and port of the web", form=r"\S+:\d+")
     web_workers: int = _setting(1, "processes of the web")
-    web_threads: int = _setting(4, "requests that one process of the web answers at the same time")
+    web_threads: int = _setting(4, "requests that one process of the web works on at the same time")
     web_graceful_seconds: int = _setting(
         20, "how long a stopping web may take to answer what it has accepted"
     )
-    web_request_seconds: int = _setting(
-        20, "a request must have come whole by then, and an answer go on being taken"
-    )
     web_keepalive_seconds: int = _setting(
-        75, "how long an idle connection stays open; longer than a proxy keeps it"
+        75, "how long a connection may take to send the next head; longer than a proxy keeps it"
     )
     web_timeout_seconds: int = _setting(
         60, "a process of the web that is silent for so long is replaced"

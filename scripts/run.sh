@@ -17,7 +17,7 @@ trap 'stop; exit 0' INT TERM HUP
 controller=$!
 # In a session of its own: the terminal's Ctrl-C and hang-up reach it once, through stop() above.
 WEB_BIND="127.0.0.1:$PORT" WEB_GRACEFUL_SECONDS="${WEB_GRACEFUL_SECONDS:-5}" "$BIN/python" -c "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])" "$BIN/gunicorn" \
-    --config python:service.web.gunicorn_conf app:app &
+    --config python:service.web.server.gunicorn_conf app:app &
 web=$!
 until "$BIN/python" -c "import urllib.request as u; u.urlopen('http://127.0.0.1:$PORT/ready')" 2>/dev/null; do
     kill -0 "$web" 2>/dev/null && kill -0 "$controller" 2>/dev/null || exit 1

@@ -50,6 +50,7 @@ SENTENCES = {
     415: ("WrongType", "Send the request as application/json or as a form."),
 }
 RETRY_DATABASE_SECONDS = 5
+BUSY = "Too many large answers are on their way to slow clients; try again in a moment."
 UNAVAILABLE = "The database cannot be reached; try again in a moment."
 INTERNAL = "Internal server error; an operator finds the reason in the log by the run_id."
 

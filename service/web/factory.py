@@ -16,7 +16,7 @@ from scripts.config import ROOT
 from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
 from service.usecases.runs import Runs
 from service.web import errors
-from service.web.middleware import auth, conditional, metrics, origin, texts
+from service.web.middleware import auth, conditional, metrics, origin, slots, texts, unread
 from service.web.middleware.auth import Login
 from service.web.missing_prices import PriceImport
 from service.web.openapi.document import answer, cached, describe
@@ -44,11 +44,12 @@ def create_app(
     login: Login | None = None,
     database_name: str = "the database",
     price_import: PriceImport | None = None,
+    max_at_once: int = 4,
 ) -> Flask:
     """The application around a service; it keeps nothing on disk or between two requests.
 
     `schema_problem` and `database_name` are those of `Services`; without `login` everybody may use
-    every page.
+    every page. `max_at_once` requests are worked on at the same time.
     """
     app = Flask(
         "service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
@@ -69,21 +70,23 @@ def create_app(
     for page in (pages, sweeps, api, files, health, docs):
         app.register_blueprint(page.bp)
     _describe_static_files(app)
-    _install_middleware(app, services)
+    _install_middleware(app, services, max_at_once)
     return app
 
 
-def _install_middleware(app: Flask, services: Services) -> None:
+def _install_middleware(app: Flask, services: Services, max_at_once: int) -> None:
     """Installs what happens to every request and answer, in the order in which it happens."""
     errors.install(app)
     # The metrics come before everything that refuses a request, so that they count it too.
     metrics.install(app, services.runs.run_store)
     texts.install(app)
     conditional.install(app)
+    unread.install(app)
     app.after_request(_add_headers)
     _log_with_run_id(app)
     origin.install(app)
     auth.install(app, services.login)
+    slots.install(app, max_at_once)
 
 
 def _describe_static_files(app: Flask) -> None:

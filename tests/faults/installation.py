@@ -30,7 +30,7 @@ READY_SECONDS = 60
 GUNICORN = [
     str(Path(PYTHON).with_name("gunicorn")),
     "--config",
-    "python:service.web.gunicorn_conf",
+    "python:service.web.server.gunicorn_conf",
     "app:app",
 ]
 CONTROLLER = [PYTHON, "-m", "service.controller"]

@@ -96,7 +96,7 @@ def test_an_image_has_no_package_that_nobody_imports(stage: str) -> None:
 
 
 def test_the_worker_is_no_web() -> None:
-    of_the_web = {"flask", "werkzeug", "gunicorn", "babel", "kubernetes", "yfinance"}
+    of_the_web = {"flask", "werkzeug", "gunicorn", "gevent", "babel", "kubernetes", "yfinance"}
     assert with_dependencies(listed("worker")) & of_the_web == set()
     assert copied("worker") & {"app.py", "templates", "static"} == set()
     assert copied("web") >= {"app.py", "templates", "static"}

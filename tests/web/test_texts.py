@@ -17,7 +17,7 @@ from scripts.config import ROOT
 from service.contract.documents import schema
 from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
 from service.search.luck import LUCK, SILENT, SKILL, UNSTEADY
-from service.web.errors import INTERNAL, SENTENCES, UNAVAILABLE
+from service.web.errors import BUSY, INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
 from tests.support.requests import REQUEST, SWEEP
 
@@ -79,7 +79,8 @@ def in_data() -> Iterator[str]:
             yield from (kind[key] for key in ("description", "each") if key in kind)
     yield from (SILENT, SKILL, UNSTEADY, LUCK)
     yield from (sentence for _, sentence in SENTENCES.values())
-    yield from (UNAVAILABLE, INTERNAL, "a finite number", "The request must be a JSON object.")
+    yield from (BUSY, UNAVAILABLE, INTERNAL)
+    yield from ("a finite number", "The request must be a JSON object.")
     yield REWORDED
     yield "A combination takes no params: write the numbers into its rules."
     yield "A search takes one rule by its name, such as MA_CROSS."

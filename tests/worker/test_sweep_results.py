@@ -257,11 +257,11 @@ def test_replace_keeps_a_sweeps_own_software(sweeps: Sweeps, sweep_worker: Sweep
 
 
 def test_the_release_before_finds_the_heading_of_the_table(
-    sweeps: Sweeps, worker: SweepWorker, engine: Engine
+    sweeps: Sweeps, sweep_worker: SweepWorker, engine: Engine
 ) -> None:
     """Release 0.2.0 reads tables from the column of equity curves, and shows an empty one."""
     run = submit_launched(sweeps)
-    worker.work(run.run_id)
+    sweep_worker.work(run.run_id)
     with engine.connect() as connection:
         row = connection.execute(text("SELECT equity_csv, table_csv FROM results")).one()
     equity_lines = zlib.decompress(row.equity_csv).decode().splitlines()

@@ -18,6 +18,7 @@ from werkzeug.security import check_password_hash
 
 from scripts.config import NAME, PASSWORD_METHOD, Config, name_and_secret
 from service.contract.errors import TooManyLogins
+from service.web.server.event_loop import run_in_native_thread
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Login:
         if not self._hashing.acquire(blocking=False):
             raise TooManyLogins(MAX_HASHED_AT_ONCE)
         try:
-            return check_password_hash(known, password)
+            return run_in_native_thread(check_password_hash, known, password)
         finally:
             self._hashing.release()
 

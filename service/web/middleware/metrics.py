@@ -81,7 +81,7 @@ class _Runs(Collector):
 def install(app: Flask, store: RequestStore) -> None:
     """Times every request by its route, and answers /metrics.
 
-    Where several processes serve (service/web/gunicorn_conf.py), each counts in a file of
+    Where several processes serve (service/web/server/gunicorn_conf.py), each counts in a file of
     METRICS_DIR, and any of them answers for all. The histogram itself is in no registry then:
     otherwise its series would be there twice.
     """

@@ -1,0 +1,1 @@
+"""How gunicorn serves the application: configuration, log lines, and fairness in its event loop."""
