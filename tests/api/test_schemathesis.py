@@ -1,4 +1,7 @@
-"""Schemathesis reads /openapi.json and tries to break what it promises: thousands of requests, the same ones each time."""
+"""Schemathesis sends thousands of requests, made from /openapi.json, and checks every answer.
+
+The requests are the same ones each time.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ from tests.support.web import completed, swept
 
 pytestmark = pytest.mark.api
 
-# What no JSON Schema can say is refused with 400: a ticker without prices, a rule that does not exist, dates the wrong way
-# round. A form is answered with a redirection.
+# What no JSON Schema can say is refused with 400: a ticker without prices, a rule that does not
+# exist, dates the wrong way round. A form is answered with a redirection.
 ACCEPTED = ["2xx", "303", "304", "404", "409"]
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "200"))  # for each operation and phase
 SEED = 20261124
@@ -60,7 +63,10 @@ def application(path: Path, login: Login) -> Iterator[Flask]:
 
 @contextmanager
 def served(app: Flask) -> Iterator[str]:
-    """Over HTTP: within the process, Schemathesis 4.32 fails at its own check of what logins are for."""
+    """Serves the application over HTTP.
+
+    Within the process, Schemathesis 4.32 fails at its own check of logins.
+    """
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -120,7 +126,8 @@ def findings(schema: schemathesis.BaseSchema) -> tuple[Counter[int], set[str]]:
 
 def text(event: events.ScenarioFinished, check: CheckNode) -> str:
     failure = check.failure_info
-    return f"{event.phase} {event.label} {check.name}: {failure.failure.title} {failure.failure.message}\n{failure.code_sample}"
+    sentence = f"{failure.failure.title} {failure.failure.message}"
+    return f"{event.phase} {event.label} {check.name}: {sentence}\n{failure.code_sample}"
 
 
 ALICE = basic("alice", PASSWORD)
@@ -142,7 +149,10 @@ def test_nothing_is_found(tmp_path: Path, login: Login, headers: dict[str, str])
 def test_nothing_is_found_among_requests_that_can_be_performed(
     tmp_path: Path, login: Login, headers: dict[str, str]
 ) -> None:
-    """With what this installation has as the only tickers, rules and runs: all of that must be accepted."""
+    """The document with the tickers, rules and runs of this installation as the only ones allowed.
+
+    Every request made from it must be accepted.
+    """
     with application(tmp_path, login) as app, described(app, headers, ACCEPTED, narrow) as schema:
         statuses, faults = findings(schema)
     print(sorted(statuses.items()))

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: form to result, parameters that follow the rule, light and dark, wide and narrow."""
+"""The dashboard in a real browser: forms, results, light and dark, wide and narrow windows."""
 
 from __future__ import annotations
 
@@ -19,16 +19,26 @@ from scripts.config import ROOT
 pytestmark = pytest.mark.browser
 PORT = 5071
 URL = f"http://127.0.0.1:{PORT}"
-QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`make run` without make: the real web and controller on a database of their own."""
     environment = {
-        **os.environ, "DB_HOST": "", "SQLITE_PATH": str(tmp_path_factory.mktemp("db") / "browser.sqlite3"),
-        "BIN": str(Path(sys.executable).parent), "PORT": str(PORT), "LOG_LEVEL": "WARNING",
-    }  # fmt: skip
+        **os.environ,
+        "DB_HOST": "",
+        "SQLITE_PATH": str(tmp_path_factory.mktemp("db") / "browser.sqlite3"),
+        "BIN": str(Path(sys.executable).parent),
+        "PORT": str(PORT),
+        "LOG_LEVEL": "WARNING",
+    }
     loader = [
         sys.executable,
         "scripts/data_loader.py",
@@ -71,7 +81,7 @@ def no_problems() -> Iterator[None]:
 
 def open_page(browser: Browser, address: str = "/", **options: object) -> Page:
     """A page that is watched."""
-    page = browser.new_context(**{"locale": "en-US", **options}).new_page()  # type: ignore[arg-type]
+    page = browser.new_context(**{"locale": "en-US", **options}).new_page()
     page.on("pageerror", lambda error: PROBLEMS.append(str(error)))
     page.on("console", lambda message: PROBLEMS.append(message.text) if is_error(message) else None)
     page.on(

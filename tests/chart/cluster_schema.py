@@ -25,7 +25,10 @@ FOREIGN = {
 
 
 def faults(found: list[Object]) -> list[str]:
-    """What Kubernetes, oldest or newest, would not take; a field that it does not know is one, too."""
+    """The faults that the oldest and the newest supported Kubernetes find in an object.
+
+    A field that Kubernetes does not know is a fault, too.
+    """
     own = [each for each in found if (each["apiVersion"], each["kind"]) not in FOREIGN]
     return [
         fault

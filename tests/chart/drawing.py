@@ -1,6 +1,7 @@
 """Random values that the chart's schemas allow.
 
-hypothesis-jsonschema draws what is neither object nor array: its objects do not work with the pinned hypothesis.
+hypothesis-jsonschema draws what is neither object nor array: its objects do not work with the
+pinned hypothesis.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def schema(path: str = "") -> Object:
 
 
 def values() -> st.SearchStrategy[Object]:
-    """Files that a user could write; passwords come from a Secret, as they must without a cluster."""
-    own, mysql = schema(), schema("charts/mysql")
+    """Random values files; passwords come from a Secret, as they must without a cluster."""
+    own = schema()
+    mysql = schema("charts/mysql")
     of_mysql = {key: part for key, part in mysql["properties"].items() if key != "global"}
     properties = {**own["properties"], "mysql": {**mysql, "properties": of_mysql}}
     drawn = _drawn("", {**own, "properties": properties}, own["definitions"])
@@ -54,7 +56,10 @@ def values() -> st.SearchStrategy[Object]:
 def _drawn(
     name: str, node: Object, definitions: Object, item: bool = False
 ) -> st.SearchStrategy[Any]:
-    """Of objects any keys, as values.yaml has the others; of an item of an array what it requires, too."""
+    """Random values of a part of the schema.
+
+    An object has any of its keys; an object in an array has those that the schema requires.
+    """
     if "$ref" in node:
         return _drawn(name, definitions[node["$ref"].rpartition("/")[2]], definitions, item)
     if node.get("type") == "array":

@@ -1,4 +1,4 @@
-"""The chart rendered without a cluster, each combination of values once, and its parts as objects."""
+"""Renders the chart without a cluster, each combination of values once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     assert len(keys) == len({repr(key) for key in keys}), f"a key stands twice: {keys}"
     return {
         key: loader.construct_object(value, deep=True)

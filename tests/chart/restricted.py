@@ -1,4 +1,4 @@
-"""Pod Security Standards, profile restricted, as a function of a pod's spec, and the chart's own rules for containers."""
+"""Checks a pod's spec against Pod Security `restricted` and the chart's own stricter rules."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ VOLUMES = {
     "secret",
 }
 SYSCTLS = {
-    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports",
-}  # fmt: skip
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_local_reserved_ports",
+}
 SECCOMP = {"RuntimeDefault", "Localhost"}
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
@@ -100,7 +104,8 @@ def _untidy_pod(spec: Object) -> Iterator[str]:
 
 
 def _untidy_container(container: Object) -> Iterator[str]:
-    resources, image = container.get("resources") or {}, container["image"].partition("@")[0]
+    resources = container.get("resources") or {}
+    image = container["image"].partition("@")[0]
     tag = image.rpartition("/")[2].partition(":")[2]
     ports = [port["containerPort"] for port in container.get("ports") or []]
     env = [variable["name"] for variable in container.get("env") or []]

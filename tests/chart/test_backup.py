@@ -1,4 +1,4 @@
-"""Backups of the database: off by default; what the CronJob is made of, and what its script keeps and refuses."""
+"""Backups of the database: off by default, the CronJob's parts, and what its script keeps."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ def test_one_at_a_time_and_not_for_ever() -> None:
 
 
 def test_the_first_one_is_taken_at_once_and_again_when_it_changes() -> None:
-    """`helm install --wait` would wait for a claim that no pod asks for; a Job cannot be changed."""
-    found, other = objects(ON), backup("keep", 8)
+    """`helm install --wait` would wait for a claim that no pod uses; a Job cannot be changed."""
+    found = objects(ON)
+    other = backup("keep", 8)
     first = one(found, "Job", one(found, "Job")["metadata"]["name"])
     assert first["spec"] == one(found, "CronJob")["spec"]["jobTemplate"]["spec"]
     assert first["metadata"]["name"] == one(objects(ON), "Job")["metadata"]["name"]
@@ -71,10 +72,8 @@ def test_the_password_is_a_file_and_the_only_one() -> None:
 
 
 def test_it_reaches_names_and_the_database_and_nothing_else() -> None:
-    policy, labels = (
-        one(objects(ON), "NetworkPolicy", "-backup")["spec"],
-        pod_of(objects(ON))["metadata"]["labels"],
-    )
+    policy = one(objects(ON), "NetworkPolicy", "-backup")["spec"]
+    labels = pod_of(objects(ON))["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in policy
@@ -85,15 +84,20 @@ def test_it_reaches_names_and_the_database_and_nothing_else() -> None:
     assert to == {"podSelector": server["selector"]}
     (admitted,) = one(objects(ON), "NetworkPolicy", "bt-mysql")["spec"]["ingress"][0]["from"]
     assert admitted["podSelector"]["matchLabels"].items() <= labels.items()
-    assert [each["kind"] for each in objects(laid_over(ON, at("mysql.networkPolicy.enabled", False))) if "mysql" in each["metadata"]["name"]].count("NetworkPolicy") == 0  # fmt: skip
+    assert [
+        each["kind"]
+        for each in objects(laid_over(ON, at("mysql.networkPolicy.enabled", False)))
+        if "mysql" in each["metadata"]["name"]
+    ].count("NetworkPolicy") == 0
 
 
 def test_no_service_and_no_other_policy_takes_it_for_a_part_of_its_own() -> None:
     labels = pod_of(objects(ON))["metadata"]["labels"].items()
     selectors = {
         f"{each['kind']} {each['metadata']['name']}": spec.get("podSelector", spec.get("selector"))
-        for each in objects(ON) if (spec := each.get("spec", {})) and each["kind"] in ("Service", "NetworkPolicy")
-    }  # fmt: skip
+        for each in objects(ON)
+        if (spec := each.get("spec", {})) and each["kind"] in ("Service", "NetworkPolicy")
+    }
     mine = {
         name
         for name, selector in selectors.items()
@@ -161,7 +165,10 @@ def volume(tmp_path: Path) -> Path:
 
 
 def take(volume: Path, dump: str = WHOLE, keep: int = 3) -> tuple[int, str, list[str]]:
-    """Runs the rendered scripts with a mysqldump that does what `dump` says; exit code, error, the volume after it."""
+    """Runs the rendered scripts with a mysqldump that is the shell program `dump`.
+
+    Returns the exit code, standard error, and the files of the volume after it.
+    """
     data = one(backup("keep", keep), "ConfigMap", "-mysql-backup")["data"]
     for name, text in data.items():
         (volume / name).write_text(
@@ -176,9 +183,14 @@ def take(volume: Path, dump: str = WHOLE, keep: int = 3) -> tuple[int, str, list
         (volume / "bin" / name).chmod(0o755)
     (volume / "password").write_text("for-tests-only")
     environment = {
-        "PATH": f"{volume}/bin:{os.environ['PATH']}", "HOSTNAME": "pod", "KEEP": str(keep), "DB_HOST": "bt-mysql",
-        "MYSQL_USER": "quant", "MYSQL_DATABASE": "stocks", "MYSQL_PASSWORD_FILE": str(volume / "password"),
-    }  # fmt: skip
+        "PATH": f"{volume}/bin:{os.environ['PATH']}",
+        "HOSTNAME": "pod",
+        "KEEP": str(keep),
+        "DB_HOST": "bt-mysql",
+        "MYSQL_USER": "quant",
+        "MYSQL_DATABASE": "stocks",
+        "MYSQL_PASSWORD_FILE": str(volume / "password"),
+    }
     done = subprocess.run(
         ["bash", str(volume / "backup.sh")], env=environment, capture_output=True, text=True
     )

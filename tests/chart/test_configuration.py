@@ -1,4 +1,4 @@
-"""What the programs read (scripts/config.py) is what the chart gives, and a change of it rolls the pods."""
+"""The chart sets what scripts/config.py reads, and a changed setting restarts the pods."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ TLS = {
     "values", [SECRET, EXTERNAL, laid_over(EXTERNAL, TLS)], ids=["mysql", "external", "verified"]
 )
 def test_the_database_is_the_same_for_all(values: Object) -> None:
-    """Every container that reads the settings has the user's name and finds the files that they name."""
+    """Every container that reads the settings has the user's name, and the files that they name."""
     found = objects(values)
     data = one(found, "ConfigMap", "-config")["data"]
     readers = [
@@ -208,11 +208,12 @@ def test_a_new_version_of_the_chart_alone_replaces_no_pod(case: Object, tmp_path
         ("mysql.config.maxConnections", 200, ["-mysql"]),
         ("web.service.port", 80, []),
     ],
-)  # fmt: skip
+)
 def test_a_change_of_settings_replaces_the_pods_that_read_them(
     path: str, value: object, replaced: list[str]
 ) -> None:
-    before, after = templates(CHART, SECRET), templates(CHART, laid_over(SECRET, at(path, value)))
+    before = templates(CHART, SECRET)
+    after = templates(CHART, laid_over(SECRET, at(path, value)))
     changed = [name for name in before if name != "job" and before[name] != after[name]]
     assert len(changed) == len(replaced)
     assert all(name.endswith(tuple(replaced)) for name in changed)

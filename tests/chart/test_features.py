@@ -60,7 +60,8 @@ def test_a_password_by_value_becomes_a_secret() -> None:
 
 def test_an_autoscaler_alone_sets_the_number_of_pods() -> None:
     found = made("web.autoscaling.enabled", True)
-    scaler, web = one(found, "HorizontalPodAutoscaler"), one(found, "Deployment", "-web")
+    scaler = one(found, "HorizontalPodAutoscaler")
+    web = one(found, "Deployment", "-web")
     assert "replicas" not in web["spec"]
     assert scaler["spec"]["scaleTargetRef"]["name"] == web["metadata"]["name"]
     assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 6)
@@ -77,7 +78,7 @@ def test_an_autoscaler_alone_sets_the_number_of_pods() -> None:
         ("web.podDisruptionBudget.enabled", False, {"-controller"}),
         ("web", {"replicaCount": 1, "autoscaling": {"enabled": True}}, {"-web", "-controller"}),
     ],
-)  # fmt: skip
+)
 def test_a_budget_only_where_there_is_more_than_one_pod(
     path: str, value: Any, budgets: set[str]
 ) -> None:
@@ -163,11 +164,9 @@ def test_images_of_your_own() -> None:
 
 
 def test_overrides_of_the_job_are_laid_over_it() -> None:
-    plain, own = (
-        worker_job(objects()),
-        worker_job(
-            made("worker.jobOverrides", at("spec.template.spec.runtimeClassName", "gvisor"))
-        ),
+    plain = worker_job(objects())
+    own = worker_job(
+        made("worker.jobOverrides", at("spec.template.spec.runtimeClassName", "gvisor"))
     )
     assert own["spec"]["template"]["spec"].pop("runtimeClassName") == "gvisor"
     assert own == plain

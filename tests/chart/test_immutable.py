@@ -1,7 +1,7 @@
 """What Kubernetes lets nobody change, and the rights, are the same in every version: golden files.
 
-A difference here breaks `helm upgrade` of an installed release (or widens a right): it takes a new major version and a
-line in the README on how to upgrade.
+A difference here breaks `helm upgrade` of an installed release (or widens a right): it takes a new
+major version and a line in the README on how to upgrade.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A login: only the web has its files, the web starts with them, and `helm test` and Prometheus get in or say why not."""
+"""A login: only the web has its files, and `helm test` and Prometheus log in or say why not."""
 
 from __future__ import annotations
 
@@ -60,15 +60,20 @@ def web_of(found: list[Object]) -> tuple[Object, Object]:
 
 
 def mounted(spec: Object, container: Object) -> dict[str, str]:
-    """Path to content of the files that the Secret `login` puts into a container; KeyError for a key that it lacks."""
+    """The content of each file, by path, that the Secret `login` puts into a container.
+
+    Raises KeyError for a key that the Secret lacks.
+    """
     paths = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
     volumes = [
         each for each in spec["volumes"] if each.get("secret", {}).get("secretName") == "login"
     ]
     return {
         f"{paths[each['name']]}/{item['path']}": GIVEN["login"][item["key"]]
-        for each in volumes if each["name"] in paths for item in each["secret"]["items"]
-    }  # fmt: skip
+        for each in volumes
+        if each["name"] in paths
+        for item in each["secret"]["items"]
+    }
 
 
 def config_of_web(values: Object, folder: Path) -> Config:
@@ -113,7 +118,8 @@ def test_without_its_files_no_program_starts_with_that_mode() -> None:
 @pytest.mark.parametrize("name", LOGINS)
 def test_only_the_web_has_the_login(name: str) -> None:
     values = laid_over(LOGINS[name], {"prices": {"tickers": ["NFLX"]}})
-    with_files, with_variables = set(), set()
+    with_files = set()
+    with_variables = set()
     for pod, template in pods(objects(values)):
         for each in containers(template["spec"]):
             if any(
@@ -146,7 +152,10 @@ def test_without_a_login_there_is_no_trace_of_it() -> None:
 
 
 def test_a_file_that_is_named_is_mounted_without_exception() -> None:
-    """`optional` would start a web that lacks a file which it was told to read; this way the old pods answer on."""
+    """A missing file keeps the new pods from starting, so that the old ones go on answering.
+
+    With `optional` a web would start without a file that it was told to read.
+    """
     assert "optional" not in json.dumps(objects(BASIC))
 
 
@@ -174,7 +183,10 @@ def test_the_number_of_processes_reaches_gunicorn() -> None:
 def run_test(
     answers: dict[str, Any], mode: str, folder: Path, token: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """files/test.py against answers by path: an object, or the number of an HTTP error; it prints what it asked for."""
+    """Runs files/test.py with these answers, by path: an object, or the number of an HTTP error.
+
+    Returns its exit code and output, and the requests that it made.
+    """
     (folder / "token").write_text(token)
     text = (CHART / "files" / "test.py").read_text()
     text = text.replace("/run/secrets/login/token", str(folder / ("token" if token else "none")))

@@ -1,4 +1,4 @@
-"""Names are legal, short enough for what Kubernetes adds to them, and two releases never share one."""
+"""Names are legal, short enough for what Kubernetes adds to them, and differ between releases."""
 
 from __future__ import annotations
 

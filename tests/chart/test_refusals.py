@@ -45,38 +45,74 @@ TWICE = ", which the chart or another entry sets too: a container may have each 
 
 REFUSED = {
     "two ways in": (laid_over(SECRET, BOTH), "ingress.enabled and httpRoute.enabled are both true"),
-    "ingress without host": (on_secret("ingress.enabled", True), "--set 'ingress.hosts={backtests.example.org}'"),
-    "route without gateway": (on_secret("httpRoute.enabled", True), "--set 'httpRoute.parentRefs[0].name=my-gateway'"),
-    "no database": (at("mysql.enabled", False), "mysql.enabled is false and externalDatabase.host is empty"),
-    "two databases": (on_secret("externalDatabase.host", "db"), "externalDatabase.host is set and mysql.enabled is true"),
+    "ingress without host": (
+        on_secret("ingress.enabled", True),
+        "--set 'ingress.hosts={backtests.example.org}'",
+    ),
+    "route without gateway": (
+        on_secret("httpRoute.enabled", True),
+        "--set 'httpRoute.parentRefs[0].name=my-gateway'",
+    ),
+    "no database": (
+        at("mysql.enabled", False),
+        "mysql.enabled is false and externalDatabase.host is empty",
+    ),
+    "two databases": (
+        on_secret("externalDatabase.host", "db"),
+        "externalDatabase.host is set and mysql.enabled is true",
+    ),
     "verified by nobody": (
         laid_over(EXTERNAL, at("externalDatabase.tls.mode", "verify")),
         "externalDatabase.tls.mode=verify needs externalDatabase.tls.caSecret",
     ),
-    "port without type": (on_secret("web.service.nodePort", 30080), "web.service.nodePort needs web.service.type=NodePort"),
+    "port without type": (
+        on_secret("web.service.nodePort", 30080),
+        "web.service.nodePort needs web.service.type=NodePort",
+    ),
     "fewest above most": (
         on_secret("web.autoscaling", {"minReplicas": 7}),
         "web.autoscaling.minReplicas is above maxReplicas",
     ),
-    "nothing to download": (on_secret("prices.refresh.enabled", True), "--set 'prices.tickers={NFLX}'"),
-    "a character in a Job": (job(at("metadata.annotations", {"a": "\x99"})), "a value holds a character that YAML cannot"),
-    "a character in a pod": (on_secret("web.podAnnotations", {"a": "\x7f"}), "a value holds a character that YAML cannot"),
-    "a character in MySQL": (on_secret("mysql.podAnnotations", {"a": "\ufffe"}), "such as the control characters U+007F"),
+    "nothing to download": (
+        on_secret("prices.refresh.enabled", True),
+        "--set 'prices.tickers={NFLX}'",
+    ),
+    "a character in a Job": (
+        job(at("metadata.annotations", {"a": "\x99"})),
+        "a value holds a character that YAML cannot",
+    ),
+    "a character in a pod": (
+        on_secret("web.podAnnotations", {"a": "\x7f"}),
+        "a value holds a character that YAML cannot",
+    ),
+    "a character in MySQL": (
+        on_secret("mysql.podAnnotations", {"a": "\ufffe"}),
+        "such as the control characters U+007F",
+    ),
     "a character behind an alert": (
-        laid_over(job(at("metadata.annotations", {"a": "\x99"})), {"prometheusRule": {"enabled": True}}),
+        laid_over(
+            job(at("metadata.annotations", {"a": "\x99"})), {"prometheusRule": {"enabled": True}}
+        ),
         "a value holds a character that YAML cannot",
     ),
     "too many workers": (
         on_secret("worker.maxActive", 35),
-        "70 workers may need 164 connections, mysql.config.maxConnections is 151: raise it, or lower worker.maxActive, "
+        "70 workers may need 164 connections, mysql.config.maxConnections is 151: "
+        "raise it, or lower worker.maxActive, "
         "worker.sweepParallelism or web.workers",
     ),
     "too many web processes": (
         on_secret("web", {"workers": 8, "threads": 8}),
         "20 workers may need 198 connections",
     ),
-    "a Secret that nobody reads": (on_secret("auth.existingSecret", "login"), "auth.mode is none, so anybody would get in"),
-    "a login without keys": (login(secretKeys={"users": ""}), "auth.mode=basic lets nobody in: name a key of the Secret"),
+    "a Secret that nobody reads": (
+        on_secret("auth.existingSecret", "login"),
+        "auth.mode is none, so anybody would get in",
+    ),
+    "a login without keys": (
+        login(secretKeys={"users": ""}),
+        "auth.mode=basic lets nobody in: name a key of the Secret",
+    ),
     "a proxy that anybody can play": (
         login(mode="proxy-header", secretKeys={"proxySecret": "", "tokens": "t"}),
         "auth.mode=proxy-header needs auth.secretKeys.proxySecret",
@@ -91,17 +127,37 @@ REFUSED = {
         on_secret("web.autoscaling", {"enabled": True, "maxReplicas": 25}),
         "20 workers may need 179 connections",
     ),
-    "a variable of the chart": (on_secret("web.extraEnv", [{"name": "DB_USER", "value": "x"}]), f"extraEnv sets DB_USER{TWICE}"),
-    "the worker's image": (on_secret("worker.extraEnv", [{"name": "IMAGE", "value": "x"}]), f"extraEnv sets IMAGE{TWICE}"),
+    "a variable of the chart": (
+        on_secret("web.extraEnv", [{"name": "DB_USER", "value": "x"}]),
+        f"extraEnv sets DB_USER{TWICE}",
+    ),
+    "the worker's image": (
+        on_secret("worker.extraEnv", [{"name": "IMAGE", "value": "x"}]),
+        f"extraEnv sets IMAGE{TWICE}",
+    ),
     "a variable twice": (
-        on_secret("controller.extraEnv", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
+        on_secret(
+            "controller.extraEnv", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+        ),
         f"extraEnv sets A{TWICE}",
     ),
-    "a Job without worker": (job(at(f"{POD}.containers", [{"name": "main"}])), f"{BROKEN}no container is named worker, only main"),
-    "a Job without containers": (job(at(f"{POD}.containers", [])), f"{BROKEN}no container is named worker"),
-    "a Job that restarts": (job(at(f"{POD}.restartPolicy", "OnFailure")), f"{BROKEN}restartPolicy must be Never"),
-    "a Job gone at once": (job(at("spec.ttlSecondsAfterFinished", 60)), f"{BROKEN}ttlSecondsAfterFinished must be at least 600"),
-}  # fmt: skip
+    "a Job without worker": (
+        job(at(f"{POD}.containers", [{"name": "main"}])),
+        f"{BROKEN}no container is named worker, only main",
+    ),
+    "a Job without containers": (
+        job(at(f"{POD}.containers", [])),
+        f"{BROKEN}no container is named worker",
+    ),
+    "a Job that restarts": (
+        job(at(f"{POD}.restartPolicy", "OnFailure")),
+        f"{BROKEN}restartPolicy must be Never",
+    ),
+    "a Job gone at once": (
+        job(at("spec.ttlSecondsAfterFinished", 60)),
+        f"{BROKEN}ttlSecondsAfterFinished must be at least 600",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,4 +1,4 @@
-"""The chart is sound, and every allowed value makes objects that Kubernetes takes, the same ones each time."""
+"""Every allowed value makes objects that Kubernetes takes, the same ones each time."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def test_objects_fit_the_oldest_and_the_newest_kubernetes(case: Object) -> None:
 
 def test_the_strict_schemas_find_faults() -> None:
     found = objects()
-    typo, wrong = one(found, "Deployment", "-web"), filled_job(found)
+    typo = one(found, "Deployment", "-web")
+    wrong = filled_job(found)
     typo["spec"]["replcas"] = 2
     wrong["spec"]["backoffLimit"] = "one"
     unknown = {"apiVersion": "v1", "kind": "Sevice", "metadata": {"name": "x"}}
@@ -101,9 +102,12 @@ def test_values_drawn_at_random() -> None:
     seen: Counter[str] = Counter()
 
     @settings(
-        derandomize=True, max_examples=30, database=None, phases=[Phase.generate],
+        derandomize=True,
+        max_examples=30,
+        database=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(drawing.values())
     def check(values: Object) -> None:
         why = refusal(values)

@@ -1,4 +1,4 @@
-"""The controller's Role allows exactly what service/launchers/kubernetes/api.py calls, and nobody else has rights."""
+"""The controller's Role allows what its Kubernetes client calls, and nobody else has rights."""
 
 from __future__ import annotations
 
@@ -60,8 +60,11 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[Right]:
 def allowed(role: Object) -> set[Right]:
     return {
         (group, resource, verb)
-        for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]
-    }  # fmt: skip
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def test_every_call_is_asked_for() -> None:

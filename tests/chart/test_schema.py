@@ -33,36 +33,120 @@ def refused(path: str, value: Any) -> str:
 MESSAGES = {
     "a typo": ("web.replicaCout", 3, "at '/web': additional properties 'replicaCout' not allowed"),
     "an unknown section": ("wbe.replicaCount", 3, "at '': additional properties 'wbe' not allowed"),
-    "a wrong type": ("web.replicaCount", "three", "at '/web/replicaCount': got string, want integer"),
-    "a number as a switch": ("ingress.enabled", 1, "at '/ingress/enabled': got number, want boolean"),
+    "a wrong type": (
+        "web.replicaCount",
+        "three",
+        "at '/web/replicaCount': got string, want integer",
+    ),
+    "a number as a switch": (
+        "ingress.enabled",
+        1,
+        "at '/ingress/enabled': got number, want boolean",
+    ),
     "no pod": ("web.replicaCount", 0, "at '/web/replicaCount': minimum: got 0, want 1"),
-    "no controller": ("controller.replicaCount", 0, "at '/controller/replicaCount': minimum: got 0, want 1"),
-    "gone too soon": ("worker.ttlSecondsAfterFinished", 60, "at '/worker/ttlSecondsAfterFinished': minimum: got 60, want 600"),
-    "too many tries": ("worker.backoffLimit", 11, "at '/worker/backoffLimit': maximum: got 11, want 10"),
-    "no such level": ("config.logLevel", "LOUD", "at '/config/logLevel': value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
-    "no such mode": ("externalDatabase.tls.mode", "on", "at '/externalDatabase/tls/mode': value must be one of 'preferred', 'required', 'verify'"),
+    "no controller": (
+        "controller.replicaCount",
+        0,
+        "at '/controller/replicaCount': minimum: got 0, want 1",
+    ),
+    "gone too soon": (
+        "worker.ttlSecondsAfterFinished",
+        60,
+        "at '/worker/ttlSecondsAfterFinished': minimum: got 60, want 600",
+    ),
+    "too many tries": (
+        "worker.backoffLimit",
+        11,
+        "at '/worker/backoffLimit': maximum: got 11, want 10",
+    ),
+    "no such level": (
+        "config.logLevel",
+        "LOUD",
+        "at '/config/logLevel': value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'",
+    ),
+    "no such mode": (
+        "externalDatabase.tls.mode",
+        "on",
+        "at '/externalDatabase/tls/mode': value must be one of 'preferred', 'required', 'verify'",
+    ),
     "half a path": ("web.basePath", "bt", "at '/web/basePath': 'bt' does not match pattern"),
-    "no ticker": ("prices.tickers", ["gspc"], "at '/prices/tickers/0': 'gspc' does not match pattern"),
-    "no schedule": ("prices.refresh.schedule", "daily at 3", "at '/prices/refresh/schedule': 'daily at 3' does not match pattern"),
+    "no ticker": (
+        "prices.tickers",
+        ["gspc"],
+        "at '/prices/tickers/0': 'gspc' does not match pattern",
+    ),
+    "no schedule": (
+        "prices.refresh.schedule",
+        "daily at 3",
+        "at '/prices/refresh/schedule': 'daily at 3' does not match pattern",
+    ),
     "no day": ("prices.refresh.start", "01.02.2020", "at '/prices/refresh/start'"),
     "half a digest": ("web.image.digest", "sha256:abc", "at '/web/image/digest'"),
     "a tag with a colon": ("web.image.tag", ":1", "at '/web/image/tag'"),
-    "no host": ("ingress.hosts", ["https://a.org/"], "at '/ingress/hosts/0': 'https://a.org/' does not match pattern"),
+    "no host": (
+        "ingress.hosts",
+        ["https://a.org/"],
+        "at '/ingress/hosts/0': 'https://a.org/' does not match pattern",
+    ),
     "a host with its port": ("externalDatabase.host", "db:3306", "at '/externalDatabase/host'"),
     "no interval": ("serviceMonitor.interval", "often", "at '/serviceMonitor/interval'"),
-    "a variable without name": ("web.extraEnv", [{"value": "1"}], "at '/web/extraEnv/0': missing property 'name'"),
-    "a number as variable": ("web.extraEnv", [{"name": "A", "value": 1}], "at '/web/extraEnv/0/value': got number, want string"),
-    "no quantity": ("worker.resources.limits.cpu", "two", "at '/worker/resources/limits/cpu': 'two' does not match pattern"),
-    "no pull secret": ("imagePullSecrets", ["registry"], "at '/imagePullSecrets/0': got string, want object"),
-    "a label of the chart": ("web.podLabels", {"app.kubernetes.io/name": "x"}, "at '/web/podLabels/app.kubernetes.io~1name'"),
-    "a checksum": ("web.podAnnotations", {"checksum/config": "x"}, "at '/web/podAnnotations/checksum~1config'"),
-    "a Job that is none": ("worker.jobOverrides", {"template": {}}, "at '/worker/jobOverrides': additional properties 'template' not allowed"),
-    "a pod that is none": ("worker.jobOverrides", at("spec.template", "x"), "at '/worker/jobOverrides/spec/template': got string, want object"),
-    "a long Job name": ("worker.jobOverrides", at("metadata.name", "b" * 28), "at '/worker/jobOverrides/metadata/name'"),
-    "a switch of the subchart": ("mysql.enabled", "no", "at '/mysql/enabled': got string, want boolean"),
-    "a typo for the subchart": ("mysql.auht", {}, "mysql:\n- at '': additional properties 'auht' not allowed"),
+    "a variable without name": (
+        "web.extraEnv",
+        [{"value": "1"}],
+        "at '/web/extraEnv/0': missing property 'name'",
+    ),
+    "a number as variable": (
+        "web.extraEnv",
+        [{"name": "A", "value": 1}],
+        "at '/web/extraEnv/0/value': got number, want string",
+    ),
+    "no quantity": (
+        "worker.resources.limits.cpu",
+        "two",
+        "at '/worker/resources/limits/cpu': 'two' does not match pattern",
+    ),
+    "no pull secret": (
+        "imagePullSecrets",
+        ["registry"],
+        "at '/imagePullSecrets/0': got string, want object",
+    ),
+    "a label of the chart": (
+        "web.podLabels",
+        {"app.kubernetes.io/name": "x"},
+        "at '/web/podLabels/app.kubernetes.io~1name'",
+    ),
+    "a checksum": (
+        "web.podAnnotations",
+        {"checksum/config": "x"},
+        "at '/web/podAnnotations/checksum~1config'",
+    ),
+    "a Job that is none": (
+        "worker.jobOverrides",
+        {"template": {}},
+        "at '/worker/jobOverrides': additional properties 'template' not allowed",
+    ),
+    "a pod that is none": (
+        "worker.jobOverrides",
+        at("spec.template", "x"),
+        "at '/worker/jobOverrides/spec/template': got string, want object",
+    ),
+    "a long Job name": (
+        "worker.jobOverrides",
+        at("metadata.name", "b" * 28),
+        "at '/worker/jobOverrides/metadata/name'",
+    ),
+    "a switch of the subchart": (
+        "mysql.enabled",
+        "no",
+        "at '/mysql/enabled': got string, want boolean",
+    ),
+    "a typo for the subchart": (
+        "mysql.auht",
+        {},
+        "mysql:\n- at '': additional properties 'auht' not allowed",
+    ),
     "a section taken away": ("web.service", None, "at '/web': missing property 'service'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MESSAGES)
@@ -97,9 +181,10 @@ def test_the_limits_of_numbers_hold(path: str) -> None:
 def test_numbers_at_their_limits_make_good_objects(limit: str) -> None:
     """A large one must not become 1e+06 on its way."""
     more: Object = {
-        "mysql": {"config": {"maxConnections": 100_000}}, "web": {"service": {"type": "NodePort"}},
+        "mysql": {"config": {"maxConnections": 100_000}},
+        "web": {"service": {"type": "NodePort"}},
         "worker": {"sweepParallelism": 1},
-    }  # fmt: skip
+    }
     # as many processes in as many pods need more connections than MySQL can have
     alone = {"web.workers", "worker.sweepParallelism"}
     limits = (at(path, NODES[path][limit]) for path in NUMBERS if path not in alone)

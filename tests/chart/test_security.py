@@ -1,4 +1,4 @@
-"""Every pod, the run-time Jobs' too, passes Pod Security `restricted` and the chart's own stricter rules."""
+"""Every pod, those of Jobs too, passes Pod Security `restricted` and the chart's own rules."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ TICKERS = laid_over(
     SECRET, {"prices": {"tickers": ["NFLX"]}, "mysql": {"backup": {"enabled": True}}}
 )
 KINDS = {
-    "Deployment -web", "Deployment -controller", "StatefulSet -mysql", "CronJob -prices", "CronJob -backup", "Pod -test",
-    "Job -mysql-backup", "Job bt-",
-}  # fmt: skip
+    "Deployment -web",
+    "Deployment -controller",
+    "StatefulSet -mysql",
+    "CronJob -prices",
+    "CronJob -backup",
+    "Pod -test",
+    "Job -mysql-backup",
+    "Job bt-",
+}
 
 
 def test_the_audit_sees_every_pod() -> None:
@@ -92,9 +98,11 @@ def test_only_the_controller_has_a_token(name: str) -> None:
 def test_secrets_reach_no_environment_but_the_name_of_the_user(case: Object) -> None:
     keys = {
         variable["name"]
-        for _, pod in pods(objects(case)) for each in containers(pod["spec"]) for variable in each.get("env", [])
+        for _, pod in pods(objects(case))
+        for each in containers(pod["spec"])
+        for variable in each.get("env", [])
         if "secretKeyRef" in variable.get("valueFrom", {})
-    }  # fmt: skip
+    }
     assert keys <= {"DB_USER", "MYSQL_USER"}
 
 
@@ -104,7 +112,10 @@ def good() -> Object:
 
 
 def change(path: str, value: object) -> Callable[[Object], None]:
-    """Sets the value below the pod, or below its container for a path that starts with a dot; `del` takes it away."""
+    """Sets a value of the pod, or of its container where the path starts with a dot.
+
+    The value `del` removes what is there.
+    """
 
     def apply(spec: Object) -> None:
         *parents, last = path.strip(".").split(".")

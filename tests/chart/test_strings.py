@@ -95,7 +95,10 @@ def test_an_account_may_be_called_like_a_number() -> None:
     assert worker_job(objects(values))["spec"]["template"]["spec"]["serviceAccountName"] == "0"
 
 
-@pytest.mark.parametrize("text", ["max_connect_errors=7\n\tlong_query_time=1 # Minuten: ä 분", ""])
+OPTIONS_OF_MYSQL = "max_connect_errors=7\n\tlong_query_time=1 # Minuten: ä 분"
+
+
+@pytest.mark.parametrize("text", [OPTIONS_OF_MYSQL, ""])
 def test_lines_of_my_cnf_may_be_any_printable_text(text: str) -> None:
     values = laid_over(SECRET, at("mysql.config.extra", text))
     (config,) = [each for each in objects(values) if "my.cnf" in each.get("data", {})]

@@ -14,8 +14,13 @@ from tests.chart.rendering import Object
 
 
 def comments(path: Path) -> dict[str, str]:
-    """Path of a value to the comment above it; the format is helm-docs' (`# -- words`, continued by `# `)."""
-    found, keys, words = {}, list[str](), ""
+    """The comment above each value, by the value's path.
+
+    The format is helm-docs': `# -- words`, continued by `# `.
+    """
+    found = {}
+    keys: list[str] = []
+    words = ""
     for line in path.read_text().splitlines():
         text = line.strip()
         if text.startswith("# -- "):

@@ -89,7 +89,10 @@ def test_defaults_are_those_of_the_schema() -> None:
         ({"ticker": "A'; DROP TABLE runs; --"}, "ticker must be"),
         ({"rule_id": ""}, "rule_id must be a text of 1 to 200 characters"),
         ({"rule_id": "x" * 201}, "rule_id must be"),
-        ({"rule_id": 5}, "rule_id must be a text of 1 to 200 characters, such as MA_CROSS_10_30; got 5."),
+        (
+            {"rule_id": 5},
+            "rule_id must be a text of 1 to 200 characters, such as MA_CROSS_10_30; got 5.",
+        ),
         ({"params": []}, "params must be an object of at most 16 finite numbers"),
         ({"params": {"fast": "10"}}, 'params.fast must be a finite number; got "10".'),
         ({"params": {"fast": math.nan}}, "params.fast must be a finite number; got NaN."),
@@ -97,15 +100,24 @@ def test_defaults_are_those_of_the_schema() -> None:
         ({"params": {"fast": 10**400}}, "params.fast must be a finite number; got 1000"),
         ({"params": {str(i): i for i in range(17)}}, "params must be an object of at most 16"),
         ({"params": {"x" * 41: 1}}, "params must be"),
-        ({"start_date": "2020-02-30"}, 'start_date must be a date such as 2020-01-31; got "2020-02-30".'),
+        (
+            {"start_date": "2020-02-30"},
+            'start_date must be a date such as 2020-01-31; got "2020-02-30".',
+        ),
         ({"start_date": "20200131"}, "start_date must be a date"),
         ({"start_date": "2020-1-31"}, "start_date must be a date"),
         ({"start_date": "2020-01-31T00:00"}, "start_date must be a date"),
         ({"end_date": 20200131}, "end_date must be a date such as 2020-01-31; got 20200131."),
         ({"end_date": "\u0662\u0660\u0662\u0660-01-01"}, "end_date must be a date"),
-        ({"start_date": "2020-02-08"}, "start_date must be before end_date, got 2020-02-08 and 2020-02-07."),
+        (
+            {"start_date": "2020-02-08"},
+            "start_date must be before end_date, got 2020-02-08 and 2020-02-07.",
+        ),
         ({"start_date": "2020-02-07"}, "start_date must be before end_date"),
-        ({"initial_capital": 0}, "initial_capital must be a number from 0.01 to 1000000000000; got 0."),
+        (
+            {"initial_capital": 0},
+            "initial_capital must be a number from 0.01 to 1000000000000; got 0.",
+        ),
         ({"initial_capital": -5}, "got -5."),
         ({"initial_capital": 1e13}, "initial_capital must be"),
         ({"initial_capital": math.inf}, "got Infinity."),
@@ -124,7 +136,7 @@ def test_defaults_are_those_of_the_schema() -> None:
         ({"tickr": "GOOG"}, 'There is no field "tickr". Did you mean ticker?'),
         ({"zzz": 1}, 'There is no field "zzz". The fields are run_id, ticker,'),
     ],
-)  # fmt: skip
+)
 def test_a_refusal_names_the_field_and_says_what_it_must_be(
     change: dict[str, object], sentence: str
 ) -> None:
@@ -194,8 +206,11 @@ def test_texts_become_the_types_of_the_schema() -> None:
         "lot_size": "",
     }
     assert document_from_text(fields) == {
-        "initial_capital": 5.0, "allow_short": True, "params": {"fast": 3}, "ticker": "GOOG"
-    }  # fmt: skip
+        "initial_capital": 5.0,
+        "allow_short": True,
+        "params": {"fast": 3},
+        "ticker": "GOOG",
+    }
     wrong = {
         "initial_capital": "much",
         "allow_short": "perhaps",

@@ -32,7 +32,11 @@ from tests.support.sample_rows import ALIVE, NOW, OLD, PENDING, ROW, SILENT, TIM
 
 ON_A_CLUSTER = Policy(jobs_outlive_controller=True, run_timeout=TIMEOUT)
 LOCAL = Policy(jobs_outlive_controller=False, run_timeout=TIMEOUT)
-WAIT, FORGET, REMOVE, CANCEL, REQUEUE = Wait(), Forget(), RemoveJob(), Cancel(), Requeue()
+WAIT = Wait()
+FORGET = Forget()
+REMOVE = RemoveJob()
+CANCEL = Cancel()
+REQUEUE = Requeue()
 
 GIVEN_BACK = replace(PENDING, attempt=1, claimed_by="w")
 CANCELLING = replace(ROW, status=Status.CANCELLING)
@@ -136,7 +140,11 @@ def test_on_a_cluster(run: Run, job: JobState | None, expected: Decision | Reaso
         (replace(SILENT, launches=3), None, Reason.WORKER_LOST),
         (PENDING, None, WAIT),
         (replace(PENDING, launched_at=NOW - timedelta(seconds=31)), None, REQUEUE),
-        (replace(PENDING, launched_at=NOW - timedelta(seconds=31), launches=3), None, Reason.WORKER_LOST),
+        (
+            replace(PENDING, launched_at=NOW - timedelta(seconds=31), launches=3),
+            None,
+            Reason.WORKER_LOST,
+        ),
         (ROW, ended(64), Reason.BAD_INPUT),
         (ROW, ended(65), Reason.NO_DATA),
         (ROW, ended(70), Reason.ENGINE_ERROR),
@@ -150,7 +158,7 @@ def test_on_a_cluster(run: Run, job: JobState | None, expected: Decision | Reaso
         (replace(ROW, launches=2), ended(1), REQUEUE),
         (replace(ROW, launches=3), ended(1), Reason.RETRIES_EXHAUSTED),
     ],
-)  # fmt: skip
+)
 def test_local_processes(
     run: Run | None, job: JobState | None, expected: Decision | Reason
 ) -> None:
@@ -168,9 +176,13 @@ def check(decision: Decision, expected: Decision | Reason) -> None:
 
 
 BUDGETS = {
-    Reason.TIMEOUT: 0, Reason.QUOTA_EXCEEDED: 60, Reason.ADMISSION_DENIED: 60, Reason.CONFIG_ERROR: 60,
-    Reason.IMAGE_PULL: 180, Reason.UNSCHEDULABLE: 900,
-}  # fmt: skip
+    Reason.TIMEOUT: 0,
+    Reason.QUOTA_EXCEEDED: 60,
+    Reason.ADMISSION_DENIED: 60,
+    Reason.CONFIG_ERROR: 60,
+    Reason.IMAGE_PULL: 180,
+    Reason.UNSCHEDULABLE: 900,
+}
 
 
 @pytest.mark.parametrize("reason", BUDGETS)
@@ -295,7 +307,7 @@ def test_turns_are_fair_between_clients_and_in_order_within(
 
 @given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(1, 6))
 def test_nobody_waits_for_more_than_one_turn_of_each_other(clients: list[str], room: int) -> None:
-    """However many runs another has queued: each client starts before any other starts a second time more."""
+    """Each client starts a run before any other starts a second one, however many it queued."""
     chosen = next_runs(waiting(*clients), {}, {}, room)
     assert len(chosen) == min(room, len(clients))
     counts = Counter(run.client for run in chosen)
@@ -309,8 +321,10 @@ def test_nobody_waits_for_more_than_one_turn_of_each_other(clients: list[str], r
 
 
 def test_more_clients_than_slots_take_turns() -> None:
-    """One slot, two with a long queue, and one who asks a single thing last."""
-    left, served, order = waiting(*"a" * 50, *"b" * 50, "c"), {}, []  # type: list[Run], dict[str, int], list[str]
+    """There is one slot; two clients have long queues, and a third submits a single run last."""
+    left = waiting(*"a" * 50, *"b" * 50, "c")
+    served: dict[str, int] = {}
+    order: list[str] = []
     for turn in range(6):
         (run,) = next_runs(left, {}, served, 1)
         left.remove(run)

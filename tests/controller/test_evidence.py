@@ -67,7 +67,8 @@ def test_evidence_that_cannot_be_had_keeps_no_run_from_ending(
     remote.step()
     runs.run_store.claim(first, "w")
     runs.run_store.fail_attempt(first, 1, "EngineError", "x")
-    cluster.states[first], cluster.states[second] = ended(70), ended(65)
+    cluster.states[first] = ended(70)
+    cluster.states[second] = ended(65)
     (third,) = submit(runs)
     remote.step()
     assert runs.run(second).reason == Reason.NO_DATA

@@ -1,4 +1,4 @@
-"""One active controller (on MySQL too): a standby takes over from one that fell silent, which then no longer acts."""
+"""One controller is active: a standby takes over from one that fell silent (on MySQL too)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def test_the_thread_outlives_a_database_that_is_away(
     leases: LeaseStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
-    real, answers = leases.take, iter([OperationalError("x", {}, Exception("gone"))])
+    real = leases.take
+    answers = iter([OperationalError("x", {}, Exception("gone"))])
 
     def take(name: str, holder: str, seconds: int) -> bool:
         error = next(answers, None)

@@ -1,4 +1,4 @@
-"""The controller, its launcher and the Kubernetes client over HTTP, against copies of recorded Jobs."""
+"""The controller and its Kubernetes client over HTTP, against copies of recorded Jobs."""
 
 from __future__ import annotations
 
@@ -87,15 +87,18 @@ def test_there_is_a_recording_of_each_state() -> None:
         for state, patterns in recorded().items()
     }
     assert phases == {
-        "completed": [None, "Succeeded"], "failed": [None, "Failed", "Failed"], "pending": [None, "Pending"],
+        "completed": [None, "Succeeded"],
+        "failed": [None, "Failed", "Failed"],
+        "pending": [None, "Pending"],
         "running": [None, "Running"],
-    }  # fmt: skip
+    }
 
 
 def test_where_all_is_well_no_run_changes(
     engine: Engine, serve: Callable[..., FakeCluster]
 ) -> None:
-    cluster, states = serve(**MANY), of_states(**MANY)
+    cluster = serve(**MANY)
+    states = of_states(**MANY)
     fill(engine, states)
     before = rows(engine)
     controller(engine).step()
@@ -115,7 +118,8 @@ def test_a_pass_takes_no_more_when_more_runs_have_completed(
 ) -> None:
     cluster = serve(completed=5, running=5)
     fill(engine, of_states(completed=5, running=5))
-    passes, sent = controller(engine), []
+    passes = controller(engine)
+    sent = []
     for _ in range(3):
         before = cluster.sent
         passes.step()
@@ -128,7 +132,10 @@ def test_a_pass_takes_no_more_when_more_runs_have_completed(
 def test_what_the_clock_says_is_asked_of_the_api_server(
     serve: Callable[..., FakeCluster], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says when a pod must be gone; a controller on a node whose clock is ahead would take it for lost."""
+    """deletionTimestamp is when the pod must be gone, which may be in the future.
+
+    A controller on a node whose clock is ahead would take the pod for lost.
+    """
     served = "Thu, 01 Jan 2026 12:00:00 GMT"
     serve(running=1)
     namespace = Namespace()
@@ -157,7 +164,8 @@ def test_a_list_that_expires_midway_proves_nothing(
     """Jobs and pods of the pages that did not come are not gone."""
     cluster = serve(**MANY)
     fill(engine, of_states(**MANY))
-    before, there = rows(engine), set(cluster.kinds["jobs"])
+    before = rows(engine)
+    there = set(cluster.kinds["jobs"])
     cluster.expired = True
     with suppress(LauncherAway):
         assert seen() == whole()
@@ -198,7 +206,8 @@ def test_a_run_is_launched_and_cancelled(
 
 
 def test_pages_are_of_one_moment(serve: Callable[..., FakeCluster]) -> None:
-    cluster, api = serve(running=10), jobs()
+    cluster = serve(running=10)
+    api = jobs()
     first = api.list_namespaced_job(NAMESPACE, limit=4)
     assert first.metadata.remaining_item_count == 6
     api.delete_namespaced_job(
@@ -213,7 +222,8 @@ def test_pages_are_of_one_moment(serve: Callable[..., FakeCluster]) -> None:
 
 
 def test_an_expired_page_says_how_to_go_on(serve: Callable[..., FakeCluster]) -> None:
-    cluster, api = serve(running=10), jobs()
+    cluster = serve(running=10)
+    api = jobs()
     selected = {"label_selector": "app.kubernetes.io/component=worker", "limit": 4}
     first = api.list_namespaced_job(NAMESPACE, **selected)
     assert first.metadata.remaining_item_count is None, "unknown where something is selected"
@@ -231,10 +241,16 @@ def test_an_expired_page_says_how_to_go_on(serve: Callable[..., FakeCluster]) ->
 @pytest.mark.parametrize(
     ("selector", "chosen"),
     [
-        ("a", ["a1", "a2"]), ("!a", ["none"]), ("a=1", ["a1"]), ("a==1", ["a1"]), ("a!=1", ["a2", "none"]),
-        ("a in (1, 3)", ["a1"]), ("a in (1,2)", ["a1", "a2"]), ("a notin (1,3)", ["a2", "none"]),
+        ("a", ["a1", "a2"]),
+        ("!a", ["none"]),
+        ("a=1", ["a1"]),
+        ("a==1", ["a1"]),
+        ("a!=1", ["a2", "none"]),
+        ("a in (1, 3)", ["a1"]),
+        ("a in (1,2)", ["a1", "a2"]),
+        ("a notin (1,3)", ["a2", "none"]),
     ],
-)  # fmt: skip
+)
 def test_selectors(selector: str, chosen: list[str]) -> None:
     known: dict[str, dict[str, str]] = {
         "a1": {"a": "1"},

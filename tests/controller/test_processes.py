@@ -115,7 +115,8 @@ def test_a_worker_that_ignores_sigterm_is_killed(
 ) -> None:
     monkeypatch.setattr("service.launchers.local_process.GRACE_SECONDS", 0.2)
     up = tmp_path / "up"
-    code = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(up)!r}, 'w'); time.sleep(60)"
+    ignore = "import signal, time; signal.signal(15, signal.SIG_IGN)"
+    code = f"{ignore}; open({str(up)!r}, 'w'); time.sleep(60)"
     stubborn = LocalProcess([sys.executable, "-c", code])
     (run_id,) = submit(runs)
     controller = Controller(runs.run_store, stubborn, 1, 900)

@@ -33,11 +33,9 @@ def test_a_pass_that_fails_is_not_the_last(
 def test_main_steps_while_it_holds_the_lease(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, steps, checked = (
-        iter([False, False, False, False, True, True, True, True]),
-        list[bool](),
-        list[bool](),
-    )
+    held = iter([False, False, False, False, True, True, True, True])
+    steps: list[bool] = []
+    checked: list[bool] = []
     monkeypatch.setattr(Leadership, "held", property(lambda self: next(held)))
     monkeypatch.setattr(Controller, "step", lambda self: steps.append(True))
     monkeypatch.setattr(program, "installed_rules", lambda validate: checked.append(validate))

@@ -116,7 +116,7 @@ def test_a_job_in_the_way_of_a_queued_run_is_told_to_go(
 def test_a_verdict_outlives_a_database_that_is_away(
     runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job is gone by then, which would look as if somebody had deleted it. The lease runs out meanwhile."""
+    """The job is gone by then, as if somebody had deleted it, and its lease runs out, too."""
     (run_id,) = submit(runs)
     remote.step()
     runs.run_store.claim(run_id, "w")
@@ -209,7 +209,7 @@ def test_an_idle_controller_looks_for_forgotten_jobs_every_five_minutes(
     controller = Controller(runs.run_store, cluster, 2, 900, look_seconds=5)
     looks: list[float] = []
     real = cluster.jobs
-    cluster.jobs = lambda expected: looks.append(clock[0] - 1000) or real(expected)  # type: ignore[method-assign]
+    cluster.jobs = lambda expected: looks.append(clock[0] - 1000) or real(expected)
     cluster.states["nobody's"] = JobState(alive=True)
     for _ in range(91):
         controller.step()

@@ -26,23 +26,32 @@ class Chaos:
     """Whatever it takes away it gives back; what a fault aims at may be gone already."""
 
     def __init__(self, release: Release, seed: int) -> None:
-        self._release, self._namespace, self._random = (
-            release,
-            release.namespace,
-            random.Random(seed),
-        )
+        self._release = release
+        self._namespace = release.namespace
+        self._random = random.Random(seed)
         self._first_node, (self._other_node, *_) = nodes_of(release.namespace)
         self._controller = release.name_of("deployment", "controller")
         self.done: Counter[str] = Counter()
         self.kinds: Sequence[Fault] = (
-            self.worker_deleted, self.worker_evicted, self.worker_killed, self.job_deleted, self.mysql_killed,
-            self.web_killed, self.controller_killed, self.controllers_gone, self.api_server_frozen, self.node_paused,
-            self.quota_full, self.rights_taken, self.service_account_gone,
-        )  # fmt: skip
+            self.worker_deleted,
+            self.worker_evicted,
+            self.worker_killed,
+            self.job_deleted,
+            self.mysql_killed,
+            self.web_killed,
+            self.controller_killed,
+            self.controllers_gone,
+            self.api_server_frozen,
+            self.node_paused,
+            self.quota_full,
+            self.rights_taken,
+            self.service_account_gone,
+        )
 
     def run(self, seconds: float) -> None:
         """Faults for that long; each kind comes once before any comes again."""
-        deadline, deck = time.monotonic() + seconds, list[Fault]()
+        deadline = time.monotonic() + seconds
+        deck: list[Fault] = []
         while time.monotonic() < deadline:
             time.sleep(self._random.uniform(*PAUSE_SECONDS))
             deck = deck or self._random.sample(self.kinds, len(self.kinds))

@@ -1,4 +1,4 @@
-"""kubectl and helm as functions: words in, text or objects out, and an error that shows what the command said."""
+"""kubectl and helm as functions, whose errors show what the command printed."""
 
 from __future__ import annotations
 

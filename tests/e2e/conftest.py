@@ -1,4 +1,4 @@
-"""Namespaces, releases and a browser for the modules of the cluster lane; what the cluster says when a test fails."""
+"""Namespaces, releases and a browser for tests on a cluster, whose state a failed test shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from pytest_helm_charts.clusters import Cluster
 
 from tests.e2e.cluster import Namespace, Release, merged
 
-QUIET = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SMALL = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
 TINY = dict.fromkeys(("web", "controller", "worker", "mysql"), SMALL)
 ONE_EACH = {"web": {"replicaCount": 1}, "controller": {"replicaCount": 1}}
@@ -23,16 +29,22 @@ IN_USE: dict[str, Namespace] = {}
 def new_namespace(
     kube_cluster: Cluster, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Namespace]]:
-    """Makes namespaces that enforce Pod Security restricted. By the end of the module no container may have been
-    restarted in them, unless they were made for that. They are deleted without waiting, as namespace_factory would for half a minute each."""
-    made, may_restart = [], set()
+    """Makes namespaces that enforce Pod Security restricted.
+
+    By the end of the module no container in them may have been restarted, except where they were
+    made with `restarts`. They are deleted without waiting: namespace_factory waits for half a
+    minute each.
+    """
+    made: list[Namespace] = []
+    may_restart: set[str] = set()
 
     def make(suffix: str = "", name: str = "", restarts: bool = False) -> Namespace:
         module = request.module.__name__.rpartition("test_")[2].replace("_", "-")
         namespace = Namespace(name or f"e2e-{module}{suffix}", str(kube_cluster.kube_config_path))
         namespace.create()
         made.append(namespace)
-        may_restart.update({namespace.name} if restarts else ())
+        if restarts:
+            may_restart.add(namespace.name)
         IN_USE[namespace.name] = namespace
         return namespace
 
@@ -56,7 +68,7 @@ def namespace(new_namespace: Callable[..., Namespace]) -> Namespace:
 
 @pytest.fixture(scope="module")
 def helm_release(namespace: Namespace) -> Callable[..., Release]:
-    """Installs a release into the module's namespace and waits for it; it goes with the namespace."""
+    """Installs a release into the module's namespace, with which it ends, and waits for it."""
 
     def install(
         name: str = "bt", *options: str, into: Namespace = namespace, **values: Any
@@ -82,5 +94,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
     if report.failed and report.when != "teardown":  # type: ignore[attr-defined]
         for name, namespace in IN_USE.items():
-            report.sections.append((f"namespace {name}", namespace.dump()))  # type: ignore[attr-defined]
+            report.sections.append((f"namespace {name}", namespace.dump()))
     return report

@@ -1,4 +1,4 @@
-"""The release before this one: its chart as it was packaged, its images built from the commit that it was made of."""
+"""The previous release: its packaged chart, and images that are built from its commit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from tests.e2e.cluster import have, run
 
 VERSION = "0.2.0"
 PACKAGE = ROOT / f"tests/chart/releases/stock-backtest-{VERSION}.tgz"
-COMMIT = "6578146228df867f76d95af73f96f84f13ba9467"  # the last one before the schema became 0004
+# The last commit before the schema became 0004
+COMMIT = "6578146228df867f76d95af73f96f84f13ba9467"
 IMAGES = [f"stock-backtest-{part}:{VERSION}" for part in ("web", "worker", "prices")]
 
 
 def require() -> None:
-    """Stops the test where the images cannot be made: it is skipped on a developer's machine, and fails in CI."""
+    """Skips the test where the images cannot be built; in CI it fails."""
     problem = have("git", "docker", "kind") or _missing_commit()
     if problem and os.environ.get("CI") == "true":
         pytest.fail(problem)
@@ -39,7 +40,10 @@ def _missing_commit() -> str:
 
 
 def put_into(cluster: str) -> None:
-    """Builds and loads the images, unless every node has them: of one commit, a name says enough."""
+    """Builds and loads the images, unless every node has images of that name.
+
+    They are always built from the same commit, so that an image of that name is the right one.
+    """
     if all(_has(node) for node in run("kind", "get", "nodes", "--name", cluster)[0].split()):
         return
     web, worker, prices = IMAGES

@@ -1,4 +1,4 @@
-"""Where a secret shows: what a namespace, its pods and its release say, and how the secret may be written there."""
+"""Finds where a secret can be read: in a namespace, its pods and its release, in any encoding."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.e2e.login import PASSWORD, Login, answer, basic
 from tests.e2e.pods import containers
 
 DESCRIBED = "pods,jobs,deployments,statefulsets,configmaps"
-# Command lines, of the database's while a client is at work, and the environment of our own programs. (The image of MySQL
-# hands its server the passwords as variables.)
+# Command lines, those of the database while a client is at work, and the environment of our own
+# programs. (The image of MySQL passes the passwords to its server as variables.)
 PROCESSES = """
 if [ -e /scripts/client.sh ]; then
   bash /scripts/client.sh mysql --execute='SELECT SLEEP(2)' >/dev/null & sleep 1
@@ -29,7 +29,7 @@ cat /proc/[0-9]*/cmdline | tr '\\0' ' '; wait
 
 
 def written(secret: str) -> set[str]:
-    """The secret as it is, as part of a URL, and in base64, wherever in the encoded text it stands."""
+    """The secret as it is, as part of a URL, and in base64 at each of three offsets."""
     assert len(secret) >= 16, "a short one is found by chance"
     forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
     for before in range(3):
@@ -46,7 +46,7 @@ def shown(texts: Mapping[str, str], secret: str) -> set[str]:
 
 
 def state(namespace: Namespace) -> dict[str, str]:
-    """Every object of the namespace, Secrets too, and how kubectl describes those that it describes at length."""
+    """Every object of the namespace, Secrets too, and kubectl's descriptions of them."""
     kinds = namespace.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
     found = json.loads(
         namespace.kubectl("get", ",".join(kinds), "-o", "json", "--show-managed-fields")
@@ -58,7 +58,7 @@ def state(namespace: Namespace) -> dict[str, str]:
 
 
 def said_by(release: Release) -> dict[str, str]:
-    """The logs of every container, those before a restart too, command lines, and what helm keeps of the release."""
+    """The logs of every container, also before a restart, command lines, and helm's own texts."""
     namespace = release.namespace
     pods = namespace.objects("pods")
     living = [name for part in ("web", "controller", "mysql") for name in release.pods(part)]
@@ -105,7 +105,8 @@ def answers(release: Release, login: Login, run_ids: Iterable[str]) -> dict[str,
 
 def refusals(release: Release) -> dict[str, str]:
     """What our programs say when the database refuses them, and when it is not there."""
-    (pod, *_), found = release.pods("web"), {}
+    (pod, *_) = release.pods("web")
+    found = {}
     for wrong in ("DB_USER=somebody", "DB_HOST=127.0.0.1"):
         words = (
             "exec",

@@ -1,4 +1,4 @@
-"""A client that asks for six runs at once, then for one every six seconds, whatever happens to the web."""
+"""A client that asks for six runs at once, then for one every six seconds, whatever happens."""
 
 from __future__ import annotations
 

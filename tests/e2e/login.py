@@ -1,4 +1,4 @@
-"""A user and a program that may log in, as `make_login` makes them, and the web as it answers them."""
+"""A user and a program that may log in, as `make_login` makes them, and requests that they make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answers whom: programs that try to connect, and something to connect to outside of the cluster."""
+"""Which pods can connect to which: programs that try, and a listener outside of the cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from tests.e2e.cluster import Namespace, Release
 
-# Tries to connect to each address:port at once, after the second in which a new pod's policies come into force.
+# Tries to connect to all addresses (address:port) at once, after the time that the policies of a
+# new pod take to come into force.
 CONNECT = """
 import json, socket, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +35,17 @@ done
 wait
 """
 BASH = {"0": "open", "124": "TimeoutError"}
-LISTEN = "import http.server as h; h.ThreadingHTTPServer(('', 8000), h.BaseHTTPRequestHandler).serve_forever()"
+LISTEN = """
+import http.server as h
+h.ThreadingHTTPServer(("", 8000), h.BaseHTTPRequestHandler).serve_forever()
+"""
 CLOSED = "TimeoutError"
 
 
 def targets_of(release: Release, worker: str) -> dict[str, str]:
-    """What there is to reach, as address:port: each part, a pod like a worker that listens, and the Kubernetes API."""
-    namespace, ports = release.namespace, {"mysql": 3306, "web": 5000, "controller": 8000}
+    """The addresses (address:port) to connect to: each part, a worker's pod, the Kubernetes API."""
+    namespace = release.namespace
+    ports = {"mysql": 3306, "web": 5000, "controller": 8000}
     pods = {"worker": worker, **{part: next(iter(release.pods(part))) for part in ports}}
     found = {part: namespace.object("pod", pod)["status"]["podIP"] for part, pod in pods.items()}
     api = replace(namespace, name="default").object("service", "kubernetes")["spec"]["clusterIP"]
@@ -67,7 +72,7 @@ def reached_by_bash(namespace: Namespace, pod: str, targets: Mapping[str, str]) 
 
 @contextmanager
 def outside(namespace: Namespace) -> Iterator[str]:
-    """address:port of a listener on this machine, which stands for everything that is not the cluster."""
+    """The address:port of a listener on this machine, which is outside of the cluster."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         way.connect((namespace.node(), 9))
         address = way.getsockname()[0]

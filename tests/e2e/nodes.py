@@ -1,4 +1,4 @@
-"""The nodes of the kind cluster, which are containers of this machine: paused, stopped, and brought back."""
+"""Pauses, stops and restarts nodes of the kind cluster, which are containers of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pods that the tests start themselves, fit for Pod Security restricted, and what a process sees of its confinement."""
+"""Pods that tests start, fit for Pod Security `restricted`, and what a process in them may do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ while read -r name value _; do
   case $name in Uid:|CapEff:|CapBnd:|NoNewPrivs:|Seccomp:) echo "$name $value" ;; esac
 done </proc/1/status
 echo "root: $(touch /look 2>&1 | sed 's/.*: //')"
-if [ -e /var/run/secrets/kubernetes.io/serviceaccount/token ]; then echo "token: yes"; else echo "token: no"; fi
+token=/var/run/secrets/kubernetes.io/serviceaccount/token
+if [ -e "$token" ]; then echo "token: yes"; else echo "token: no"; fi
 """
 
 

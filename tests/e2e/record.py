@@ -1,7 +1,8 @@
-"""Records what a real API server lists of four runs, byte for byte: `python -m tests.e2e.record <kubeconfig>`.
+"""Records what a real API server lists of four runs: `python -m tests.e2e.record <kubeconfig>`.
 
-One completed, one was killed twice for want of memory, one fits on no node, one is at work. tests/support/fake_cluster.py makes
-thousands of copies of them; record anew when the Job's template changes.
+One completed, one was killed twice for want of memory, one fits on no node, one is at work.
+tests/support/fake_cluster.py makes thousands of copies of them, with the same bytes; record them
+anew when the Job's template changes.
 """
 
 from __future__ import annotations
@@ -40,19 +41,15 @@ def run(release: Release, resources: Object, number: int) -> str:
     return name
 
 
-def waited(release: Release, kind: str, good: Callable[[Object], object], job: str) -> None:
-    """Until a Job, or a pod of it, is as wanted."""
+def wait_for(release: Release, kind: str, good: Callable[[Object], object], job: str) -> None:
+    """Waits until a Job, or a pod of it, is as wanted."""
 
-    def objects_of_job() -> list[Object]:
-        objects = release.namespace.objects(kind)
-        return [item for item in objects if item["metadata"]["name"].startswith(job)]
+    def has_good_one(objects: list[Object]) -> bool:
+        own = [item for item in objects if item["metadata"]["name"].startswith(job)]
+        return any(good(item) for item in own)
 
-    wait_until(
-        objects_of_job,
-        lambda some: any(good(it) for it in some),
-        240,
-        f"{kind} of {job}: {good.__name__}",
-    )
+    what = f"{kind} of {job}: {good.__name__}"
+    wait_until(lambda: release.namespace.objects(kind), has_good_one, 240, what)
 
 
 def main(kubeconfig: str) -> None:
@@ -62,10 +59,10 @@ def main(kubeconfig: str) -> None:
     try:
         release = Release("bt", namespace, {**TINY, **ONE_EACH})
         release.install()
-        waited(release, "jobs", job_ended, run(release, ENOUGH, 0))
-        waited(release, "jobs", job_ended, run(release, TIGHT, 1))
-        waited(release, "pods", unschedulable, run(release, HUGE, 2))
-        waited(release, "jobs", at_work, run(release, SLOW, 3))
+        wait_for(release, "jobs", job_ended, run(release, ENOUGH, 0))
+        wait_for(release, "jobs", job_ended, run(release, TIGHT, 1))
+        wait_for(release, "pods", unschedulable, run(release, HUGE, 2))
+        wait_for(release, "jobs", at_work, run(release, SLOW, 3))
         for kind, path in (("jobs", "apis/batch/v1"), ("pods", "api/v1")):
             asked = f"/{path}/namespaces/{namespace.name}/{kind}?{WORKERS}"
             (RECORDED / f"{kind}.json").write_text(namespace.kubectl("get", "--raw", asked))

@@ -1,4 +1,4 @@
-"""The Job that runs are made from, changed behind the chart's back, and programs that take the worker's place in it."""
+"""Changes the template of the Jobs, and has programs that take the worker's place in them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ends(code: int) -> Change:
 
 
 def performs(instead: str) -> Change:
-    """The worker as it is, but for what happens when it has claimed its run and is about to compute."""
+    """The worker, with another action after it has claimed its run and before it computes."""
     return program(f"""
 import os, signal, sys, time
 import service.worker.run, worker
@@ -53,7 +53,7 @@ sys.exit(worker.main())
 
 @contextmanager
 def changed(release: Release, change: Change) -> Iterator[None]:
-    """Every Job that is made inside the block is different; the controller reads the ConfigMap for each."""
+    """Changes every Job that is made inside the block: the controller reads the template anew."""
     name = release.name_of("configmap", "worker")
     text = release.namespace.object("configmap", name)["data"]["job.yaml"]
     job = yaml.safe_load(text)

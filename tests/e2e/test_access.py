@@ -1,4 +1,4 @@
-"""A release with a login: who gets in, who may do what and reaches whom, how pods are confined, where secrets show."""
+"""A release with a login: who gets in, what each part may do and reach, and where secrets show."""
 
 from __future__ import annotations
 
@@ -78,10 +78,8 @@ def free(release: Release, new_namespace: Callable[..., Namespace]) -> Namespace
 
 
 def test_who_logs_in_gets_in_and_nobody_else(release: Release, login: Login) -> None:
-    closed, right = (
-        ("/", "/runs", "/metrics", "/openapi.json"),
-        [basic("alice", PASSWORD), f"Bearer {login.token}"],
-    )
+    closed = ("/", "/runs", "/metrics", "/openapi.json")
+    right = [basic("alice", PASSWORD), f"Bearer {login.token}"]
     wrong = [
         basic("alice", PASSWORD[:-1]),
         basic("bob", PASSWORD),
@@ -159,8 +157,10 @@ def test_a_secret_that_shows_is_found(release: Release) -> None:
         }
         release.namespace.apply(found)
     assert shown(state(release.namespace), password) == {
-        "Secret/database", "kubectl describe", *(f"ConfigMap/{name}" for name in planted)
-    }  # fmt: skip
+        "Secret/database",
+        "kubectl describe",
+        *(f"ConfigMap/{name}" for name in planted),
+    }
     release.namespace.kubectl("delete", "configmap", *planted)
 
 
@@ -172,9 +172,14 @@ def confined(user: int = 10001, token: str = "no") -> dict[str, str]:
     """What LOOK says in a container that can do nothing."""
     none = "0" * 16
     return {
-        "Uid": str(user), "CapEff": none, "CapBnd": none, "NoNewPrivs": "1", "Seccomp": "2",
-        "root": "Read-only file system", "token": token,
-    }  # fmt: skip
+        "Uid": str(user),
+        "CapEff": none,
+        "CapBnd": none,
+        "NoNewPrivs": "1",
+        "Seccomp": "2",
+        "root": "Read-only file system",
+        "token": token,
+    }
 
 
 def test_the_first_process_of_each_part_is_confined(release: Release, runs: list[str]) -> None:
@@ -258,11 +263,9 @@ def worker_labels(release: Release) -> Object:
 
 @pytest.fixture(scope="module")
 def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
-    """How each target answers each part, a stranger, and one elsewhere with a worker's labels; all at once."""
-    namespace, like_a_worker = (
-        release.namespace,
-        python_pod("like-a-worker", LISTEN, labels=worker_labels(release)),
-    )
+    """The answers of all targets to each part, to a stranger, and to one with a worker's labels."""
+    namespace = release.namespace
+    like_a_worker = python_pod("like-a-worker", LISTEN, labels=worker_labels(release))
     parts = {part: next(iter(release.pods(part))) for part in ("web", "controller", "mysql")}
     own = {
         **parts,
@@ -289,16 +292,22 @@ STRANGERS_REACH = {"web", "controller", "api", "outside"}
 @pytest.mark.parametrize(
     ("part", "open_to"),
     {
-        "worker": {"mysql"}, "web": {"mysql"}, "controller": {"mysql", "api"}, "mysql": set(),
-        "stranger": STRANGERS_REACH, "elsewhere": STRANGERS_REACH, "bash elsewhere": STRANGERS_REACH,
+        "worker": {"mysql"},
+        "web": {"mysql"},
+        "controller": {"mysql", "api"},
+        "mysql": set(),
+        "stranger": STRANGERS_REACH,
+        "elsewhere": STRANGERS_REACH,
+        "bash elsewhere": STRANGERS_REACH,
     }.items(),
-)  # fmt: skip
+)
 def test_who_reaches_whom(
     answered: dict[str, dict[str, str]], part: str, open_to: set[str]
 ) -> None:
-    """That all but database and workers is open to strangers shows that policies close it to others, not the network.
+    """Policies decide it, not the network: a stranger reaches all but the database and workers.
 
-    Each part reaches itself. Not every network has something at the clouds' address, so a stranger may reach it or not.
+    Each part reaches itself. Not every network has something at the clouds' address, so a stranger
+    may reach it or not.
     """
     uncertain = {part} | ({"metadata"} if open_to is STRANGERS_REACH else set())
     found = {target: answer for target, answer in answered[part].items() if target not in uncertain}

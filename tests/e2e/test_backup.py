@@ -1,4 +1,4 @@
-"""A release's history in a dump, by its CronJob or by `make backup`, and back in another release, byte for byte."""
+"""A dump of a release, by its CronJob or by `make backup`, is restored into another release."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ BACKUP = {
 }
 MOVING = re.compile(rb"^(-- |INSERT INTO `leases`)")
 ACTIVE = re.compile(rb"^INSERT INTO `runs` .*'(pending|running)'", re.MULTILINE)
-HALF = """SELECT COUNT(*) FROM runs LEFT JOIN results USING (run_id) LEFT JOIN figures USING (run_id)
+# Runs that have a part of what belongs to a completed run
+HALF = """SELECT COUNT(*)
+ FROM runs LEFT JOIN results USING (run_id) LEFT JOIN figures USING (run_id)
  WHERE (status = 'completed') + (result IS NOT NULL) + (chart_base64 IS NOT NULL) NOT IN (0, 3)"""
 
 
@@ -40,10 +42,8 @@ def releases(
     """Two with backups, the second fresh and in another namespace."""
     fresh = new_namespace("-fresh")
     with ThreadPoolExecutor() as pool:
-        one, two = (
-            pool.submit(helm_release, **BACKUP),
-            pool.submit(helm_release, "other", into=fresh, **BACKUP),
-        )
+        one = pool.submit(helm_release, **BACKUP)
+        two = pool.submit(helm_release, "other", into=fresh, **BACKUP)
         return one.result(), two.result()
 
 
@@ -74,7 +74,8 @@ def all_of(web: Web) -> dict[str, Any]:
     found = {path: web.ask(path) for path in ("/runs", "/tickers")}
     for entry in found["/runs"]["runs"]:
         address = f"/result/{entry['run_id']}"
-        found[address], found[f"status {address}"] = web.ask(address), web.status(entry["run_id"])
+        found[address] = web.ask(address)
+        found[f"status {address}"] = web.status(entry["run_id"])
         if entry["status"] == "completed":
             found |= {
                 name: read(web.url + name)
@@ -84,7 +85,7 @@ def all_of(web: Web) -> dict[str, Any]:
 
 
 def script(release: Release, what: str, folder: Path = ROOT, **settings: object) -> str:
-    """What scripts/backup.sh says about the release; `folder` gets the files that it names itself."""
+    """What scripts/backup.sh prints about the release; it writes files into `folder`."""
     given = {"RELEASE": release.name, "NAMESPACE": release.namespace.name, **settings}
     words = ["env", f"--chdir={folder}", *(f"{name}={value}" for name, value in given.items())]
     return run(
@@ -97,7 +98,8 @@ def script(release: Release, what: str, folder: Path = ROOT, **settings: object)
 
 
 def sql(release: Release, statement: str) -> str:
-    client = 'bash /scripts/client.sh mysql --skip-column-names --database="$MYSQL_DATABASE" --execute="$1"'
+    options = '--skip-column-names --database="$MYSQL_DATABASE" --execute="$1"'
+    client = f"bash /scripts/client.sh mysql {options}"
     return release.namespace.kubectl(
         "exec", f"{release.name}-mysql-0", "--", "bash", "-c", client, "-", statement
     ).strip()
@@ -115,7 +117,8 @@ def dump(
     releases: tuple[Release, Release], history: object, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """What a Job of the CronJob left on the volume, fetched from there."""
-    namespace, file = releases[0].namespace, tmp_path_factory.mktemp("dumps") / "fetched.sql.gz"
+    namespace = releases[0].namespace
+    file = tmp_path_factory.mktemp("dumps") / "fetched.sql.gz"
     namespace.kubectl("create", "job", "now", "--from=cronjob/bt-mysql-backup")
     ended = wait_until(
         lambda: namespace.object("job", "now"), job_ended, 60, "the backup has ended"

@@ -33,7 +33,11 @@ def quota(pods: int) -> Object:
 def test_a_used_up_quota_makes_runs_wait_and_say_so(release: Release) -> None:
     now = release.upgrade()
     now.namespace.apply(quota(1))
-    used = lambda: now.namespace.object("resourcequota", "few-pods").get("status", {}).get("used")  # noqa: E731
+
+    def used() -> object:
+        document = now.namespace.object("resourcequota", "few-pods")
+        return document.get("status", {}).get("used")
+
     wait_until(used, bool, 30, "the quota counts")
     with now.web() as web:
         run_id = web.submit()
@@ -54,21 +58,25 @@ def test_a_used_up_quota_makes_runs_wait_and_say_so(release: Release) -> None:
 
 # The chart's Role without the right to create Jobs.
 ROLE = {
-    "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "my-own"},
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "Role",
+    "metadata": {"name": "my-own"},
     "rules": [
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["delete", "get", "list"]},
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
     ],
-}  # fmt: skip
+}
 
 
 def binding(account: str) -> Object:
     return {
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "my-own"},
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "my-own"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "my-own"},
         "subjects": [{"kind": "ServiceAccount", "name": account}],
-    }  # fmt: skip
+    }
 
 
 def test_a_role_that_may_not_create_jobs(release: Release) -> None:
@@ -109,7 +117,10 @@ def test_no_storage_for_the_database(release: Release) -> None:
     lost = Release("lost", release.namespace, values)
     lost._deploy("install", wait=False)
     assert "get pods,jobs,events" in lost.helm("get", "notes", "lost")[0]
-    events = lambda: " ".join(event["message"] for event in release.namespace.objects("events"))  # noqa: E731
+
+    def events() -> str:
+        return " ".join(event["message"] for event in release.namespace.objects("events"))
+
     wait_until(
         events,
         lambda text: 'storageclass.storage.k8s.io "nowhere" not found' in text,

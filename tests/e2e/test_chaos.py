@@ -1,5 +1,8 @@
-"""Random faults of a cluster while runs are asked for: nothing lost, nothing doubled, nothing left hanging, and the bytes
-of a quiet day. Two minutes here; `CHAOS_SECONDS=600 CHAOS_RUNS=300 CHAOS_SEED=...` for the long form."""
+"""Random faults of a cluster while runs are submitted: none is lost, doubled or left hanging.
+
+Their results have the bytes of a quiet day. It takes two minutes;
+`CHAOS_SECONDS=600 CHAOS_RUNS=300 CHAOS_SEED=...` makes it longer.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.nodes]
 SEED = int(os.environ.get("CHAOS_SEED", "20261125"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
 RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
-CLIENTS, DIFFERENT, CANCELLED, REUSED = 2, 25, 0.05, 0.1
+CLIENTS = 2
+DIFFERENT = 25
+CANCELLED = 0.05
+REUSED = 0.1
 MAY_FAIL = (
     "JobLost",
     "OutOfMemory",
@@ -45,7 +51,8 @@ import json
 from sqlalchemy import text
 from scripts.config import load_config
 from service.store.database import connect
-query = "SELECT runs.run_id, status, launches, attempt, results.run_id IS NOT NULL FROM runs LEFT JOIN results USING (run_id)"
+query = '''SELECT runs.run_id, status, launches, attempt, results.run_id IS NOT NULL
+FROM runs LEFT JOIN results USING (run_id)'''
 with connect(load_config()).connect() as connection:
     print(json.dumps([list(row) for row in connection.execute(text(query))]))
 """
@@ -58,10 +65,16 @@ def release(new_namespace: Callable[..., Namespace]) -> Release:
     first, others = nodes_of(namespace)
     if not others:
         pytest.skip("the cluster has one node: make kind-up WORKER_NODES=1")
-    release = Release("bt", namespace, {
-        **TINY, "web": {**TINY["web"], "service": {"type": "NodePort"}}, "worker": {**TINY["worker"], "maxActive": 4},
-        "mysql": {**TINY["mysql"], "nodeSelector": {"kubernetes.io/hostname": first}},
-    })  # fmt: skip
+    release = Release(
+        "bt",
+        namespace,
+        {
+            **TINY,
+            "web": {**TINY["web"], "service": {"type": "NodePort"}},
+            "worker": {**TINY["worker"], "maxActive": 4},
+            "mysql": {**TINY["mysql"], "nodeSelector": {"kubernetes.io/hostname": first}},
+        },
+    )
     release.install()
     return release
 
@@ -70,7 +83,8 @@ class Observer:
     """Asks for every run from time to time, and remembers each end as it was first seen."""
 
     def __init__(self, urls: list[str], client: Client) -> None:
-        self._urls, self._client = urls, client
+        self._urls = urls
+        self._client = client
         self.ends: dict[str, dict[str, Any]] = {}
 
     def look(self) -> set[str]:
@@ -100,14 +114,13 @@ class Observer:
 
 def submit_a_share(client: Client, urls: list[str], number: int, observer: Observer) -> None:
     """Over most of the time of the faults; a few are cancelled a moment later."""
-    chance, share, started = (
-        random.Random(SEED + number),
-        len(range(number, RUNS, CLIENTS)),
-        time.monotonic(),
-    )
+    chance = random.Random(SEED + number)
+    share = len(range(number, RUNS, CLIENTS))
+    started = time.monotonic()
     for turn in range(share):
         time.sleep(max(0.0, started + 0.8 * SECONDS * turn / share - time.monotonic()))
-        asked, force = variant(chance.randrange(DIFFERENT)), chance.random() > REUSED
+        asked = variant(chance.randrange(DIFFERENT))
+        force = chance.random() > REUSED
         run_id = client.submit_until_accepted(
             chance.sample(urls, len(urls)), asked, force, seconds=max(180, SECONDS)
         )
@@ -123,7 +136,8 @@ def watch(observer: Observer, over: threading.Event) -> None:
 
 def drain(observer: Observer) -> float:
     """Seconds until the last run had ended."""
-    started, left = time.monotonic(), len(observer.look())
+    started = time.monotonic()
+    left = len(observer.look())
     while hanging := observer.look():
         assert time.monotonic() - started < DRAIN_SECONDS + SECONDS_A_RUN * left, (
             f"hanging: {sorted(hanging)} of {left}"
@@ -138,7 +152,9 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
         0
     ]["nodePort"]
     urls = [f"http://{address}:{port}" for address in addresses(release.namespace)]
-    client, chaos, over = Client(), Chaos(release, SEED), threading.Event()
+    client = Client()
+    chaos = Chaos(release, SEED)
+    over = threading.Event()
     observer = Observer(urls, client)
     with client.tolerant(), ThreadPoolExecutor(CLIENTS + 1) as pool:
         threads = [
@@ -154,7 +170,10 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
     seconds = drain(observer)
     release.namespace.wait_until_whole(180)  # what the last fault took away comes back
     ends = Counter(status["reason"] or status["status"] for status in observer.ends.values())
-    told = f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, drained in {seconds:.0f} s"
+    told = (
+        f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, "
+        f"drained in {seconds:.0f} s"
+    )
     record_property("fault", f"{told}, faults {dict(chaos.done)}")
     check(release, observer, client)
     assert len(client.accepted) == RUNS
@@ -162,7 +181,7 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
 
 
 def rows_of(release: Release) -> list[list[Any]]:
-    """Of the database, as soon as it answers: a pod that is ready may not be reached from everywhere at once."""
+    """Asks the database, again until it answers: a pod that is ready may not be reachable yet."""
 
     def look() -> list[list[Any]]:
         try:
@@ -177,16 +196,15 @@ def rows_of(release: Release) -> list[list[Any]]:
 
 
 def check(release: Release, observer: Observer, client: Client) -> None:
-    """Nothing lost, nothing doubled, every end as it was first seen, and the bytes of a quiet day."""
+    """No run is lost, doubled or changed after its end, and results are those of a quiet day."""
     rows = {row[0]: row[1:] for row in rows_of(release)}
-    lost, unknown = (
-        client.accepted.keys() - rows.keys(),
-        rows.keys() - client.accepted.keys() - client.unanswered.keys(),
-    )
+    lost = client.accepted.keys() - rows.keys()
+    unknown = rows.keys() - client.accepted.keys() - client.unanswered.keys()
     assert (lost, unknown) == (set(), set())
     for run_id, seen in observer.ends.items():
         assert observer.ask(f"/status/{run_id}") == seen, "changed after its end"
-        status, reason = seen["status"], seen["reason"]
+        status = seen["status"]
+        reason = seen["reason"]
         assert rows[run_id][3] == (status == "completed" and seen["reused_from"] is None), (
             seen,
             rows[run_id],

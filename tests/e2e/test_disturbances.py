@@ -1,4 +1,4 @@
-"""What goes wrong while runs compute: cancelled by a user, its Job deleted, the active controller killed."""
+"""Disturbances of runs that compute: a cancellation, a deleted Job, a killed controller."""
 
 from __future__ import annotations
 
@@ -100,8 +100,9 @@ def test_a_run_whose_job_is_deleted_says_so(release: Release) -> None:
 
 
 def active_controller(release: Release) -> str:
-    """The pod that starts Jobs, by what it says of itself; nothing while the lease changes hands."""
-    program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+    """The pod of the active controller, by its metrics; "" while the lease changes hands."""
+    metrics = "u.urlopen('http://127.0.0.1:8000/metrics')"
+    program = f"import urllib.request as u; print({metrics}.read().decode())"
     found = release.namespace.objects("pods", **release.labels("controller"))
     ready = [str(pod["metadata"]["name"]) for pod in found if pod_ready(pod)]
     says_so = re.compile("^stock_backtest_controller_active 1", re.MULTILINE)

@@ -65,12 +65,17 @@ def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) 
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     now = datetime.now(UTC)
     made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
-    )  # fmt: skip
+    )
     pem = made.public_bytes(serialization.Encoding.PEM).decode()
     formats = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     private = key.private_bytes(serialization.Encoding.PEM, *formats).decode()
@@ -91,9 +96,12 @@ def release(
         "mysql": {"enabled": False},
         "externalDatabase": {**external, "tls": {"mode": "required"}},
         "ingress": {
-            "enabled": True, "className": "local", "hosts": [HOST], "tls": [{"secretName": "tls", "hosts": [HOST]}],
+            "enabled": True,
+            "className": "local",
+            "hosts": [HOST],
+            "tls": [{"secretName": "tls", "hosts": [HOST]}],
         },
-    }  # fmt: skip
+    }
     return helm_release("bt", **merged(ONE_EACH, outside))
 
 

@@ -1,4 +1,4 @@
-"""A release of the longest name there is: installed by Helm 3, upgraded by Helm 4, uninstalled, installed again."""
+"""A release with the longest name: installed by Helm 3, upgraded by Helm 4, installed again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def test_helm_4_upgrades_what_helm_3_installed(installed: Release, first_run: st
     assert installed.helm("version", "--short")[0].startswith("v3.")
     newer = replace(installed, program="helm")
     assert newer.helm("version", "--short")[0].startswith("v4.")
-    webs, mysql = installed.pods("web"), installed.pods("mysql")
+    webs = installed.pods("web")
+    mysql = installed.pods("mysql")
     newer = newer.upgrade(config={"logLevel": "DEBUG"})
     assert set(newer.pods("web")).isdisjoint(webs)
     assert newer.pods("mysql") == mysql
@@ -69,7 +70,8 @@ def left(namespace: Namespace) -> set[str]:
 
 def test_uninstalling_leaves_the_data_and_its_passwords(installed: Release, first_run: str) -> None:
     namespace = installed.namespace
-    (claim,), secrets = namespace.objects("pvc"), namespace.objects("secrets", instance=NAME)
+    (claim,) = namespace.objects("pvc")
+    secrets = namespace.objects("secrets", instance=NAME)
     promised = {
         f"persistentvolumeclaim/{claim['metadata']['name']}",
         f"secret/{secrets[0]['metadata']['name']}",

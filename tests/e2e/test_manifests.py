@@ -61,8 +61,11 @@ def generations(namespace: Namespace) -> dict[str, int]:
 
 
 def test_a_second_sync_changes_nothing(applied: Namespace, folder: str) -> None:
-    """Nor a second server-side one, as Flux makes it. Who comes from client-side apply takes over once by force:
-    Kubernetes fills in claim templates, and so finds them different from what is applied."""
+    """Neither a client-side one nor a server-side one, as Flux makes it.
+
+    After a client-side apply the first server-side one needs force: Kubernetes has filled in claim
+    templates, which then differ from what is applied.
+    """
     pods = applied.names("pods")
 
     def changes(*options: str) -> bool:

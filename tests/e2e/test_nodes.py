@@ -1,4 +1,4 @@
-"""Nodes that are drained, vanish, or take the API server along: no run is lost, and none waits for ever."""
+"""Nodes that are drained, vanish, or stop the API server: no run is lost or waits for ever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.e2e.waiters import wait_until
 from tests.e2e.web import Web
 
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes]
-VANISHED_SECONDS = 240.0  # 50 until the cluster knows, 30 of toleration, 30 of grace, 15 until nobody believes in it
+# 50 s until the cluster notices, 30 s of toleration, 30 s of grace, 15 s until a run counts as lost
+VANISHED_SECONDS = 240.0
 HOST = "kubernetes.io/hostname"
 
 

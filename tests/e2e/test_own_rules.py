@@ -1,4 +1,4 @@
-"""A user's own rule on the cluster: the example of docs/your-own-rule.md in images made FROM ours, as it says."""
+"""A user's own rule on the cluster: docs/your-own-rule.md, in images made FROM ours."""
 
 from __future__ import annotations
 

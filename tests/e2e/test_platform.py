@@ -1,4 +1,4 @@
-"""One release from `helm install` to `helm upgrade`: it installs, answers people and programs, scales, and changes."""
+"""One release from `helm install` to `helm upgrade`: it answers, scales and changes."""
 
 from __future__ import annotations
 

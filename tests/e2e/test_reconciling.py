@@ -1,4 +1,4 @@
-"""What a cluster does to Jobs, provoked for real: every run ends, and says why. All of them are started at once."""
+"""What a cluster does to Jobs, provoked for real, all at once: every run ends with a reason."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def gone_in_a_moment(job: Job) -> None:
     job["spec"]["ttlSecondsAfterFinished"] = 0
 
 
-# A C function that never gives Python's lock back: no other thread goes on, the one that renews the lease neither.
+# A C function that keeps Python's lock: no other thread runs, so that nobody renews the lease.
 FREEZE = "__import__('ctypes').PyDLL(None).sleep(600)"
 
 
@@ -76,42 +76,103 @@ def dies_and_is_gone(job: Job) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to the Job, how its run ends, with which sentence, and after how many seconds at the latest."""
+    """A change of the Job, the run's reason, its sentence, the longest time, and its evidence.
+
+    `may_complete`: where the failed Job is seen before it is gone, the run is launched again.
+    """
 
     change: Change
     reasons: str  # alternatives; empty: it completes
     message: str
     seconds: float
     evidence: str = ""
-    may_complete: bool = False  # where the failed Job is seen before it is gone: launched again
+    may_complete: bool = False
 
 
 CASES = {
-    "image that nobody has": Case(image("stock-backtest-worker:0.0.0-missing"), "ImagePull", "0.0.0-missing", WAITS + LOOKS, "Failed to pull"),
-    "image that may not be pulled": Case(never_pulled, "ImagePull", "0.0.0-missing: ErrImageNeverPull", LOOKS),
+    "image that nobody has": Case(
+        image("stock-backtest-worker:0.0.0-missing"),
+        "ImagePull",
+        "0.0.0-missing",
+        WAITS + LOOKS,
+        "Failed to pull",
+    ),
+    "image that may not be pulled": Case(
+        never_pulled, "ImagePull", "0.0.0-missing: ErrImageNeverPull", LOOKS
+    ),
     "invalid image name": Case(image("NO IMAGE"), "ImagePull", "NO IMAGE: InvalidImageName", LOOKS),
-    "Secret of the environment missing": Case(secret_in_environment, "ConfigError", 'secret "nowhere" not found', 60 + LOOKS),
-    "Secret of a volume missing": Case(secret_in_volume, "ConfigError", 'secret "nowhere" not found', 60 + LOOKS),
-    "service account missing": Case(in_pod(serviceAccountName="nobody"), "ConfigError", 'serviceaccount "nobody" not found', 60 + LOOKS),
-    "Pod Security refuses": Case(in_pod(hostNetwork=True), "AdmissionDenied", "violates PodSecurity", 60 + LOOKS, "FailedCreate"),
-    "the API server refuses": Case(in_pod(restartPolicy="Always"), "AdmissionDenied", "The cluster refuses the worker's Job: .*restartPolicy", LOOKS),
-    "no node fits": Case(in_pod(nodeSelector={"nowhere": "true"}), "Unschedulable", "No node takes the worker: 0/", WAITS + LOOKS, "FailedScheduling"),
-    "deadline of the pod": Case(deadline, "Timeout", "The worker's deadline passed", 8 + 30 + LOOKS),
-    "out of memory": Case(little_memory, "OutOfMemory", "want of memory", 60 + LOOKS, '"exit_code": 137'),
-    "exit 64": Case(ends(64), "BadInput", "The worker refused the request", LOOKS, "the worker says 64"),
+    "Secret of the environment missing": Case(
+        secret_in_environment, "ConfigError", 'secret "nowhere" not found', 60 + LOOKS
+    ),
+    "Secret of a volume missing": Case(
+        secret_in_volume, "ConfigError", 'secret "nowhere" not found', 60 + LOOKS
+    ),
+    "service account missing": Case(
+        in_pod(serviceAccountName="nobody"),
+        "ConfigError",
+        'serviceaccount "nobody" not found',
+        60 + LOOKS,
+    ),
+    "Pod Security refuses": Case(
+        in_pod(hostNetwork=True),
+        "AdmissionDenied",
+        "violates PodSecurity",
+        60 + LOOKS,
+        "FailedCreate",
+    ),
+    "the API server refuses": Case(
+        in_pod(restartPolicy="Always"),
+        "AdmissionDenied",
+        "The cluster refuses the worker's Job: .*restartPolicy",
+        LOOKS,
+    ),
+    "no node fits": Case(
+        in_pod(nodeSelector={"nowhere": "true"}),
+        "Unschedulable",
+        "No node takes the worker: 0/",
+        WAITS + LOOKS,
+        "FailedScheduling",
+    ),
+    "deadline of the pod": Case(
+        deadline, "Timeout", "The worker's deadline passed", 8 + 30 + LOOKS
+    ),
+    "out of memory": Case(
+        little_memory, "OutOfMemory", "want of memory", 60 + LOOKS, '"exit_code": 137'
+    ),
+    "exit 64": Case(
+        ends(64), "BadInput", "The worker refused the request", LOOKS, "the worker says 64"
+    ),
     "exit 65": Case(ends(65), "NoData", "found no prices", LOOKS, "the worker says 65"),
     "exit 70": Case(ends(70), "EngineError", "The engine failed", LOOKS, "the worker says 70"),
-    "exit 1, twice": Case(ends(1), "RetriesExhausted", "the last time with exit code 1", 60 + LOOKS, "the worker says 1"),
-    "complete without a result": Case(ends(0), "NoResultWritten", "ended without a result", 30 + LOOKS),
-    "engine fails": Case(performs("raise RuntimeError('boom')"), "EngineError", "failed inside the engine", LOOKS, "The engine failed"),
-    "result there, Job failed": Case(program("import sys, worker; worker.main(); sys.exit(70)"), "", "", 60),
+    "exit 1, twice": Case(
+        ends(1),
+        "RetriesExhausted",
+        "the last time with exit code 1",
+        60 + LOOKS,
+        "the worker says 1",
+    ),
+    "complete without a result": Case(
+        ends(0), "NoResultWritten", "ended without a result", 30 + LOOKS
+    ),
+    "engine fails": Case(
+        performs("raise RuntimeError('boom')"),
+        "EngineError",
+        "failed inside the engine",
+        LOOKS,
+        "The engine failed",
+    ),
+    "result there, Job failed": Case(
+        program("import sys, worker; worker.main(); sys.exit(70)"), "", "", 60
+    ),
     "TTL of 0 s": Case(gone_in_a_moment, "", "", 60),
-    "killed and gone by its TTL": Case(dies_and_is_gone, "JobLost|RetriesExhausted", "", 60 + LOOKS, may_complete=True),
+    "killed and gone by its TTL": Case(
+        dies_and_is_gone, "JobLost|RetriesExhausted", "", 60 + LOOKS, may_complete=True
+    ),
     # the last ones: the Jobs of their second launch are as the chart makes them
     "exit 75, database away": Case(ends(75), "", "", 120),
     "exit 143, stopped": Case(ends(143), "", "", 120),
     "worker frozen past its lease": Case(performs(FREEZE), "", "", 240),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +204,7 @@ def start(release: Release, web: Web, change: Change, **asked: object) -> str:
 
 @pytest.fixture(scope="module")
 def started(release: Release, web: Web) -> dict[str, str]:
-    """The runs of all cases, by their names; while one waits for its time to be up, the others do, too."""
+    """The runs of all cases, by name; they wait for their time limits at the same time."""
     return {name: start(release, web, case.change) for name, case in CASES.items()}
 
 
@@ -156,7 +217,8 @@ def seconds_of(status: dict[str, Any]) -> float:
 def test_the_run_ends(
     name: str, web: Web, started: dict[str, str], record_property: Callable[..., None]
 ) -> None:
-    case, run_id = CASES[name], started[name]
+    case = CASES[name]
+    run_id = started[name]
     status = web.wait(run_id, seconds=case.seconds + 120)
     record_property(
         "fault", f"{name}: {status['reason'] or status['status']} after {seconds_of(status):.0f} s"
@@ -176,7 +238,10 @@ def test_the_run_ends(
 def test_what_was_seen_stands_at_the_run(name: str, web: Web, started: dict[str, str]) -> None:
     run_id = started[name]
     web.wait(run_id, seconds=180)
-    evidence = lambda: json.dumps(web.result(run_id)["provenance"].get("evidence", {}))  # noqa: E731
+
+    def evidence() -> str:
+        return json.dumps(web.result(run_id)["provenance"].get("evidence", {}))
+
     seen = wait_until(evidence, lambda text: CASES[name].evidence in text, 20, CASES[name].evidence)
     assert "  File " not in seen, "stack traces stay in the log"
     page = web.page(f"/result/{run_id}")
@@ -251,13 +316,17 @@ assert QueueStore(connect(load_config())).mark_launched(sys.argv[1])
 
 
 def test_a_job_whose_creation_was_never_answered_is_adopted(release: Release, web: Web) -> None:
-    """The controller died between its request and its note of the answer: the row says launched, the Job is there."""
+    """The controller dies between the creation of a Job and its answer.
+
+    The row says that it is launched, and the Job is there.
+    """
     from service.contract.request import parse_request
     from service.controller.work import work_of_request
     from service.launchers.kubernetes.template import job_of, read_template
     from tests.support.requests import REQUEST
 
-    namespace, name = release.namespace, release.name_of("deployment", "controller")
+    namespace = release.namespace
+    name = release.name_of("deployment", "controller")
     namespace.kubectl("scale", f"deployment/{name}", "--replicas=0")
     wait_until(lambda: release.pods("controller"), lambda pods: not pods, 60, "no controller")
     time.sleep(3)
@@ -275,7 +344,8 @@ def test_a_job_whose_creation_was_never_answered_is_adopted(release: Release, we
 
 
 def test_rights_are_taken_away_and_given_back(release: Release, web: Web) -> None:
-    namespace, name = release.namespace, release.name_of("deployment", "controller")
+    namespace = release.namespace
+    name = release.name_of("deployment", "controller")
     running = start(release, web, performs("time.sleep(15)"), rule_id="MA_CROSS_9_30")
     web.wait(running, "running")
     with namespace.without("rolebinding", name):

@@ -1,4 +1,4 @@
-"""The images of `make kind-up` have the pinned packages, as `make sbom` reads them in the images."""
+"""The images of `make kind-up` have the pinned packages, as `make sbom` reads them in an image."""
 
 from __future__ import annotations
 

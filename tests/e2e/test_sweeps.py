@@ -24,9 +24,12 @@ pytestmark = pytest.mark.cluster
 
 # 20 periods, 49 lower and 49 upper thresholds: three shards
 SWEEP = {
-    "tickers": ["GOOG"], "rule_id": "RSI", "start_date": "2015-01-02", "end_date": "2015-12-31",
+    "tickers": ["GOOG"],
+    "rule_id": "RSI",
+    "start_date": "2015-01-02",
+    "end_date": "2015-12-31",
     "grid": {"period": "2:21:1", "oversold": "1:49:1", "overbought": "51:99:1"},
-}  # fmt: skip
+}
 ROWS = 20 * 49 * 49
 
 
@@ -44,7 +47,7 @@ def web(release: Release) -> Iterator[Web]:
 
 
 def computing(instead: str) -> Change:
-    """The worker as it is, but for what happens when it has claimed a shard; `index` is that of its pod."""
+    """The worker, with another action after it has claimed a shard; `index` is that of its pod."""
     return program(f"""
 import os, sys, time
 import service.search.plan, worker

@@ -1,4 +1,4 @@
-"""Two releases in one namespace and one name in two namespaces: nobody sees or touches the other's."""
+"""Two releases in one namespace, and one name in two namespaces, do not touch each other."""
 
 from __future__ import annotations
 
@@ -48,10 +48,8 @@ def test_each_performs_its_own_runs_and_no_others(releases: tuple[Release, ...])
 
 def test_uninstalling_one_leaves_the_others_alone(releases: tuple[Release, ...]) -> None:
     one, two, elsewhere = releases
-    theirs, pods = (
-        jobs_of(two),
-        [release.pods(part) for release in (two, elsewhere) for part in ("web", "mysql")],
-    )
+    theirs = jobs_of(two)
+    pods = [release.pods(part) for release in (two, elsewhere) for part in ("web", "mysql")]
     one.uninstall()
     wait_until(
         lambda: jobs_of(one),

@@ -1,4 +1,4 @@
-"""From the release before to this one, back, and again, while somebody asks for runs: none is lost or done twice."""
+"""An upgrade, a rollback and an upgrade while runs are asked for: none is lost or done twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from tests.support.requests import REQUEST, SWEEP
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 RULES = ("MA_CROSS_10_30", "RSI_14_30_70", "BB_20_2", "MACD_12_26_9")
-SHARED, LEFT = "MA_CROSS_11_40", "MA_CROSS_12_40"
+SHARED = "MA_CROSS_11_40"
+LEFT = "MA_CROSS_12_40"
 OLD_WEB = earlier_release.IMAGES[0]
 REVISION = """
 from scripts.config import load_config
@@ -52,7 +53,7 @@ class Story:
     )  # results of its first days, as they were then
 
     def check(self, *accepted: Accepted) -> None:
-        """These and all of before are there once and have completed at their first attempt, with the right results."""
+        """Checks that these runs and all earlier ones have completed once, at the first attempt."""
         self.accepted += accepted
         with self.release.web() as web:
             for run in self.accepted:
@@ -103,7 +104,7 @@ def revision(release: Release) -> str:
 
 
 def migration(release: Release) -> Object:
-    """A pod that migrates as the controller's does before it starts, but with this release's image."""
+    """A pod that migrates the database as the controller's does, with this release's image."""
     deployment = release.namespace.object("deployment", release.name_of("deployment", "controller"))
     template = deployment["spec"]["template"]
     (migrate,) = template["spec"].pop("initContainers")
@@ -161,7 +162,8 @@ def shared(web: Web, rule_id: str) -> Accepted:
 
 def test_the_images_are_made_of_what_was_released() -> None:
     earlier_release.require()
-    packaged, committed = earlier_release.packaged(), earlier_release.committed()
+    packaged = earlier_release.packaged()
+    committed = earlier_release.committed()
     assert (
         earlier_release.version_of(packaged)
         == earlier_release.version_of(committed)

@@ -1,4 +1,4 @@
-"""The waiters on recorded statuses: what a library's own waiters take for the end, or miss. No cluster."""
+"""The waiters on recorded statuses, some of which a library's own waiters misread. No cluster."""
 
 from __future__ import annotations
 
@@ -38,9 +38,13 @@ def test_a_job_ends_with_any_condition_that_says_so(found: Object, end: str) -> 
 
 def stateful_set(generation: int = 1, replicas: int = 1, **status: object) -> Object:
     standard = {
-        "observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1,
-        "currentRevision": "db-6d9f", "updateRevision": "db-6d9f",
-    }  # fmt: skip
+        "observedGeneration": 1,
+        "replicas": 1,
+        "readyReplicas": 1,
+        "updatedReplicas": 1,
+        "currentRevision": "db-6d9f",
+        "updateRevision": "db-6d9f",
+    }
     return {
         "metadata": {"generation": generation},
         "spec": {"replicas": replicas},

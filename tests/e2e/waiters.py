@@ -1,4 +1,4 @@
-"""When is an object what its spec asks for? Pure functions of what the API server says, and the one loop that waits."""
+"""Whether an object has become what its spec asks for, and a loop that waits for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Seen = TypeVar("Seen")
 
 
 def job_ended(job: Object) -> str:
-    """Complete, Failed or "": since Kubernetes 1.31 other conditions (SuccessCriteriaMet, FailureTarget) come first."""
+    """Complete, Failed or "" for a Job that has not ended.
+
+    Since Kubernetes 1.31 other conditions come first (SuccessCriteriaMet, FailureTarget).
+    """
     conditions = job.get("status", {}).get("conditions") or []
     ended = [
         it["type"]
@@ -22,8 +25,12 @@ def job_ended(job: Object) -> str:
 
 
 def stateful_set_ready(found: Object) -> bool:
-    """Every pod is ready and of the newest revision; right after a change the status still speaks of the old one."""
-    status, replicas = found.get("status", {}), found["spec"].get("replicas", 1)
+    """Whether every pod is ready and of the newest revision.
+
+    Right after a change the status still describes the previous one.
+    """
+    status = found.get("status", {})
+    replicas = found["spec"].get("replicas", 1)
     revisions = status.get("currentRevision"), status.get("updateRevision")
     return (
         status.get("observedGeneration", 0) >= found["metadata"]["generation"]
@@ -34,7 +41,8 @@ def stateful_set_ready(found: Object) -> bool:
 
 def deployment_ready(found: Object) -> bool:
     """Every pod is available and new, and no old one is left."""
-    status, replicas = found.get("status", {}), found["spec"].get("replicas", 1)
+    status = found.get("status", {})
+    replicas = found["spec"].get("replicas", 1)
     counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
     return (
         status.get("observedGeneration", 0) >= found["metadata"]["generation"]
@@ -51,7 +59,10 @@ def pod_ready(pod: Object) -> bool:
 def wait_until(
     look: Callable[[], Seen], good: Callable[[Seen], object], seconds: float, what: str
 ) -> Seen:
-    """The first answer of `look` that is good; by the clock, not by turns, and the last answer in the message."""
+    """Calls `look` until `good` is true of its answer, and returns that answer.
+
+    It waits by the clock, not by turns; the message of its AssertionError has the last answer.
+    """
     deadline = time.monotonic() + seconds
     while True:
         seen = look()

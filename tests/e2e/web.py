@@ -47,7 +47,7 @@ class Web:
             return str(answer.read().decode())
 
     def submit(self, **changes: object) -> str:
-        """A run of the standard request with some fields changed, with a Job of its own; its run_id."""
+        """Submits the standard request with some changes, computed anew; returns the run_id."""
         return str(self.ask("/backtest?force=true", {**REQUEST, **changes})["run_id"])
 
     def status(self, run_id: str) -> dict[str, Any]:
@@ -91,7 +91,8 @@ def performed_here(**changes: object) -> dict[str, Any]:
     """The result of the same request from worker.py on this machine, without a database."""
     asked = {name.upper(): str(value) for name, value in {**REQUEST, **changes}.items()}
     here = {"DB_HOST": "", "SQLITE_PATH": "", "PRICES_DIR": str(ROOT / "data")}
-    words, environment = [sys.executable, "worker.py"], {**os.environ, **here, **asked}
+    words = [sys.executable, "worker.py"]
+    environment = {**os.environ, **here, **asked}
     done = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )

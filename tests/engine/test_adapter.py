@@ -1,4 +1,4 @@
-"""A request, a price series and a rule become a result: window, warnings, provenance, the same bytes every time."""
+"""A request, prices and a rule make a result: window, warnings, provenance, the same bytes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,20 @@ def test_the_result_is_the_engine_run_on_the_window() -> None:
     assert result.document()["status"] == "completed"
     provenance = result.provenance
     expected = {
-        "rule_id": "MA_CROSS_10_30", "params": {"fast": 10, "slow": 30}, "commission_rate": 0.002, "lot_size": 1.0,
-        "first_bar": "2013-01-02", "last_bar": "2020-02-07", "bars": len(data), "rules_digest": "digest",
-        "prices_source": "GOOG.csv", "prices_fingerprint": series("GOOG").fingerprint, "engine_version": "1.0.0",
-        "contract_version": 1, "fill": "next_open",
-    }  # fmt: skip
+        "rule_id": "MA_CROSS_10_30",
+        "params": {"fast": 10, "slow": 30},
+        "commission_rate": 0.002,
+        "lot_size": 1.0,
+        "first_bar": "2013-01-02",
+        "last_bar": "2020-02-07",
+        "bars": len(data),
+        "rules_digest": "digest",
+        "prices_source": "GOOG.csv",
+        "prices_fingerprint": series("GOOG").fingerprint,
+        "engine_version": "1.0.0",
+        "contract_version": 1,
+        "fill": "next_open",
+    }
     assert {name: provenance[name] for name in expected} == expected
 
 

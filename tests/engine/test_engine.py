@@ -33,7 +33,7 @@ TERMS = {
 
 def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> BacktestResult:
     """Equity, positions and trades agree to 1e-9 with the naive engine; the identities hold."""
-    result = BacktestEngine(**terms).run(data, lambda _: np.array(signals))  # type: ignore[arg-type]
+    result = BacktestEngine(**terms).run(data, lambda _: np.array(signals))
     naive = naive_run(data, signals, terms)
     scale = terms["initial_capital"]
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9, atol=1e-9 * scale)
@@ -272,8 +272,13 @@ def test_an_open_position_is_listed_without_exit() -> None:
 def test_result_is_a_mapping_with_the_contract_names() -> None:
     result = BacktestEngine().run(prices(bars=50), lambda data: np.ones(len(data)), "GOOG")
     assert list(result) == [
-        "total_return_pct", "sharpe_ratio", "max_drawdown_pct", "num_trades", "metrics", "trades"
-    ]  # fmt: skip
+        "total_return_pct",
+        "sharpe_ratio",
+        "max_drawdown_pct",
+        "num_trades",
+        "metrics",
+        "trades",
+    ]
     assert len(result) == 6
     assert result.ticker == "GOOG"
     assert (result.equity.name, result.positions.name, result.cash.name) == (
@@ -384,10 +389,13 @@ def broken(column: str, value: float, bar: int = 3) -> pd.DataFrame:
         (prices(bars=10).iloc[[0, 2, 1]], "bar 2 .*ascending"),
         (prices(bars=10).drop(columns="Open"), "no column Open"),
         (prices(bars=10).reset_index(drop=True), "DatetimeIndex"),
-        (prices(bars=10).set_index(pd.DatetimeIndex([pd.NaT, *prices(bars=10).index[1:]])), "bar 0"),
+        (
+            prices(bars=10).set_index(pd.DatetimeIndex([pd.NaT, *prices(bars=10).index[1:]])),
+            "bar 0",
+        ),
         (prices(bars=10).astype(object).replace({prices(bars=10).iloc[2, 0]: "x"}), "not numbers"),
     ],
-)  # fmt: skip
+)
 def test_bad_prices_are_refused(data: pd.DataFrame, message: str) -> None:
     with pytest.raises(InvalidPrices, match=message):
         BacktestEngine().run(data, lambda _: np.zeros(len(data)))
@@ -418,11 +426,18 @@ def test_bad_signals_are_refused(signals: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("initial_capital", 0), ("initial_capital", -1), ("initial_capital", float("inf")), ("initial_capital", float("nan")),
-        ("commission_rate", -0.001), ("commission_rate", 1), ("slippage_rate", float("nan")), ("slippage_rate", 1.0),
-        ("lot_size", -1), ("lot_size", float("inf")),
+        ("initial_capital", 0),
+        ("initial_capital", -1),
+        ("initial_capital", float("inf")),
+        ("initial_capital", float("nan")),
+        ("commission_rate", -0.001),
+        ("commission_rate", 1),
+        ("slippage_rate", float("nan")),
+        ("slippage_rate", 1.0),
+        ("lot_size", -1),
+        ("lot_size", float("inf")),
     ],
-)  # fmt: skip
+)
 def test_bad_terms_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
         BacktestEngine(**{name: value})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Figures: a PNG in memory, the same bytes for the same run, no pyplot, cheap however long the series."""
+"""Figures: PNGs in memory, the same bytes for the same run, without pyplot, at little cost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def coloured(png: bytes, colour: tuple[int, int, int]) -> int:
 
 
 def test_entries_and_exits_are_marked() -> None:
-    green, red = (0x15, 0x80, 0x3D), (0xDC, 0x26, 0x26)
+    green = (0x15, 0x80, 0x3D)
+    red = (0xDC, 0x26, 0x26)
     assert coloured(draw(), green) > 1000
     assert coloured(draw(), red) > 1000
     never = draw(rule_id="BB_20_10")

@@ -1,6 +1,7 @@
 """Golden numbers: the modelling choices of the published comparison, and eight runs pinned to 1e-9.
 
-They were taken from this engine after it agreed with the naive one, and may only change with ENGINE_VERSION.
+They were taken from this engine after it agreed with the naive one, and may only change with
+ENGINE_VERSION.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def test_golden_runs_agree_with_the_naive_engine(run: tuple) -> None:
 @pytest.mark.filterwarnings("ignore")  # the peer's own
 @pytest.mark.parametrize("run", GOLDEN, ids=[f"{r[0]} {r[1]}" for r in GOLDEN])
 def test_golden_runs_agree_with_backtesting_py(run: tuple) -> None:
-    """Long only, at the next open, commission 0.1 %. It decides nothing on its first bar and trades whole shares."""
+    """Long only, at the next open, commission 0.1 %, whole shares, no signal on its first bar."""
     backtesting = pytest.importorskip("backtesting")
     ticker, rule_id, first, last, _ = run
     data = prices(ticker).loc[first:last]

@@ -1,4 +1,4 @@
-"""After a fault: nothing lost, nothing doubled, nothing left hanging, and the same bytes as on a quiet day."""
+"""Checks after a fault: nothing is lost, doubled or left hanging, and results are the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ from tests.support.requests import RUN_ID
 
 SETTLE_SECONDS = 60  # the issue's promise
 SLOWER = 3.0  # than the quiet rate: the machine is shared
-ROWS = "SELECT run_id, status, reason, attempt, launches, launched_at IS NOT NULL, finished_at FROM runs"
+ROWS = """
+SELECT run_id, status, reason, attempt, launches, launched_at IS NOT NULL, finished_at FROM runs
+"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class Fault:
     ended: float = 0.0
 
     def over(self) -> None:
-        """From now on the promises hold; said by the block itself where it goes on after the fault."""
+        """Ends the fault: from now on the promises hold.
+
+        A block that goes on after its fault calls it itself.
+        """
         self.ended = self.ended or time.monotonic()
 
 
@@ -94,9 +99,8 @@ class Audit:
     database: str
     client: Client
     quiet_rate: float
-    _seen: dict[str, tuple[Row, str | None]] = field(
-        default_factory=dict
-    )  # the final rows, as first seen
+    # The final rows, as they were first seen, each with the digest of its result
+    _seen: dict[str, tuple[Row, str | None]] = field(default_factory=dict)
 
     def rows(self) -> dict[str, Row]:
         """Every run there is."""
@@ -110,7 +114,7 @@ class Audit:
 
     @contextmanager
     def fault(self, name: str) -> Iterator[Fault]:
-        """Notes what was in flight, and when it was over; only in here may the client meet system errors."""
+        """Notes the runs in flight and the end of the fault; only in here may requests fail."""
         fault = Fault(name, {row.run_id: row for row in self.in_flight()})
         with self.client.tolerant():
             yield fault
@@ -147,7 +151,10 @@ class Audit:
         )
 
     def _settle(self, fault: Fault) -> float:
-        """Seconds from the end of the fault until those that were in flight had ended or were queued again."""
+        """Waits until all runs in flight have ended or are queued again.
+
+        Returns the seconds from the end of the fault until then.
+        """
         waiting = dict(fault.in_flight)
         while True:
             rows = self.look()

@@ -19,23 +19,35 @@ TWO_AT_ONCE = 0.25
 
 
 class Chaos:
-    """Whatever it kills it starts again, as a cluster or systemd does; whatever it freezes wakes up."""
+    """What it kills is started again, as by a cluster or systemd; what it freezes wakes up."""
 
     def __init__(self, installation: Installation, server: MySQLServer, seed: int) -> None:
-        self._installation, self._server, self._random = installation, server, random.Random(seed)
+        self._installation = installation
+        self._server = server
+        self._random = random.Random(seed)
         self.done: Counter[str] = Counter()
         self._to_programs: Sequence[Fault] = (
-            self.web_killed, self.controller_killed, self.worker_killed, self.web_frozen, self.controller_frozen,
-            self.worker_frozen, self.web_ahead,
-        )  # fmt: skip
+            self.web_killed,
+            self.controller_killed,
+            self.worker_killed,
+            self.web_frozen,
+            self.controller_frozen,
+            self.worker_frozen,
+            self.web_ahead,
+        )
         self._to_database: Sequence[Fault] = (
-            self.mysql_killed, self.mysql_stopped, self.mysql_frozen, self.mysql_read_only, self.mysql_full,
+            self.mysql_killed,
+            self.mysql_stopped,
+            self.mysql_frozen,
+            self.mysql_read_only,
+            self.mysql_full,
             self.connections_killed,
-        )  # fmt: skip
+        )
 
     def run(self, seconds: float) -> None:
         """Faults for that long; each kind comes once before any comes again."""
-        deadline, decks = time.monotonic() + seconds, ([], [])  # type: tuple[float, tuple[list[Fault], list[Fault]]]
+        deadline = time.monotonic() + seconds
+        decks: tuple[list[Fault], list[Fault]] = ([], [])
         with ThreadPoolExecutor(2) as pool:
             while time.monotonic() < deadline:
                 time.sleep(self._random.uniform(*PAUSE_SECONDS))

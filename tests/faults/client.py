@@ -1,4 +1,4 @@
-"""A client that remembers what it was promised: every run_id answered with 202, and every other answer."""
+"""A client that remembers every run_id that was answered with 202, and all other answers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Client:
     def submit(
         self, url: str, request: dict[str, Any], run_id: str | None = None, force: bool = True
     ) -> int:
-        """The status of the answer; `force`: computed even if somebody asked for the same before."""
+        """Submits a run and returns the status; with `force` it is computed anew."""
         run_id = run_id or str(uuid.uuid4())
         tolerant = bool(self._tolerant)
         try:
@@ -75,8 +75,10 @@ class Client:
     def submit_until_accepted(
         self, urls: Sequence[str], request: dict[str, Any], force: bool = True, seconds: float = 180
     ) -> str:
-        """As a careful program does it: the same run_id again, to another replica, until there is a 202."""
-        run_id, started, tries = str(uuid.uuid4()), time.monotonic(), 0
+        """Submits the same run_id, to one replica after the other, until there is a 202."""
+        run_id = str(uuid.uuid4())
+        started = time.monotonic()
+        tries = 0
         while self.submit(urls[tries % len(urls)], request, run_id, force) != 202:
             assert time.monotonic() - started < seconds, (
                 f"run {run_id} was not accepted in {seconds} s"

@@ -1,4 +1,4 @@
-"""One MySQL for the session, a database and an installation for each test, and a table of figures at the end."""
+"""One MySQL for the session, a database and an installation for each test, a table at the end."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def scene(
 def _scene(
     server: MySQLServer, directory: Path, quiet_rate: float, config: pytest.Config
 ) -> Iterator[Scene]:
-    database, client = f"faults_{uuid.uuid4().hex[:12]}", Client()
+    database = f"faults_{uuid.uuid4().hex[:12]}"
+    client = Client()
     server.ask(f"CREATE DATABASE {database}")
     try:
         prepare(server.environment(database))
@@ -129,7 +130,8 @@ def note(request: pytest.FixtureRequest) -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TABLE], config.stash[NOTES] = [], []
+    config.stash[TABLE] = []
+    config.stash[NOTES] = []
 
 
 def pytest_terminal_summary(
@@ -140,12 +142,13 @@ def pytest_terminal_summary(
     if lines:
         terminalreporter.section("faults (seconds; rate: of the drain, to the quiet one)")
         terminalreporter.line(
-            f"{'fault':58} {'lasted':>7} {'runs':>5} {'settled':>8} {'drained':>8} {'rate':>5}  ends"
+            f"{'fault':58} {'lasted':>7} {'runs':>5} {'settled':>8} {'drained':>8} "
+            f"{'rate':>5}  ends"
         )
     for line in lines:
         terminalreporter.line(
-            f"{line.fault:58} {line.seconds:7.1f} {line.runs:5} {line.settled:8.1f} {line.drained:8.1f} "
-            f"{line.rate:5.2f}  {line.ends}"
+            f"{line.fault:58} {line.seconds:7.1f} {line.runs:5} {line.settled:8.1f} "
+            f"{line.drained:8.1f} {line.rate:5.2f}  {line.ends}"
         )
     for text in config.stash[NOTES]:
         terminalreporter.line(text)

@@ -1,4 +1,4 @@
-"""The platform as processes: some web replicas, one or two controllers, their workers, on one database."""
+"""The platform as processes on one database: web replicas, controllers and their workers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Installation:
     """Everything it starts ends with it, whatever happened in between."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
-        self.mark, self._directory = uuid.uuid4().hex, directory
+        self.mark = uuid.uuid4().hex
+        self._directory = directory
         given = {
             "MAX_ACTIVE_RUNS": "2",
             "RATE_LIMIT_PER_MINUTE": "0",
@@ -82,7 +83,7 @@ class Installation:
             self.urls.append(f"http://127.0.0.1:{port}")
             self.webs[-1].start()
         for url in self.urls[-count:]:
-            wait_until(lambda url=url: is_ready(url), READY_SECONDS, f"{url} is ready")  # type: ignore[misc]
+            wait_until(lambda url=url: is_ready(url), READY_SECONDS, f"{url} is ready")
 
     def start_controllers(
         self, count: int = 1, workers_ahead: bool = False, **environment: str

@@ -1,4 +1,4 @@
-"""A real MySQL in a container whose first process outlives it: mysqld can be killed, stopped, frozen and starved."""
+"""A MySQL in a container whose first process outlives it: mysqld can be killed and frozen."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from typing import Any
 
 import pymysql
 
-IMAGE, PASSWORD = "mysql:8.0", "test"
-DATA, PID_FILE, STOPPED = "/var/lib/mysql", "/var/run/mysqld/mysqld.pid", "/tmp/stopped"
+IMAGE = "mysql:8.0"
+PASSWORD = "test"
+DATA = "/var/lib/mysql"
+PID_FILE = "/var/run/mysqld/mysqld.pid"
+STOPPED = "/tmp/stopped"
+# Options of MySQL 8.0, 8.4 and 9
 OPTIONS = (
     f"--pid-file={PID_FILE} --skip-log-bin --mysqlx=OFF --performance-schema=OFF"
     " --innodb-redo-log-capacity=32M --innodb-buffer-pool-size=128M --max-connections=300"
-)  # what 8.0, 8.4 and 9 all take
-FOREVER = f"while :; do while [ -e {STOPPED} ]; do sleep 0.1; done; docker-entrypoint.sh mysqld {OPTIONS}; done"
+)
+FOREVER = f"""
+while :; do
+  while [ -e {STOPPED} ]; do sleep 0.1; done
+  docker-entrypoint.sh mysqld {OPTIONS}
+done
+"""
 START_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class MySQLServer:
-    """One server, its data on a small tmpfs; everything a fault does to it is undone when its block ends."""
+    """One server with its data on a small tmpfs; the end of a fault's block undoes the fault."""
 
     name: str
     port: int
@@ -31,12 +40,28 @@ class MySQLServer:
     @classmethod
     @contextmanager
     def run(cls, name: str, megabytes: int = 600) -> Iterator[MySQLServer]:
-        """Starts it on a free port of 127.0.0.1, and removes it; also one that an earlier session left behind."""
+        """Starts the server on a free port of 127.0.0.1, and removes it at the end.
+
+        One that an earlier session left behind is removed first.
+        """
         remove(name)
         docker(
-            "run", "--detach", "--name", name, "--publish", "127.0.0.1::3306", "--tmpfs", f"{DATA}:size={megabytes}m",
-            "--env", f"MYSQL_ROOT_PASSWORD={PASSWORD}", "--entrypoint", "sh", IMAGE, "-c", FOREVER,
-        )  # fmt: skip
+            "run",
+            "--detach",
+            "--name",
+            name,
+            "--publish",
+            "127.0.0.1::3306",
+            "--tmpfs",
+            f"{DATA}:size={megabytes}m",
+            "--env",
+            f"MYSQL_ROOT_PASSWORD={PASSWORD}",
+            "--entrypoint",
+            "sh",
+            IMAGE,
+            "-c",
+            FOREVER,
+        )
         try:
             server = cls(name, int(docker("port", name, "3306").split(":")[-1]))
             server.wait()
@@ -59,10 +84,19 @@ class MySQLServer:
         self, statement: str, *values: Any, database: str | None = None
     ) -> list[tuple[Any, ...]]:
         """One statement on a connection of its own: it answers before and after every fault."""
-        with pymysql.connect(
-            host="127.0.0.1", port=self.port, user="root", password=PASSWORD, database=database,
-            autocommit=True, connect_timeout=5, read_timeout=120,
-        ) as connection, connection.cursor() as cursor:  # fmt: skip
+        with (
+            pymysql.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user="root",
+                password=PASSWORD,
+                database=database,
+                autocommit=True,
+                connect_timeout=5,
+                read_timeout=120,
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(statement, values)
             return list(cursor.fetchall())
 

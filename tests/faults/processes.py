@@ -1,4 +1,4 @@
-"""Programs that are started, killed, frozen and started again; and finding those that nobody holds any more."""
+"""Starts, kills and freezes programs, and finds processes that nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -34,9 +34,13 @@ class Program:
             return
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, cwd=ROOT, env={**os.environ, **self.environment}, stdout=log, stderr=log,
+                self.command,
+                cwd=ROOT,
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
     @property
     def alive(self) -> bool:
@@ -49,7 +53,7 @@ class Program:
             self.process.wait(STOP_SECONDS)
 
     def kill(self) -> None:
-        """The process and those of its group at once; jobs have sessions of their own and live on."""
+        """Kills the process and its group at once; jobs have sessions of their own and live on."""
         if self.process is not None:
             self.signal(signal.SIGKILL)
             self.process.wait(STOP_SECONDS)

@@ -20,7 +20,8 @@ from tests.faults.conftest import SEED, Scene
 pytestmark = pytest.mark.fault
 RUNS = int(os.environ.get("CHAOS_RUNS", "500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "305"))
-CLIENTS, DIFFERENT = 4, 25
+CLIENTS = 4
+DIFFERENT = 25
 REUSED = 0.1  # of the runs may be answered from an identical one, the others compute
 MAY_FAIL = (
     "OutOfMemory",
@@ -31,7 +32,7 @@ MAY_FAIL = (
 
 def test_chaos(scene: Scene, note: list[str]) -> None:
     print(f"CHAOS_SEED={SEED}")  # also when it fails
-    scene.start(webs=3, controllers=2, LEADERSHIP_SECONDS="10")
+    scene.start(webs=3, controllers=2, LEASE_SECONDS="10")
     chaos = Chaos(scene.installation, scene.server, SEED)
     over = threading.Event()
     with scene.audit.fault(f"chaos, seed {SEED}") as fault, ThreadPoolExecutor(CLIENTS + 1) as pool:
@@ -47,11 +48,14 @@ def test_chaos(scene: Scene, note: list[str]) -> None:
             thread.result()
     figures = scene.close(fault, *MAY_FAIL)
     ends = Counter(row.reason or row.status for row in scene.audit.rows().values())
-    completed, failed = ends.pop("completed", 0), dict(ends)
+    completed = ends.pop("completed", 0)
+    failed = dict(ends)
     refused = Counter(scene.client.refused)
     note += [
-        f"chaos: seed {SEED}, {figures.seconds:.0f} s, faults {dict(chaos.done)}, refused meanwhile {dict(refused)}",
-        f"chaos: accepted {len(scene.client.accepted)}, completed {completed}, failed {failed or 0}, "
+        f"chaos: seed {SEED}, {figures.seconds:.0f} s, faults {dict(chaos.done)}, "
+        f"refused meanwhile {dict(refused)}",
+        f"chaos: accepted {len(scene.client.accepted)}, completed {completed}, "
+        f"failed {failed or 0}, "
         "lost 0, doubled 0, hanging 0",
     ]  # the audit fails where one of the zeros is none
     assert len(scene.client.accepted) == RUNS
@@ -74,5 +78,6 @@ def submit_a_share(scene: Scene, client: int) -> None:
     for number in range(share):
         time.sleep(max(0.0, started + 0.8 * SECONDS * number / share - time.monotonic()))
         urls = chance.sample(scene.installation.urls, 3)
-        asked, force = variant(chance.randrange(DIFFERENT)), chance.random() > REUSED
+        asked = variant(chance.randrange(DIFFERENT))
+        force = chance.random() > REUSED
         scene.client.submit_until_accepted(urls, asked, force)

@@ -1,4 +1,4 @@
-"""A web and a worker whose clocks are ten minutes ahead: every time that counts is the database's."""
+"""A web and a worker whose clocks are ten minutes ahead: only the database's clock counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_web_and_workers_are_ten_minutes_ahead(scene: Scene) -> None:
     scene.installation.start_webs(1)
     scene.installation.start_webs(1, **AHEAD)
     scene.installation.start_controllers(
-        workers_ahead=True, LEADERSHIP_SECONDS="10", RUN_TIMEOUT_SECONDS="60"
+        workers_ahead=True, LEASE_SECONDS="10", RUN_TIMEOUT_SECONDS="60"
     )
     scene.active()
     assert web_clock(scene.installation.urls[1]) - web_clock(scene.installation.urls[0]) > MINUTES

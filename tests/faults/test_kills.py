@@ -52,7 +52,7 @@ def test_the_controller_is_killed_and_started_again(scene: Scene) -> None:
 
 @pytest.mark.slow  # chaos has it too
 def test_workers_are_killed(scene: Scene) -> None:
-    """Once each: a run whose worker is killed twice has used up its memory, as far as anybody can tell."""
+    """Each worker is killed once: a run whose worker is killed twice fails as out of memory."""
     scene.start()
     scene.submit(12)
     killed: set[str] = set()

@@ -9,14 +9,19 @@ from tests.faults.conftest import Scene
 from tests.faults.processes import wait_until
 
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
-PENDING, LOOKED_AT = 100_000, 12
-PASS_SECONDS, PASS = 1.0, "stock_backtest_controller_pass_seconds"
+PENDING = 100_000
+LOOKED_AT = 12
+PASS_SECONDS = 1.0
+PASS = "stock_backtest_controller_pass_seconds"
 COPY = """
-INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status, attempt, launches, created_at, client)
+INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status,
+                  attempt, launches, created_at, client)
 WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < {count})
 SELECT CONCAT(LPAD(LOWER(HEX(i)), 8, '0'), '-0000-4000-8000-000000000000'),
-       REPLACE(request, run_id, CONCAT(LPAD(LOWER(HEX(i)), 8, '0'), '-0000-4000-8000-000000000000')),
-       ticker, rule_id, prices_fingerprint, rules_digest, status, attempt, launches, created_at, client
+       REPLACE(request, run_id,
+               CONCAT(LPAD(LOWER(HEX(i)), 8, '0'), '-0000-4000-8000-000000000000')),
+       ticker, rule_id, prices_fingerprint, rules_digest, status, attempt, launches, created_at,
+       client
 FROM runs CROSS JOIN n WHERE runs.id = (SELECT MIN(id) FROM runs) ORDER BY i
 """
 
@@ -34,7 +39,8 @@ def test_a_hundred_thousand_pending_runs(scene: Scene, note: list[str]) -> None:
     )
     count, seconds, short = passes(scene)
     note.append(
-        f"{count:.0f} passes over {PENDING} pending runs: {seconds / count:.3f} s each, {short:.0f} under 1 s"
+        f"{count:.0f} passes over {PENDING} pending runs: {seconds / count:.3f} s each, "
+        f"{short:.0f} under 1 s"
     )
     assert seconds / count < PASS_SECONDS
 
@@ -52,6 +58,6 @@ def started(scene: Scene) -> list[int]:
 
 
 def passes(scene: Scene) -> tuple[float, float, float]:
-    """How many there were so far, how long they took together, and how many took less than a second."""
+    """The number of passes so far, their seconds together, and how many took less than 1 s."""
     found = scene.installation.metrics(scene.installation.controllers[0])
     return found[f"{PASS}_count"], found[f"{PASS}_sum"], found[f'{PASS}_bucket{{le="1.0"}}']

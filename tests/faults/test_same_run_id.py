@@ -13,11 +13,12 @@ from tests.faults.client import variant
 from tests.faults.conftest import Scene
 
 pytestmark = pytest.mark.fault
-WEBS, ROUNDS = 3, 60
+WEBS = 3
+ROUNDS = 60
 
 
 def test_three_replicas_and_one_run_id(scene: Scene) -> None:
-    """The same body thrice: the same answer, one row. Three bodies: one wins, and it is the one that is recorded."""
+    """The same body three times has one answer and one row; of three bodies, one is recorded."""
     scene.installation.start_webs(WEBS)
     instant = threading.Barrier(WEBS)
     rounds = 0

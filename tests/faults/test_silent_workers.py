@@ -20,7 +20,7 @@ LEASE = 3
 
 def test_a_silent_worker_of_a_living_controller(scene: Scene) -> None:
     """It is killed before its run is given to another."""
-    scene.start(LEADERSHIP_SECONDS=str(LEASE))
+    scene.start(LEASE_SECONDS=str(LEASE))
     scene.submit(6)
     worker = freeze_a_claimed_worker(scene)
     with scene.audit.fault("a worker frozen past its lease, its controller alive") as fault:
@@ -34,8 +34,8 @@ def test_a_silent_worker_of_a_living_controller(scene: Scene) -> None:
     "late", [False, True], ids=["while the other computes", "when the other is done"]
 )
 def test_an_orphan_wakes_up(scene: Scene, late: bool) -> None:
-    """Nobody can kill it: its controller is gone. It must not overwrite what the other attempt does."""
-    scene.start(LEADERSHIP_SECONDS=str(LEASE))
+    """Nobody can kill the worker, whose controller is gone; the other attempt must stand."""
+    scene.start(LEASE_SECONDS=str(LEASE))
     scene.submit(6)
     worker = freeze_a_claimed_worker(scene)
     controller = scene.installation.controllers[0]
@@ -62,12 +62,15 @@ def test_an_orphan_wakes_up(scene: Scene, late: bool) -> None:
 
 
 def test_a_process_that_stands_still_in_a_transaction(scene: Scene) -> None:
-    """On a connection such as every process opens: others go on meanwhile, and MySQL ends it before the minute is over."""
+    """A frozen transaction, on a connection as every process opens it, stops nobody else.
+
+    MySQL ends the transaction within a minute.
+    """
     given = {
         name.lower(): value for name, value in scene.server.environment(scene.database).items()
     }
     engine = connect(Config(**{**given, "db_port": scene.server.port}))  # type: ignore[arg-type]
-    scene.start(LEADERSHIP_SECONDS=str(LEASE))
+    scene.start(LEASE_SECONDS=str(LEASE))
     scene.submit(14)
     worker = freeze_a_claimed_worker(scene)
     with engine.connect() as connection, scene.audit.fault("a run's row locked for good") as fault:

@@ -1,4 +1,4 @@
-"""What every launcher does: the same tests for local processes and, marked `cluster`, a real cluster."""
+"""The same tests for every launcher: local processes and, marked `cluster`, a real cluster."""
 
 from __future__ import annotations
 

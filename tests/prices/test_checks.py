@@ -92,7 +92,16 @@ def test_a_stale_tail() -> None:
     assert "7 identical bars at the end" in finding.message
 
 
-@pytest.mark.parametrize(("ticker", "day", "ratio"), [("AAPL", "2020-08-31", 4), ("AAPL", "2014-06-09", 7), ("NVDA", "2021-07-20", 4), ("GOOG", "2022-07-18", 20), ("AMZN", "2022-06-06", 20)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ticker", "day", "ratio"),
+    [
+        ("AAPL", "2020-08-31", 4),
+        ("AAPL", "2014-06-09", 7),
+        ("NVDA", "2021-07-20", 4),
+        ("GOOG", "2022-07-18", 20),
+        ("AMZN", "2022-06-06", 20),
+    ],
+)
 def test_real_splits_that_were_not_adjusted_for_are_found(
     ticker: str, day: str, ratio: float
 ) -> None:

@@ -54,7 +54,9 @@ def read(text: str) -> PriceSeries:
 
 def test_any_case_and_order_of_columns() -> None:
     made = read(
-        "volume,CLOSE, open ,High,Low,date,note\n5,2,1,3,0.5,2020-01-02,x\n6,2,1,3,0.5,2020-01-03,y\n"
+        "volume,CLOSE, open ,High,Low,date,note\n"
+        "5,2,1,3,0.5,2020-01-02,x\n"
+        "6,2,1,3,0.5,2020-01-03,y\n"
     )
     assert made.data.columns.tolist() == ["Open", "High", "Low", "Close", "Volume"]
     assert made.data.iloc[0].tolist() == [1, 3, 0.5, 2, 5]

@@ -1,4 +1,4 @@
-"""The images hold what their programs import, no more, and nothing secret. No Docker here: the files alone are read."""
+"""The images hold what their programs import, and no secret; files are read, without Docker."""
 
 import ast
 import sys
@@ -58,7 +58,9 @@ def imports(file: Path) -> set[str]:
 
 def reached(stage: str) -> tuple[set[Path], set[str]]:
     """(our files, other people's modules) that the programs of an image can come to import."""
-    files, modules, todo = set(), set(), set(PROGRAMS[stage])
+    files = set()
+    modules = set()
+    todo = set(PROGRAMS[stage])
     if "service.store.migrate" in todo:  # Alembic loads these by path
         migrations = (ROOT / "service/store/migrations").rglob("*.py")
         todo |= {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in migrations}

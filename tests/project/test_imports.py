@@ -1,4 +1,4 @@
-"""The import contracts hold, refuse what they forbid, and are those of the table in CONTRIBUTING.md."""
+"""The import contracts hold, refuse what they forbid, and are those of CONTRIBUTING.md."""
 
 from __future__ import annotations
 

@@ -102,10 +102,16 @@ def test_a_range_is_that_of_python_with_its_end(start: int, more: int, step: int
         ({"fast": [[5]]}, "MA_CROSS: fast must be a number, got [5]."),
         ({"fast": None}, "MA_CROSS: fast must be a number, got None."),
         ({"fast": {"5": 1}}, "MA_CROSS: fast must be a number"),
-        ({"fast": "1:400", "slow": "2:400"}, "The grid has 159600 combinations, at most 100000 are allowed."),
-        ({"fast": [50, 60], "slow": [20]}, "None of the 2 combinations is a rule: MA_CROSS: fast must be below slow, got"),
+        (
+            {"fast": "1:400", "slow": "2:400"},
+            "The grid has 159600 combinations, at most 100000 are allowed.",
+        ),
+        (
+            {"fast": [50, 60], "slow": [20]},
+            "None of the 2 combinations is a rule: MA_CROSS: fast must be below slow, got",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(asked: dict[str, object], sentence: str) -> None:
     with pytest.raises(InvalidRule) as refused:
         grid(MA_CROSS, asked)
@@ -157,7 +163,8 @@ def test_a_metric_that_is_undefined_everywhere_has_no_best() -> None:
 
 
 def test_progress_after_each_chunk_and_an_end_by_raising() -> None:
-    searched, seen = grid(MOMENTUM, {"lookback": "1:5"}), []
+    searched = grid(MOMENTUM, {"lookback": "1:5"})
+    seen = []
     found = evaluated([1, 2], [3, 4], [5]).run(
         searched, lambda done, every: seen.append((done, every))
     )

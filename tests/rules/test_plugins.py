@@ -34,9 +34,11 @@ def python(site: Path, *words: str, **environment: str) -> subprocess.CompletedP
 
 @pytest.mark.process
 def test_the_documented_example(tmp_path: Path) -> None:
-    source, site = write_example(tmp_path / "falling-days"), tmp_path / "site"
-    pip = "-m pip install --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --target".split()
-    installed = python(site, *pip, str(site), str(source))
+    source = write_example(tmp_path / "falling-days")
+    site = tmp_path / "site"
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    pip = ["-m", "pip", "install", "--quiet", *offline]
+    installed = python(site, *pip, "--target", str(site), str(source))
     assert installed.returncode == 0, installed.stderr
 
     catalogue = python(

@@ -47,12 +47,18 @@ LEAKS: dict[str, Answer] = {
     "negative shift": lambda d: over(d, d["Close"].shift(-1)),
     "centred window": lambda d: over(d, d["Close"].rolling(5, center=True).mean()),
     "full-sample normalisation": lambda d: over(d, pd.Series(d["Close"].mean(), index=d.index)),
-    "backfill": lambda d: over(d, d["Close"].where(d["Volume"] > d["Volume"].rolling(9).mean()).bfill()),
+    "backfill": lambda d: over(
+        d, d["Close"].where(d["Volume"] > d["Volume"].rolling(9).mean()).bfill()
+    ),
     "high known early": lambda d: over(d, d["High"].shift(-1) * 0.99),
     "last-bar peek": lambda d: over(d, pd.Series(d["Close"].iloc[-1], index=d.index)),
     "resample label": lambda d: over(d, weekly_label(d)),
-    "global rank": lambda d: signals(d, buy=(d["Close"].rank(pct=True) > 0.7).to_numpy(), sell=(d["Close"].rank(pct=True) < 0.3).to_numpy()),
-}  # fmt: skip
+    "global rank": lambda d: signals(
+        d,
+        buy=(d["Close"].rank(pct=True) > 0.7).to_numpy(),
+        sell=(d["Close"].rank(pct=True) < 0.3).to_numpy(),
+    ),
+}
 
 
 @pytest.mark.parametrize("leak", LEAKS)
@@ -159,7 +165,8 @@ def test_forward_returns() -> None:
 
 def test_forward_returns_of_too_few_signals() -> None:
     table = made([1, 0, 0], [1.0, 2, 4]).forward_returns(horizons=(1, 5))
-    one, five = table.iloc[0], table.iloc[1]
+    one = table.iloc[0]
+    five = table.iloc[1]
     assert (one["count"], one["mean_pct"]) == (1, 100)
     assert np.isnan(one["low_pct"])
     assert five["count"] == 0

@@ -21,7 +21,7 @@ def ohlcv(ticker: str) -> tuple[np.ndarray, ...]:
 def assert_equal(
     ours: np.ndarray, theirs: np.ndarray, scale: float, skip: np.ndarray | None = None
 ) -> None:
-    """NaN at the same bars; to 1e-10 of the value, or of `scale` where the value is a small difference."""
+    """NaN at the same bars; equal to 1e-10 of the value, or of `scale` for small differences."""
     assert (np.isnan(ours) == np.isnan(theirs)).all()
     keep = ~np.isnan(ours) if skip is None else ~np.isnan(ours) & ~skip
     np.testing.assert_allclose(ours[keep], theirs[keep], rtol=1e-10, atol=1e-12 * scale)
@@ -61,7 +61,8 @@ def test_bollinger_equals_talib(ticker: str, width: float) -> None:
     theirs = talib.BBANDS(close, 20, width, width)
     for ours, their in zip(ti.bollinger_bands(close, 20, width), theirs, strict=True):
         assert (np.isnan(ours) == np.isnan(their)).all()
-        # TA-Lib's variance is a difference of running sums: its own error is about 1e-8 of the price where it is small
+        # TA-Lib's variance is a difference of running sums: where it is small, its error is about
+        # 1e-8 of the price.
         np.testing.assert_allclose(ours[19:], their[19:], rtol=1e-10, atol=1e-8 * close.max())
 
 
@@ -82,10 +83,14 @@ def test_stochastic_equals_talib(ticker: str) -> None:
 def test_first_valid_bars() -> None:
     _, high, low, close, _ = ohlcv("GOOG")
     first = {
-        "sma": ti.sma(close, 20), "ema": ti.ema(close, 20), "rsi": ti.rsi(close), "macd": ti.macd(close)[0],
-        "atr": ti.atr(high, low, close), "adx": ti.directional_index(high, low, close)[0],
+        "sma": ti.sma(close, 20),
+        "ema": ti.ema(close, 20),
+        "rsi": ti.rsi(close),
+        "macd": ti.macd(close)[0],
+        "atr": ti.atr(high, low, close),
+        "adx": ti.directional_index(high, low, close)[0],
         "+di": ti.directional_index(high, low, close)[1],
-    }  # fmt: skip
+    }
     bars = {name: int(np.flatnonzero(~np.isnan(values))[0]) for name, values in first.items()}
     assert bars == {"sma": 19, "ema": 19, "rsi": 14, "macd": 33, "atr": 14, "adx": 27, "+di": 14}
 
@@ -170,7 +175,8 @@ def test_vwap_of_days_and_sessions() -> None:
 
 
 def test_vwap_without_volume_keeps_the_value_before() -> None:
-    price, volume = np.array([1.0, 2, 3, 4, 5]), np.array([1.0, 1, 0, 0, 1])
+    price = np.array([1.0, 2, 3, 4, 5])
+    volume = np.array([1.0, 1, 0, 0, 1])
     out = ti.vwap(price, price, price, volume, 2)
     np.testing.assert_allclose(out[1:], [1.5, 2, 2, 5])
     assert np.isnan(out[0])

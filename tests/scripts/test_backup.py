@@ -1,4 +1,4 @@
-"""scripts/backup.sh without a cluster: what it refuses, and that everybody is back at work however it ends."""
+"""scripts/backup.sh without a cluster: what it refuses, and that it always restarts all parts."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_a_release_without_backups(folder: Path) -> None:
     code, error, _ = script(folder, "fetch")
     assert code == 1
     assert (
-        error
-        == "backup: the release bt in the namespace stocks takes no backups: mysql.backup.enabled=true\n"
+        error == "backup: the release bt in the namespace stocks takes no backups: "
+        "mysql.backup.enabled=true\n"
     )
 
 
@@ -143,7 +143,8 @@ BACK = [
 def test_a_restore_lets_everybody_stand_still_and_keeps_what_was_there(folder: Path) -> None:
     code, error, asked = script(folder, "restore", FILE="whole.sql.gz", FORCE="1")
     assert (code, error) == (0, "")
-    still, poured = changes(asked)[:4], changes(asked)[4]
+    still = changes(asked)[:4]
+    poured = changes(asked)[4]
     assert still[0] == 'patch cronjob bt-mysql-backup --patch {"spec": {"suspend": true}}'
     assert still[1:3] == [
         f"scale deployment {name} --replicas=0" for name in ("bt-web", "bt-controller")

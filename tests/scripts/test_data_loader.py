@@ -1,4 +1,4 @@
-"""The loader: validates before it stores, all or nothing for a ticker, and says what to do when it cannot."""
+"""The loader validates before it stores, stores a ticker whole or not, and says what to do."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_importing_the_sample_prices(store: PriceStore, capsys: pytest.CaptureFi
     assert len(store.tickers()) == 12
     out = capsys.readouterr().out
     assert (
-        "GOOG: 2699 bars from 2013-01-02 to 2023-09-21, 5 warnings (python scripts/qa_prices.py GOOG)"
-        in out
+        "GOOG: 2699 bars from 2013-01-02 to 2023-09-21, "
+        "5 warnings (python scripts/qa_prices.py GOOG)" in out
     )
     assert data_loader.main(["import", "--missing-only", *files]) == 0
     assert capsys.readouterr().out == ""
@@ -44,7 +44,8 @@ def test_prices_with_an_error_are_not_stored(
     store: PriceStore, tmp_path: Path, defect: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change, _, code = DEFECTS[defect]
-    good, bad = tmp_path / "GOOD.csv", tmp_path / "BAD.csv"
+    good = tmp_path / "GOOD.csv"
+    bad = tmp_path / "BAD.csv"
     CLEAN.to_csv(good)
     change(CLEAN.copy()).to_csv(bad)
     assert data_loader.main(["import", str(bad), str(good)]) == 1

@@ -1,4 +1,4 @@
-"""`make kind-up` on a machine where something is missing: one sentence that says what to do, and nothing started."""
+"""`make kind-up` on a machine that lacks something: one sentence, and nothing is started."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ from scripts.logger_config import current_run_id, run_context, set_up_logging
 @pytest.fixture(autouse=True)
 def restore() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
+    handlers = root.handlers[:]
+    level = root.level
+    hooks = (sys.excepthook, threading.excepthook)
     yield
     logging.captureWarnings(False)
     sys.excepthook, threading.excepthook = hooks

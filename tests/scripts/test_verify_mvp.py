@@ -1,4 +1,4 @@
-"""The walk through the pipeline passes, a broken step fails it, and a replay compares every byte."""
+"""verify_mvp.py passes, a broken step fails it, and a replay compares every byte."""
 
 from __future__ import annotations
 

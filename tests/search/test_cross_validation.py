@@ -1,4 +1,4 @@
-"""Purged cross-validation: what is learned from knows nothing of what is tested, and the sums are those of the bars."""
+"""Purged cross-validation: training never overlaps with testing, and sums are those of the bars."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def test_folds(bars: int, folds: int, purge: int, embargo: int) -> None:
         "each bar is tested once"
     )
     for fold in found:
-        before, after = fold.purged_before, fold.purged_after
+        before = fold.purged_before
+        after = fold.purged_after
         assert before.stop == fold.test.start
         assert after.start == fold.test.stop
         assert before.stop - before.start in (purge, fold.test.start)
@@ -72,8 +73,11 @@ def test_as_bar_by_bar() -> None:
 
 def test_too_few_bars() -> None:
     searched = grid(BUILT_IN["MA_CROSS"], {"fast": [5], "slow": [200]})
-    said = "500 bars are too few for 5 folds with 200 bars purged around each, for so long MA_CROSS_5_200 looks back; ask"
-    with pytest.raises(InvalidRequest, match=said):
+    sentence = (
+        "500 bars are too few for 5 folds with 200 bars purged around each, "
+        "for so long MA_CROSS_5_200 looks back; ask"
+    )
+    with pytest.raises(InvalidRequest, match=sentence):
         validated(prices(bars=500), searched)
 
 

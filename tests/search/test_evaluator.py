@@ -1,4 +1,4 @@
-"""Every row of a search has the bits of a single run, whatever the rule, the terms and the size of the chunks."""
+"""Every row of a search has the bits of a single run, for all rules, terms and sizes of chunks."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ class Deaf(ConditionRule):
 
     @classmethod
     def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
-        close, before = prices.column("Close"), prices.of(lagged, "Close", 1 + 0 * p["unused"])
+        close = prices.column("Close")
+        before = prices.of(lagged, "Close", 1 + 0 * p["unused"])
         return close > before, close < before
 
 
@@ -172,7 +173,7 @@ def test_the_number_of_threads_changes_no_bit(name: str) -> None:
 @settings(max_examples=300)
 @given(st.data())
 def test_a_drawdown_is_found_wherever_it_is(data: st.DataObject) -> None:
-    """Steps among a few levels: blocks with and without new peaks, ties, ruin, a rest of a block at the end."""
+    """Steps among few levels: blocks with and without new peaks, ties, ruin, a short last block."""
     bars = data.draw(
         st.sampled_from(
             [1, 2, BARS_PER_SPAN - 1, BARS_PER_SPAN, BARS_PER_SPAN + 1, 3 * BARS_PER_SPAN + 7]
@@ -201,7 +202,7 @@ def test_a_drawdown_of_a_walk(seed: int) -> None:
 
 @pytest.mark.parametrize("rule", [BUILT_IN["RSI"], BUILT_IN["BB"], Fancy])
 def test_after_warm_bars_a_rule_stands_where_it_stood(rule: type[BaseRule]) -> None:
-    """It was long or not before the first bar that counts, and many bars may pass before it speaks again."""
+    """It may be long before the first bar that counts, and have no signal for many bars after."""
     data = prices(bars=600)
     found = grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name])
     stood = set()
@@ -231,7 +232,8 @@ def test_features_are_made_once_and_one_row_serves_equal_parameters() -> None:
         made.append(number)
         return close * number
 
-    features, close = Features(prices(bars=50)), prices(bars=50)["Close"].to_numpy()
+    features = Features(prices(bars=50))
+    close = prices(bars=50)["Close"].to_numpy()
     assert features.of(double, "Close", np.array([[3], [3], [3]])).tolist() == [
         (close * 3).tolist()
     ]

@@ -1,4 +1,4 @@
-"""The statistics of a search: equal to ffn 1.4.1 on made-up returns, and right where the answer is known."""
+"""The statistics of a search equal those of ffn 1.4.1, and known answers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from service.search.luck import (
     verdict_sentence,
 )
 
-# bars, trials, drift; then by ffn 1.4.1: calc_deflated_sharpe_ratio of the best, calc_expected_max_sharpe,
-# calc_prob_backtest_overfitting with 6 and with 10 blocks.
+# Bars, trials, drift; then by ffn 1.4.1: calc_deflated_sharpe_ratio of the best,
+# calc_expected_max_sharpe, calc_prob_backtest_overfitting with 6 and with 10 blocks.
 BY_FFN = [
     (1000, 40, 0.0, 0.5176524737220702, 0.049610966562671034, 0.35, 0.6150793650793651),
     (2520, 400, 0.0, 0.5846456809074593, 0.04249023150861678, 0.5, 0.6071428571428571),
@@ -60,8 +60,11 @@ def test_equal_to_ffn(case: int) -> None:
 
 
 def test_probabilistic_sharpe_ratio_of_the_paper() -> None:
-    """Bailey and Lopez de Prado (2014), section "A numerical example": 5 years of daily returns, the best of 100 trials
-    with annual Sharpe ratio 2.5, skewness -3, kurtosis 10, variance of the trials 1/2: expected maximum 0.1132, DSR 0.9004."""
+    """Bailey and Lopez de Prado (2014), section "A numerical example".
+
+    5 years of daily returns, the best of 100 trials with annual Sharpe ratio 2.5, skewness -3,
+    kurtosis 10, variance of the trials 1/2: expected maximum 0.1132, deflated Sharpe ratio 0.9004.
+    """
     hurdle = expected_maximum_sharpe(100, math.sqrt(0.5 / 250))
     assert hurdle == pytest.approx(0.1132, abs=5e-5)
     assert probabilistic_sharpe_ratio(2.5 / math.sqrt(250), hurdle, 1250, -3, 10) == pytest.approx(

@@ -27,7 +27,8 @@ def search(folds: int) -> Search:
 
 
 def same(one: SearchNumbers, other: SearchNumbers) -> bool:
-    first, second = one.row_arrays(), other.row_arrays()
+    first = one.row_arrays()
+    second = other.row_arrays()
     assert list(first) == list(second)
     return all(
         values.shape == second[name].shape and values.tobytes() == second[name].tobytes()

@@ -1,4 +1,4 @@
-"""White's reality check: the bootstrap is what its paper says, the test has its size, and it finds what is there."""
+"""White's reality check: the bootstrap is that of its paper, its size is right, it finds skill."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def test_the_sums_are_those_of_the_bars() -> None:
 
 
 def test_two_parts_of_a_search_are_joined_by_their_largest() -> None:
-    excess, parts = random(5).normal(0.0, 0.01, (9, 100)), [RealityCheck(100, 50) for _ in range(3)]
+    excess = random(5).normal(0.0, 0.01, (9, 100))
+    parts = [RealityCheck(100, 50) for _ in range(3)]
     for check, some in zip(parts, (excess[:4], excess[4:], excess), strict=True):
         check.add(some)
     assert np.maximum(parts[0].largest, parts[1].largest).tobytes() == parts[2].largest.tobytes()

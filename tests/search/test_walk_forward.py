@@ -93,7 +93,7 @@ def test_the_future_changes_no_choice() -> None:
 
 
 def test_one_combination_is_one_run_that_was_warm_before() -> None:
-    """Every fold has the same rule, so that the joined run is that rule on the tested bars, in position as it was."""
+    """Every fold has the same rule: the joined run is that rule's on the tested bars."""
     data = prices()
     found = walked(data, grid(MA_CROSS, {"fast": [10], "slow": [30]}), PLAIN, folds=3)
     start = found.steps[0].fold.test.start
@@ -105,7 +105,7 @@ def test_one_combination_is_one_run_that_was_warm_before() -> None:
 
 @pytest.mark.parametrize("metric", ["max_drawdown_pct", "total_return_pct", "exposure_pct"])
 def test_who_does_nothing_is_never_chosen(metric: str) -> None:
-    """A band so wide is never reached: no drawdown, no loss, no position of its own, and it would keep another's."""
+    """So wide a band is never reached: it has no drawdown and would keep an earlier position."""
     data = prices("NFLX").iloc[-1500:]
     found = walked(
         data, grid(BUILT_IN["BB"], {"period": [20], "width": [1, 2, 5]}), PLAIN, metric, folds=5
@@ -118,7 +118,7 @@ def test_who_does_nothing_is_never_chosen(metric: str) -> None:
 @pytest.mark.parametrize("slow", [30, 100, 300])
 @pytest.mark.parametrize("anchored", [False, True])
 def test_on_steady_growth_the_efficiency_is_one(slow: int, anchored: bool) -> None:
-    """However long a rule needs to warm up: the bars that it cannot trade on are nobody's growth."""
+    """Bars on which a rule cannot trade yet count as no growth, however many there are."""
     data = prices().iloc[:1500].copy()
     for name in ("Open", "High", "Low", "Close"):
         data[name] = 100 * 1.0005 ** np.arange(1500)

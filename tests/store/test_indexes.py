@@ -1,4 +1,4 @@
-"""Every query of web and controller is answered from an index; benchmarks.database measures them."""
+"""Every query of web and controller is answered from an index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Migrations (on MySQL too, see conftest): forward only, safe to run from anywhere at any time, no data lost."""
+"""Migrations go forward only, may run at any time and more than once, and lose no data."""
 
 from __future__ import annotations
 
@@ -206,8 +206,9 @@ def test_the_release_before_works_on_the_new_schema(old: Engine) -> None:
     with old.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status, attempt,"
-                " launches, created_at) VALUES ('another', '{}', 'SPY', 'RSI', 'f', 'd', 'pending', 0, 0, '2026-01-02')"
+                "INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint,"
+                " rules_digest, status, attempt, launches, created_at) VALUES"
+                " ('another', '{}', 'SPY', 'RSI', 'f', 'd', 'pending', 0, 0, '2026-01-02')"
             )
         )
     assert [run.run_id for run in EveryStore(old).queued(9)] == ["another"]

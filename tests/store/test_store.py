@@ -1,4 +1,4 @@
-"""The stores (on MySQL too, see conftest): every change is compare-and-set, results survive, migrations and tables agree."""
+"""The stores: every change is compare-and-set, results survive, tables and migrations agree."""
 
 from __future__ import annotations
 
@@ -99,9 +99,15 @@ def test_terminal_rows_never_change(store: EveryStore) -> None:
     assert store.fail_attempt(RUN_ID, 1, "EngineError", "broken")
     failed = store.get(RUN_ID)
     changes = [
-        store.finish(RUN_ID, 1, STORED, HEADLINE), store.claim(RUN_ID, "b"), store.release(RUN_ID, 1), store.renew(RUN_ID, 1),
-        store.requeue(running), store.fail(running, "x", "y"), store.mark_launched(RUN_ID), store.fail_attempt(RUN_ID, 1, "x", "y"),
-    ]  # fmt: skip
+        store.finish(RUN_ID, 1, STORED, HEADLINE),
+        store.claim(RUN_ID, "b"),
+        store.release(RUN_ID, 1),
+        store.renew(RUN_ID, 1),
+        store.requeue(running),
+        store.fail(running, "x", "y"),
+        store.mark_launched(RUN_ID),
+        store.fail_attempt(RUN_ID, 1, "x", "y"),
+    ]
     assert not any(changes)
     assert store.get(RUN_ID) == failed
     assert store.result(RUN_ID) is None
@@ -329,7 +335,8 @@ def test_mysql_needs_no_other_code() -> None:
 
 def test_the_same_prices_may_be_imported_by_several_at_once(engine: Engine) -> None:
     """Every web pod fills an empty store when it starts."""
-    store, failures = PriceStore(engine), []
+    store = PriceStore(engine)
+    failures = []
     wanted = [series(ticker) for ticker in ("AAPL", "AMD", "BA")]
     barrier = threading.Barrier(4)
 

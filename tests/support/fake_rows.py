@@ -28,9 +28,16 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
 def fill(engine: Engine, states: Mapping[str, str]) -> None:
     """The row of each run, launched once."""
     each = {
-        "request": "{}", "ticker": "GOOG", "rule_id": "MA_CROSS_10_30", "prices_fingerprint": "f" * 64,
-        "rules_digest": "d" * 64, "attempt": 1, "launches": 1, "created_at": utc_in(-120), "launched_at": utc_in(-60),
-    }  # fmt: skip
+        "request": "{}",
+        "ticker": "GOOG",
+        "rule_id": "MA_CROSS_10_30",
+        "prices_fingerprint": "f" * 64,
+        "rules_digest": "d" * 64,
+        "attempt": 1,
+        "launches": 1,
+        "created_at": utc_in(-120),
+        "launched_at": utc_in(-60),
+    }
     with engine.begin() as connection:
         for state, row in ROWS.items():
             rows = [{"run_id": run_id} for run_id, its in states.items() if its == state]

@@ -1,4 +1,4 @@
-"""A database with many runs, the queries of web and controller, and how the database answers them."""
+"""A database with many runs, the queries of web and controller, and the plans of the queries."""
 
 from __future__ import annotations
 

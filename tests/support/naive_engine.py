@@ -27,7 +27,9 @@ class Naive:
     costs: float = 0.0
 
     def run(self, opens: list[float], closes: list[float], signals: list[int]) -> Naive:
-        self.cash, self.held, self.ruined = self.initial, 0.0, False
+        self.cash = self.initial
+        self.held = 0.0
+        self.ruined = False
         for bar in range(len(opens)):
             if bar > 0 and not self.ruined:
                 self._trade(bar, opens[bar], signals[bar - 1])
@@ -39,7 +41,8 @@ class Naive:
         return self
 
     def _trade(self, bar: int, price: float, signal: int) -> None:
-        buy, sell = price * (1 + self.slippage), price * (1 - self.slippage)
+        buy = price * (1 + self.slippage)
+        sell = price * (1 - self.slippage)
         if signal == 1 and self.held <= 0:
             if self.held < 0:
                 self._close(bar, buy)
@@ -86,11 +89,13 @@ class Naive:
         self.costs += size * fill * self.commission + size * abs(fill - before_slippage)
 
     def _ruin(self) -> None:
-        self.shortfall, self.cash, self.ruined = -self.cash, 0.0, True
+        self.shortfall = -self.cash
+        self.cash = 0.0
+        self.ruined = True
 
 
 def naive_run(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> Naive:
-    """A run of the naive engine; `terms` are the keyword arguments of BacktestEngine, all of them."""
+    """A run of the naive engine; `terms` are all keyword arguments of BacktestEngine."""
     naive = Naive(
         initial=terms["initial_capital"],
         commission=terms["commission_rate"],

@@ -17,10 +17,17 @@ from tests.support.requests import REQUEST, SWEEP
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 FORM = {
-    "ticker": "GOOG", "start_date": "2013-01-02", "end_date": "2020-02-07", "initial_capital": "100000",
-    "commission_rate": "0.001", "slippage_rate": "0", "lot_size": "0",
-    "rule": "MA_CROSS", "MA_CROSS.fast": "10", "MA_CROSS.slow": "30",
-}  # fmt: skip
+    "ticker": "GOOG",
+    "start_date": "2013-01-02",
+    "end_date": "2020-02-07",
+    "initial_capital": "100000",
+    "commission_rate": "0.001",
+    "slippage_rate": "0",
+    "lot_size": "0",
+    "rule": "MA_CROSS",
+    "MA_CROSS.fast": "10",
+    "MA_CROSS.slow": "30",
+}
 # What a proxy says of the address that its client asked for.
 OUTSIDE = {
     "X-Forwarded-Proto": "https",
@@ -31,7 +38,7 @@ OUTSIDE = {
 
 def completed(client: FlaskClient, runs: Runs, **change: Any) -> str:
     """A run that has been performed; its run_id."""
-    run_id: str = client.post("/backtest", json={**REQUEST, **change}).json["run_id"]  # type: ignore[index]
+    run_id: str = client.post("/backtest", json={**REQUEST, **change}).json["run_id"]
     request = parse_request(json.loads(runs.run(run_id).request))
     assert RunWorker(runs.run_store, runs.price_store).work(request) == 0
     return run_id

@@ -1,4 +1,4 @@
-"""Identical work is answered from the finished twin, attached to the one under way, or forced anew (on MySQL too)."""
+"""Identical work is answered from a finished run, attached to one at work, or forced anew."""
 
 from __future__ import annotations
 
@@ -72,8 +72,11 @@ def test_a_running_twin_is_shared_to_its_end(runs: Runs) -> None:
     assert queue(runs) == [first.run_id], "one job for all of them"
     status = runs.status(runs.run(second.run_id))
     assert (status.status, status.queue_position, status.hint, status.reused_from) == (
-        "pending", None, ATTACHED, first.run_id,
-    )  # fmt: skip
+        "pending",
+        None,
+        ATTACHED,
+        first.run_id,
+    )
     perform(runs, first)
     assert states(runs, second, third) == [(Status.COMPLETED, first.run_id)] * 2
     assert (
@@ -133,8 +136,10 @@ def test_cancelling_an_attached_run_leaves_the_others(runs: Runs) -> None:
     assert runs.cancel(second.run_id).status == Status.CANCELLED
     perform(runs, first)
     assert [state for state, _ in states(runs, first, second, third)] == [
-        Status.COMPLETED, Status.CANCELLED, Status.COMPLETED,
-    ]  # fmt: skip
+        Status.COMPLETED,
+        Status.CANCELLED,
+        Status.COMPLETED,
+    ]
 
 
 def test_a_requeued_run_keeps_those_attached(runs: Runs) -> None:
@@ -149,11 +154,17 @@ def test_a_requeued_run_keeps_those_attached(runs: Runs) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"ticker": "SPY"}, {"initial_capital": 99_999}, {"commission_rate": 0.002}, {"slippage_rate": 0.001},
-        {"lot_size": 1}, {"allow_short": True}, {"end_date": "2020-02-06"}, {"rule_id": "MA_CROSS_10_31"},
+        {"ticker": "SPY"},
+        {"initial_capital": 99_999},
+        {"commission_rate": 0.002},
+        {"slippage_rate": 0.001},
+        {"lot_size": 1},
+        {"allow_short": True},
+        {"end_date": "2020-02-06"},
+        {"rule_id": "MA_CROSS_10_31"},
         {"params": {"fast": 11}},
     ],
-)  # fmt: skip
+)
 def test_other_work_is_not_the_same(runs: Runs, change: dict[str, object]) -> None:
     submit(runs)
     assert submit(runs, **change).reused_from is None
@@ -303,7 +314,8 @@ def test_expiry_goes_on_where_it_stopped(runs: Runs, engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "UPDATE runs SET finished_at = '2020-01-01' WHERE reused_from IS NULL AND status = 'completed'"
+                "UPDATE runs SET finished_at = '2020-01-01'"
+                " WHERE reused_from IS NULL AND status = 'completed'"
             )
         )
         connection.execute(

@@ -1,4 +1,4 @@
-"""Submitting: one row or none, the same answer twice, every refusal without a trace in the database."""
+"""Submitting records one row or none, and the same request gives the same answer."""
 
 from __future__ import annotations
 
@@ -77,16 +77,29 @@ def test_a_lost_race_for_the_id_is_settled_by_the_row(
     [
         ({"ticker": "GOOGL"}, UnknownTicker, 'There are no prices of "GOOGL".'),
         ({"rule_id": "RSX"}, InvalidRequest, "Did you mean RSI_14_30_70?"),
-        ({"rule_id": "MA_CROSS", "params": {"fast": 40}}, InvalidRequest, "fast must be below slow, got 40 and 30."),
-        ({"end_date": "2013-01-02", "start_date": "2012-01-01"}, NoData, "GOOG has 1 bars from 2012-01-01 to 2013-01-02; its prices are from 2013-01-02 to 2023-09-21."),
+        (
+            {"rule_id": "MA_CROSS", "params": {"fast": 40}},
+            InvalidRequest,
+            "fast must be below slow, got 40 and 30.",
+        ),
+        (
+            {"end_date": "2013-01-02", "start_date": "2012-01-01"},
+            NoData,
+            "GOOG has 1 bars from 2012-01-01 to 2013-01-02; "
+            "its prices are from 2013-01-02 to 2023-09-21.",
+        ),
         ({"start_date": "1990-01-01", "end_date": "1991-01-01"}, NoData, "GOOG has 0 bars"),
         ({"start_date": "2030-01-01", "end_date": "2031-01-01"}, NoData, "GOOG has 0 bars"),
-        ({"end_date": "2013-01-31"}, NoData, "MA_CROSS_10_30 needs 31 bars, GOOG has 21 from 2013-01-02 to 2013-01-31"),
+        (
+            {"end_date": "2013-01-31"},
+            NoData,
+            "MA_CROSS_10_30 needs 31 bars, GOOG has 21 from 2013-01-02 to 2013-01-31",
+        ),
         ({"rule_id": "VALUE_3000_0"}, NoData, "VALUE_3000_0 needs 3002 bars"),
         ({"initial_capital": 0}, InvalidRequest, "initial_capital must be"),
         ({"run_id": "1"}, InvalidRequest, "run_id must be"),
     ],
-)  # fmt: skip
+)
 def test_refusals_store_nothing(
     runs: Runs, change: dict[str, Any], error: type[UserError], sentence: str
 ) -> None:
@@ -96,7 +109,7 @@ def test_refusals_store_nothing(
 
 
 def test_exactly_enough_bars_are_accepted(runs: Runs) -> None:
-    bars = runs.price_store.read(runs.price_store.ticker("GOOG").fingerprint).data.index  # type: ignore[union-attr]
+    bars = runs.price_store.read(runs.price_store.ticker("GOOG").fingerprint).data.index
     run, _ = runs.submit({**REQUEST, "end_date": str(bars[30].date())})
     assert run.status == Status.PENDING
     with pytest.raises(NoData):

@@ -37,8 +37,21 @@ from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import BROWSER, refused
 
 OPEN = ("/health", "/ready", "/static/style.css")
-CLOSED = ("/", "/runs", "/rules", "/tickers", "/metrics", "/openapi.json", "/docs", f"/status/{RUN_ID}", f"/result/{RUN_ID}",
-          f"/result/{RUN_ID}/figure.png", f"/result/{RUN_ID}/equity.csv", f"/result/{RUN_ID}/trades.csv", "/nothing")  # fmt: skip
+CLOSED = (
+    "/",
+    "/runs",
+    "/rules",
+    "/tickers",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    f"/status/{RUN_ID}",
+    f"/result/{RUN_ID}",
+    f"/result/{RUN_ID}/figure.png",
+    f"/result/{RUN_ID}/equity.csv",
+    f"/result/{RUN_ID}/trades.csv",
+    "/nothing",
+)
 
 
 @pytest.mark.parametrize("login", [BASIC, PROXY], ids=lambda login: login.mode)
@@ -58,8 +71,9 @@ def test_browsers_are_asked_for_name_and_password(engine: Engine, runs: Runs) ->
     answer = client_with(engine, runs, BASIC).get("/", headers=BROWSER)
     assert (answer.status_code, answer.mimetype) == (401, "text/html")
     assert answer.headers.getlist("WWW-Authenticate") == [
-        'Basic realm="Stock backtests", charset=UTF-8', 'Bearer realm="Stock backtests"'
-    ]  # fmt: skip
+        'Basic realm="Stock backtests", charset=UTF-8',
+        'Bearer realm="Stock backtests"',
+    ]
     assert "Stock Backtesting Platform" in answer.text
     proxy = client_with(engine, runs, PROXY).get("/")
     assert proxy.headers.getlist("WWW-Authenticate") == ['Bearer realm="Stock backtests"'], (
@@ -77,14 +91,32 @@ def test_users_and_tokens_get_in(engine: Engine, runs: Runs) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {}, basic("alice", "wrong"), basic("alice", ""), basic("bob", PASSWORD), basic("", ""), basic("nobody", "0"),
-        basic("nightly", TOKEN), basic("ALICE", PASSWORD), basic("alice", PASSWORD + "\0"), basic("alice", "x" * 60_000),
-        bearer(""), bearer("x"), bearer(TOKENS["nightly"]), bearer(TOKEN + "x"), bearer(PASSWORD), bearer("\xff" * 9),
-        {"Authorization": "Basic"}, {"Authorization": "Basic ="}, {"Authorization": "Basic //8="}, {"Authorization": ""},
-        {"Authorization": f"Digest username=alice, response={TOKEN}"}, {"Authorization": f"Token {TOKEN}"},
-        proxied("alice"), proxied("alice", ""),
+        {},
+        basic("alice", "wrong"),
+        basic("alice", ""),
+        basic("bob", PASSWORD),
+        basic("", ""),
+        basic("nobody", "0"),
+        basic("nightly", TOKEN),
+        basic("ALICE", PASSWORD),
+        basic("alice", PASSWORD + "\0"),
+        basic("alice", "x" * 60_000),
+        bearer(""),
+        bearer("x"),
+        bearer(TOKENS["nightly"]),
+        bearer(TOKEN + "x"),
+        bearer(PASSWORD),
+        bearer("\xff" * 9),
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic ="},
+        {"Authorization": "Basic //8="},
+        {"Authorization": ""},
+        {"Authorization": f"Digest username=alice, response={TOKEN}"},
+        {"Authorization": f"Token {TOKEN}"},
+        proxied("alice"),
+        proxied("alice", ""),
     ],
-)  # fmt: skip
+)
 def test_everybody_else_stays_outside(engine: Engine, runs: Runs, headers: dict[str, str]) -> None:
     refused(
         client_with(engine, runs, BASIC).get("/rules", headers=headers),
@@ -97,12 +129,21 @@ def test_everybody_else_stays_outside(engine: Engine, runs: Runs, headers: dict[
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        (proxied("alice"), 200), (proxied("alice@example.org"), 200), (bearer(TOKEN), 200),
-        (proxied("alice", "wrong"), 401), (proxied("alice", ""), 401), ({"X-Forwarded-User": "alice"}, 401),
-        (proxied(""), 401), (proxied("alice, bob"), 401), (proxied("<b>"), 401), (proxied("a" * 65), 401),
-        (basic("alice", PASSWORD), 401), (proxied("alice", SECRET + "\xff"), 401), ({**proxied("eve", "x"), **bearer("x")}, 401),
+        (proxied("alice"), 200),
+        (proxied("alice@example.org"), 200),
+        (bearer(TOKEN), 200),
+        (proxied("alice", "wrong"), 401),
+        (proxied("alice", ""), 401),
+        ({"X-Forwarded-User": "alice"}, 401),
+        (proxied(""), 401),
+        (proxied("alice, bob"), 401),
+        (proxied("<b>"), 401),
+        (proxied("a" * 65), 401),
+        (basic("alice", PASSWORD), 401),
+        (proxied("alice", SECRET + "\xff"), 401),
+        ({**proxied("eve", "x"), **bearer("x")}, 401),
     ],
-)  # fmt: skip
+)
 def test_the_proxy_is_trusted_by_its_secret(
     engine: Engine, runs: Runs, headers: dict[str, str], status: int
 ) -> None:
@@ -208,10 +249,20 @@ def test_settings_may_have_comments_and_stand_in_files(tmp_path: Path) -> None:
 
 
 BAD_USERS = [
-    "alice", "alice:", "alice:plain-text-s3cret", f":{HASH}", f"a b:{HASH}", f"-a:{HASH}", f"{'a' * 65}:{HASH}",
-    f"alice:{HASH.replace('32768', '2')}", f"alice:{HASH.replace('scrypt:32768:8:1', 'pbkdf2:sha256:1')}", f"alice:{HASH}x",
-    f"alice:{HASH}:x", f"ålice:{HASH}", token_line(),
-]  # fmt: skip
+    "alice",
+    "alice:",
+    "alice:plain-text-s3cret",
+    f":{HASH}",
+    f"a b:{HASH}",
+    f"-a:{HASH}",
+    f"{'a' * 65}:{HASH}",
+    f"alice:{HASH.replace('32768', '2')}",
+    f"alice:{HASH.replace('scrypt:32768:8:1', 'pbkdf2:sha256:1')}",
+    f"alice:{HASH}x",
+    f"alice:{HASH}:x",
+    f"ålice:{HASH}",
+    token_line(),
+]
 
 
 @pytest.mark.parametrize("bad", BAD_USERS)
@@ -227,18 +278,33 @@ def test_a_bad_line_is_named_and_never_shown(bad: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"AUTH_TOKENS": f"{token_line()}\n{line()}", "AUTH_MODE": "basic"}, "AUTH_TOKENS: line 2 is none"),
-        ({"AUTH_USERS": f"{line()}\n{line()}", "AUTH_MODE": "basic"}, "AUTH_USERS: line 2 has the name of an earlier line"),
+        (
+            {"AUTH_TOKENS": f"{token_line()}\n{line()}", "AUTH_MODE": "basic"},
+            "AUTH_TOKENS: line 2 is none",
+        ),
+        (
+            {"AUTH_USERS": f"{line()}\n{line()}", "AUTH_MODE": "basic"},
+            "AUTH_USERS: line 2 has the name of an earlier line",
+        ),
         ({"AUTH_MODE": "basic"}, "AUTH_MODE=basic needs AUTH_USERS or AUTH_TOKENS"),
-        ({"AUTH_MODE": "basic", "AUTH_USERS": "# nobody\n"}, "AUTH_MODE=basic needs AUTH_USERS or AUTH_TOKENS"),
+        (
+            {"AUTH_MODE": "basic", "AUTH_USERS": "# nobody\n"},
+            "AUTH_MODE=basic needs AUTH_USERS or AUTH_TOKENS",
+        ),
         ({"AUTH_MODE": "Basic"}, "AUTH_MODE must be one of none, basic, proxy-header"),
         ({"AUTH_USERS": line()}, "count with AUTH_MODE=basic or proxy-header only"),
         ({"AUTH_MODE": "proxy-header"}, "needs an AUTH_PROXY_SECRET of at least 16 characters"),
-        ({"AUTH_MODE": "proxy-header", "AUTH_PROXY_SECRET": "s3cret"}, "needs an AUTH_PROXY_SECRET of at least 16"),
-        ({"AUTH_MODE": "proxy-header", "AUTH_PROXY_SECRET": SECRET, "AUTH_USERS": line()}, "AUTH_USERS counts with AUTH_MODE=basic"),
+        (
+            {"AUTH_MODE": "proxy-header", "AUTH_PROXY_SECRET": "s3cret"},
+            "needs an AUTH_PROXY_SECRET of at least 16",
+        ),
+        (
+            {"AUTH_MODE": "proxy-header", "AUTH_PROXY_SECRET": SECRET, "AUTH_USERS": line()},
+            "AUTH_USERS counts with AUTH_MODE=basic",
+        ),
         ({"AUTH_PROXY_HEADER": "X Y"}, "AUTH_PROXY_HEADER must look like"),
     ],
-)  # fmt: skip
+)
 def test_a_login_that_cannot_work_is_refused(environment: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
         load_config(environment)

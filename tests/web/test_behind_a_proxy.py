@@ -1,4 +1,4 @@
-"""Below a base path and behind a proxy: every address that the pages name works from outside. And cancel, and metrics."""
+"""Below a base path and behind a proxy every address of the pages works; cancelling and metrics."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_address_of_every_page_is_below_the_application_root(
 
 
 def test_a_crawl_never_leaves_the_application(engine: Engine, runs: Runs) -> None:
-    """From the dashboard over every address that any page or answer names, by GET and by POST where GET is refused."""
+    """Follows every address that an answer names, by GET, or by POST where GET is refused."""
     client = client_below(engine, runs, "/bt")
     run_ids = [
         client.post("/bt/backtest", json={**REQUEST, "initial_capital": 1000 + n}).json["run_id"]
@@ -120,8 +120,10 @@ def test_a_run_that_has_ended_cannot_be_cancelled(client: FlaskClient, runs: Run
     answer = client.post(f"/runs/{run_id}/cancel")
     assert answer.status_code == 409
     assert answer.json == {
-        "error": f"Run {run_id} has ended already: it is completed.", "code": "Conflict", "run_id": run_id,
-    }  # fmt: skip
+        "error": f"Run {run_id} has ended already: it is completed.",
+        "code": "Conflict",
+        "run_id": run_id,
+    }
     assert client.post("/runs/nobody/cancel").status_code == 404
     assert client.get(f"/runs/{run_id}/cancel").status_code == 405
 

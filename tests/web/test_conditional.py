@@ -94,7 +94,7 @@ def test_the_figure_is_that_of_the_result(client: FlaskClient, runs: Runs) -> No
     answer = client.get(f"/result/{run_id}/figure.png")
     assert answer.mimetype == "image/png"
     assert answer.data.startswith(b"\x89PNG\r\n\x1a\n")
-    inline = client.get(f"/result/{run_id}").json["chart_base64"].partition(",")[2]  # type: ignore[index]
+    inline = client.get(f"/result/{run_id}").json["chart_base64"].partition(",")[2]
     assert hashlib.sha256(base64.b64decode(inline)).digest() == hashlib.sha256(answer.data).digest()
     assert (
         f'href="/result/{run_id}/figure.png"'

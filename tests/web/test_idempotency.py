@@ -1,4 +1,4 @@
-"""Idempotency-Key: a retry gives the same run, and nobody gets somebody else's. And ?force=, and who asks."""
+"""Idempotency-Key: a retry gives the same run, and no client gets another's; also ?force=."""
 
 from __future__ import annotations
 

@@ -39,8 +39,10 @@ def test_the_same_run_id_twice_is_one_run(client: FlaskClient) -> None:
     other = client.post("/backtest", json={**body, "ticker": "SPY"})
     assert other.status_code == 409
     assert other.json == {
-        "error": f"Run {RUN_ID} exists with another request; send a new run_id or none.", "code": "Conflict", "run_id": RUN_ID
-    }  # fmt: skip
+        "error": f"Run {RUN_ID} exists with another request; send a new run_id or none.",
+        "code": "Conflict",
+        "run_id": RUN_ID,
+    }
 
 
 def test_the_result_is_answered_as_json(client: FlaskClient, runs: Runs) -> None:
@@ -48,7 +50,7 @@ def test_the_result_is_answered_as_json(client: FlaskClient, runs: Runs) -> None
     answer = client.get(f"/result/{run_id}")
     assert checker("result.v1")(answer.json) is None
     assert answer.data == client.get(f"/result/{run_id}").data
-    assert answer.json["total_return_pct"] == pytest.approx(162.94554248685, rel=1e-9)  # type: ignore[index]
+    assert answer.json["total_return_pct"] == pytest.approx(162.94554248685, rel=1e-9)
     assert client.get(f"/status/{run_id}").json["status"] == "completed"  # type: ignore[index]
 
 
@@ -60,8 +62,8 @@ def test_the_tables_are_answered_as_csv(client: FlaskClient, runs: Runs) -> None
     assert len(equity.text.splitlines()) == 1789
     trades = client.get(f"/result/{run_id}/trades.csv").text.splitlines()
     assert (
-        trades[0]
-        == "entry_date,entry_price,exit_date,exit_price,shares,direction,pnl,return_pct,holding_days"
+        trades[0] == "entry_date,entry_price,exit_date,exit_price,shares,"
+        "direction,pnl,return_pct,holding_days"
     )
     assert len(trades) == 35
 
@@ -114,11 +116,11 @@ def test_the_history_comes_in_pages(client: FlaskClient) -> None:
     second = client.get(first["next"]).json
     third = client.get(second["next"]).json  # type: ignore[index]
     assert third["next"] is None  # type: ignore[index]
-    ids = [run["run_id"] for body in (first, second, third) for run in body["runs"]]  # type: ignore[index]
+    ids = [run["run_id"] for body in (first, second, third) for run in body["runs"]]
     assert len(set(ids)) == 5
     assert client.get("/runs?ticker=SPY").json == {"runs": [], "next": None}
     assert len(client.get("/runs?ticker=goog").json["runs"]) == 5  # type: ignore[index]
-    assert len(client.get("/runs?status=pending&ticker=GOOG").json["runs"]) == 5  # type: ignore[index]
+    assert len(client.get("/runs?status=pending&ticker=GOOG").json["runs"]) == 5
 
 
 def test_rules_and_tickers_are_listed(client: FlaskClient) -> None:
@@ -131,8 +133,13 @@ def test_rules_and_tickers_are_listed(client: FlaskClient) -> None:
         "example": "ALL(MA_CROSS,RSI)",
     }
     assert rules[0]["parameters"][0] == {
-        "name": "fast", "type": "integer", "default": 10, "low": 1, "high": 1000, "meaning": "Bars in the fast average"
-    }  # fmt: skip
+        "name": "fast",
+        "type": "integer",
+        "default": 10,
+        "low": 1,
+        "high": 1000,
+        "meaning": "Bars in the fast average",
+    }
     tickers = client.get("/tickers").json["tickers"]  # type: ignore[index]
     assert [ticker["ticker"] for ticker in tickers] == ["GOOG", "SPY"]
     assert (tickers[1]["first_day"], tickers[1]["bars"]) == ("2000-05-01", 5033)
@@ -218,7 +225,7 @@ def test_a_form_of_a_program_is_as_strict_as_json(client: FlaskClient) -> None:
 def test_dates_beyond_any_calendar_are_clipped(client: FlaskClient, runs: Runs) -> None:
     for first, last in (("0001-01-01", "9999-12-31"), ("1600-01-01", "2500-01-01")):
         run_id = completed(client, runs, start_date=first, end_date=last)
-        warnings = client.get(f"/result/{run_id}").json["provenance"]["warnings"]  # type: ignore[index]
+        warnings = client.get(f"/result/{run_id}").json["provenance"]["warnings"]
         assert [warning["code"] for warning in warnings][:2] == ["Clipped", "Clipped"]
     for first, last in (("0001-01-01", "0002-01-01"), ("9000-01-01", "9999-12-31")):
         answer = client.post("/backtest", json={**REQUEST, "start_date": first, "end_date": last})

@@ -149,7 +149,8 @@ def test_a_schema_that_is_behind_is_named(engine: Engine, runs: Runs) -> None:
     status, document = ready(runs, schema_problem=partial(schema_problem, engine))
     assert status == 503
     assert document["missing"] == [
-        f"The database is at revision none, this program needs {newest}: run python -m service.store.migrate."
+        f"The database is at revision none, this program needs {newest}: "
+        "run python -m service.store.migrate."
     ]
     assert document["warnings"] == []
 
@@ -171,16 +172,19 @@ def test_the_database_that_is_away_is_named_without_its_password(runs: Runs) -> 
 CRASHES: dict[str, tuple[str, str]] = {
     "a crash": ("raise KeyError('two\\nlines')", "crash"),
     "a thread's crash": (
-        "import threading; t = threading.Thread(target=lambda: 1 / 0, name='x'); t.start(); t.join()", "crash",
+        "import threading; t = threading.Thread(target=lambda: 1 / 0, name='x'); "
+        "t.start(); t.join()",
+        "crash",
     ),
     "a warning": ("import warnings; warnings.warn('old', UserWarning)", "py.warnings"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("code", "logger"), CRASHES.values(), ids=CRASHES.keys())
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_what_nobody_caught_is_a_line_like_any_other(code: str, logger: str, form: str) -> None:
-    program = f"from scripts.logger_config import *; set_up_logging('INFO', {form!r})\nwith run_context('abc'):\n    {code}"
+    set_up = f"from scripts.logger_config import *; set_up_logging('INFO', {form!r})"
+    program = f"{set_up}\nwith run_context('abc'):\n    {code}"
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", program], cwd=ROOT, capture_output=True, text=True
     )
@@ -197,7 +201,8 @@ def test_what_nobody_caught_is_a_line_like_any_other(code: str, logger: str, for
 def test_times_are_utc_whatever_the_machine_says() -> None:
     program = (
         "import logging; from scripts.logger_config import *; set_up_logging('INFO', 'text')\n"
-        "record = logging.LogRecord('x', 20, '', 1, 'm', (), None); record.created = 1000000000.0004\n"
+        "record = logging.LogRecord('x', 20, '', 1, 'm', (), None)\n"
+        "record.created = 1000000000.0004\n"
         "logging.getLogger().handle(record)"
     )
     done = subprocess.run(

@@ -135,8 +135,10 @@ Ids = tuple[str, str]  # of a backtest and of a sweep
 
 def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None = None) -> None:
     bodies: dict[str, Any] = {
-        "/backtest": {"json": REQUEST}, "/sweeps": {"json": SWEEP}, "/sweeps/{run_id}/run": {"data": {"row": "0"}},
-    }  # fmt: skip
+        "/backtest": {"json": REQUEST},
+        "/sweeps": {"json": SWEEP},
+        "/sweeps/{run_id}/run": {"data": {"row": "0"}},
+    }
     for path, operations in described_by(client.application)["paths"].items():
         run_id = ids[path.startswith("/sweeps")]
         for method in operations:
@@ -209,7 +211,7 @@ def test_logins_are_described_where_there_are_some(engine: Engine, runs: Runs) -
 def test_below_a_base_path_it_names_that_path(engine: Engine, runs: Runs) -> None:
     app = create_app(runs, partial(schema_problem, engine))
     put_behind(app, "/bt", 0)
-    assert app.test_client().get("/bt/openapi.json").json["servers"] == [{"url": "/bt"}]  # type: ignore[index]
+    assert app.test_client().get("/bt/openapi.json").json["servers"] == [{"url": "/bt"}]
     plain = create_app(runs, partial(schema_problem, engine)).test_client()
     assert plain.get("/openapi.json").json["servers"] == [{"url": "/"}]  # type: ignore[index]
 

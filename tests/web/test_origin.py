@@ -16,16 +16,31 @@ from tests.support.web import BROWSER, FORM, OUTSIDE, refused
 
 SENTENCE = "This was sent by a page of another site"
 ALLOWED = [
-    {}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": "http://localhost"},
-    {"Origin": "HTTP://LOCALHOST"}, {"Sec-Fetch-Site": "same-origin", "Origin": "http://rewritten.example"},
-]  # fmt: skip
+    {},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+    {"Origin": "http://localhost"},
+    {"Origin": "HTTP://LOCALHOST"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "http://rewritten.example"},
+]
 REFUSED = [
-    {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": ""}, {"Sec-Fetch-Site": "x" * 60_000},
-    {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin, cross-site"},
-    {"Origin": "null"}, {"Origin": ""}, {"Origin": "http://evil.example"}, {"Origin": "https://localhost"},
-    {"Origin": "http://localhost:8080"}, {"Origin": "http://localhost.evil.example"}, {"Origin": "http://evil.example/localhost"},
-    {"Origin": "http://localhost@evil.example"}, {"Origin": "http://localhost/"}, {"Origin": "\xff"},
-]  # fmt: skip
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": ""},
+    {"Sec-Fetch-Site": "x" * 60_000},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
+    {"Sec-Fetch-Site": "same-origin, cross-site"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "http://evil.example"},
+    {"Origin": "https://localhost"},
+    {"Origin": "http://localhost:8080"},
+    {"Origin": "http://localhost.evil.example"},
+    {"Origin": "http://evil.example/localhost"},
+    {"Origin": "http://localhost@evil.example"},
+    {"Origin": "http://localhost/"},
+    {"Origin": "\xff"},
+]
 
 
 @pytest.mark.parametrize("headers", ALLOWED)

@@ -85,13 +85,19 @@ def test_the_form_builds_a_combination(client: FlaskClient, runs: Runs) -> None:
         ({"ticker": '"><script>alert(1)</script>'}, "ticker must be"),
         ({"rule": "<script>"}, "There is no rule"),
         ({"rule": ""}, "rule_id must be a text"),
-        ({"rule": "COMPOSITE", "mode": "ALL", "member1": "RSI"}, "ALL(...) joins 2 to 8 rules, got 1."),
-        ({"rule": "COMPOSITE", "mode": "ALL", "member1": "RSI", "member2": "<i>"}, 'There is no rule "<i>"'),
+        (
+            {"rule": "COMPOSITE", "mode": "ALL", "member1": "RSI"},
+            "ALL(...) joins 2 to 8 rules, got 1.",
+        ),
+        (
+            {"rule": "COMPOSITE", "mode": "ALL", "member1": "RSI", "member2": "<i>"},
+            'There is no rule "<i>"',
+        ),
         ({"rule": "COMPOSITE"}, "A combination is written"),
         ({"MA_CROSS.self": "1"}, 'MA_CROSS has no parameter "self"'),
         ({"allow_short": "maybe"}, "allow_short must be true or false"),
     ],
-)  # fmt: skip
+)
 def test_a_refused_form_keeps_what_was_typed(
     client: FlaskClient, runs: Runs, change: dict[str, str], sentence: str
 ) -> None:

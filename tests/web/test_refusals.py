@@ -1,4 +1,4 @@
-"""What the web refuses, with one sentence and without a trace, and what it answers when it fails."""
+"""What the web refuses, with one sentence and no trace, and its answers when it fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from tests.support.web import BROWSER, FORM, page, refused
         ({"rule_id": "RSX"}, "BadInput", "Did you mean RSI_14_30_70?"),
         ({"rule_id": "'; DROP TABLE runs; --"}, "BadInput", "There is no rule"),
         ({"rule_id": "<img src=x onerror=alert(1)>"}, "BadInput", "A combination is written"),
-        ({"rule_id": "ALL(RSI"}, "BadInput", "A combination is written ALL(A,B), ANY(A,B) or MAJORITY(A,B,C); got ALL(RSI."),
+        (
+            {"rule_id": "ALL(RSI"},
+            "BadInput",
+            "A combination is written ALL(A,B), ANY(A,B) or MAJORITY(A,B,C); got ALL(RSI.",
+        ),
         ({"rule_id": "ALL(RSI,)"}, "BadInput", "ALL(...) has an empty place between its commas."),
         ({"params": {"self": 1}}, "BadInput", 'MA_CROSS has no parameter "self"'),
         ({"lot_size": 1e-310}, "BadInput", "lot_size must be"),
@@ -32,9 +36,17 @@ from tests.support.web import BROWSER, FORM, page, refused
         ({"params": {"fast": 5000}}, "BadInput", "fast must be between 1 and 1000, got 5000."),
         ({"params": {"<b>": 1}}, "BadInput", 'MA_CROSS has no parameter "<b>"'),
         ({"params": {"fast": 10**400}}, "BadInput", "params.fast must be a finite number"),
-        ({"start_date": "2020-02-07", "end_date": "2013-01-02"}, "BadInput", "must be before end_date"),
+        (
+            {"start_date": "2020-02-07", "end_date": "2013-01-02"},
+            "BadInput",
+            "must be before end_date",
+        ),
         ({"start_date": "2030-01-01", "end_date": "2031-01-01"}, "NoData", "GOOG has 0 bars"),
-        ({"start_date": "1990-01-01", "end_date": "1991-01-01"}, "NoData", "its prices are from 2013-01-02 to 2023-09-21."),
+        (
+            {"start_date": "1990-01-01", "end_date": "1991-01-01"},
+            "NoData",
+            "its prices are from 2013-01-02 to 2023-09-21.",
+        ),
         ({"start_date": "soon"}, "BadInput", "start_date must be a date"),
         ({"end_date": "2013-01-02", "start_date": "2013-01-01"}, "NoData", "GOOG has 1 bars"),
         ({"initial_capital": 0}, "BadInput", "initial_capital must be"),
@@ -43,7 +55,7 @@ from tests.support.web import BROWSER, FORM, page, refused
         ({"run_id": "7"}, "BadInput", "run_id must be a lower-case UUID4"),
         ({"unknown": 1}, "BadInput", 'There is no field "unknown"'),
     ],
-)  # fmt: skip
+)
 def test_bad_requests_are_named_and_store_nothing(
     client: FlaskClient, runs: Runs, change: dict[str, Any], code: str, sentence: str
 ) -> None:
@@ -54,15 +66,24 @@ def test_bad_requests_are_named_and_store_nothing(
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"", "not valid JSON"), (b"{", "not valid JSON"), (b"null", "must be a JSON object"), (b"[]", "must be a JSON object"),
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"null", "must be a JSON object"),
+        (b"[]", "must be a JSON object"),
         (json.dumps(REQUEST)[:-1].encode() + b', "initial_capital": NaN}', "NaN is not allowed"),
-        (json.dumps(REQUEST)[:-1].encode() + b', "initial_capital": 1e999}', "initial_capital must be"),
-        (json.dumps(REQUEST)[:-1].encode() + b', "params": {"fast": 1e999}}', "params.fast must be a finite number"),
+        (
+            json.dumps(REQUEST)[:-1].encode() + b', "initial_capital": 1e999}',
+            "initial_capital must be",
+        ),
+        (
+            json.dumps(REQUEST)[:-1].encode() + b', "params": {"fast": 1e999}}',
+            "params.fast must be a finite number",
+        ),
         (json.dumps(REQUEST)[:-1].encode() + b', "ticker": "SPY"}', "a key appears twice"),
         (b"[" * 50_000, "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
     ],
-)  # fmt: skip
+)
 def test_malformed_json_is_refused(client: FlaskClient, body: bytes, sentence: str) -> None:
     refused(
         client.post("/backtest", data=body, content_type="application/json"),

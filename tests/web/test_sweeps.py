@@ -1,4 +1,4 @@
-"""Sweeps as a browser and as curl see them: the form, the page, its table, the run of a cell, every refusal."""
+"""Sweeps by browser and by curl: the form, the page, its table, the run of a cell, refusals."""
 
 from __future__ import annotations
 
@@ -30,10 +30,20 @@ from tests.support.requests import RUN_ID, SWEEP
 from tests.support.web import BROWSER, page, swept
 
 FORM = {
-    "tickers": "goog, SPY", "start_date": "2015-01-02", "end_date": "2018-12-31", "rule": "MA_CROSS",
-    "MA_CROSS.fast": "5:25:5", "MA_CROSS.slow": "10,30,60", "RSI.period": "x", "metric": "sharpe_ratio", "folds": "0",
-    "initial_capital": "100000", "commission_rate": "0.001", "slippage_rate": "0", "lot_size": "0",
-}  # fmt: skip
+    "tickers": "goog, SPY",
+    "start_date": "2015-01-02",
+    "end_date": "2018-12-31",
+    "rule": "MA_CROSS",
+    "MA_CROSS.fast": "5:25:5",
+    "MA_CROSS.slow": "10,30,60",
+    "RSI.period": "x",
+    "metric": "sharpe_ratio",
+    "folds": "0",
+    "initial_capital": "100000",
+    "commission_rate": "0.001",
+    "slippage_rate": "0",
+    "lot_size": "0",
+}
 
 
 def test_a_sweep_is_submitted_and_read_as_json(client: FlaskClient, runs: Runs) -> None:
@@ -65,7 +75,7 @@ def test_an_unfinished_sweep_has_a_status_and_no_table(client: FlaskClient) -> N
     assert client.post(f"/sweeps/{run_id}/run", data={"row": "0"}).status_code == 404
     assert client.post(f"/runs/{run_id}/cancel").status_code == 202
     assert "cancelled" in page(client, f"/sweeps/{run_id}")
-    assert client.get(f"/sweeps/{run_id}").json["error_code"] == "CancelledByUser"  # type: ignore[index]
+    assert client.get(f"/sweeps/{run_id}").json["error_code"] == "CancelledByUser"
 
 
 def test_the_form_asks_for_a_sweep_and_is_filled_from_it(client: FlaskClient, runs: Runs) -> None:
@@ -124,7 +134,10 @@ def test_the_page_shows_every_part_of_the_result(client: FlaskClient, runs: Runs
 def test_the_page_says_whose_prices_have_changed_since(client: FlaskClient, runs: Runs) -> None:
     """The run of a cell has other numbers than the cell then."""
     run_id = swept(client, runs, tickers=["GOOG", "SPY"])
-    sentence = "The prices of SPY have changed since this search: a new run uses today's prices and gives other numbers."
+    sentence = (
+        "The prices of SPY have changed since this search: "
+        "a new run uses today's prices and gives other numbers."
+    )
     assert sentence not in page(client, f"/sweeps/{run_id}")
     older = series("SPY")
     runs.price_store.save(replace(older, data=older.data.iloc[:-1]))
@@ -238,7 +251,7 @@ def test_a_point_of_the_figure_is_run(client: FlaskClient, runs: Runs) -> None:
                 else:
                     assert asked_by(runs, answer) == f"MA_CROSS_{fast}_{slow}"
     outside = client.post(f"/sweeps/{run_id}/run", data={"at.x": "1", "at.y": "1"})
-    assert outside.json["error"] == "There is no combination at that point of the figure."  # type: ignore[index]
+    assert outside.json["error"] == "There is no combination at that point of the figure."
 
 
 @pytest.mark.parametrize("metric", ["sharpe_ratio", "max_drawdown_pct"])
@@ -369,7 +382,7 @@ def test_a_sweep_that_failed_shows_what_was_seen_of_it(client: FlaskClient, runs
     runs.run_store.mark_launched(run_id)
     evidence = '{"exit_code": 1, "log": ["the last line"], "events": []}'
     runs.run_store.fail(runs.run(run_id), "RetriesExhausted", "Again and again.", evidence)
-    assert client.get(f"/sweeps/{run_id}").json["provenance"]["evidence"]["exit_code"] == 1  # type: ignore[index]
+    assert client.get(f"/sweeps/{run_id}").json["provenance"]["evidence"]["exit_code"] == 1
     shown = page(client, f"/sweeps/{run_id}")
     assert "the last line" in shown
     assert "Again and again." in shown

@@ -1,4 +1,4 @@
-"""Every text that a page can show is in the Korean catalogue, with the same placeholders, and the reader's choice holds."""
+"""Every text of the pages is in the Korean catalogue, with the same placeholders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def in_templates() -> Iterator[str]:
 
 
 def in_errors() -> Iterator[str]:
-    """Sentences with {names}: every string constant of the parts that raise errors which looks like one."""
+    """Sentences with {names}: string constants that look like one, where errors are raised."""
     for name in (
         "rules/base_rule.py",
         "rules/registry.py",

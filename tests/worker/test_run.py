@@ -1,4 +1,4 @@
-"""The worker: claims, performs, keeps the result or the reason, and ends with the code that says which."""
+"""The worker claims and performs a run, stores the result or the reason, and returns a code."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ def test_a_run_is_performed(
     assert result.canonical() == runs.result(run).canonical()
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [
-        "Backtest started: ticker=GOOG, rule=MA_CROSS_10_30", "Backtest completed: return=162.95%"
-    ]  # fmt: skip
+        "Backtest started: ticker=GOOG, rule=MA_CROSS_10_30",
+        "Backtest completed: return=162.95%",
+    ]
 
 
 def test_the_same_bytes_with_and_without_a_database(
@@ -145,14 +146,31 @@ def test_a_result_of_a_run_that_was_taken_away_is_discarded(
 @pytest.mark.parametrize(
     ("error", "code", "reason", "message"),
     [
-        (RuntimeError("inner secret"), ExitCode.ENGINE_ERROR, Reason.ENGINE_ERROR, "The backtest failed inside the engine; the log has the trace."),
-        (MemoryError(), ExitCode.ENGINE_ERROR, Reason.ENGINE_ERROR, "The backtest failed inside the engine; the log has the trace."),
+        (
+            RuntimeError("inner secret"),
+            ExitCode.ENGINE_ERROR,
+            Reason.ENGINE_ERROR,
+            "The backtest failed inside the engine; the log has the trace.",
+        ),
+        (
+            MemoryError(),
+            ExitCode.ENGINE_ERROR,
+            Reason.ENGINE_ERROR,
+            "The backtest failed inside the engine; the log has the trace.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_crash_is_a_reason_and_a_trace_in_the_log(
-    worker: RunWorker, runs: Runs, request_: BacktestRequest, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture, error: Exception, code: int, reason: Reason, message: str,
-) -> None:  # fmt: skip
+    worker: RunWorker,
+    runs: Runs,
+    request_: BacktestRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    code: int,
+    reason: Reason,
+    message: str,
+) -> None:
     def crash(*_: Any) -> Any:
         raise error
 
@@ -211,8 +229,9 @@ def test_a_run_that_waited_for_an_upgrade(
     expected: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is performed with the rules of today, and says so; the same work is answered from it no more."""
-    (attached, _), before = runs.submit(REQUEST), runs.run(RUN_ID)
+    """It is performed with the rules of today, and says so; no other run is answered from it."""
+    (attached, _) = runs.submit(REQUEST)
+    before = runs.run(RUN_ID)
     with caplog.at_level(logging.WARNING):
         assert replace(worker, expected_rules=expected).work(accepted_before) == ExitCode.DONE
     assert "The rules have changed since the run was accepted" in caplog.text
@@ -229,7 +248,7 @@ def test_a_run_that_waited_for_an_upgrade(
 def test_accepted_anew_by_others_than_the_worker(
     worker: RunWorker, runs: Runs, request_: BacktestRequest
 ) -> None:
-    """A worker of the release before, whose rules are those of the run, does what it was made for."""
+    """A worker of the previous release, whose rules are those of the run, performs it."""
     assert replace(worker, expected_rules="1" * 64).work(request_) == ExitCode.DONE
 
 

@@ -50,7 +50,8 @@ def test_what_it_says_of_the_best(sweeps: Sweeps, sweep_worker: SweepWorker) -> 
     run = submit_launched(sweeps, {**TWO_TICKERS, "folds": 3, "reality_check": True})
     sweep_worker.work(run.run_id)
     run = sweeps.sweep(run.run_id)
-    result, rows = sweeps.result(run), table_of(sweeps, run.run_id)
+    result = sweeps.result(run)
+    rows = table_of(sweeps, run.run_id)
     assert (result.combinations, result.skipped, result.failed) == (11, 4, [])
     for found in result.tickers:
         mine = rows[rows["ticker"] == found["ticker"]]
@@ -114,7 +115,8 @@ def test_folds_computed_in_shards_are_those_computed_at_once(
 def test_no_fold_takes_a_row_that_was_lost(
     sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None
 ) -> None:
-    run, store = submit_launched(sweeps, {**SWEEP, "folds": 4}), sweeps.runs.run_store
+    run = submit_launched(sweeps, {**SWEEP, "folds": 4})
+    store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
     for shard in (0, 1):
         attempt = store.claim_shard(run, shard, "w")
@@ -130,9 +132,10 @@ def test_no_fold_takes_a_row_that_was_lost(
 def test_a_ticker_without_numbers_leaves_the_others(
     sweeps: Sweeps, sweep_worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All rows of SPY are one shard, and that is lost; nobody else is answered with what is left."""
+    """All rows of SPY are one shard, which is lost; no other sweep is answered from the others."""
     monkeypatch.setattr(plans, "SHARD_ROWS", 11)
-    run, real = submit_launched(sweeps, TWO_TICKERS), SweepPlan.compute_shard
+    run = submit_launched(sweeps, TWO_TICKERS)
+    real = SweepPlan.compute_shard
     attached, _ = sweeps.submit(TWO_TICKERS)
 
     def crash(plan: SweepPlan, rows: slice) -> bytes:
@@ -161,11 +164,15 @@ SILENT = {
 def test_a_ticker_without_the_metric_is_named_and_its_numbers_stand(
     sweeps: Sweeps, sweep_worker: SweepWorker
 ) -> None:
-    """RSI never falls so low on GOOG in these years, so that nothing is traded there; the answer is the same again."""
+    """RSI never falls so low on GOOG in these years, so that nothing is traded there.
+
+    A second sweep is answered from the first.
+    """
     run = submit_launched(sweeps, SILENT)
     sweep_worker.work(run.run_id)
     run = sweeps.sweep(run.run_id)
-    result, rows = sweeps.result(run), table_of(sweeps, run.run_id)
+    result = sweeps.result(run)
+    rows = table_of(sweeps, run.run_id)
     assert (result.failed, result.undefined) == ([], ["GOOG"])
     assert [found["ticker"] for found in result.tickers] == ["SPY"]
     assert rows[rows["ticker"] == "GOOG"]["num_trades"].tolist() == [0, 0]
@@ -178,14 +185,16 @@ def test_lost_rows_were_not_tried(
     sweeps: Sweeps, sweep_worker: SweepWorker, monkeypatch: pytest.MonkeyPatch, small_shards: None
 ) -> None:
     """The statistics are those of the rows that were computed, the reality check among them."""
-    run, real = submit_launched(sweeps, {**SWEEP, "reality_check": True}), SweepPlan.compute_shard
+    run = submit_launched(sweeps, {**SWEEP, "reality_check": True})
+    real = SweepPlan.compute_shard
 
     def crash(plan: SweepPlan, rows: slice) -> bytes:
         return 1 / 0 if rows.start == 8 else real(plan, rows)  # type: ignore[return-value]
 
     monkeypatch.setattr(SweepPlan, "compute_shard", crash)
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
-    ((found,), rows) = sweeps.result(sweeps.sweep(run.run_id)).tickers, table_of(sweeps, run.run_id)
+    (found,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
+    rows = table_of(sweeps, run.run_id)
     kept = rows[rows["num_trades"].notna()]
     assert (len(rows), len(kept)) == (11, 8)
     plan = SweepPlan(asked_of(run), series)

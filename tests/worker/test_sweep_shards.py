@@ -55,13 +55,15 @@ def test_indexes_share_the_work_and_the_last_one_ends_it(
 def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
     sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None, engine: Engine
 ) -> None:
-    run, store = submit_launched(sweeps, TWO_TICKERS), sweeps.runs.run_store
+    run = submit_launched(sweeps, TWO_TICKERS)
+    store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "first")
     for name in ("first", "second"):
         assert store.claim_shard(run, 2, name)
         end_leases(engine)
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
-    result, rows = sweeps.result(sweeps.sweep(run.run_id)), table_of(sweeps, run.run_id)
+    result = sweeps.result(sweeps.sweep(run.run_id))
+    rows = table_of(sweeps, run.run_id)
     why = {"reason": "WorkerLost", "message": LOST_MESSAGE}
     assert result.failed == [
         {
@@ -86,7 +88,8 @@ def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
 def test_a_shard_whose_worker_died_once_is_computed(
     sweeps: Sweeps, sweep_worker: SweepWorker, engine: Engine
 ) -> None:
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "first")
     first = store.claim_shard(run, 0, "first")
     assert first
@@ -135,7 +138,8 @@ def test_what_fails_after_the_stop_is_the_stop(
 def test_an_engine_that_fails_on_some_rows(
     sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, real = submit_launched(sweeps), SweepPlan.compute_shard
+    run = submit_launched(sweeps)
+    real = SweepPlan.compute_shard
 
     def crash(plan: SweepPlan, rows: slice) -> bytes:
         if rows.start == 4:
@@ -163,8 +167,9 @@ def test_one_that_fails_on_all_of_them_fails(
 def test_a_sweep_that_starts_again_without_blame_spends_no_try(
     sweeps: Sweeps, sweep_worker: SweepWorker, engine: Engine
 ) -> None:
-    """Its node is gone, three times; then it is told to go and its workers give back what they had."""
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    """Its node is lost three times; then its workers are stopped and give back their shards."""
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     for number in range(3):
         store.start_sweep(run.run_id, f"w{number}")
         assert store.claim_shard(run, 0, f"w{number}")
@@ -186,8 +191,9 @@ def test_a_sweep_that_starts_again_without_blame_spends_no_try(
 def test_a_worker_of_a_launch_that_was_taken_back_does_not_start_the_sweep(
     sweeps: Sweeps, sweep_worker: SweepWorker
 ) -> None:
-    """Its Job is told to go; a sweep at work without a launch would have nobody who looks after it."""
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    """The worker must not start a sweep whose Job is being removed: nobody would watch over it."""
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     (active,) = store.active()
     assert store.requeue(active, counted_launches=0)
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
@@ -198,7 +204,8 @@ def test_a_worker_of_a_launch_that_was_taken_back_does_not_start_the_sweep(
 def test_a_launch_that_could_not_be_made_gives_no_shard_another_try(
     sweeps: Sweeps, sweep_worker: SweepWorker, engine: Engine
 ) -> None:
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
     for name in ("first", "second"):
         assert store.claim_shard(run, 0, name)
@@ -231,7 +238,8 @@ def test_the_second_pod_of_an_index_is_another_worker() -> None:
 def test_a_shard_that_ended_a_moment_ago_is_not_taken_away(
     sweeps: Sweeps, small_shards: None
 ) -> None:
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
     attempt = store.claim_shard(run, 0, "w")
     assert attempt
@@ -257,7 +265,8 @@ def test_waiting_for_another_worker(
     sweeps: Sweeps, sweep_worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which ends the shard, or is cancelled with the sweep."""
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "other")
     assert store.claim_shard(run, 0, "other")
     monkeypatch.setattr(holding.time, "sleep", lambda _: store.cancel(run.run_id))
@@ -267,7 +276,8 @@ def test_waiting_for_another_worker(
 
 
 def test_the_lease_of_a_shard_ends_with_its_sweep(sweeps: Sweeps) -> None:
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
     attempt = store.claim_shard(run, 0, "w")
     assert attempt
@@ -281,7 +291,8 @@ def test_the_lease_of_a_shard_ends_with_its_sweep(sweeps: Sweeps) -> None:
 def test_a_sweep_that_was_cancelled_keeps_no_numbers(
     sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None
 ) -> None:
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     other = submit_launched(sweeps, TWO_TICKERS)
     for each in (run, other):
         sweep_worker.work(each.run_id, 0)
@@ -347,10 +358,12 @@ def test_other_rules_than_everybody_else_has(
 def test_an_upgrade_in_the_middle_starts_it_again(
     sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No result is made of two rules: what the old ones computed is forgotten, and their workers are shut out."""
-    run, store = submit_launched(sweeps), sweeps.runs.run_store
+    """No result mixes two versions of rules: old shards are forgotten, their workers shut out."""
+    run = submit_launched(sweeps)
+    store = sweeps.runs.run_store
     assert sweep_worker.work(run.run_id, 0) == ExitCode.DONE
-    held, running = store.claim_shard(run, 1, "old"), store.get(run.run_id)
+    held = store.claim_shard(run, 1, "old")
+    running = store.get(run.run_id)
     assert held
     assert running
     monkeypatch.setattr(software, "rules_digest", lambda _: "b" * 64)
@@ -378,7 +391,7 @@ def test_an_upgrade_in_the_middle_starts_it_again(
 def test_shards_of_another_release_are_computed_again(
     sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None, engine: Engine
 ) -> None:
-    """A sweep at work while the release before is being replaced: that one names its arrays otherwise."""
+    """During an upgrade a sweep has shards of the previous release, with other names of arrays."""
     run = submit_launched(sweeps)
     for index in (0, 1):
         assert sweep_worker.work(run.run_id, index) == ExitCode.DONE

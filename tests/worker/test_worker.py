@@ -1,4 +1,4 @@
-"""worker.py as a program: request from the environment, result to stdout or into the database, exit codes."""
+"""worker.py as a program: its environment, standard output, database and exit codes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_params_and_costs_come_from_the_environment() -> None:
         ({"TICKER": "NONE"}, 65, "No prices of NONE in data/NONE.csv"),
         ({"START_DATE": "2030-01-01", "END_DATE": "2031-01-01"}, 65, "GOOG has 0 bars"),
     ],
-)  # fmt: skip
+)
 def test_exit_codes_and_one_sentence(change: dict[str, str], code: int, sentence: str) -> None:
     done = worker(**{**ENVIRONMENT, **change})
     assert done.returncode == code
@@ -139,7 +139,7 @@ def test_sigterm_gives_the_run_back(database: Path, runs: Runs) -> None:
 
 
 def test_told_to_stop_while_it_imports(tmp_path: Path) -> None:
-    """The first process of a container ignores SIGTERM until it handles it, and importing pandas takes a while."""
+    """The first process of a container ignores SIGTERM until it handles it, after its imports."""
     (tmp_path / "pandas.py").write_text(
         "import time; print('importing', flush=True); time.sleep(60)"
     )

@@ -1,4 +1,7 @@
-"""Imported by every Python that runs under libfaketime (PYTHONPATH): there clock_nanosleep, which sleeps, is refused."""
+"""Every Python under libfaketime imports this: it replaces time.sleep.
+
+time.sleep calls clock_nanosleep, which libfaketime refuses.
+"""
 
 import select
 import time

@@ -1,4 +1,4 @@
-"""What a real API server listed of four runs (tests/e2e/record.py), and copies under other names."""
+"""What an API server listed of four runs (tests/e2e/record.py), and copies under other names."""
 
 from __future__ import annotations
 
