@@ -41,7 +41,7 @@ class Outcome:
 
 @contextmanager
 def half_open_requests(web: Web, count: int) -> Iterator[None]:
-    """Half of the clients send half a head and wait, the other half go on with one byte at a time."""
+    """Half of the clients send half a head and wait, the others go on byte by byte."""
     clients = [_send_half_a_head(web) for _ in range(count)]
     is_over = threading.Event()
     dripping = threading.Thread(target=_drip, args=(clients[::2], is_over))
@@ -94,7 +94,7 @@ def count_answered(clients: list[socket.socket]) -> int:
 
 
 def watch(web: Web, seconds: float) -> Outcome:
-    """CHECKS health checks spread over the time, none waiting longer than CHECK_SECONDS; the peak of the memory."""
+    """Makes CHECKS health checks, none longer than CHECK_SECONDS; measures the peak of memory."""
     peak = Peak(web)
     times = []
     with peak:
@@ -118,7 +118,7 @@ def _health_check(web: Web) -> float:
 
 
 class Peak:
-    """The largest resident memory that gunicorn's processes had together while the context was entered."""
+    """The largest resident memory of gunicorn's processes together, inside the context."""
 
     def __init__(self, web: Web) -> None:
         self.resident_bytes = 0

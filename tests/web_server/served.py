@@ -1,4 +1,4 @@
-"""The web under gunicorn as it is deployed: real processes and real sockets, on a database of its own."""
+"""The web under gunicorn as it is deployed: real processes, sockets, and a database of its own."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Web:
     ) -> None:
         """The log goes into `folder`.
 
-        `options` are those of gunicorn's command line, `settings` the variables of scripts/config.py.
+        `options` go to gunicorn's command line, `settings` are variables of scripts/config.py.
         """
         self.engine = engine
         PriceStore(engine).save(series("GOOG"))
@@ -64,7 +64,7 @@ class Web:
         self.wait_for(lambda: status_of(self.get("/ready")) == 200)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 30) -> None:
-        """Returns once the condition holds; raises AssertionError with gunicorn's log when it does not in time."""
+        """Waits until the condition holds; raises AssertionError with gunicorn's log after that."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -153,7 +153,7 @@ def _resident_bytes(pid: int) -> int:
 
 @contextmanager
 def serving(folder: Path, options: Sequence[str] = (), **settings: str) -> Iterator[Web]:
-    """A web on a new SQLite database in `folder`, which is stopped at the end, whatever happened."""
+    """A web on a new SQLite database in `folder`, stopped at the end, whatever happened."""
     engine = connect(Config(sqlite_path=str(folder / "web.sqlite3")))
     migrate(engine)
     web = Web(engine, folder, options, **settings)

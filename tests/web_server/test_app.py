@@ -32,7 +32,10 @@ def test_flask_finds_the_app_and_the_schema_is_made(tmp_path: Path) -> None:
         "/runs",
     ):
         assert route in routes.stdout
-    code = "from app import app; answer = app.test_client().get('/ready'); print(answer.status_code, answer.text)"
+    code = (
+        "from app import app; answer = app.test_client().get('/ready');"
+        " print(answer.status_code, answer.text)"
+    )
     ready = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

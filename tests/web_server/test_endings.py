@@ -20,10 +20,10 @@ from tests.web_server.served import Web, serving
 
 
 class Load:
-    """Clients that ask without pause until they are refused at the door, and what became of each request.
+    """Clients that ask without pause until no connection is made, and what became of each request.
 
-    A third submits runs over a connection that it keeps, a third with a new one for each, and the last third does
-    nothing but connect, so that there is always somebody at the door.
+    A third submits runs over a connection that it keeps, a third over a new one for each run, and
+    the last third only connects, so that some connection is always about to be accepted.
     """
 
     EACH = 4
@@ -106,8 +106,8 @@ class Load:
 def stop_under_load(folder: Path, seed: int) -> Load:
     """Sends SIGTERM at a moment that the seed decides; what its clients saw.
 
-    A client that the kernel has connected and no worker has accepted yet is reset when the last worker closes its
-    socket: each of them can be, once. Everything that a worker has accepted is answered.
+    A client that the kernel has connected and no worker has accepted yet is reset when the last
+    worker closes its socket: each can be, once. Everything that a worker has accepted is answered.
     """
     with serving(folder, WEB_WORKERS="2", LOG_LEVEL="WARNING") as web:
         load = Load(web)
