@@ -25,9 +25,11 @@ from service.web.factory import create_app
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.support.databases import MYSQL, connected, migrated_database
+from tests.support.figures import draw_anew, draw_once
 from tests.support.openapi_check import CheckedClient
 from tests.support.prices import series
 from tests.support.stores import EveryStore
+from tests.support.templates import compile_once
 
 # The same examples in every run; `make test-random` draws new ones. There is no deadline: no test
 # depends on how fast the machine is.
@@ -76,6 +78,21 @@ def engine(database: Path, template_database: Path) -> Iterator[Engine]:
 def _save_prices(engine: Engine) -> None:
     for ticker in ("GOOG", "SPY"):
         PriceStore(engine).save(series(ticker))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _repeated_work_done_once() -> Iterator[None]:
+    """Figures are drawn and templates compiled once in a session."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_once(patch)
+        compile_once(patch)
+        yield
+
+
+@pytest.fixture
+def figures_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the bytes of figures."""
+    draw_anew(monkeypatch)
 
 
 @pytest.fixture

@@ -50,13 +50,11 @@ ANYBODYS = {
 
 
 def base_of(path: str) -> Object:
-    return (
-        VERIFYING
-        if path.startswith("externalDatabase")
-        else ROUTED
-        if path.startswith("httpRoute")
-        else ALL
-    )
+    if path.startswith("externalDatabase"):
+        return VERIFYING
+    if path.startswith("httpRoute"):
+        return ROUTED
+    return ALL
 
 
 def rendered(values: Object) -> list[Object]:

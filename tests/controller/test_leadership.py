@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -59,18 +60,23 @@ def test_the_thread_outlives_a_database_that_is_away(
     real = leases.take
     answers = iter([OperationalError("x", {}, Exception("gone"))])
 
+    is_renewed = threading.Event()
+    taken: list[bool] = []
+
     def take(name: str, holder: str, seconds: int) -> bool:
         error = next(answers, None)
         if error:
             raise error
-        return real(name, holder, seconds)
+        # With the second answer the thread has taken note of the first.
+        if taken:
+            is_renewed.set()
+        taken.append(real(name, holder, seconds))
+        return taken[-1]
 
     monkeypatch.setattr(leases, "take", take)
     leadership = Leadership(leases, "me", lambda: True)
     leadership.start()
-    deadline = time.monotonic() + 20
-    while not leadership.held and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert is_renewed.wait(20)
     assert leadership.held
     assert "could not be renewed: gone" in caplog.text
     leadership.stop()

@@ -278,12 +278,13 @@ def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
     }
     with outside(namespace) as listener, ThreadPoolExecutor() as pool:
         targets = {**targets_of(release, own["worker"]), "outside": listener, "metadata": METADATA}
-        asked = {
-            part: pool.submit(reached_by_bash if part == "mysql" else reached, *asker, targets)
-            for part, asker in askers.items()
-        }
-        asked["bash elsewhere"] = pool.submit(reached_by_bash, *askers["elsewhere"], targets)
-        return {part: each.result() for part, each in asked.items()}
+        futures = {}
+        for part, (of_pod, pod) in askers.items():
+            connect = reached_by_bash if part == "mysql" else reached
+            futures[part] = pool.submit(connect, of_pod, pod, targets)
+        elsewhere, pod = askers["elsewhere"]
+        futures["bash elsewhere"] = pool.submit(reached_by_bash, elsewhere, pod, targets)
+        return {part: future.result() for part, future in futures.items()}
 
 
 STRANGERS_REACH = {"web", "controller", "api", "outside"}

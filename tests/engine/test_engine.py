@@ -335,7 +335,7 @@ def test_chunks_give_the_same_bits(size: int) -> None:
 
 DIGEST = """
 import numpy as np, hashlib
-from tests.conftest import random_walk
+from tests.support.prices import random_walk
 from backtest.engine import BacktestEngine
 data = random_walk(1500, 42, 0.012)
 signals = np.random.default_rng(3).choice([-1, 0, 1], size=1500)

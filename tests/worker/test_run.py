@@ -78,6 +78,7 @@ def test_a_run_is_performed(
     ]
 
 
+@pytest.mark.usefixtures("figures_drawn_anew")
 def test_the_same_bytes_with_and_without_a_database(
     worker: RunWorker, runs: Runs, request_: BacktestRequest
 ) -> None:

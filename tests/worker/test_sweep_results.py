@@ -75,6 +75,7 @@ def test_what_it_says_of_the_best(sweeps: Sweeps, sweep_worker: SweepWorker) -> 
     )
 
 
+@pytest.mark.usefixtures("figures_drawn_anew")
 def test_the_same_bytes_however_it_is_cut(
     sweeps: Sweeps, sweep_worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
