@@ -24,17 +24,21 @@ FOREIGN = {
 }
 
 
-def faults(found: list[Object]) -> list[str]:
+def faults(manifests: list[Object]) -> list[str]:
     """The faults that the oldest and the newest supported Kubernetes find in an object.
 
     A field that Kubernetes does not know is a fault, too.
     """
-    own = [each for each in found if (each["apiVersion"], each["kind"]) not in FOREIGN]
+    own = [
+        manifest
+        for manifest in manifests
+        if (manifest["apiVersion"], manifest["kind"]) not in FOREIGN
+    ]
     return [
         fault
-        for each in own
+        for manifest in own
         for version in VERSIONS
-        if (fault := _fault(version, json.dumps(each)))
+        if (fault := _fault(version, json.dumps(manifest)))
     ]
 
 
@@ -44,12 +48,13 @@ kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.sche
 
 @cache
 def _fault(version: str, text: str) -> str:
-    each = json.loads(text)
+    document = json.loads(text)
     try:
-        kubernetes_validate.validate(each, version, strict=True)
+        kubernetes_validate.validate(document, version, strict=True)
     except kubernetes_validate.ValidationError as error:
         where = ".".join(map(str, error.path))
-        return f"{each['kind']} {each['metadata']['name']} on {version}: {where}: {error.message}"
+        name = f"{document['kind']} {document['metadata']['name']}"
+        return f"{name} on {version}: {where}: {error.message}"
     except kubernetes_validate.SchemaNotFoundError as error:
-        return f"{each['kind']} {each['metadata']['name']}: {error.message}"
+        return f"{document['kind']} {document['metadata']['name']}: {error.message}"
     return ""

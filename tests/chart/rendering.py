@@ -67,44 +67,46 @@ def objects(
     """All objects of a release."""
     texts = files(values, name, path=path)
     return [
-        found
+        manifest
         for name, text in sorted(texts.items())
         if name.endswith(".yaml")
-        for found in documents(text)
+        for manifest in documents(text)
     ]
 
 
-def one(found: list[Object], kind: str, ending: str = "") -> Object:
+def object_of(manifests: list[Object], kind: str, ending: str = "") -> Object:
     """The only object of that kind whose name ends so."""
     (only,) = [
-        each for each in found if each["kind"] == kind and each["metadata"]["name"].endswith(ending)
+        manifest
+        for manifest in manifests
+        if manifest["kind"] == kind and manifest["metadata"]["name"].endswith(ending)
     ]
     return only
 
 
-def worker_job(found: list[Object]) -> Object:
+def worker_job(manifests: list[Object]) -> Object:
     """The Job that the ConfigMap holds as text."""
-    (job,) = documents(one(found, "ConfigMap", "-worker-job")["data"]["job.yaml"])
+    (job,) = documents(object_of(manifests, "ConfigMap", "-worker-job")["data"]["job.yaml"])
     return job
 
 
-def filled_job(found: list[Object]) -> Object:
+def filled_job(manifests: list[Object]) -> Object:
     """The Job of a run, as the controller sends it."""
-    config_map = one(found, "ConfigMap", "-worker-job")
+    config_map = object_of(manifests, "ConfigMap", "-worker-job")
     config_map["metadata"]["uid"] = "1b7b5a31-5cf0-4f0c-8d3a-3d4a3d6f6f10"
     return job_of(read_template(config_map), SAMPLE, 1)
 
 
-def pods(found: list[Object]) -> Iterator[tuple[str, Object]]:
+def pods(manifests: list[Object]) -> Iterator[tuple[str, Object]]:
     """Name and template (metadata and spec) of every pod, the ones of run-time Jobs too."""
-    for each in [*found, worker_job(found)]:
-        name = f"{each['kind']} {each['metadata']['name']}"
-        if each["kind"] == "Pod":
-            yield name, each
-        elif each["kind"] == "CronJob":
-            yield name, each["spec"]["jobTemplate"]["spec"]["template"]
-        elif each["kind"] in ("Deployment", "StatefulSet", "Job"):
-            yield name, each["spec"]["template"]
+    for manifest in [*manifests, worker_job(manifests)]:
+        name = f"{manifest['kind']} {manifest['metadata']['name']}"
+        if manifest["kind"] == "Pod":
+            yield name, manifest
+        elif manifest["kind"] == "CronJob":
+            yield name, manifest["spec"]["jobTemplate"]["spec"]["template"]
+        elif manifest["kind"] in ("Deployment", "StatefulSet", "Job"):
+            yield name, manifest["spec"]["template"]
 
 
 def containers(spec: Mapping[str, Any]) -> list[Object]:
@@ -112,11 +114,11 @@ def containers(spec: Mapping[str, Any]) -> list[Object]:
     return [*spec.get("initContainers", []), *spec["containers"]]
 
 
-def config_of(found: list[Object]) -> Config:
+def config_of(manifests: list[Object]) -> Config:
     """The settings as a pod reads them; the password is in a file that is not here."""
     return load_config(
         {
-            **one(found, "ConfigMap", "-config")["data"],
+            **object_of(manifests, "ConfigMap", "-config")["data"],
             "DB_PASSWORD": "from-the-file",
             "DB_USER": "quant",
         }

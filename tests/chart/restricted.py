@@ -33,7 +33,7 @@ def violations(spec: Object) -> list[str]:
     """What admission with `enforce: restricted` would refuse; empty for a good pod."""
     return [
         *_of_pod(spec),
-        *(found for each in containers(spec) for found in _of_container(spec, each)),
+        *(fault for container in containers(spec) for fault in _of_container(spec, container)),
     ]
 
 
@@ -41,7 +41,8 @@ def _of_pod(spec: Object) -> Iterator[str]:
     context = spec.get("securityContext") or {}
     yield from (name for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name))
     yield from (
-        f"ephemeral container {each['name']}" for each in spec.get("ephemeralContainers") or []
+        f"ephemeral container {container['name']}"
+        for container in spec.get("ephemeralContainers") or []
     )
     for volume in spec.get("volumes") or []:
         yield from (
@@ -68,7 +69,7 @@ def _of_container(spec: Object, container: Object) -> Iterator[str]:
         "procMount": own.get("procMount", "Default") != "Default",
         "hostPort": any(port.get("hostPort") for port in container.get("ports") or []),
         "hostProcess": bool((both.get("windowsOptions") or {}).get("hostProcess")),
-        "probe host": any("host" in found for found in _handlers(container)),
+        "probe host": any("host" in handler for handler in _handlers(container)),
     }
     yield from (f"container {container['name']}: {name}" for name, bad in wrong.items() if bad)
 
@@ -87,7 +88,7 @@ def untidy(spec: Object) -> list[str]:
     """What Pod Security allows and this chart does not."""
     return [
         *_untidy_pod(spec),
-        *(found for each in containers(spec) for found in _untidy_container(each)),
+        *(fault for container in containers(spec) for fault in _untidy_container(container)),
     ]
 
 

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import SECRET, Object, at, containers, laid_over, objects, one, refusal
+from tests.chart.rendering import (
+    SECRET,
+    Object,
+    at,
+    containers,
+    laid_over,
+    object_of,
+    objects,
+    refusal,
+)
 
 ON = laid_over(SECRET, at("mysql.backup.enabled", True))
 WHOLE = "echo '-- Dump completed on 2026-11-25  2:30:00'"
@@ -20,27 +29,29 @@ def backup(path: str = "keep", value: Any = 7) -> list[Object]:
     return objects(laid_over(ON, at(f"mysql.backup.{path}", value)))
 
 
-def pod_of(found: list[Object]) -> Object:
-    template: Object = one(found, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+def pod_of(manifests: list[Object]) -> Object:
+    template: Object = object_of(manifests, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]
     return template
 
 
 def test_off_by_default_and_only_for_the_database_of_the_chart() -> None:
-    assert [each["metadata"]["name"] for each in objects() if "backup" in str(each)] == []
-    more = {each["metadata"]["name"] for each in objects(ON)} - {
-        each["metadata"]["name"] for each in objects()
+    assert [
+        manifest["metadata"]["name"] for manifest in objects() if "backup" in str(manifest)
+    ] == []
+    more = {manifest["metadata"]["name"] for manifest in objects(ON)} - {
+        manifest["metadata"]["name"] for manifest in objects()
     }
     assert {name for name in more if not name.startswith("bt-mysql-backup")} == set()
 
 
 def test_the_server_does_not_notice() -> None:
-    assert one(objects(ON), "StatefulSet") == one(objects(), "StatefulSet"), (
+    assert object_of(objects(ON), "StatefulSet") == object_of(objects(), "StatefulSet"), (
         "turned on later, nothing restarts"
     )
 
 
 def test_one_at_a_time_and_not_for_ever() -> None:
-    spec = one(objects(ON), "CronJob")["spec"]
+    spec = object_of(objects(ON), "CronJob")["spec"]
     assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == (
         "30 2 * * *",
         "UTC",
@@ -53,26 +64,28 @@ def test_one_at_a_time_and_not_for_ever() -> None:
 
 def test_the_first_one_is_taken_at_once_and_again_when_it_changes() -> None:
     """`helm install --wait` would wait for a claim that no pod uses; a Job cannot be changed."""
-    found = objects(ON)
+    manifests = objects(ON)
     other = backup("keep", 8)
-    first = one(found, "Job", one(found, "Job")["metadata"]["name"])
-    assert first["spec"] == one(found, "CronJob")["spec"]["jobTemplate"]["spec"]
-    assert first["metadata"]["name"] == one(objects(ON), "Job")["metadata"]["name"]
-    assert first["metadata"]["name"] != one(other, "Job")["metadata"]["name"]
+    first = object_of(manifests, "Job", object_of(manifests, "Job")["metadata"]["name"])
+    assert first["spec"] == object_of(manifests, "CronJob")["spec"]["jobTemplate"]["spec"]
+    assert first["metadata"]["name"] == object_of(objects(ON), "Job")["metadata"]["name"]
+    assert first["metadata"]["name"] != object_of(other, "Job")["metadata"]["name"]
 
 
 def test_the_password_is_a_file_and_the_only_one() -> None:
     (container,) = containers(pod_of(objects(ON))["spec"])
-    assert {each["name"] for each in container["env"] if "valueFrom" in each} == {"MYSQL_USER"}
+    assert {variable["name"] for variable in container["env"] if "valueFrom" in variable} == {
+        "MYSQL_USER"
+    }
     (secret,) = [
-        each["secret"] for each in pod_of(objects(ON))["spec"]["volumes"] if "secret" in each
+        volume["secret"] for volume in pod_of(objects(ON))["spec"]["volumes"] if "secret" in volume
     ]
     assert [item["key"] for item in secret["items"]] == ["DB_PASSWORD"], "not root's"
     assert container["command"] == ["bash", "/scripts/backup.sh"]
 
 
 def test_it_reaches_names_and_the_database_and_nothing_else() -> None:
-    policy = one(objects(ON), "NetworkPolicy", "-backup")["spec"]
+    policy = object_of(objects(ON), "NetworkPolicy", "-backup")["spec"]
     labels = pod_of(objects(ON))["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert policy["policyTypes"] == ["Ingress", "Egress"]
@@ -80,41 +93,43 @@ def test_it_reaches_names_and_the_database_and_nothing_else() -> None:
     names, database = policy["egress"]
     assert {port["port"] for port in names["ports"]} == {53}
     (to,) = database["to"]
-    server = one(objects(ON), "StatefulSet")["spec"]
+    server = object_of(objects(ON), "StatefulSet")["spec"]
     assert to == {"podSelector": server["selector"]}
-    (admitted,) = one(objects(ON), "NetworkPolicy", "bt-mysql")["spec"]["ingress"][0]["from"]
+    (admitted,) = object_of(objects(ON), "NetworkPolicy", "bt-mysql")["spec"]["ingress"][0]["from"]
     assert admitted["podSelector"]["matchLabels"].items() <= labels.items()
     assert [
-        each["kind"]
-        for each in objects(laid_over(ON, at("mysql.networkPolicy.enabled", False)))
-        if "mysql" in each["metadata"]["name"]
+        manifest["kind"]
+        for manifest in objects(laid_over(ON, at("mysql.networkPolicy.enabled", False)))
+        if "mysql" in manifest["metadata"]["name"]
     ].count("NetworkPolicy") == 0
 
 
 def test_no_service_and_no_other_policy_takes_it_for_a_part_of_its_own() -> None:
     labels = pod_of(objects(ON))["metadata"]["labels"].items()
     selectors = {
-        f"{each['kind']} {each['metadata']['name']}": spec.get("podSelector", spec.get("selector"))
-        for each in objects(ON)
-        if (spec := each.get("spec", {})) and each["kind"] in ("Service", "NetworkPolicy")
+        f"{manifest['kind']} {manifest['metadata']['name']}": spec.get(
+            "podSelector", spec.get("selector")
+        )
+        for manifest in objects(ON)
+        if (spec := manifest.get("spec", {})) and manifest["kind"] in ("Service", "NetworkPolicy")
     }
-    mine = {
+    peers = {
         name
         for name, selector in selectors.items()
         if selector.get("matchLabels", selector).items() <= labels
     }
-    assert mine == {"NetworkPolicy bt-mysql-backup"}
+    assert peers == {"NetworkPolicy bt-mysql-backup"}
 
 
 def test_the_claim_stays_when_the_release_goes() -> None:
-    claim = one(objects(ON), "PersistentVolumeClaim")
+    claim = object_of(objects(ON), "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     assert claim["spec"] == {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "5Gi"}},
     }
     fast, none = (
-        one(backup("persistence.storageClass", name), "PersistentVolumeClaim")
+        object_of(backup("persistence.storageClass", name), "PersistentVolumeClaim")
         for name in ("fast", "-")
     )
     assert (fast["spec"]["storageClassName"], none["spec"]["storageClassName"]) == ("fast", "")
@@ -122,17 +137,23 @@ def test_the_claim_stays_when_the_release_goes() -> None:
 
 
 def test_a_claim_of_your_own() -> None:
-    found = backup("persistence.existingClaim", "dumps")
-    assert [each for each in found if each["kind"] == "PersistentVolumeClaim"] == []
-    assert volume_claim(found) == "dumps"
+    manifests = backup("persistence.existingClaim", "dumps")
+    assert [manifest for manifest in manifests if manifest["kind"] == "PersistentVolumeClaim"] == []
+    assert volume_claim(manifests) == "dumps"
     (mount,) = [
-        it for it in containers(pod_of(found)["spec"])[0]["volumeMounts"] if it["name"] == "backups"
+        mount
+        for mount in containers(pod_of(manifests)["spec"])[0]["volumeMounts"]
+        if mount["name"] == "backups"
     ]
     assert mount["subPath"] == "bt-mysql", "releases may share it"
 
 
-def volume_claim(found: list[Object]) -> Any:
-    (claim,) = [it for it in pod_of(found)["spec"]["volumes"] if "persistentVolumeClaim" in it]
+def volume_claim(manifests: list[Object]) -> Any:
+    (claim,) = [
+        volume
+        for volume in pod_of(manifests)["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    ]
     return claim["persistentVolumeClaim"]["claimName"]
 
 
@@ -169,7 +190,7 @@ def take(volume: Path, dump: str = WHOLE, keep: int = 3) -> tuple[int, str, list
 
     Returns the exit code, standard error, and the files of the volume after it.
     """
-    data = one(backup("keep", keep), "ConfigMap", "-mysql-backup")["data"]
+    data = object_of(backup("keep", keep), "ConfigMap", "-mysql-backup")["data"]
     for name, text in data.items():
         (volume / name).write_text(
             text.replace("/backups", f"{volume}/backups").replace("/scripts", str(volume))

@@ -20,8 +20,8 @@ from tests.chart.rendering import (
     config_of,
     containers,
     laid_over,
+    object_of,
     objects,
-    one,
     pods,
     worker_job,
 )
@@ -30,7 +30,7 @@ NAMES = {field.name.upper() for field in fields(Config)}
 
 
 def test_every_key_is_a_setting(case: Object) -> None:
-    data = one(objects(case), "ConfigMap", "-config")["data"]
+    data = object_of(objects(case), "ConfigMap", "-config")["data"]
     assert set(data) - NAMES == {"DB_PASSWORD_FILE"}
     assert {name: value for name, value in data.items() if not isinstance(value, str)} == {}
     config_of(objects(case))
@@ -44,16 +44,18 @@ def test_every_variable_is_a_setting(case: Object) -> None:
         for entry in case.get(part, {}).get("extraEnv", [])
     }
     for _, pod in pods(objects(case)):
-        for each in containers(pod["spec"]):
-            if "envFrom" in each:
-                assert {variable["name"].removesuffix("_FILE") for variable in each["env"]} <= known
+        for container in containers(pod["spec"]):
+            if "envFrom" in container:
+                assert {
+                    variable["name"].removesuffix("_FILE") for variable in container["env"]
+                } <= known
 
 
 def test_the_settings_of_a_plain_release() -> None:
-    found = objects()
-    config = config_of(found)
-    assert config.db_host == one(found, "Service", "-mysql")["metadata"]["name"]
-    assert config.db_port == one(found, "Service", "-mysql")["spec"]["ports"][0]["port"]
+    manifests = objects()
+    config = config_of(manifests)
+    assert config.db_host == object_of(manifests, "Service", "-mysql")["metadata"]["name"]
+    assert config.db_port == object_of(manifests, "Service", "-mysql")["spec"]["ports"][0]["port"]
     assert (config.sqlite_path, config.launcher, config.log_format) == ("", "kubernetes", "json")
     assert (config.application_root, config.proxy_hops, config.db_tls, config.db_tls_ca) == (
         "",
@@ -61,10 +63,12 @@ def test_the_settings_of_a_plain_release() -> None:
         "preferred",
         "",
     )
-    assert config.job_template == one(found, "ConfigMap", "-worker-job")["metadata"]["name"]
-    (port,) = one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["containers"][0][
-        "ports"
-    ]
+    assert (
+        config.job_template == object_of(manifests, "ConfigMap", "-worker-job")["metadata"]["name"]
+    )
+    (port,) = object_of(manifests, "Deployment", "-controller")["spec"]["template"]["spec"][
+        "containers"
+    ][0]["ports"]
     assert config.controller_port == port["containerPort"]
     assert config.prices_command.startswith(
         "kubectl --namespace stocks exec -i deploy/bt-stock-backtest-web "
@@ -98,36 +102,45 @@ def test_a_value_reaches_its_setting(path: str) -> None:
     assert getattr(config_of(objects(laid_over(SECRET, at(path, value)))), name) == value
 
 
-@pytest.mark.parametrize(("given", "setting"), [(True, "true"), (False, "false")])
-def test_a_line_for_every_request_or_none(given: bool, setting: str) -> None:
+@pytest.mark.parametrize(("has_access_log", "setting"), [(True, "true"), (False, "false")])
+def test_a_line_for_every_request_or_none(has_access_log: bool, setting: str) -> None:
     assert (
-        config_of(objects(laid_over(SECRET, at("config.accessLog", given)))).access_log == setting
+        config_of(objects(laid_over(SECRET, at("config.accessLog", has_access_log)))).access_log
+        == setting
     )
 
 
 @pytest.mark.parametrize(
-    ("given", "base"),
+    ("configured", "base"),
     [("/", ""), ("", ""), ("/bt", "/bt"), ("/bt/", "/bt"), ("/a/b.c~d-e_f", "/a/b.c~d-e_f")],
 )
-def test_the_base_path_is_one_everywhere(given: str, base: str) -> None:
+def test_the_base_path_is_one_everywhere(configured: str, base: str) -> None:
     more = {
-        "web": {"basePath": given},
+        "web": {"basePath": configured},
         "ingress": {"enabled": True, "hosts": ["a.org"]},
         "serviceMonitor": {"enabled": True},
     }
-    found = objects(laid_over(SECRET, more))
-    config = config_of(found)
+    manifests = objects(laid_over(SECRET, more))
+    config = config_of(manifests)
     assert (config.application_root, config.proxy_hops) == (base, 1)
-    (web,) = one(found, "Deployment", "-web")["spec"]["template"]["spec"]["containers"]
+    (web,) = object_of(manifests, "Deployment", "-web")["spec"]["template"]["spec"]["containers"]
     probes = [
         web[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")
     ]
     assert probes == [f"{base}/health", f"{base}/ready", f"{base}/health"]
-    (path,) = one(found, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+    (path,) = object_of(manifests, "Ingress")["spec"]["rules"][0]["http"]["paths"]
     assert path["path"] == base or (base, path["path"]) == ("", "/")
-    assert one(found, "ServiceMonitor", "-web")["spec"]["endpoints"][0]["path"] == f"{base}/metrics"
-    assert one(found, "ServiceMonitor", "-controller")["spec"]["endpoints"][0]["path"] == "/metrics"
-    assert one(found, "Pod", "-test")["spec"]["containers"][0]["args"][1].endswith(f":5000{base}")
+    assert (
+        object_of(manifests, "ServiceMonitor", "-web")["spec"]["endpoints"][0]["path"]
+        == f"{base}/metrics"
+    )
+    assert (
+        object_of(manifests, "ServiceMonitor", "-controller")["spec"]["endpoints"][0]["path"]
+        == "/metrics"
+    )
+    assert object_of(manifests, "Pod", "-test")["spec"]["containers"][0]["args"][1].endswith(
+        f":5000{base}"
+    )
 
 
 TLS = {
@@ -143,24 +156,24 @@ TLS = {
 )
 def test_the_database_is_the_same_for_all(values: Object) -> None:
     """Every container that reads the settings has the user's name, and the files that they name."""
-    found = objects(values)
-    data = one(found, "ConfigMap", "-config")["data"]
+    manifests = objects(values)
+    data = object_of(manifests, "ConfigMap", "-config")["data"]
     readers = [
-        (pod["spec"], each)
-        for _, pod in pods(found)
-        for each in containers(pod["spec"])
-        if "envFrom" in each
+        (pod["spec"], container)
+        for _, pod in pods(manifests)
+        for container in containers(pod["spec"])
+        if "envFrom" in container
     ]
     assert len(readers) == 6, "web, samples, controller, worker and migrations before two of them"
     users = {
         json.dumps(variable["valueFrom"]["secretKeyRef"], sort_keys=True)
-        for _, each in readers
-        for variable in each["env"]
+        for _, container in readers
+        for variable in container["env"]
         if variable["name"] == "DB_USER"
     }
     assert len(users) == 1
-    for spec, each in readers:
-        mounted = set(_files(spec, each))
+    for spec, container in readers:
+        mounted = set(_files(spec, container))
         assert {data[key] for key in ("DB_PASSWORD_FILE", "DB_TLS_CA") if key in data} == mounted
 
 
@@ -177,13 +190,13 @@ def _files(spec: Object, container: Object) -> list[str]:
 
 def templates(path: Path, values: Object) -> Object:
     """What decides whether pods are replaced, and the Job of runs."""
-    found = objects(values, path=path)
+    manifests = objects(values, path=path)
     workloads = {
-        each["kind"] + each["metadata"]["name"]: each["spec"]["template"]
-        for each in found
-        if each["kind"] in ("Deployment", "StatefulSet")
+        manifest["kind"] + manifest["metadata"]["name"]: manifest["spec"]["template"]
+        for manifest in manifests
+        if manifest["kind"] in ("Deployment", "StatefulSet")
     }
-    return {**workloads, "job": worker_job(found)}
+    return {**workloads, "job": worker_job(manifests)}
 
 
 def test_a_new_version_of_the_chart_alone_replaces_no_pod(case: Object, tmp_path: Path) -> None:

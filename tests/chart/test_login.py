@@ -23,16 +23,16 @@ from tests.chart.rendering import (
     at,
     containers,
     laid_over,
+    object_of,
     objects,
-    one,
     pods,
     values_of,
 )
 
 GIVEN = {
-    each["metadata"]["name"]: each["stringData"]
-    for each in yaml.safe_load_all((Path(__file__).parent / "chart-testing.yaml").read_text())
-    if each["kind"] == "Secret"
+    manifest["metadata"]["name"]: manifest["stringData"]
+    for manifest in yaml.safe_load_all((Path(__file__).parent / "chart-testing.yaml").read_text())
+    if manifest["kind"] == "Secret"
 }
 BASIC, PROXY = (values_of(CHART / "ci" / f"auth-{mode}-values.yaml") for mode in ("basic", "proxy"))
 LOGINS = {
@@ -53,8 +53,8 @@ LOGINS = {
 }
 
 
-def web_of(found: list[Object]) -> tuple[Object, Object]:
-    spec = one(found, "Deployment", "-web")["spec"]["template"]["spec"]
+def web_of(manifests: list[Object]) -> tuple[Object, Object]:
+    spec = object_of(manifests, "Deployment", "-web")["spec"]["template"]["spec"]
     (web,) = spec["containers"]
     return spec, web
 
@@ -66,29 +66,36 @@ def mounted(spec: Object, container: Object) -> dict[str, str]:
     """
     paths = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
     volumes = [
-        each for each in spec["volumes"] if each.get("secret", {}).get("secretName") == "login"
+        volume
+        for volume in spec["volumes"]
+        if volume.get("secret", {}).get("secretName") == "login"
     ]
     return {
-        f"{paths[each['name']]}/{item['path']}": GIVEN["login"][item["key"]]
-        for each in volumes
-        if each["name"] in paths
-        for item in each["secret"]["items"]
+        f"{paths[volume['name']]}/{item['path']}": GIVEN["login"][item["key"]]
+        for volume in volumes
+        if volume["name"] in paths
+        for item in volume["secret"]["items"]
     }
 
 
 def config_of_web(values: Object, folder: Path) -> Config:
     """The settings as the web reads them, with its files in a folder of this machine."""
-    found = objects(values)
-    spec, web = web_of(found)
-    given = {**one(found, "ConfigMap", "-config")["data"], "DB_PASSWORD": "from-the-file"}
-    given |= {each["name"]: each["value"] for each in web["env"] if "value" in each}
+    manifests = objects(values)
+    spec, web = web_of(manifests)
+    settings = {
+        **object_of(manifests, "ConfigMap", "-config")["data"],
+        "DB_PASSWORD": "from-the-file",
+    }
+    settings |= {
+        variable["name"]: variable["value"] for variable in web["env"] if "value" in variable
+    }
     for path, content in mounted(spec, web).items():
         (folder / Path(path).name).write_text(content)
-        given = {
+        settings = {
             name: str(folder / Path(path).name) if value == path else value
-            for name, value in given.items()
+            for name, value in settings.items()
         }
-    return load_config(given)
+    return load_config(settings)
 
 
 @pytest.mark.parametrize("name", LOGINS)
@@ -111,7 +118,9 @@ def test_without_its_files_no_program_starts_with_that_mode() -> None:
     with pytest.raises(InvalidConfig):
         load_config({"AUTH_MODE": "basic"})
     assert [
-        key for key in one(objects(BASIC), "ConfigMap", "-config")["data"] if key.startswith("AUTH")
+        key
+        for key in object_of(objects(BASIC), "ConfigMap", "-config")["data"]
+        if key.startswith("AUTH")
     ] == []
 
 
@@ -121,26 +130,26 @@ def test_only_the_web_has_the_login(name: str) -> None:
     with_files = set()
     with_variables = set()
     for pod, template in pods(objects(values)):
-        for each in containers(template["spec"]):
+        for container in containers(template["spec"]):
             if any(
                 mount["mountPath"].startswith("/run/secrets/login")
-                for mount in each.get("volumeMounts", [])
+                for mount in container.get("volumeMounts", [])
             ):
-                with_files.add((pod, each["name"]))
+                with_files.add((pod, container["name"]))
                 assert all(
                     m["readOnly"]
-                    for m in each["volumeMounts"]
+                    for m in container["volumeMounts"]
                     if m["mountPath"] == "/run/secrets/login"
                 )
-            if any(variable["name"].startswith("AUTH") for variable in each.get("env", [])):
-                with_variables.add((pod, each["name"]))
+            if any(variable["name"].startswith("AUTH") for variable in container.get("env", [])):
+                with_variables.add((pod, container["name"]))
     web = ("Deployment bt-stock-backtest-web", "web")
     test = {("Pod bt-stock-backtest-test", "test")} if name == "basic" else set()
     assert (with_variables, with_files) == ({web}, {web} | test)
 
 
 def test_the_test_gets_the_token_and_nothing_else() -> None:
-    spec = one(objects(BASIC), "Pod", "-test")["spec"]
+    spec = object_of(objects(BASIC), "Pod", "-test")["spec"]
     assert mounted(spec, spec["containers"][0]) == {"/run/secrets/login/token": "for-tests-only"}
     (line,) = GIVEN["login"]["AUTH_TOKENS"].splitlines()
     assert line == f"helm-test:{hashlib.sha256(b'for-tests-only').hexdigest()}"
@@ -160,9 +169,9 @@ def test_a_file_that_is_named_is_mounted_without_exception() -> None:
 
 
 def test_prometheus_has_a_token_for_the_web_only() -> None:
-    found = objects(BASIC)
-    (web,) = one(found, "ServiceMonitor", "-web")["spec"]["endpoints"]
-    (controller,) = one(found, "ServiceMonitor", "-controller")["spec"]["endpoints"]
+    manifests = objects(BASIC)
+    (web,) = object_of(manifests, "ServiceMonitor", "-web")["spec"]["endpoints"]
+    (controller,) = object_of(manifests, "ServiceMonitor", "-controller")["spec"]["endpoints"]
     assert web["authorization"] == {
         "type": "Bearer",
         "credentials": {"name": "login", "key": "token"},
@@ -172,11 +181,11 @@ def test_prometheus_has_a_token_for_the_web_only() -> None:
 
 def test_the_number_of_processes_reaches_gunicorn() -> None:
     spec, web = web_of(objects(BASIC))
-    variables = {each["name"]: each.get("value") for each in web["env"]}
+    variables = {variable["name"]: variable.get("value") for variable in web["env"]}
     assert (variables["WEB_WORKERS"], variables["WEB_THREADS"]) == ("2", "2")
-    path = one(objects(BASIC), "ConfigMap", "-config")["data"]["METRICS_DIR"]
+    path = object_of(objects(BASIC), "ConfigMap", "-config")["data"]["METRICS_DIR"]
     (name,) = (mount["name"] for mount in web["volumeMounts"] if mount["mountPath"] == path)
-    (volume,) = (each for each in spec["volumes"] if each["name"] == name)
+    (volume,) = (volume for volume in spec["volumes"] if volume["name"] == name)
     assert volume["emptyDir"]["medium"] == "Memory"
 
 
@@ -224,8 +233,8 @@ ALL_WELL = {
 def test_helm_test_makes_a_backtest(mode: str, token: str, tmp_path: Path) -> None:
     done = run_test(ALL_WELL, mode, tmp_path, token)
     assert done.returncode == 0, done.stderr
-    asked = re.findall("asked (.*)", done.stdout)
-    assert {line.partition(" ")[2] for line in asked} == {f"Bearer {token}" if token else "None"}
+    paths = re.findall("asked (.*)", done.stdout)
+    assert {line.partition(" ")[2] for line in paths} == {f"Bearer {token}" if token else "None"}
     assert "run r completed with the numbers of the release" in done.stdout
 
 

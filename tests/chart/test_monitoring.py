@@ -15,7 +15,7 @@ import service.controller.vitals  # noqa: F401  registers the controller's metri
 from service.contract.status import Reason
 from service.store.tables import metadata
 from service.web.middleware import metrics
-from tests.chart.rendering import CHART, SECRET, laid_over, objects, one, worker_job
+from tests.chart.rendering import CHART, SECRET, laid_over, object_of, objects, worker_job
 from tests.support.stores import EveryStore
 
 RULE = {"prometheusRule": {"enabled": True}}
@@ -39,9 +39,11 @@ def of_web() -> set[str]:
 
 
 def alerts(**values: object) -> dict[str, str]:
-    rule = one(objects(laid_over(SECRET, {**RULE, **values})), "PrometheusRule")
+    rule = object_of(objects(laid_over(SECRET, {**RULE, **values})), "PrometheusRule")
     return {
-        each["alert"]: each["expr"] for group in rule["spec"]["groups"] for each in group["rules"]
+        alert["alert"]: alert["expr"]
+        for group in rule["spec"]["groups"]
+        for alert in group["rules"]
     }
 
 
@@ -61,10 +63,12 @@ def test_the_readme_has_every_metric() -> None:
 
 
 def test_alerts_ask_for_metrics_that_exist() -> None:
-    asked = {name for expr in alerts().values() for name in re.findall(r"stock_backtest_\w+", expr)}
-    assert len(asked) >= 4
-    assert {name.removesuffix("_total") for name in asked} <= of_web() | of_controller()
-    assert "stock_backtest_queue_age_seconds" in asked
+    asked_for = {
+        name for expr in alerts().values() for name in re.findall(r"stock_backtest_\w+", expr)
+    }
+    assert len(asked_for) >= 4
+    assert {name.removesuffix("_total") for name in asked_for} <= of_web() | of_controller()
+    assert "stock_backtest_queue_age_seconds" in asked_for
 
 
 def test_the_readme_has_every_alert() -> None:

@@ -14,8 +14,8 @@ from tests.chart.rendering import (
     Object,
     at,
     laid_over,
+    object_of,
     objects,
-    one,
     pods,
     refusal,
     worker_job,
@@ -57,8 +57,8 @@ def labels(node: Any) -> Iterator[tuple[str, str]]:
                 yield from value.items()
             yield from labels(value)
     elif isinstance(node, list):
-        for each in node:
-            yield from labels(each)
+        for part in node:
+            yield from labels(part)
 
 
 def test_the_lengths_are_those_that_helm_allows() -> None:
@@ -68,18 +68,18 @@ def test_the_lengths_are_those_that_helm_allows() -> None:
 @pytest.mark.parametrize("override", OVERRIDES)
 @pytest.mark.parametrize("name", RELEASES.values(), ids=RELEASES)
 def test_every_name_fits(name: str, override: str) -> None:
-    found = release(name, override)
-    for each in found:
-        called = each["metadata"]["name"]
-        assert len(called) <= LONGEST.get(each["kind"], 63), called
+    manifests = release(name, override)
+    for manifest in manifests:
+        called = manifest["metadata"]["name"]
+        assert len(called) <= LONGEST.get(manifest["kind"], 63), called
         assert re.fullmatch(DNS_LABEL, called), called
-    for key, value in labels([*found, worker_job(found)]):
+    for key, value in labels([*manifests, worker_job(manifests)]):
         assert re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", value), (
             f"{key}: {value}"
         )
-    assert len(worker_job(found)["metadata"]["name"] + SAMPLE.run_id) <= 63
-    assert worker_job(found)["metadata"]["name"] == "bt-", "kubectl get jobs shows bt-<run_id>"
-    for _, pod in pods(found):
+    assert len(worker_job(manifests)["metadata"]["name"] + SAMPLE.run_id) <= 63
+    assert worker_job(manifests)["metadata"]["name"] == "bt-", "kubectl get jobs shows bt-<run_id>"
+    for _, pod in pods(manifests):
         parts = [
             *pod["spec"]["containers"],
             *pod["spec"].get("initContainers", []),
@@ -87,16 +87,21 @@ def test_every_name_fits(name: str, override: str) -> None:
         ]
         assert all(re.fullmatch(DNS_LABEL, part["name"]) for part in parts)
         ports = [
-            port["name"] for each in pod["spec"]["containers"] for port in each.get("ports", [])
+            port["name"]
+            for container in pod["spec"]["containers"]
+            for port in container.get("ports", [])
         ]
         assert all(len(port) <= 15 for port in ports)
 
 
 def test_the_override_is_the_name() -> None:
-    assert one(release("bt", "q"), "Deployment", "-web")["metadata"]["name"] == "q-web"
-    assert one(release("bt"), "Deployment", "-web")["metadata"]["name"] == "bt-stock-backtest-web"
+    assert object_of(release("bt", "q"), "Deployment", "-web")["metadata"]["name"] == "q-web"
     assert (
-        one(release("my-stock-backtest"), "Deployment", "-web")["metadata"]["name"]
+        object_of(release("bt"), "Deployment", "-web")["metadata"]["name"]
+        == "bt-stock-backtest-web"
+    )
+    assert (
+        object_of(release("my-stock-backtest"), "Deployment", "-web")["metadata"]["name"]
         == "my-stock-backtest-web"
     )
 
@@ -118,9 +123,9 @@ SIMILAR = [
 def test_two_releases_in_one_namespace_share_nothing() -> None:
     """Names that are cut or made legal end in a hash of the whole."""
     names = {
-        (each["kind"], each["metadata"]["name"]): name
+        (manifest["kind"], manifest["metadata"]["name"]): name
         for name in SIMILAR
-        for each in objects(VALUES, name=name)
+        for manifest in objects(VALUES, name=name)
     }
     assert len(names) == sum(len(objects(VALUES, name=name)) for name in SIMILAR)
 
@@ -132,7 +137,7 @@ def test_selectors_of_two_releases_differ() -> None:
         ("StatefulSet", ""),
     ):
         selectors = [
-            str(one(objects(VALUES, name=name), kind, ending)["spec"]["selector"])
+            str(object_of(objects(VALUES, name=name), kind, ending)["spec"]["selector"])
             for name in SIMILAR
         ]
         assert len(set(selectors)) == len(SIMILAR)

@@ -19,8 +19,8 @@ from tests.chart.rendering import (
     config_of,
     files,
     filled_job,
+    object_of,
     objects,
-    one,
     pods,
     refusal,
     worker_job,
@@ -54,14 +54,14 @@ def test_every_file_in_ci_is_one_that_chart_testing_runs() -> None:
 
 
 def test_objects_fit_the_oldest_and_the_newest_kubernetes(case: Object) -> None:
-    found = objects(case)
-    assert faults([*found, filled_job(found)]) == []
+    manifests = objects(case)
+    assert faults([*manifests, filled_job(manifests)]) == []
 
 
 def test_the_strict_schemas_find_faults() -> None:
-    found = objects()
-    typo = one(found, "Deployment", "-web")
-    wrong = filled_job(found)
+    manifests = objects()
+    typo = object_of(manifests, "Deployment", "-web")
+    wrong = filled_job(manifests)
     typo["spec"]["replcas"] = 2
     wrong["spec"]["backoffLimit"] = "one"
     unknown = {"apiVersion": "v1", "kind": "Sevice", "metadata": {"name": "x"}}
@@ -93,7 +93,7 @@ def test_the_notes_name_the_url(name: str) -> None:
 
 
 def test_names_of_objects_are_unique(case: Object) -> None:
-    names = Counter((each["kind"], each["metadata"]["name"]) for each in objects(case))
+    names = Counter((manifest["kind"], manifest["metadata"]["name"]) for manifest in objects(case))
     assert [name for name, times in names.items() if times > 1] == []
 
 
@@ -125,9 +125,9 @@ def test_values_drawn_at_random() -> None:
 
 
 def _check_random(values: Object) -> None:
-    found = objects(values)
+    manifests = objects(values)
     with Chart.load(CHART) as chart:
         assert chart.render(values, name="bt", namespace="stocks") == files(values)
-    assert faults([*found, worker_job(found)]) == []
-    assert [fault for _, pod in pods(found) for fault in violations(pod["spec"])] == []
-    config_of(found)
+    assert faults([*manifests, worker_job(manifests)]) == []
+    assert [fault for _, pod in pods(manifests) for fault in violations(pod["spec"])] == []
+    config_of(manifests)

@@ -10,7 +10,7 @@ import pytest
 
 from service.launchers.kubernetes.api import Namespace, Refused
 from tests.chart.conftest import CASES
-from tests.chart.rendering import SECRET, Object, at, laid_over, objects, one
+from tests.chart.rendering import SECRET, Object, at, laid_over, object_of, objects
 from tests.support.fake_answers import KINDS
 from tests.support.fake_cluster import FakeCluster, point_client_at
 
@@ -77,36 +77,43 @@ def test_every_call_is_asked_for() -> None:
 
 
 def test_the_role_allows_what_is_called_and_no_more(called: set[Right]) -> None:
-    assert allowed(one(objects(), "Role")) == called
+    assert allowed(object_of(objects(), "Role")) == called
 
 
 def test_the_only_config_map_is_the_template() -> None:
-    found = objects()
+    manifests = objects()
     (named,) = [
         rule["resourceNames"]
-        for rule in one(found, "Role")["rules"]
+        for rule in object_of(manifests, "Role")["rules"]
         if rule["resources"] == ["configmaps"]
     ]
-    assert named == [one(found, "ConfigMap", "-config")["data"]["JOB_TEMPLATE"]]
-    assert named == [one(found, "ConfigMap", "-worker-job")["metadata"]["name"]]
+    assert named == [object_of(manifests, "ConfigMap", "-config")["data"]["JOB_TEMPLATE"]]
+    assert named == [object_of(manifests, "ConfigMap", "-worker-job")["metadata"]["name"]]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_there_are_no_rights_in_other_namespaces(name: str) -> None:
-    found = objects(CASES[name])
-    assert [each["kind"] for each in found if each["kind"].startswith("ClusterRole")] == []
-    assert len([each for each in found if each["kind"] in ("Role", "RoleBinding")]) == 2
+    manifests = objects(CASES[name])
+    assert [
+        manifest["kind"] for manifest in manifests if manifest["kind"].startswith("ClusterRole")
+    ] == []
+    assert (
+        len([manifest for manifest in manifests if manifest["kind"] in ("Role", "RoleBinding")])
+        == 2
+    )
 
 
 def test_rights_and_accounts_of_your_own() -> None:
-    found = objects(laid_over(SECRET, at("rbac.create", False)))
-    assert [each["kind"] for each in found if "Role" in each["kind"]] == []
-    found = objects(laid_over(SECRET, at("controller.serviceAccount.name", "mine")))
-    assert one(found, "RoleBinding")["subjects"][0]["name"] == "mine"
+    manifests = objects(laid_over(SECRET, at("rbac.create", False)))
+    assert [manifest["kind"] for manifest in manifests if "Role" in manifest["kind"]] == []
+    manifests = objects(laid_over(SECRET, at("controller.serviceAccount.name", "mine")))
+    assert object_of(manifests, "RoleBinding")["subjects"][0]["name"] == "mine"
     assert (
-        one(found, "Deployment", "-controller")["spec"]["template"]["spec"]["serviceAccountName"]
+        object_of(manifests, "Deployment", "-controller")["spec"]["template"]["spec"][
+            "serviceAccountName"
+        ]
         == "mine"
     )
     assert "bt-stock-backtest-controller" not in [
-        e["metadata"]["name"] for e in found if e["kind"] == "ServiceAccount"
+        e["metadata"]["name"] for e in manifests if e["kind"] == "ServiceAccount"
     ]

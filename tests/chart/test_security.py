@@ -14,8 +14,8 @@ from tests.chart.rendering import (
     Object,
     containers,
     laid_over,
+    object_of,
     objects,
-    one,
     pods,
     worker_job,
 )
@@ -46,9 +46,9 @@ def test_the_audit_sees_every_pod() -> None:
     } == KINDS
     assert len(names) == len(KINDS)
     other = {
-        each["kind"]
-        for each in objects(TICKERS)
-        if "template" in str(each.get("spec")) and "containers" in str(each.get("spec"))
+        manifest["kind"]
+        for manifest in objects(TICKERS)
+        if "template" in str(manifest.get("spec")) and "containers" in str(manifest.get("spec"))
     }
     assert other <= {"Deployment", "StatefulSet", "CronJob", "Job", "Pod"}, (
         "a new kind of pod that `pods` does not know"
@@ -57,41 +57,43 @@ def test_the_audit_sees_every_pod() -> None:
 
 def test_pods_are_restricted(case: Object) -> None:
     assert {
-        name: found for name, pod in pods(objects(case)) if (found := violations(pod["spec"]))
+        name: faults for name, pod in pods(objects(case)) if (faults := violations(pod["spec"]))
     } == {}
 
 
 def test_pods_are_tidy(case: Object) -> None:
     assert {
-        name: found for name, pod in pods(objects(case)) if (found := untidy(pod["spec"]))
+        name: faults for name, pod in pods(objects(case)) if (faults := untidy(pod["spec"]))
     } == {}
 
 
 def test_images_are_pulled_once() -> None:
     policies = {
-        each["imagePullPolicy"]
+        container["imagePullPolicy"]
         for _, pod in pods(objects(TICKERS))
-        for each in containers(pod["spec"])
+        for container in containers(pod["spec"])
     }
     assert policies == {"IfNotPresent"}
 
 
 @pytest.mark.parametrize("name", ["defaults", "production", "external"])
 def test_only_the_controller_has_a_token(name: str) -> None:
-    found = objects(CASES[name])
-    with_token = [name for name, pod in pods(found) if pod["spec"]["automountServiceAccountToken"]]
+    manifests = objects(CASES[name])
+    with_token = [
+        name for name, pod in pods(manifests) if pod["spec"]["automountServiceAccountToken"]
+    ]
     assert with_token == ["Deployment bt-stock-backtest-controller"]
-    accounts = [each for each in found if each["kind"] == "ServiceAccount"]
+    accounts = [manifest for manifest in manifests if manifest["kind"] == "ServiceAccount"]
     assert accounts
-    assert [each for each in accounts if each["automountServiceAccountToken"]] == []
+    assert [account for account in accounts if account["automountServiceAccountToken"]] == []
     bound = [
         subject["name"]
-        for each in found
-        if each["kind"] == "RoleBinding"
-        for subject in each["subjects"]
+        for manifest in manifests
+        if manifest["kind"] == "RoleBinding"
+        for subject in manifest["subjects"]
     ]
     assert bound == ["bt-stock-backtest-controller"]
-    used = {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in accounts}
+    used = {account["metadata"]["labels"]["app.kubernetes.io/component"] for account in accounts}
     assert {"web", "controller", "worker"} <= used, "each part has an account of its own"
 
 
@@ -99,8 +101,8 @@ def test_secrets_reach_no_environment_but_the_name_of_the_user(case: Object) -> 
     keys = {
         variable["name"]
         for _, pod in pods(objects(case))
-        for each in containers(pod["spec"])
-        for variable in each.get("env", [])
+        for container in containers(pod["spec"])
+        for variable in container.get("env", [])
         if "secretKeyRef" in variable.get("valueFrom", {})
     }
     assert keys <= {"DB_USER", "MYSQL_USER"}
@@ -189,7 +191,7 @@ def test_the_rules_find(expected: str) -> None:
 
 
 def test_an_init_container_counts_like_any_other() -> None:
-    spec = one(objects(), "Deployment", "-web")["spec"]["template"]["spec"]
+    spec = object_of(objects(), "Deployment", "-web")["spec"]["template"]["spec"]
     assert len(spec["initContainers"]) == 2
     del spec["initContainers"][1]["securityContext"]["capabilities"]
     assert violations(spec) == ["container samples: capabilities.drop"]

@@ -58,8 +58,8 @@ def base_of(path: str) -> Object:
 
 
 def rendered(values: Object) -> list[Object]:
-    found = objects(values)
-    return [*found, worker_job(found)]
+    manifests = objects(values)
+    return [*manifests, worker_job(manifests)]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -73,16 +73,16 @@ def test_a_text_is_refused_or_stays_a_text(path: str) -> None:
 @pytest.mark.parametrize("name", ANYBODYS)
 def test_a_text_that_may_be_anything_arrives_as_it_is(name: str) -> None:
     for text in TEXTS:
-        found = rendered(laid_over(ALL, ANYBODYS[name](text)))
-        assert faults(found) == [], text
-        assert any(text in texts(each) for each in found), repr(text)
+        manifests = rendered(laid_over(ALL, ANYBODYS[name](text)))
+        assert faults(manifests) == [], text
+        assert any(text in texts(manifest) for manifest in manifests), repr(text)
 
 
 def texts(node: Any) -> list[Any]:
     """Every value inside an object."""
     if isinstance(node, dict):
-        return [found for part in node.values() for found in texts(part)]
-    return [found for part in node for found in texts(part)] if isinstance(node, list) else [node]
+        return [text for part in node.values() for text in texts(part)]
+    return [text for part in node for text in texts(part)] if isinstance(node, list) else [node]
 
 
 def test_an_account_may_be_called_like_a_number() -> None:
@@ -99,7 +99,7 @@ OPTIONS_OF_MYSQL = "max_connect_errors=7\n\tlong_query_time=1 # Minuten: ä 분"
 @pytest.mark.parametrize("text", [OPTIONS_OF_MYSQL, ""])
 def test_lines_of_my_cnf_may_be_any_printable_text(text: str) -> None:
     values = laid_over(SECRET, at("mysql.config.extra", text))
-    (config,) = [each for each in objects(values) if "my.cnf" in each.get("data", {})]
+    (config,) = [manifest for manifest in objects(values) if "my.cnf" in manifest.get("data", {})]
     assert config["data"]["my.cnf"].endswith(f"{text}\n")
 
 

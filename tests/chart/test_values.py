@@ -160,14 +160,14 @@ def test_templates_ask_only_for_values_that_exist(chart: str) -> None:
     texts = [
         path.read_text() for path in (CHARTS[chart] / "templates").rglob("*") if path.is_file()
     ]
-    asked = {
+    addresses = {
         path
         for text in texts
         for path in re.findall(r"(?<!mysql)\.Values\.([a-z]\w*(?:\.[a-z]\w*)*)", text)
     }
     of_mysql = {f"mysql.{path}" for path in _paths(VALUES["charts/mysql"])} if not chart else set()
-    assert len(asked) >= 10
-    assert asked - set(_paths(VALUES[chart])) - of_mysql - OTHERS == set()
+    assert len(addresses) >= 10
+    assert addresses - set(_paths(VALUES[chart])) - of_mysql - OTHERS == set()
 
 
 @pytest.mark.parametrize("chart", CHARTS)

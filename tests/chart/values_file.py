@@ -18,7 +18,7 @@ def comments(path: Path) -> dict[str, str]:
 
     The format is helm-docs': `# -- words`, continued by `# `.
     """
-    found = {}
+    words_by_path = {}
     keys: list[str] = []
     words = ""
     for line in path.read_text().splitlines():
@@ -30,9 +30,9 @@ def comments(path: Path) -> dict[str, str]:
         elif ":" in text and not text.startswith("-"):
             keys = [*keys[: (len(line) - len(line.lstrip())) // 2], text.partition(":")[0]]
             if words:
-                found[".".join(keys)] = words
+                words_by_path[".".join(keys)] = words
             words = ""
-    return found
+    return words_by_path
 
 
 def defaults(path: Path) -> dict[str, Any]:

@@ -85,17 +85,17 @@ def test_who_refuses_again_and_again_is_asked_more_and_more_seldom(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     submit(runs)
-    asked: list[float] = []
+    moments: list[float] = []
 
     def refuse(request: BacktestRequest, number: int) -> None:
-        asked.append(clock[0] - 1000)
+        moments.append(clock[0] - 1000)
         raise LaunchDelayed("busy")
 
     monkeypatch.setattr(cluster, "launch", refuse)
     for _ in range(1000):
         remote.step()
         clock[0] += 0.1
-    assert [round(second) for second in asked] == [0, 1, 3, 7, 15, 31, 61, 91]
+    assert [round(second) for second in moments] == [0, 1, 3, 7, 15, 31, 61, 91]
 
 
 def test_a_run_does_not_wait_for_a_quota_for_ever(runs: Runs, cluster: OnACluster) -> None:
@@ -113,13 +113,13 @@ def test_a_run_does_not_wait_for_a_quota_for_ever(runs: Runs, cluster: OnACluste
 def test_jobs_are_made_five_a_second(clock: list[float], runs: Runs, cluster: OnACluster) -> None:
     submit(replace(runs, max_pending=999), 40)
     controller = Controller(runs.run_store, cluster, 99, 900)
-    made = []
+    launches = []
     for _ in range(30):
         controller.step()
-        made.append(len(cluster.launched))
+        launches.append(len(cluster.launched))
         clock[0] += 0.1
-    assert made[0] == 5, "at once"
-    assert made[-1] == 5 + 14, "and then by the clock"
+    assert launches[0] == 5, "at once"
+    assert launches[-1] == 5 + 14, "and then by the clock"
 
 
 def test_a_quiet_cluster_is_looked_at_every_five_seconds(
@@ -203,7 +203,7 @@ def test_a_cancelled_run_is_cancelled_whatever_was_decided_before(
     remote.step()
     cluster.states[run_id] = ended(70)
     with monkeypatch.context() as patch:
-        patch.setattr(runs.run_store, "fail", lambda *given, **more: 1 / 0)
+        patch.setattr(runs.run_store, "fail", lambda *words, **more: 1 / 0)
         remote.step()
     runs.cancel(run_id)
     del cluster.states[run_id]

@@ -60,11 +60,11 @@ def controller(engine: Engine, max_active: int = 0) -> Controller:
 
 def seen() -> dict[str, Reason | None]:
     """The living Jobs, and what keeps them from starting."""
-    found = KubernetesJobs(TEMPLATE, Namespace()).jobs()
+    jobs_by_run = KubernetesJobs(TEMPLATE, Namespace()).jobs()
     return {
-        run_id: it.problem.reason if it.problem else None
-        for run_id, it in found.items()
-        if it.alive
+        run_id: job.problem.reason if job.problem else None
+        for run_id, job in jobs_by_run.items()
+        if job.alive
     }
 
 
@@ -83,7 +83,7 @@ def jobs() -> client.BatchV1Api:
 
 def test_there_is_a_recording_of_each_state() -> None:
     phases = {
-        state: [it.document["status"].get("phase") for it in patterns]
+        state: [pattern.document["status"].get("phase") for pattern in patterns]
         for state, patterns in recorded().items()
     }
     assert phases == {
@@ -192,7 +192,9 @@ def test_a_run_is_launched_and_cancelled(
     run, _ = runs.submit(REQUEST)
     passes = controller(engine, max_active=1)
     passes.step()
-    (job,) = [it for name, it in cluster.kinds["jobs"].items() if name == f"bt-{run.run_id}"]
+    (job,) = [
+        stored for name, stored in cluster.kinds["jobs"].items() if name == f"bt-{run.run_id}"
+    ]
     assert job.labels["stock-backtest/launch"] == "1"
     work = work_of_request(parse_request(json.loads(run.request)))
     # again, as after an answer that was lost
@@ -230,10 +232,10 @@ def test_an_expired_page_says_how_to_go_on(serve: Callable[..., FakeCluster]) ->
     cluster.expired = True
     with pytest.raises(client.ApiException) as caught:
         api.list_namespaced_job(NAMESPACE, _continue=first.metadata._continue, **selected)
-    said = json.loads(caught.value.body)
-    assert (caught.value.status, said["reason"]) == (410, "Expired")
+    refusal = json.loads(caught.value.body)
+    assert (caught.value.status, refusal["reason"]) == (410, "Expired")
     rest = api.list_namespaced_job(
-        NAMESPACE, _continue=said["metadata"]["continue"], field_selector="status.successful=0"
+        NAMESPACE, _continue=refusal["metadata"]["continue"], field_selector="status.successful=0"
     )
     assert len(first.items) + len(rest.items) == 10
 
@@ -263,11 +265,11 @@ def test_selectors(selector: str, chosen: list[str]) -> None:
 def test_lists_of_selectors_and_fields(serve: Callable[..., FakeCluster]) -> None:
     serve(completed=1, failed=1, pending=1, running=1)
     pods = client.CoreV1Api(Namespace()._api)
-    asked = {
+    selected = {
         "field_selector": "status.phase!=Succeeded,status.phase!=Failed",
         "label_selector": "a notin (b,c),job-name",
     }
-    assert {pod.status.phase for pod in pods.list_namespaced_pod(NAMESPACE, **asked).items} == {
+    assert {pod.status.phase for pod in pods.list_namespaced_pod(NAMESPACE, **selected).items} == {
         "Pending",
         "Running",
     }

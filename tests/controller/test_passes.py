@@ -28,9 +28,9 @@ def test_a_client_with_many_runs_does_not_keep_another_waiting(
     runs: Runs, launcher: ByHand, controller: Controller
 ) -> None:
     many = submit(runs, 4, "many")
-    (one,) = submit(runs, 1, "one")
+    (of_one,) = submit(runs, 1, "one")
     controller.step()
-    assert launcher.launched == [many[0], one]
+    assert launcher.launched == [many[0], of_one]
 
 
 def test_every_one_of_many_clients_has_its_turn(

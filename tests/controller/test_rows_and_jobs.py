@@ -122,7 +122,7 @@ def test_a_verdict_outlives_a_database_that_is_away(
     runs.run_store.claim(run_id, "w")
     cluster.states[run_id] = replace(ALIVE, problem=Problem(Reason.IMAGE_PULL, "No image.", 999))
     with monkeypatch.context() as patch:
-        patch.setattr(runs.run_store, "fail", lambda *given, **more: 1 / 0)
+        patch.setattr(runs.run_store, "fail", lambda *words, **more: 1 / 0)
         remote.step()
     assert cluster.removed == [run_id]
     del cluster.states[run_id]
@@ -146,7 +146,7 @@ def test_a_job_that_goes_on_is_looked_at_anew(
     remote.step()
     cluster.states[run_id] = replace(ALIVE, problem=Problem(Reason.IMAGE_PULL, "No image.", 999))
     with monkeypatch.context() as patch:
-        patch.setattr(cluster, "remove", lambda *given, **more: 1 / 0)
+        patch.setattr(cluster, "remove", lambda *words, **more: 1 / 0)
         remote.step()
     runs.run_store.claim(run_id, "w")
     cluster.states[run_id] = ALIVE
@@ -177,7 +177,7 @@ def test_the_job_of_a_run_that_starts_again_goes_once_its_row_says_so(
     runs.run_store.claim(run_id, "w")
     cluster.states[run_id] = ended(75)
     with monkeypatch.context() as patch:
-        patch.setattr(runs.run_store, "requeue", lambda *given, **more: 1 / 0)
+        patch.setattr(runs.run_store, "requeue", lambda *words, **more: 1 / 0)
         remote.step()
     assert cluster.removed == []
     following = Controller(runs.run_store, cluster, max_active=2, timeout_seconds=900)

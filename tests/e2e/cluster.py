@@ -69,17 +69,17 @@ class Namespace:
     def objects(self, kind: str, **labels: str) -> list[dict[str, Any]]:
         """Those with all of the labels, named without `app.kubernetes.io/`."""
         selector = ",".join(f"app.kubernetes.io/{name}={value}" for name, value in labels.items())
-        found: list[dict[str, Any]] = json.loads(
+        listed: list[dict[str, Any]] = json.loads(
             self.kubectl("get", kind, "-o", "json", "-l", selector)
         )["items"]
-        return found
+        return listed
 
     def object(self, kind: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
-        return found
+        document: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return document
 
     def names(self, kind: str, **labels: str) -> set[str]:
-        return {found["metadata"]["name"] for found in self.objects(kind, **labels)}
+        return {document["metadata"]["name"] for document in self.objects(kind, **labels)}
 
     def apply(self, *objects: Object) -> None:
         self.kubectl("apply", "-f", "-", given=yaml.safe_dump_all(objects))
@@ -95,7 +95,9 @@ class Namespace:
         """Address of the cluster's first node."""
         (first, *_) = self.objects("nodes")
         return next(
-            str(it["address"]) for it in first["status"]["addresses"] if it["type"] == "InternalIP"
+            str(address["address"])
+            for address in first["status"]["addresses"]
+            if address["type"] == "InternalIP"
         )
 
     def python(self, pod: str, program: str, *arguments: str) -> str:
@@ -132,7 +134,7 @@ class Namespace:
 
     def restarts(self) -> dict[str, int]:
         """Containers that were restarted, and how often."""
-        found = {}
+        sections = {}
         for pod in self.objects("pods"):
             status = pod["status"]
             for container in [
@@ -140,10 +142,10 @@ class Namespace:
                 *status.get("containerStatuses", []),
             ]:
                 if container["restartCount"]:
-                    found[f"{pod['metadata']['name']}/{container['name']}"] = container[
+                    sections[f"{pod['metadata']['name']}/{container['name']}"] = container[
                         "restartCount"
                     ]
-        return found
+        return sections
 
     def dump(self) -> str:
         """Pods, Jobs, events and the ends of the logs, for the report of a failed test."""
@@ -171,14 +173,14 @@ class Namespace:
         environment = {**os.environ, "KUBECONFIG": self.kubeconfig}
         with subprocess.Popen(
             words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as it:
-            assert it.stdout is not None
+        ) as process:
+            assert process.stdout is not None
             try:
-                line = it.stdout.readline()
-                assert "Forwarding from" in line, line + it.stdout.read()
+                line = process.stdout.readline()
+                assert "Forwarding from" in line, line + process.stdout.read()
                 yield "http://" + line.split()[2]
             finally:
-                it.terminate()
+                process.terminate()
 
 
 @dataclass(frozen=True)
@@ -223,11 +225,11 @@ class Release:
 
     def pods(self, component: str) -> dict[str, str]:
         """Living pods of a part: name to uid."""
-        found = self.namespace.objects("pods", **self.labels(component))
+        pods = self.namespace.objects("pods", **self.labels(component))
         return {
-            it["metadata"]["name"]: it["metadata"]["uid"]
-            for it in found
-            if "deletionTimestamp" not in it["metadata"]
+            pod["metadata"]["name"]: pod["metadata"]["uid"]
+            for pod in pods
+            if "deletionTimestamp" not in pod["metadata"]
         }
 
     @contextmanager

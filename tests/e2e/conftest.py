@@ -35,14 +35,14 @@ def new_namespace(
     made with `restarts`. They are deleted without waiting: namespace_factory waits for half a
     minute each.
     """
-    made: list[Namespace] = []
+    namespaces: list[Namespace] = []
     may_restart: set[str] = set()
 
     def make(suffix: str = "", name: str = "", restarts: bool = False) -> Namespace:
         module = request.module.__name__.rpartition("test_")[2].replace("_", "-")
         namespace = Namespace(name or f"e2e-{module}{suffix}", str(kube_cluster.kube_config_path))
         namespace.create()
-        made.append(namespace)
+        namespaces.append(namespace)
         if restarts:
             may_restart.add(namespace.name)
         IN_USE[namespace.name] = namespace
@@ -51,10 +51,10 @@ def new_namespace(
     yield make
     restarts = {
         namespace.name: namespace.restarts()
-        for namespace in made
+        for namespace in namespaces
         if namespace.name not in may_restart
     }
-    for namespace in made:
+    for namespace in namespaces:
         del IN_USE[namespace.name]
         namespace.delete()
     assert not any(restarts.values()), restarts

@@ -30,13 +30,13 @@ def require() -> None:
 
 
 def _missing_commit() -> str:
-    asked = subprocess.run(
+    done = subprocess.run(
         ["git", "cat-file", "-e", f"{COMMIT}^{{commit}}"], cwd=ROOT, capture_output=True
     )
     missing = (
         f"commit {COMMIT[:10]} of release {VERSION} is not in this clone: git fetch --unshallow"
     )
-    return missing if asked.returncode else ""
+    return missing if done.returncode else ""
 
 
 def put_into(cluster: str) -> None:
@@ -87,10 +87,10 @@ def version_of(files: dict[str, bytes]) -> str:
 
 
 def _files(archive: bytes) -> dict[str, bytes]:
-    found = {}
+    templates = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for member in tar:
             content = tar.extractfile(member)
             if content is not None:
-                found[member.name] = content.read()
-    return found
+                templates[member.name] = content.read()
+    return templates

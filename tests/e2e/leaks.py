@@ -48,11 +48,12 @@ def shown(texts: Mapping[str, str], secret: str) -> set[str]:
 def state(namespace: Namespace) -> dict[str, str]:
     """Every object of the namespace, Secrets too, and kubectl's descriptions of them."""
     kinds = namespace.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    found = json.loads(
+    items = json.loads(
         namespace.kubectl("get", ",".join(kinds), "-o", "json", "--show-managed-fields")
     )["items"]
     objects = {
-        f"{it['kind']}/{it['metadata']['name']}": json.dumps(it, ensure_ascii=False) for it in found
+        f"{item['kind']}/{item['metadata']['name']}": json.dumps(item, ensure_ascii=False)
+        for item in items
     }
     return {**objects, "kubectl describe": namespace.kubectl("describe", DESCRIBED)}
 
@@ -80,8 +81,11 @@ def said_by(release: Release) -> dict[str, str]:
 def _logs(pod: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     status = pod["status"]
     restarts = {
-        it["name"]: it["restartCount"]
-        for it in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+        container_status["name"]: container_status["restartCount"]
+        for container_status in [
+            *status.get("initContainerStatuses", []),
+            *status.get("containerStatuses", []),
+        ]
     }
     for container in containers(pod["spec"]):
         words = (pod["metadata"]["name"], "--container", container["name"])
@@ -94,19 +98,19 @@ def answers(release: Release, login: Login, run_ids: Iterable[str]) -> dict[str,
     """What the web says, errors too, to nobody, to a user and to a program."""
     paths = ["/openapi.json", "/metrics", "/ready", "/", "/runs", "/nowhere", "/backtest"]
     paths += [f"/{kind}/{run_id}" for kind in ("status", "result") for run_id in run_ids]
-    found = {}
+    texts = {}
     with release.web() as web:
         for path in paths:
-            for given in ("", basic("alice", PASSWORD), f"Bearer {login.token}"):
-                code, text = answer(web, path, given, b"{" if path == "/backtest" else None)
-                found[f"{path} {given[:6]} {code}"] = text
-    return found
+            for authorization in ("", basic("alice", PASSWORD), f"Bearer {login.token}"):
+                code, text = answer(web, path, authorization, b"{" if path == "/backtest" else None)
+                texts[f"{path} {authorization[:6]} {code}"] = text
+    return texts
 
 
 def refusals(release: Release) -> dict[str, str]:
     """What our programs say when the database refuses them, and when it is not there."""
     (pod, *_) = release.pods("web")
-    found = {}
+    texts = {}
     for wrong in ("DB_USER=somebody", "DB_HOST=127.0.0.1"):
         words = (
             "exec",
@@ -121,5 +125,5 @@ def refusals(release: Release) -> dict[str, str]:
         )
         with pytest.raises(CommandFailed) as caught:
             release.namespace.kubectl(*words)
-        found[wrong] = caught.value.said
-    return found
+        texts[wrong] = caught.value.said
+    return texts

@@ -42,8 +42,8 @@ class Login:
 def new_login() -> Login:
     command = (sys.executable, "-m", "scripts.make_login")
     users, _ = run(*command, "alice", given=PASSWORD)
-    tokens, said = run(*command, "--token", "nightly")
-    return Login(users, tokens, said.split()[-1])
+    tokens, shown_once = run(*command, "--token", "nightly")
+    return Login(users, tokens, shown_once.split()[-1])
 
 
 def secret(name: str, keys: dict[str, str]) -> Object:

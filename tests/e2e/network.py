@@ -47,10 +47,12 @@ def targets_of(release: Release, worker: str) -> dict[str, str]:
     namespace = release.namespace
     ports = {"mysql": 3306, "web": 5000, "controller": 8000}
     pods = {"worker": worker, **{part: next(iter(release.pods(part))) for part in ports}}
-    found = {part: namespace.object("pod", pod)["status"]["podIP"] for part, pod in pods.items()}
+    addresses = {
+        part: namespace.object("pod", pod)["status"]["podIP"] for part, pod in pods.items()
+    }
     api = replace(namespace, name="default").object("service", "kubernetes")["spec"]["clusterIP"]
     return {
-        **{part: f"{found[part]}:{ports.get(part, 8000)}" for part in found},
+        **{part: f"{addresses[part]}:{ports.get(part, 8000)}" for part in addresses},
         "api": f"{api}:443",
     }
 
@@ -63,10 +65,10 @@ def reached(namespace: Namespace, pod: str, targets: Mapping[str, str]) -> dict[
 
 def reached_by_bash(namespace: Namespace, pod: str, targets: Mapping[str, str]) -> dict[str, str]:
     """The same for a pod without Python."""
-    said = namespace.kubectl(
+    output = namespace.kubectl(
         "exec", pod, "--", "bash", "-c", CONNECT_BY_BASH, "bash", *targets.values()
     )
-    answers = dict(line.split() for line in said.splitlines())
+    answers = dict(line.split() for line in output.splitlines())
     return {part: BASH.get(answers[target], answers[target]) for part, target in targets.items()}
 
 

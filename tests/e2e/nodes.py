@@ -13,15 +13,20 @@ CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
 def nodes_of(namespace: Namespace) -> tuple[str, list[str]]:
     """The node with the API server, and the others."""
-    found = {it["metadata"]["name"]: it["metadata"]["labels"] for it in namespace.objects("nodes")}
-    (first,) = [name for name, labels in found.items() if CONTROL_PLANE in labels]
-    return first, sorted(found.keys() - {first})
+    labels_by_name = {
+        node["metadata"]["name"]: node["metadata"]["labels"] for node in namespace.objects("nodes")
+    }
+    (first,) = [name for name, labels in labels_by_name.items() if CONTROL_PLANE in labels]
+    return first, sorted(labels_by_name.keys() - {first})
 
 
 def addresses(namespace: Namespace) -> list[str]:
     """Of every node, as this machine reaches them."""
-    listed = [it["status"]["addresses"] for it in namespace.objects("nodes")]
-    return [next(str(it["address"]) for it in one if it["type"] == "InternalIP") for one in listed]
+    listed = [node["status"]["addresses"] for node in namespace.objects("nodes")]
+    return [
+        next(str(address["address"]) for address in addresses if address["type"] == "InternalIP")
+        for addresses in listed
+    ]
 
 
 @contextmanager

@@ -94,11 +94,11 @@ def looks_of(
     """What the containers of the pods would see, by their names."""
     copies = [copy_of(pod) for pod in pods]
     namespace.apply(*copies)
-    found: dict[str, list[dict[str, str]]] = {}
-    for made in copies:
-        name = made["metadata"]["name"]
+    looks: dict[str, list[dict[str, str]]] = {}
+    for pod in copies:
+        name = pod["metadata"]["name"]
         wait_until(partial(namespace.object, "pod", name), pod_ended, 60, f"{name} ended")
-        for each in containers(made["spec"]):
-            said = namespace.kubectl("logs", name, "--container", each["name"])
-            found.setdefault(each["name"], []).append(seen(said))
-    return found
+        for container in containers(pod["spec"]):
+            log = namespace.kubectl("logs", name, "--container", container["name"])
+            looks.setdefault(container["name"], []).append(seen(log))
+    return looks

@@ -28,7 +28,10 @@ def at_work(job: Object) -> bool:
 
 
 def unschedulable(pod: Object) -> bool:
-    return any(it.get("reason") == "Unschedulable" for it in pod["status"].get("conditions") or [])
+    return any(
+        condition.get("reason") == "Unschedulable"
+        for condition in pod["status"].get("conditions") or []
+    )
 
 
 def run(release: Release, resources: Object, number: int) -> str:
@@ -64,8 +67,8 @@ def main(kubeconfig: str) -> None:
         wait_for(release, "pods", unschedulable, run(release, HUGE, 2))
         wait_for(release, "jobs", at_work, run(release, SLOW, 3))
         for kind, path in (("jobs", "apis/batch/v1"), ("pods", "api/v1")):
-            asked = f"/{path}/namespaces/{namespace.name}/{kind}?{WORKERS}"
-            (RECORDED / f"{kind}.json").write_text(namespace.kubectl("get", "--raw", asked))
+            address = f"/{path}/namespaces/{namespace.name}/{kind}?{WORKERS}"
+            (RECORDED / f"{kind}.json").write_text(namespace.kubectl("get", "--raw", address))
     finally:
         namespace.delete()
 

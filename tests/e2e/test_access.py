@@ -72,9 +72,9 @@ def runs(release: Release, login: Login) -> list[str]:
 @pytest.fixture(scope="module")
 def free(release: Release, new_namespace: Callable[..., Namespace]) -> Namespace:
     """Another namespace, where a pod may be anything."""
-    made = new_namespace("-free")
-    made.kubectl("label", "namespace", made.name, "pod-security.kubernetes.io/enforce-")
-    return made
+    namespace = new_namespace("-free")
+    namespace.kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce-")
+    return namespace
 
 
 def test_who_logs_in_gets_in_and_nobody_else(release: Release, login: Login) -> None:
@@ -89,8 +89,10 @@ def test_who_logs_in_gets_in_and_nobody_else(release: Release, login: Login) -> 
     with release.web() as web:
         assert [answer(web, path)[0] for path in ("/health", "/ready")] == [200, 200]
         assert [answer(web, path)[0] for path in closed] == [401] * 4
-        assert [answer(web, path, given)[0] for path in closed for given in right] == [200] * 8
-        assert [answer(web, "/runs", given)[0] for given in wrong] == [401] * 4
+        assert [
+            answer(web, path, authorization)[0] for path in closed for authorization in right
+        ] == [200] * 8
+        assert [answer(web, "/runs", authorization)[0] for authorization in wrong] == [401] * 4
 
 
 @pytest.fixture(scope="module")
@@ -149,13 +151,13 @@ def test_a_secret_that_shows_is_found(release: Release) -> None:
         "in-base64": b64encode(f"user:{password}\n".encode()).decode(),
     }
     for name, text in planted.items():
-        found = {
+        places = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": name},
             "data": {"text": text},
         }
-        release.namespace.apply(found)
+        release.namespace.apply(places)
     assert shown(state(release.namespace), password) == {
         "Secret/database",
         "kubectl describe",
@@ -311,5 +313,7 @@ def test_who_reaches_whom(
     may reach it or not.
     """
     uncertain = {part} | ({"metadata"} if open_to is STRANGERS_REACH else set())
-    found = {target: answer for target, answer in answered[part].items() if target not in uncertain}
-    assert found == {target: "open" if target in open_to else CLOSED for target in found}
+    answers = {
+        target: answer for target, answer in answered[part].items() if target not in uncertain
+    }
+    assert answers == {target: "open" if target in open_to else CLOSED for target in answers}

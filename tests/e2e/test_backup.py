@@ -42,9 +42,9 @@ def releases(
     """Two with backups, the second fresh and in another namespace."""
     fresh = new_namespace("-fresh")
     with ThreadPoolExecutor() as pool:
-        one = pool.submit(helm_release, **BACKUP)
+        first = pool.submit(helm_release, **BACKUP)
         two = pool.submit(helm_release, "other", into=fresh, **BACKUP)
-        return one.result(), two.result()
+        return first.result(), two.result()
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +71,27 @@ def read(url: str) -> bytes:
 
 def all_of(web: Web) -> dict[str, Any]:
     """Everything that a user can ask for: JSON as objects, files as bytes."""
-    found = {path: web.ask(path) for path in ("/runs", "/tickers")}
-    for entry in found["/runs"]["runs"]:
+    answers = {path: web.ask(path) for path in ("/runs", "/tickers")}
+    for entry in answers["/runs"]["runs"]:
         address = f"/result/{entry['run_id']}"
-        found[address] = web.ask(address)
-        found[f"status {address}"] = web.status(entry["run_id"])
+        answers[address] = web.ask(address)
+        answers[f"status {address}"] = web.status(entry["run_id"])
         if entry["status"] == "completed":
-            found |= {
+            answers |= {
                 name: read(web.url + name)
                 for name in (f"{address}/equity.csv", f"{address}/figure.png")
             }
-    return found
+    return answers
 
 
 def script(release: Release, what: str, folder: Path = ROOT, **settings: object) -> str:
     """What scripts/backup.sh prints about the release; it writes files into `folder`."""
-    given = {"RELEASE": release.name, "NAMESPACE": release.namespace.name, **settings}
-    words = ["env", f"--chdir={folder}", *(f"{name}={value}" for name, value in given.items())]
+    environment = {"RELEASE": release.name, "NAMESPACE": release.namespace.name, **settings}
+    words = [
+        "env",
+        f"--chdir={folder}",
+        *(f"{name}={value}" for name, value in environment.items()),
+    ]
     return run(
         *words,
         "bash",
@@ -174,16 +178,16 @@ def test_a_dump_among_running_runs_is_of_one_moment(
             web.submit(rule_id=f"MA_CROSS_{fast}_50")
         wait_until(
             lambda: web.ask("/runs?status=completed&limit=100")["runs"],
-            lambda it: len(it) > 2,
+            lambda dumps: len(dumps) > 2,
             60,
             "some are done",
         )
         script(original, "backup", FILE=tmp_path / "moving.sql.gz")
     assert ACTIVE.search(gzip.decompress((tmp_path / "moving.sql.gz").read_bytes()))
-    said = script(fresh, "restore", tmp_path, FILE=tmp_path / "moving.sql.gz", FORCE=1)
-    assert "10 runs are there now" in said
+    output = script(fresh, "restore", tmp_path, FILE=tmp_path / "moving.sql.gz", FORCE=1)
+    assert "10 runs are there now" in output
     (before,) = tmp_path.glob("other-before-restore-*.sql.gz")
-    assert before.name in said
+    assert before.name in output
     assert sql(fresh, HALF) == "0"
     with fresh.web() as web:
         ends = {

@@ -86,11 +86,11 @@ def test_a_role_that_may_not_create_jobs(release: Release) -> None:
     namespace.kubectl(
         "delete", "pod", *now.pods("controller")
     )  # the new one finds out at its start
-    said = "No job can be started: Jobs cannot be created: jobs.batch is forbidden"
+    sentence = "No job can be started: Jobs cannot be created: jobs.batch is forbidden"
     words = "logs", f"deploy/{now.name_of('deployment', 'controller')}", "--tail=20"
     wait_until(
         lambda: namespace.shown(*words),
-        lambda text: said in text,
+        lambda text: sentence in text,
         60,
         "the controller says it in its log",
     )

@@ -119,10 +119,10 @@ def submit_a_share(client: Client, urls: list[str], number: int, observer: Obser
     started = time.monotonic()
     for turn in range(share):
         time.sleep(max(0.0, started + 0.8 * SECONDS * turn / share - time.monotonic()))
-        asked = variant(chance.randrange(DIFFERENT))
+        request = variant(chance.randrange(DIFFERENT))
         force = chance.random() > REUSED
         run_id = client.submit_until_accepted(
-            chance.sample(urls, len(urls)), asked, force, seconds=max(180, SECONDS)
+            chance.sample(urls, len(urls)), request, force, seconds=max(180, SECONDS)
         )
         if chance.random() < CANCELLED:
             time.sleep(chance.uniform(0, 3))
@@ -170,11 +170,11 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
     seconds = drain(observer)
     release.namespace.wait_until_whole(180)  # what the last fault took away comes back
     ends = Counter(status["reason"] or status["status"] for status in observer.ends.values())
-    told = (
+    line = (
         f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, "
         f"drained in {seconds:.0f} s"
     )
-    record_property("fault", f"{told}, faults {dict(chaos.done)}")
+    record_property("fault", f"{line}, faults {dict(chaos.done)}")
     check(release, observer, client)
     assert len(client.accepted) == RUNS
     assert ends["completed"] > 0.7 * RUNS
@@ -185,12 +185,12 @@ def rows_of(release: Release) -> list[list[Any]]:
 
     def look() -> list[list[Any]]:
         try:
-            found: list[list[Any]] = json.loads(
+            rows: list[list[Any]] = json.loads(
                 release.namespace.python(next(iter(release.pods("web"))), ROWS)
             )
         except CommandFailed:
             return []
-        return found
+        return rows
 
     return wait_until(look, bool, 120, "the database answers")
 

@@ -103,8 +103,8 @@ def active_controller(release: Release) -> str:
     """The pod of the active controller, by its metrics; "" while the lease changes hands."""
     metrics = "u.urlopen('http://127.0.0.1:8000/metrics')"
     program = f"import urllib.request as u; print({metrics}.read().decode())"
-    found = release.namespace.objects("pods", **release.labels("controller"))
-    ready = [str(pod["metadata"]["name"]) for pod in found if pod_ready(pod)]
+    pods = release.namespace.objects("pods", **release.labels("controller"))
+    ready = [str(pod["metadata"]["name"]) for pod in pods if pod_ready(pod)]
     says_so = re.compile("^stock_backtest_controller_active 1", re.MULTILINE)
     active = [pod for pod in ready if says_so.search(release.namespace.python(pod, program))]
     assert len(active) < 2, "two controllers start Jobs"

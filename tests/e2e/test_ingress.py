@@ -64,7 +64,7 @@ def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     now = datetime.now(UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -76,7 +76,7 @@ def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) 
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    pem = made.public_bytes(serialization.Encoding.PEM).decode()
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
     formats = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     private = key.private_bytes(serialization.Encoding.PEM, *formats).decode()
     secret(namespace, "tls", "kubernetes.io/tls", **{"tls.crt": pem, "tls.key": private})
@@ -174,7 +174,9 @@ def test_from_the_form_to_the_result_through_the_ingress(
     )
     page.on(
         "request",
-        lambda asked: None if asked.url.startswith((URL, "data:")) else problems.append(asked.url),
+        lambda request: (
+            None if request.url.startswith((URL, "data:")) else problems.append(request.url)
+        ),
     )
     page.goto(f"{URL}/")
     assert page.evaluate("getComputedStyle(document.querySelector('header')).display") == "flex", (

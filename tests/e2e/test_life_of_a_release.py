@@ -60,10 +60,10 @@ def test_helm_4_upgrades_what_helm_3_installed(installed: Release, first_run: st
 def left(namespace: Namespace) -> set[str]:
     """Everything in the namespace that was not there when it was made, of any kind."""
     kinds = namespace.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
-    found = set(namespace.kubectl("get", ",".join(kinds), "-o", "name").split())
+    remaining = set(namespace.kubectl("get", ",".join(kinds), "-o", "name").split())
     return {
         name
-        for name in found
+        for name in remaining
         if not name.startswith(("event", "serviceaccount/default", "configmap/kube-root-ca.crt"))
     }
 

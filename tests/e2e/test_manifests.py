@@ -54,10 +54,13 @@ def test_a_backtest_at_the_port_of_the_node(applied: Namespace) -> None:
 
 def generations(namespace: Namespace) -> dict[str, int]:
     """Of each object whose spec counts its changes."""
-    found = namespace.objects(
+    items = namespace.objects(
         "deployments,statefulsets,networkpolicies,poddisruptionbudgets,ingresses"
     )
-    return {f"{it['kind']}/{it['metadata']['name']}": it["metadata"]["generation"] for it in found}
+    return {
+        f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["generation"]
+        for item in items
+    }
 
 
 def test_a_second_sync_changes_nothing(applied: Namespace, folder: str) -> None:

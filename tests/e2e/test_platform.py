@@ -56,8 +56,8 @@ def release(installed: tuple[Release, str]) -> Release:
 
 
 def test_it_installs_without_a_warning(installed: tuple[Release, str]) -> None:
-    release, said = installed
-    assert "arning" not in said
+    release, notes = installed
+    assert "arning" not in notes
     events = [
         event["message"]
         for event in release.namespace.objects("events")
@@ -67,8 +67,8 @@ def test_it_installs_without_a_warning(installed: tuple[Release, str]) -> None:
 
 
 def test_helm_test_performs_a_backtest(release: Release) -> None:
-    said, _ = release.helm("test", release.name, "--logs")
-    assert "completed with the numbers of the release" in said
+    output, _ = release.helm("test", release.name, "--logs")
+    assert "completed with the numbers of the release" in output
 
 
 def test_each_run_is_a_job_of_its_own(release: Release) -> None:
@@ -132,10 +132,10 @@ def asked_all_the_time(release: Release) -> Iterator[None]:
         20,
         "all answers",
     )
-    asked, failures = json.loads(seen)
+    requests, failures = json.loads(seen)
     release.namespace.kubectl("delete", "pod", pod, "--now")
-    assert not failures, (asked, failures)
-    assert asked > 100
+    assert not failures, (requests, failures)
+    assert requests > 100
 
 
 def test_the_web_scales_to_three_and_back_without_a_failed_request(release: Release) -> None:

@@ -190,10 +190,10 @@ def has_job(namespace: Namespace, run_id: str) -> bool:
     return "NotFound" not in namespace.shown("get", "job", f"bt-{run_id}", "-o", "name")
 
 
-def start(release: Release, web: Web, change: Change, **asked: object) -> str:
+def start(release: Release, web: Web, change: Change, **changes: object) -> str:
     """A run whose first Job is different; the next ones are as the chart makes them."""
     with changed(release, change):
-        run_id = web.submit(**asked)
+        run_id = web.submit(**changes)
 
         def is_launched() -> bool:
             return has_job(release.namespace, run_id) or web.status(run_id)["status"] in FINAL
@@ -249,10 +249,10 @@ def test_what_was_seen_stands_at_the_run(name: str, web: Web, started: dict[str,
 
 
 def pods_of(namespace: Namespace, run_id: str) -> list[dict[str, Any]]:
-    found = json.loads(
+    listed = json.loads(
         namespace.kubectl("get", "pods", "-o", "json", "-l", f"stock-backtest/run-id={run_id}")
     )
-    return sorted(found["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+    return sorted(listed["items"], key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
 
 def test_evictions_do_not_eat_the_retries(release: Release, web: Web) -> None:

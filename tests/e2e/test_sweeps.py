@@ -67,7 +67,7 @@ def start(release: Release, web: Web, change: Change) -> str:
         run_id = str(web.ask("/sweeps?force=true", SWEEP)["run_id"])
         wait_until(
             lambda: release.namespace.shown("get", "job", f"bt-{run_id}"),
-            lambda it: "NotFound" not in it,
+            lambda text: "NotFound" not in text,
             30,
             "a Job",
         )
@@ -107,13 +107,13 @@ def test_a_shard_that_is_killed_is_done_again(release: Release, web: Web) -> Non
     run_id = start(release, web, computing("time.sleep(10)"))
     (pod,) = wait_until(
         lambda: pods_of(release, run_id, 1),
-        lambda it: len(it) == 1 and it[0]["status"]["phase"] == "Running",
+        lambda pods: len(pods) == 1 and pods[0]["status"]["phase"] == "Running",
         90,
         "a pod",
     )
     wait_until(
         lambda: release.namespace.shown("logs", pod["metadata"]["name"]),
-        lambda it: "Shard 1 started" in it,
+        lambda text: "Shard 1 started" in text,
         60,
         "its shard",
     )

@@ -33,12 +33,12 @@ def test_each_performs_its_own_runs_and_no_others(releases: tuple[Release, ...])
     run_ids: list[set[str]] = []
     for number, release in enumerate(releases):
         with release.web() as web:
-            mine = {web.submit(rule_id=f"MA_CROSS_{10 + number}_{slow}") for slow in range(30, 33)}
-            assert {web.wait(run_id)["status"] for run_id in mine} == {"completed"}
-            assert {run["run_id"] for run in web.ask("/runs")["runs"]} == mine
-        run_ids.append(mine)
-    for release, mine in zip(releases, run_ids, strict=True):
-        assert jobs_of(release) == {f"bt-{run_id}" for run_id in mine}
+            own = {web.submit(rule_id=f"MA_CROSS_{10 + number}_{slow}") for slow in range(30, 33)}
+            assert {web.wait(run_id)["status"] for run_id in own} == {"completed"}
+            assert {run["run_id"] for run in web.ask("/runs")["runs"]} == own
+        run_ids.append(own)
+    for release, own in zip(releases, run_ids, strict=True):
+        assert jobs_of(release) == {f"bt-{run_id}" for run_id in own}
         logs = release.namespace.kubectl(
             "logs", f"deploy/{release.name_of('deployment', 'controller')}"
         )
@@ -47,12 +47,12 @@ def test_each_performs_its_own_runs_and_no_others(releases: tuple[Release, ...])
 
 
 def test_uninstalling_one_leaves_the_others_alone(releases: tuple[Release, ...]) -> None:
-    one, two, elsewhere = releases
+    first, two, elsewhere = releases
     theirs = jobs_of(two)
     pods = [release.pods(part) for release in (two, elsewhere) for part in ("web", "mysql")]
-    one.uninstall()
+    first.uninstall()
     wait_until(
-        lambda: jobs_of(one),
+        lambda: jobs_of(first),
         lambda jobs: not jobs,
         60,
         "the Jobs of the uninstalled release are gone",

@@ -17,42 +17,45 @@ def job_ended(job: Object) -> str:
     """
     conditions = job.get("status", {}).get("conditions") or []
     ended = [
-        it["type"]
-        for it in conditions
-        if it["type"] in ("Complete", "Failed") and it["status"] == "True"
+        condition["type"]
+        for condition in conditions
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
     ]
     return ended[0] if ended else ""
 
 
-def stateful_set_ready(found: Object) -> bool:
+def stateful_set_ready(document: Object) -> bool:
     """Whether every pod is ready and of the newest revision.
 
     Right after a change the status still describes the previous one.
     """
-    status = found.get("status", {})
-    replicas = found["spec"].get("replicas", 1)
+    status = document.get("status", {})
+    replicas = document["spec"].get("replicas", 1)
     revisions = status.get("currentRevision"), status.get("updateRevision")
     return (
-        status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        status.get("observedGeneration", 0) >= document["metadata"]["generation"]
         and revisions[0] == revisions[1]
         and status.get("readyReplicas", 0) == replicas == status.get("replicas", 0)
     )
 
 
-def deployment_ready(found: Object) -> bool:
+def deployment_ready(document: Object) -> bool:
     """Every pod is available and new, and no old one is left."""
-    status = found.get("status", {})
-    replicas = found["spec"].get("replicas", 1)
+    status = document.get("status", {})
+    replicas = document["spec"].get("replicas", 1)
     counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
     return (
-        status.get("observedGeneration", 0) >= found["metadata"]["generation"]
+        status.get("observedGeneration", 0) >= document["metadata"]["generation"]
         and counts == [replicas] * 3
     )
 
 
 def pod_ready(pod: Object) -> bool:
     """The pod can be used, and is not on its way out."""
-    conditions = {it["type"]: it["status"] for it in pod.get("status", {}).get("conditions") or []}
+    conditions = {
+        condition["type"]: condition["status"]
+        for condition in pod.get("status", {}).get("conditions") or []
+    }
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 

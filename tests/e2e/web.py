@@ -89,10 +89,10 @@ def reproducible(result: dict[str, Any]) -> str:
 
 def performed_here(**changes: object) -> dict[str, Any]:
     """The result of the same request from worker.py on this machine, without a database."""
-    asked = {name.upper(): str(value) for name, value in {**REQUEST, **changes}.items()}
+    request = {name.upper(): str(value) for name, value in {**REQUEST, **changes}.items()}
     here = {"DB_HOST": "", "SQLITE_PATH": "", "PRICES_DIR": str(ROOT / "data")}
     words = [sys.executable, "worker.py"]
-    environment = {**os.environ, **here, **asked}
+    environment = {**os.environ, **here, **request}
     done = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )

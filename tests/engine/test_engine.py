@@ -255,9 +255,9 @@ def test_a_signal_on_the_last_bar_cannot_trade() -> None:
 def test_an_unaffordable_buy_is_tried_again_by_later_buys() -> None:
     data = bars([10, 150, 150, 90, 90], [10, 150, 150, 90, 90])
     once = BacktestEngine(100, 0, 0, 1).run(data, lambda _: [1, 0, 0, 0, 0])
-    each = BacktestEngine(100, 0, 0, 1).run(data, lambda _: [1, 1, 1, 0, 0])
-    assert (once["num_trades"], each["num_trades"]) == (0, 1)
-    assert each["trades"][0]["entry_date"] == str(data.index[3].date())
+    result = BacktestEngine(100, 0, 0, 1).run(data, lambda _: [1, 1, 1, 0, 0])
+    assert (once["num_trades"], result["num_trades"]) == (0, 1)
+    assert result["trades"][0]["entry_date"] == str(data.index[3].date())
 
 
 def test_an_open_position_is_listed_without_exit() -> None:
@@ -309,13 +309,13 @@ def test_a_run_gives_the_same_bits_among_thousands(
     sharpe = metrics.sharpe_ratio(returns, 252)
     drawdown = metrics.drawdowns(many.equity).max(axis=1)
     for row in range(0, k, max(1, k // 50)):
-        one = simulate(open_, close, signals[row : row + 1], terms)
-        assert (one.equity[0] == many.equity[row]).all()
-        assert (one.shares[0] == many.shares[row]).all()
-        assert one.shortfall[0] == many.shortfall[row]
-        mine = metrics.bar_returns(one.equity[0])
+        alone = simulate(open_, close, signals[row : row + 1], terms)
+        assert (alone.equity[0] == many.equity[row]).all()
+        assert (alone.shares[0] == many.shares[row]).all()
+        assert alone.shortfall[0] == many.shortfall[row]
+        mine = metrics.bar_returns(alone.equity[0])
         assert metrics.sharpe_ratio(mine, 252) == sharpe[row] or np.isnan(sharpe[row])
-        assert metrics.drawdowns(one.equity[0]).max() == drawdown[row]
+        assert metrics.drawdowns(alone.equity[0]).max() == drawdown[row]
 
 
 @pytest.mark.parametrize("size", [1, 3, 64])

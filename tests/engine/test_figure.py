@@ -133,11 +133,11 @@ def test_figures_leave_nothing_behind() -> None:
 
     from matplotlib import figure
 
-    made: list[weakref.ref[figure.Figure]] = []
+    figures: list[weakref.ref[figure.Figure]] = []
     real = figure.Figure.__init__
 
     def watch(self: figure.Figure, *words: object, **named: object) -> None:
-        made.append(weakref.ref(self))
+        figures.append(weakref.ref(self))
         real(self, *words, **named)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -145,4 +145,4 @@ def test_figures_leave_nothing_behind() -> None:
         for _ in range(3):
             draw()
     gc.collect()
-    assert [ref() for ref in made] == [None, None, None]
+    assert [ref() for ref in figures] == [None, None, None]

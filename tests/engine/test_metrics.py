@@ -108,15 +108,15 @@ def test_equal_to_empyrical(which: str) -> None:
     """To 1e-12, None where theirs is NaN or infinite (or a variance of rounding errors)."""
     equity = equity_of(SERIES[which])
     benchmark = equity_of(np.random.default_rng(2).normal(0.0003, 0.012, len(equity) - 1))
-    mine = ours(equity, benchmark)
+    own = ours(equity, benchmark)
     r, b = (pd.Series(metrics.bar_returns(values)) for values in (equity, benchmark))
     for name in NAMES:
         expected = theirs(name, r, b)
-        if mine[name] is None:
+        if own[name] is None:
             still = r.max() - r.min() < 1e-15
             assert not math.isfinite(expected) or still or name == "calmar_ratio", name
         else:
-            assert mine[name] == pytest.approx(expected, rel=1e-12, abs=1e-12), name
+            assert own[name] == pytest.approx(expected, rel=1e-12, abs=1e-12), name
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.03])
@@ -125,15 +125,15 @@ def test_risk_free_rate(rate: float) -> None:
     benchmark = equity_of(SERIES["AAPL"])
     index = pd.bdate_range("2010-01-01", periods=len(equity))
     trades = pd.DataFrame({"exit_date": pd.Series([], dtype="datetime64[ns]")})
-    mine = metrics.PerformanceMetrics(
+    own = metrics.PerformanceMetrics(
         equity, equity, benchmark, index, trades, 0.0, 0.0, rate
     ).as_dict()
     per_bar = (1 + rate) ** (1 / P) - 1
     r, b = (pd.Series(metrics.bar_returns(values)) for values in (equity, benchmark))
     sharpe = float(metrics.sharpe_ratio(r.to_numpy(), P, per_bar))
     assert sharpe == pytest.approx(empyrical.sharpe_ratio(r, per_bar), rel=1e-12)
-    assert mine["sortino_ratio"] == pytest.approx(empyrical.sortino_ratio(r, per_bar), rel=1e-12)
-    assert mine["alpha"] == pytest.approx(empyrical.alpha(r, b, per_bar), rel=1e-12)
+    assert own["sortino_ratio"] == pytest.approx(empyrical.sortino_ratio(r, per_bar), rel=1e-12)
+    assert own["alpha"] == pytest.approx(empyrical.alpha(r, b, per_bar), rel=1e-12)
 
 
 @settings(max_examples=60)
@@ -145,10 +145,10 @@ def test_skew_and_kurtosis_equal_pandas(values: list[float]) -> None:
         (metrics.excess_kurtosis(r), pd.Series(r).kurt()),
     )
     if np.ptp(r) > 1e-3:
-        for mine, expected in pairs:
-            assert mine == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        for actual, expected in pairs:
+            assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
     elif np.ptp(r) == 0:
-        assert all(math.isnan(mine) for mine, _ in pairs)
+        assert all(math.isnan(actual) for actual, _ in pairs)
 
 
 @pytest.mark.parametrize(

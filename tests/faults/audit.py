@@ -104,9 +104,9 @@ class Audit:
 
     def rows(self) -> dict[str, Row]:
         """Every run there is."""
-        found = [Row(*row) for row in self.server.ask(ROWS, database=self.database)]
-        assert len({row.run_id for row in found}) == len(found), "a run is there twice"
-        return {row.run_id: row for row in found}
+        rows = [Row(*row) for row in self.server.ask(ROWS, database=self.database)]
+        assert len({row.run_id for row in rows}) == len(rows), "a run is there twice"
+        return {row.run_id: row for row in rows}
 
     def in_flight(self) -> list[Row]:
         """Launched or claimed, and not at its end."""
@@ -139,7 +139,7 @@ class Audit:
         self._check_results(rows, url, may_fail)
         ends = Counter(row.reason or row.status for row in rows.values())
         rate = left / max(seconds - settled, 0.1)
-        told = ", ".join(f"{count} {end}" for end, count in ends.most_common())
+        endings = ", ".join(f"{count} {end}" for end, count in ends.most_common())
         return Figures(
             fault.name,
             fault.ended - fault.started,
@@ -147,7 +147,7 @@ class Audit:
             settled,
             seconds,
             rate / self.quiet_rate,
-            told,
+            endings,
         )
 
     def _settle(self, fault: Fault) -> float:
@@ -205,8 +205,8 @@ class Audit:
 
     def _digest(self, run_id: str) -> str | None:
         query = "SELECT SHA2(result, 256) FROM results WHERE run_id = %s"
-        found = self.server.ask(query, run_id, database=self.database)
-        return found[0][0] if found else None
+        digests = self.server.ask(query, run_id, database=self.database)
+        return digests[0][0] if digests else None
 
 
 def answers(server: MySQLServer) -> bool:
@@ -220,5 +220,5 @@ def answers(server: MySQLServer) -> bool:
 @cache
 def quiet_result(request: str) -> str:
     """What the request comes to with nobody near: performed here, from the same prices."""
-    asked = parse_request({**json.loads(request), "run_id": RUN_ID})
-    return perform(asked, series(asked.ticker), Software())[0].reproducible()
+    request_of_run = parse_request({**json.loads(request), "run_id": RUN_ID})
+    return perform(request_of_run, series(request_of_run.ticker), Software())[0].reproducible()

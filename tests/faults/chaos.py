@@ -139,9 +139,9 @@ class Chaos:
     def _some_worker(self, chance: random.Random) -> Worker | None:
         """Waits a little for one to be there: the database may have been away a moment ago."""
         for _ in range(50):
-            found = self._installation.workers()
-            if found:
-                return chance.choice(found)
+            workers = self._installation.workers()
+            if workers:
+                return chance.choice(workers)
             time.sleep(0.1)
         return None
 

@@ -49,13 +49,13 @@ class Installation:
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
         self._directory = directory
-        given = {
+        settings = {
             "MAX_ACTIVE_RUNS": "2",
             "RATE_LIMIT_PER_MINUTE": "0",
             "LOG_LEVEL": "INFO",
             MARK: self.mark,
         }
-        self._environment = {**given, **environment}
+        self._environment = {**settings, **environment}
         self.webs: list[Program] = []
         self.urls: list[str] = []
         self.controllers: list[Program] = []
@@ -92,9 +92,9 @@ class Installation:
         command = CONTROLLER_OF_AHEAD_WORKERS if workers_ahead else CONTROLLER
         for _ in range(count):
             port = _free_port()
-            given = {**environment, "CONTROLLER_PORT": str(port)}
+            settings = {**environment, "CONTROLLER_PORT": str(port)}
             self.controllers.append(
-                self._program(f"controller-{len(self.controllers)}", command, given)
+                self._program(f"controller-{len(self.controllers)}", command, settings)
             )
             self._vitals.append(f"http://127.0.0.1:{port}")
             self.controllers[-1].start()

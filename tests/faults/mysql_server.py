@@ -71,14 +71,14 @@ class MySQLServer:
 
     def environment(self, database: str) -> dict[str, str]:
         """What a process of ours needs to use that database."""
-        given = {
+        settings = {
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "USER": "root",
             "PASSWORD": PASSWORD,
             "NAME": database,
         }
-        return {f"DB_{name}": value for name, value in given.items()}
+        return {f"DB_{name}": value for name, value in settings.items()}
 
     def ask(
         self, statement: str, *values: Any, database: str | None = None

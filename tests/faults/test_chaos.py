@@ -78,6 +78,6 @@ def submit_a_share(scene: Scene, client: int) -> None:
     for number in range(share):
         time.sleep(max(0.0, started + 0.8 * SECONDS * number / share - time.monotonic()))
         urls = chance.sample(scene.installation.urls, 3)
-        asked = variant(chance.randrange(DIFFERENT))
+        request = variant(chance.randrange(DIFFERENT))
         force = chance.random() > REUSED
-        scene.client.submit_until_accepted(urls, asked, force)
+        scene.client.submit_until_accepted(urls, request, force)

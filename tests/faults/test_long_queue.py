@@ -59,5 +59,5 @@ def started(scene: Scene) -> list[int]:
 
 def passes(scene: Scene) -> tuple[float, float, float]:
     """The number of passes so far, their seconds together, and how many took less than 1 s."""
-    found = scene.installation.metrics(scene.installation.controllers[0])
-    return found[f"{PASS}_count"], found[f"{PASS}_sum"], found[f'{PASS}_bucket{{le="1.0"}}']
+    metrics = scene.installation.metrics(scene.installation.controllers[0])
+    return metrics[f"{PASS}_count"], metrics[f"{PASS}_sum"], metrics[f'{PASS}_bucket{{le="1.0"}}']

@@ -35,7 +35,7 @@ def test_three_replicas_and_one_run_id(scene: Scene) -> None:
     assert rows.keys() == scene.client.accepted.keys()
     recorded = {run_id: capital_recorded(scene, run_id) for run_id in rows}
     assert recorded == {
-        run_id: asked["initial_capital"] for run_id, asked in scene.client.accepted.items()
+        run_id: request["initial_capital"] for run_id, request in scene.client.accepted.items()
     }
 
 

@@ -66,10 +66,10 @@ def test_a_process_that_stands_still_in_a_transaction(scene: Scene) -> None:
 
     MySQL ends the transaction within a minute.
     """
-    given = {
+    settings = {
         name.lower(): value for name, value in scene.server.environment(scene.database).items()
     }
-    engine = connect(Config(**{**given, "db_port": scene.server.port}))  # type: ignore[arg-type]
+    engine = connect(Config(**{**settings, "db_port": scene.server.port}))  # type: ignore[arg-type]
     scene.start(LEASE_SECONDS=str(LEASE))
     scene.submit(14)
     worker = freeze_a_claimed_worker(scene)

@@ -53,8 +53,8 @@ def test_a_crash_is_named_without_its_frames() -> None:
 
 
 def test_the_last_lines_are_the_ones_that_count() -> None:
-    found = log_lines("\n".join(f"line {number}" for number in range(1000)))
-    assert found == [f"line {number}" for number in range(1000 - MAX_LINES, 1000)]
+    lines = log_lines("\n".join(f"line {number}" for number in range(1000)))
+    assert lines == [f"line {number}" for number in range(1000 - MAX_LINES, 1000)]
 
 
 def test_a_traceback_whose_head_was_cut_off_or_that_a_message_quotes() -> None:

@@ -13,13 +13,15 @@ from tests.support.prices import TICKERS, prices
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_every_defect_is_found(defect: str) -> None:
     change, severity, code = DEFECTS[defect]
-    found = check_prices(change(CLEAN.copy()))
-    assert [(f.severity, f.code) for f in found if f.code == code] == [(severity, code)], found
-    assert all(f.severity == severity for f in found)
-    day = next(f.day for f in found if f.code == code)
+    findings = check_prices(change(CLEAN.copy()))
+    assert [(f.severity, f.code) for f in findings if f.code == code] == [(severity, code)], (
+        findings
+    )
+    assert all(f.severity == severity for f in findings)
+    day = next(f.day for f in findings if f.code == code)
     assert day is not None
     if code == "NoDate":
-        assert (day, found[0].message) == ("no date", "the date of row 101 is empty")
+        assert (day, findings[0].message) == ("no date", "the date of row 101 is empty")
         return
     expected_row = 150 if defect in ("unadjusted split", "spike") else 100
     row = CLEAN.index.get_indexer([pd.Timestamp(day)], method="nearest")[0]
@@ -50,30 +52,30 @@ KNOWN = {
 
 @pytest.mark.parametrize("ticker", TICKERS)
 def test_no_false_alarm_on_the_bundled_prices(ticker: str) -> None:
-    found: dict[str, list[str | None]] = {}
+    days: dict[str, list[str | None]] = {}
     for finding in check_prices(prices(ticker)):
         assert finding.severity == "warning"
-        found.setdefault(finding.code, []).append(finding.day)
+        days.setdefault(finding.code, []).append(finding.day)
     if ticker == "MSFT":
-        assert found.pop("MissingSessions") == ["1998-10-29", "1999-11-16"]
-        assert found.pop("ZeroVolume") == ["2010-04-26"]
-        assert all(day is not None and day < "1990" for day in found.pop("Stale"))
-    assert found == KNOWN.get(ticker, {})
+        assert days.pop("MissingSessions") == ["1998-10-29", "1999-11-16"]
+        assert days.pop("ZeroVolume") == ["2010-04-26"]
+        assert all(day is not None and day < "1990" for day in days.pop("Stale"))
+    assert days == KNOWN.get(ticker, {})
 
 
-def one(data: pd.DataFrame) -> tuple[str, str | None]:
+def only_finding(data: pd.DataFrame) -> tuple[str, str | None]:
     (finding,) = check_prices(data)
     return finding.code, finding.day
 
 
 def test_other_faults() -> None:
     day = str(CLEAN.index[100].date())
-    assert one(set_cell(100, "Close", 1e9)(CLEAN.copy())) == ("OutsideRange", day)
-    assert one(set_cell(100, "Volume", -1.0)(CLEAN.copy())) == ("NotPositive", day)
-    assert one(set_cell(100, "Volume", 0.0)(CLEAN.copy())) == ("ZeroVolume", day)
-    assert one(CLEAN.assign(Volume=0.0)) == ("NoVolume", None)
-    assert one(CLEAN.iloc[:1]) == ("TooShort", None)
-    assert one(CLEAN.iloc[:0]) == ("TooShort", None)
+    assert only_finding(set_cell(100, "Close", 1e9)(CLEAN.copy())) == ("OutsideRange", day)
+    assert only_finding(set_cell(100, "Volume", -1.0)(CLEAN.copy())) == ("NotPositive", day)
+    assert only_finding(set_cell(100, "Volume", 0.0)(CLEAN.copy())) == ("ZeroVolume", day)
+    assert only_finding(CLEAN.assign(Volume=0.0)) == ("NoVolume", None)
+    assert only_finding(CLEAN.iloc[:1]) == ("TooShort", None)
+    assert only_finding(CLEAN.iloc[:0]) == ("TooShort", None)
 
 
 def test_reverse_splits_and_other_ratios() -> None:

@@ -53,14 +53,14 @@ def read(text: str) -> PriceSeries:
 
 
 def test_any_case_and_order_of_columns() -> None:
-    made = read(
+    prices = read(
         "volume,CLOSE, open ,High,Low,date,note\n"
         "5,2,1,3,0.5,2020-01-02,x\n"
         "6,2,1,3,0.5,2020-01-03,y\n"
     )
-    assert made.data.columns.tolist() == ["Open", "High", "Low", "Close", "Volume"]
-    assert made.data.iloc[0].tolist() == [1, 3, 0.5, 2, 5]
-    assert (str(made.first), str(made.last)) == ("2020-01-02", "2020-01-03")
+    assert prices.data.columns.tolist() == ["Open", "High", "Low", "Close", "Volume"]
+    assert prices.data.iloc[0].tolist() == [1, 3, 0.5, 2, 5]
+    assert (str(prices.first), str(prices.last)) == ("2020-01-02", "2020-01-03")
 
 
 def test_offsets_that_change_with_the_season() -> None:
@@ -81,8 +81,8 @@ def test_an_empty_date_is_left_to_the_gate() -> None:
 
 
 def test_time_zones_are_dropped() -> None:
-    made = read("Datetime,Open,High,Low,Close,Volume\n2020-01-02T09:30:00-05:00,1,1,1,1,1\n")
-    assert made.data.index.tz is None
+    prices = read("Datetime,Open,High,Low,Close,Volume\n2020-01-02T09:30:00-05:00,1,1,1,1,1\n")
+    assert prices.data.index.tz is None
 
 
 @pytest.mark.parametrize(

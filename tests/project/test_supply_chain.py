@@ -44,7 +44,10 @@ def test_the_document_names_everything_as_scanners_do() -> None:
         "stock-backtest-web",
         "0.3.0",
     )
-    assert {it.get("purl", f"{it['name']} {it['version']}") for it in written["components"]} == {
+    assert {
+        component.get("purl", f"{component['name']} {component['version']}")
+        for component in written["components"]
+    } == {
         "debian 12",
         "pkg:generic/python@3.11.7",
         "pkg:pypi/flask@3.1.3",
@@ -61,7 +64,7 @@ def test_two_documents_differ_where_the_images_do() -> None:
         **FOUND,
         "debian": [["libssl3:amd64", "3.0.18", "amd64", "openssl", "3.0.18"], DEBIAN[1]],
     }
-    before, again, after = (document("web:1", found) for found in (FOUND, FOUND, newer))
+    before, again, after = (document("web:1", inventory) for inventory in (FOUND, FOUND, newer))
     assert before == again
     gone = set(before.splitlines()) - set(after.splitlines())
     assert gone

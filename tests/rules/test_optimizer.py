@@ -71,8 +71,8 @@ def test_tenths_stay_tenths() -> None:
 
 @given(st.integers(1, 300), st.integers(0, 200), st.integers(1, 60))
 def test_a_range_is_that_of_python_with_its_end(start: int, more: int, step: int) -> None:
-    found = grid(MOMENTUM, {"lookback": f"{start}:{start + more}:{step}"}).params["lookback"]
-    assert found.tolist() == list(range(start, start + more + 1, step))
+    values = grid(MOMENTUM, {"lookback": f"{start}:{start + more}:{step}"}).params["lookback"]
+    assert values.tolist() == list(range(start, start + more + 1, step))
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_neighbours_of_the_best_differ_by_one_step() -> None:
     searched = grid(MA_CROSS, {"fast": [5, 10, 20, 25], "slow": [15, 25, 50, 90]})
     scores = np.zeros(len(searched))
     scores[pairs(searched).index((20, 25))] = 1.0
-    found = SearchTable(searched, {"sharpe_ratio": scores}, "sharpe_ratio")
-    assert [pairs(searched)[row] for row in found.neighbours()] == [
+    table = SearchTable(searched, {"sharpe_ratio": scores}, "sharpe_ratio")
+    assert [pairs(searched)[row] for row in table.neighbours()] == [
         (10, 15),
         (10, 25),
         (10, 50),
@@ -165,11 +165,11 @@ def test_a_metric_that_is_undefined_everywhere_has_no_best() -> None:
 def test_progress_after_each_chunk_and_an_end_by_raising() -> None:
     searched = grid(MOMENTUM, {"lookback": "1:5"})
     seen = []
-    found = evaluated([1, 2], [3, 4], [5]).run(
+    table = evaluated([1, 2], [3, 4], [5]).run(
         searched, lambda done, every: seen.append((done, every))
     )
     assert seen == [(2, 5), (4, 5), (5, 5)]
-    assert found.metrics["sharpe_ratio"].tolist() == [1, 2, 3, 4, 5]
+    assert table.metrics["sharpe_ratio"].tolist() == [1, 2, 3, 4, 5]
 
     def cancel(done: int, every: int) -> None:
         raise KeyboardInterrupt

@@ -140,9 +140,9 @@ def test_bad_rules_are_left_out_and_named(
     monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
     plugins.installed_rules.cache_clear()
     with caplog.at_level(logging.ERROR):
-        found = plugins.installed_rules(True)
+        catalogue = plugins.installed_rules(True)
     plugins.installed_rules.cache_clear()
-    assert list(found) == [*BUILT_IN, "FINE"]
+    assert list(catalogue) == [*BUILT_IN, "FINE"]
     (record,) = caplog.records
     assert why in record.getMessage()
     assert value in record.getMessage()

@@ -139,7 +139,7 @@ def test_signals_before_the_warm_up_are_named() -> None:
     )
 
 
-def made(values: list[int], close: list[float] | None = None) -> SignalAnalyzer:
+def analyzer_of(values: list[int], close: list[float] | None = None) -> SignalAnalyzer:
     index = pd.bdate_range("2024-01-01", periods=len(values))
     return SignalAnalyzer(
         pd.Series(values, index=index), pd.Series(close or [1.0] * len(values), index=index)
@@ -147,13 +147,13 @@ def made(values: list[int], close: list[float] | None = None) -> SignalAnalyzer:
 
 
 def test_counts_and_holding_times() -> None:
-    analyzer = made([0, 1, 1, 0, -1, 0, 1, -1, 1])
+    analyzer = analyzer_of([0, 1, 1, 0, -1, 0, 1, -1, 1])
     assert analyzer.counts() == {"SELL": 2, "HOLD": 3, "BUY": 4, "changes": 5}
     assert analyzer.holding_bars().tolist() == [3, 1]
 
 
 def test_forward_returns() -> None:
-    analyzer = made([1, -1, 1, -1, 0, 0], [100.0, 110, 100, 120, 60, 60])
+    analyzer = analyzer_of([1, -1, 1, -1, 0, 0], [100.0, 110, 100, 120, 60, 60])
     table = analyzer.forward_returns(horizons=(1,)).set_index("signal")
     assert table.loc["BUY", "count"] == 2
     assert table.loc["BUY", "mean_pct"] == pytest.approx(15)
@@ -164,10 +164,10 @@ def test_forward_returns() -> None:
 
 
 def test_forward_returns_of_too_few_signals() -> None:
-    table = made([1, 0, 0], [1.0, 2, 4]).forward_returns(horizons=(1, 5))
-    one = table.iloc[0]
+    table = analyzer_of([1, 0, 0], [1.0, 2, 4]).forward_returns(horizons=(1, 5))
+    first = table.iloc[0]
     five = table.iloc[1]
-    assert (one["count"], one["mean_pct"]) == (1, 100)
-    assert np.isnan(one["low_pct"])
+    assert (first["count"], first["mean_pct"]) == (1, 100)
+    assert np.isnan(first["low_pct"])
     assert five["count"] == 0
     assert np.isnan(five["mean_pct"])

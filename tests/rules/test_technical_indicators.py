@@ -192,13 +192,13 @@ def test_averages_of_rows_are_those_of_each(period: int, known: list[list[float]
     rows = np.full((len(known), 30), np.nan)
     for row, values in zip(rows, known, strict=True):
         row[30 - len(values) :] = values
-    each = np.stack([ti.ema(row, period) for row in rows])
-    assert ti.ema_of_rows(rows, period).tobytes() == each.tobytes()
+    row_by_row = np.stack([ti.ema(row, period) for row in rows])
+    assert ti.ema_of_rows(rows, period).tobytes() == row_by_row.tobytes()
 
 
 def test_averages_of_rows_with_gaps_are_those_of_each() -> None:
     close = prices(bars=300)["Close"].to_numpy()
     rows = np.stack([close, np.where(np.arange(300) == 150, np.nan, close), np.full(300, np.nan)])
-    each = np.stack([ti.ema(row, 10) for row in rows])
-    assert np.flatnonzero(np.isnan(each[1])).tolist() == [*range(9), *range(150, 160)]
-    np.testing.assert_array_equal(ti.ema_of_rows(rows, 10), each)
+    row_by_row = np.stack([ti.ema(row, 10) for row in rows])
+    assert np.flatnonzero(np.isnan(row_by_row[1])).tolist() == [*range(9), *range(150, 160)]
+    np.testing.assert_array_equal(ti.ema_of_rows(rows, 10), row_by_row)

@@ -48,14 +48,14 @@ def script(folder: Path, what: str, **settings: str) -> tuple[int, str, str]:
     environment = {**os.environ, "PATH": str(folder), "NAMESPACE": "stocks", **settings}
     words = ["bash", str(ROOT / "scripts/backup.sh"), what]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
-    asked = (folder / "asked").read_text() if (folder / "asked").exists() else ""
-    return done.returncode, done.stderr, asked
+    calls = (folder / "asked").read_text() if (folder / "asked").exists() else ""
+    return done.returncode, done.stderr, calls
 
 
-def changes(asked: str) -> list[str]:
+def changes(calls: str) -> list[str]:
     """What was asked of the cluster that is no question."""
     verbs = ("scale", "patch", "delete", "create", "exec -i")
-    words = [line.removeprefix("--namespace stocks ") for line in asked.splitlines()]
+    words = [line.removeprefix("--namespace stocks ") for line in calls.splitlines()]
     return [line for line in words if line.startswith(verbs)]
 
 
@@ -75,9 +75,9 @@ def test_a_file_that_is_no_whole_dump_is_refused(folder: Path, file: str, error:
 
 
 def test_runs_are_replaced_by_force_only(folder: Path) -> None:
-    code, error, asked = script(folder, "restore", FILE="whole.sql.gz")
+    code, error, calls = script(folder, "restore", FILE="whole.sql.gz")
     assert (code, error) == (1, "backup: the database of bt has 3 runs: FORCE=1 replaces them\n")
-    assert changes(asked) == []
+    assert changes(calls) == []
 
 
 @pytest.mark.parametrize("what", ["backup", "restore"])
@@ -141,18 +141,18 @@ BACK = [
 
 
 def test_a_restore_lets_everybody_stand_still_and_keeps_what_was_there(folder: Path) -> None:
-    code, error, asked = script(folder, "restore", FILE="whole.sql.gz", FORCE="1")
+    code, error, calls = script(folder, "restore", FILE="whole.sql.gz", FORCE="1")
     assert (code, error) == (0, "")
-    still = changes(asked)[:4]
-    poured = changes(asked)[4]
+    still = changes(calls)[:4]
+    poured = changes(calls)[4]
     assert still[0] == 'patch cronjob bt-mysql-backup --patch {"spec": {"suspend": true}}'
     assert still[1:3] == [
         f"scale deployment {name} --replicas=0" for name in ("bt-web", "bt-controller")
     ]
     assert still[3].startswith("delete jobs -l app.kubernetes.io/instance=bt --cascade=foreground")
     assert "gunzip" in poured
-    assert changes(asked)[5:] == BACK
-    assert asked.index("mysqldump") < asked.index("DROP DATABASE") < asked.index("gunzip")
+    assert changes(calls)[5:] == BACK
+    assert calls.index("mysqldump") < calls.index("DROP DATABASE") < calls.index("gunzip")
     (before,) = folder.glob("bt-before-restore-*.sql.gz")
     assert before.read_bytes() == (folder / "poured").read_bytes() == DUMP
 
@@ -160,25 +160,25 @@ def test_a_restore_lets_everybody_stand_still_and_keeps_what_was_there(folder: P
 def test_a_restore_that_fails_puts_back_what_was_there(folder: Path) -> None:
     (folder / "no-pouring").touch()
     (folder / "dump").write_bytes(old := gzip.compress(b"-- old\n-- Dump completed\n"))
-    code, error, asked = script(folder, "restore", FILE="whole.sql.gz", FORCE="1")
+    code, error, calls = script(folder, "restore", FILE="whole.sql.gz", FORCE="1")
     assert (code, error) == (1, "backup: the restore failed; see above\n")
-    assert asked.count("DROP DATABASE") == 2
+    assert calls.count("DROP DATABASE") == 2
     assert (folder / "poured").read_bytes() == DUMP + old
-    assert changes(asked)[-3:] == BACK
+    assert changes(calls)[-3:] == BACK
 
 
 def test_without_a_dump_of_what_is_there_nothing_is_replaced(folder: Path) -> None:
     (folder / "dump").unlink()
-    code, error, asked = script(folder, "restore", FILE="whole.sql.gz", FORCE="1")
+    code, error, calls = script(folder, "restore", FILE="whole.sql.gz", FORCE="1")
     assert code == 1
     assert "the dump was cut off" in error
-    assert "DROP DATABASE" not in asked
-    assert changes(asked)[-3:] == BACK
+    assert "DROP DATABASE" not in calls
+    assert changes(calls)[-3:] == BACK
 
 
 def test_an_empty_database_needs_no_force(folder: Path) -> None:
     (folder / "runs").write_text("0\n")
-    code, error, asked = script(folder, "restore", FILE="whole.sql.gz")
+    code, error, calls = script(folder, "restore", FILE="whole.sql.gz")
     assert (code, error) == (0, "")
-    assert "mysqldump" not in asked
-    assert changes(asked)[-3:] == BACK
+    assert "mysqldump" not in calls
+    assert changes(calls)[-3:] == BACK

@@ -90,6 +90,6 @@ def test_a_worker_does_not_get_the_logins(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("AUTH_USERS", "alice:hash")
     monkeypatch.setenv("AUTH_TOKENS_FILE", "/run/secrets/tokens")
     monkeypatch.setenv("TICKER", "GOOG")
-    given = job_environment()
-    assert given["TICKER"] == "GOOG"
-    assert not [name for name in given if name.startswith("AUTH_")]
+    environment = job_environment()
+    assert environment["TICKER"] == "GOOG"
+    assert not [name for name in environment if name.startswith("AUTH_")]

@@ -91,20 +91,20 @@ def vendor(
     monkeypatch: pytest.MonkeyPatch, answer: pd.DataFrame | Exception
 ) -> list[dict[str, object]]:
     """A yfinance that answers so; what it was asked."""
-    asked: list[dict[str, object]] = []
+    calls: list[dict[str, object]] = []
 
     class Ticker:
         def __init__(self, name: str) -> None:
             self.name = name
 
         def history(self, **words: object) -> pd.DataFrame:
-            asked.append({"ticker": self.name, **words})
+            calls.append({"ticker": self.name, **words})
             if isinstance(answer, Exception):
                 raise answer
             return answer
 
     monkeypatch.setitem(sys.modules, "yfinance", types.SimpleNamespace(Ticker=Ticker))
-    return asked
+    return calls
 
 
 DOWNLOAD = ["--tickers", "aapl", "--start", "2020-01-01", "--end", "2020-12-31"]
@@ -113,10 +113,10 @@ DOWNLOAD = ["--tickers", "aapl", "--start", "2020-01-01", "--end", "2020-12-31"]
 def test_downloading(store: PriceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     table = CLEAN.assign(Dividends=0.0)
     table.index = table.index.tz_localize("America/New_York")
-    asked = vendor(monkeypatch, table)
+    calls = vendor(monkeypatch, table)
     assert data_loader.main(DOWNLOAD) == 0
-    assert asked[0]["ticker"] == "AAPL"
-    assert str(asked[0]["end"])[:10] == "2021-01-01", "the last day is included"
+    assert calls[0]["ticker"] == "AAPL"
+    assert str(calls[0]["end"])[:10] == "2021-01-01", "the last day is included"
     ticker = store.ticker("AAPL")
     assert ticker is not None
     assert ticker.source == "Yahoo Finance via yfinance"

@@ -37,27 +37,27 @@ def kind_up(tools: Path, port: int = 8099, what: str = "up") -> tuple[int, str, 
     done = subprocess.run(
         ["bash", "scripts/kind.sh", what], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    asked = (tools / "asked").read_text() if (tools / "asked").exists() else ""
-    return done.returncode, done.stderr, asked
+    calls = (tools / "asked").read_text() if (tools / "asked").exists() else ""
+    return done.returncode, done.stderr, calls
 
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_a_missing_tool(tools: Path, name: str) -> None:
     (tools / name).unlink()
-    code, error, asked = kind_up(tools)
+    code, error, calls = kind_up(tools)
     assert (code, error) == (1, f"kind-up: {name} is missing: install it and put it on the PATH\n")
-    assert "create" not in asked
+    assert "create" not in calls
 
 
 def test_docker_is_stopped(tools: Path) -> None:
     tool(tools, "docker", "exit 1")
-    code, error, asked = kind_up(tools)
+    code, error, calls = kind_up(tools)
     assert code == 1
     assert (
         error
         == "kind-up: Docker does not answer: start it, or give your user the right to use it\n"
     )
-    assert "create" not in asked
+    assert "create" not in calls
 
 
 def test_too_little_memory(tools: Path) -> None:
@@ -74,21 +74,21 @@ def taken() -> Iterator[int]:
 
 
 def test_the_port_is_taken(tools: Path, taken: int) -> None:
-    code, error, asked = kind_up(tools, taken)
+    code, error, calls = kind_up(tools, taken)
     assert (code, error) == (
         1,
         f"kind-up: port {taken} is taken: make kind-up KIND_PORT={taken + 1}\n",
     )
-    assert "create" not in asked
+    assert "create" not in calls
 
 
 def test_a_port_taken_by_the_cluster_itself_is_right(tools: Path, taken: int) -> None:
     tool(tools, "kind", "case $* in 'get clusters') echo none ;; esac")
     tool(tools, "kubectl", "exit 1")
-    code, error, asked = kind_up(tools, taken)
+    code, error, calls = kind_up(tools, taken)
     assert code == 1
     assert "the cluster none does not answer: make kind-down, then make kind-up" in error
-    assert "create cluster" not in asked
+    assert "create cluster" not in calls
 
 
 @pytest.mark.parametrize("what", ["load", "demo", "test"])
@@ -107,9 +107,9 @@ def test_an_error_inside_a_step_ends_it(tools: Path) -> None:
         "docker",
         "case $* in *MemTotal*) echo 16000000000 ;; build*web*) echo no space; exit 1 ;; esac",
     )
-    code, error, asked = kind_up(tools)
+    code, error, calls = kind_up(tools)
     assert code == 1
     assert error.startswith("no space\n")
     assert 'kind-up: the step "build the images" failed' in error
-    assert "helm" not in asked
-    assert "build --build-arg WEB_IMAGE" not in asked
+    assert "helm" not in calls
+    assert "build --build-arg WEB_IMAGE" not in calls

@@ -15,10 +15,10 @@ from scripts.config import ROOT
 
 K8S = ROOT / "k8s"
 OBJECTS: list[dict[str, Any]] = [
-    one
+    document
     for path in sorted(K8S.glob("*.yaml"))
     if path.name != "kustomization.yaml"
-    for one in yaml.safe_load_all(path.read_text())
+    for document in yaml.safe_load_all(path.read_text())
 ]
 
 
@@ -38,9 +38,9 @@ def test_every_drift_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_everything_stands_in_one_namespace_and_nothing_is_helm_s() -> None:
-    for one in OBJECTS:
-        metadata = one["metadata"]
-        assert one["kind"] == "Namespace" or metadata["namespace"] == "stock-backtest"
+    for document in OBJECTS:
+        metadata = document["metadata"]
+        assert document["kind"] == "Namespace" or metadata["namespace"] == "stock-backtest"
         assert not [
             name
             for name in metadata.get("annotations", {})
@@ -57,7 +57,7 @@ def test_kustomize_applies_all_but_the_secret() -> None:
 
 
 def test_the_secret_is_refused_until_it_is_filled_in() -> None:
-    (secret,) = (one for one in OBJECTS if one["kind"] == "Secret")
+    (secret,) = (document for document in OBJECTS if document["kind"] == "Secret")
     assert set(secret["data"]) == {"DB_USER", "DB_PASSWORD", "MYSQL_ROOT_PASSWORD"}
     for value in secret["data"].values():
         with pytest.raises(ValueError, match="base64|alphabet|padding"):
@@ -65,7 +65,7 @@ def test_the_secret_is_refused_until_it_is_filled_in() -> None:
 
 
 def test_what_was_promised_of_it() -> None:
-    by_name = {(one["kind"], one["metadata"]["name"]): one for one in OBJECTS}
+    by_name = {(document["kind"], document["metadata"]["name"]): document for document in OBJECTS}
     assert by_name["Deployment", "stock-backtest-web"]["spec"]["replicas"] == 2
     assert by_name["Service", "stock-backtest-web"]["spec"]["type"] == "NodePort"
     namespace = by_name["Namespace", "stock-backtest"]["metadata"]

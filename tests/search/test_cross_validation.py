@@ -30,14 +30,14 @@ def validated(data: pd.DataFrame, searched: Grid, folds: int = 5) -> CrossValida
 @given(st.integers(1, 3000), st.integers(1, 12), st.integers(0, 200), st.integers(0, 30))
 def test_folds(bars: int, folds: int, purge: int, embargo: int) -> None:
     try:
-        found = purged_folds(bars, folds, purge, embargo)
+        all_folds = purged_folds(bars, folds, purge, embargo)
     except InvalidRequest as error:
         assert f"{bars} bars are too few for {folds} folds with {purge} bars purged" in str(error)
         return
-    assert [bar for fold in found for bar in range(bars)[fold.test]] == list(range(bars)), (
+    assert [bar for fold in all_folds for bar in range(bars)[fold.test]] == list(range(bars)), (
         "each bar is tested once"
     )
-    for fold in found:
+    for fold in all_folds:
         before = fold.purged_before
         after = fold.purged_after
         assert before.stop == fold.test.start
@@ -50,7 +50,7 @@ def test_folds(bars: int, folds: int, purge: int, embargo: int) -> None:
 def test_as_bar_by_bar() -> None:
     data = prices(bars=1500)
     searched = grid(BUILT_IN["MA_CROSS"], {"fast": "5:20:5", "slow": "30:60:10"})
-    found = validated(data, searched, folds=4)
+    validation = validated(data, searched, folds=4)
     runs = [
         BacktestEngine().run(data, searched.rule_at(row).generate_signals)
         for row in range(len(searched))
@@ -63,12 +63,12 @@ def test_as_bar_by_bar() -> None:
         for part in fold.parts:
             learned[part] = False
         scores = mean(returns[:, learned]) / deviation(returns[:, learned])
-        assert found.rules[number].rule_id == searched.rule_at(int(scores.argmax())).rule_id
+        assert validation.rules[number].rule_id == searched.rule_at(int(scores.argmax())).rule_id
         tested = returns[scores.argmax(), fold.test]
         inside.append(scores.max())
         outside.append(mean(tested) / deviation(tested))
-    assert found.in_sample == pytest.approx(np.mean(inside) * math.sqrt(252), rel=1e-9)
-    assert found.out_of_sample == pytest.approx(np.mean(outside) * math.sqrt(252), rel=1e-9)
+    assert validation.in_sample == pytest.approx(np.mean(inside) * math.sqrt(252), rel=1e-9)
+    assert validation.out_of_sample == pytest.approx(np.mean(outside) * math.sqrt(252), rel=1e-9)
 
 
 def test_too_few_bars() -> None:

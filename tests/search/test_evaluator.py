@@ -101,24 +101,28 @@ def single(rule: BaseRule, data: pd.DataFrame, terms: Terms) -> dict[str, Any]:
     }
 
 
-def searched(data: pd.DataFrame, found: Grid, terms: Terms = PLAIN, **options: Any) -> Columns:
+def searched(
+    data: pd.DataFrame, combinations: Grid, terms: Terms = PLAIN, **options: Any
+) -> Columns:
     return (
-        ParameterOptimizer(SearchEvaluator(data, found.rule, terms, **options)).run(found).metrics
+        ParameterOptimizer(SearchEvaluator(data, combinations.rule, terms, **options))
+        .run(combinations)
+        .metrics
     )
 
 
-def assert_rows_are_runs(data: pd.DataFrame, found: Grid, terms: Terms, rows: int) -> None:
-    metrics = searched(data, found, terms, wanted=EVERY)
+def assert_rows_are_runs(data: pd.DataFrame, combinations: Grid, terms: Terms, rows: int) -> None:
+    metrics = searched(data, combinations, terms, wanted=EVERY)
     chosen = np.random.Generator(np.random.PCG64(7)).choice(
-        len(found), min(rows, len(found)), replace=False
+        len(combinations), min(rows, len(combinations)), replace=False
     )
     for row in chosen.tolist():
-        alone = single(found.rule_at(row), data, terms)
+        alone = single(combinations.rule_at(row), data, terms)
         together = {
             name: None if np.isnan(values[row]) else float(values[row])
             for name, values in metrics.items()
         }
-        assert together == {name: alone[name] for name in EVERY}, found.rule_at(row).rule_id
+        assert together == {name: alone[name] for name in EVERY}, combinations.rule_at(row).rule_id
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -139,8 +143,8 @@ def test_all_terms(terms: str) -> None:
 
 
 def test_some_shorts_are_ruined() -> None:
-    found = grid(BUILT_IN["MA_CROSS"], ASKED["MA_CROSS"])
-    returns = searched(random_walk(500, 11, 0.12), found, TERMS["short"])["total_return_pct"]
+    combinations = grid(BUILT_IN["MA_CROSS"], ASKED["MA_CROSS"])
+    returns = searched(random_walk(500, 11, 0.12), combinations, TERMS["short"])["total_return_pct"]
     assert (returns == -100).any(), "or the test above does not try it"
 
 
@@ -153,20 +157,20 @@ def test_a_rule_from_elsewhere() -> None:
 @pytest.mark.parametrize("name", ["MA_CROSS", "RSI", "TREND"])
 def test_the_size_of_chunks_changes_no_bit(name: str) -> None:
     data = prices(bars=500)
-    found = grid(BUILT_IN[name], ASKED[name])
-    whole = searched(data, found, cells_per_chunk=10**9)
+    combinations = grid(BUILT_IN[name], ASKED[name])
+    whole = searched(data, combinations, cells_per_chunk=10**9)
     for cells in (1, 500 * 2, 500 * 7, 65_536):
-        parts = searched(data, found, cells_per_chunk=cells)
+        parts = searched(data, combinations, cells_per_chunk=cells)
         assert all(whole[key].tobytes() == parts[key].tobytes() for key in whole)
 
 
 @pytest.mark.parametrize("name", ["MA_CROSS", "MACD"])
 def test_the_number_of_threads_changes_no_bit(name: str) -> None:
     data = prices(bars=500)
-    found = grid(BUILT_IN[name], ASKED[name])
-    alone = searched(data, found, threads=1, cells_per_chunk=1500)
+    combinations = grid(BUILT_IN[name], ASKED[name])
+    alone = searched(data, combinations, threads=1, cells_per_chunk=1500)
     for threads in (2, 5):
-        together = searched(data, found, threads=threads, cells_per_chunk=1500)
+        together = searched(data, combinations, threads=threads, cells_per_chunk=1500)
         assert all(alone[key].tobytes() == together[key].tobytes() for key in alone)
 
 
@@ -204,12 +208,12 @@ def test_a_drawdown_of_a_walk(seed: int) -> None:
 def test_after_warm_bars_a_rule_stands_where_it_stood(rule: type[BaseRule]) -> None:
     """It may be long before the first bar that counts, and have no signal for many bars after."""
     data = prices(bars=600)
-    found = grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name])
+    combinations = grid(rule, {"days": "1:9"} if rule is Fancy else ASKED[rule.metadata.name])
     stood = set()
     for warm in (200, 333):
-        together = searched(data, found, warm=warm)
-        for row in range(len(found)):
-            signals = found.rule_at(row).generate_signals(data).to_numpy()
+        together = searched(data, combinations, warm=warm)
+        for row in range(len(combinations)):
+            signals = combinations.rule_at(row).generate_signals(data).to_numpy()
             stands = next((signal for signal in signals[warm::-1] if signal), 0)
             stood.add((int(stands), signals[warm] == 0))
             mine = np.concatenate([[stands], signals[warm + 1 :]]).astype(np.int8)
@@ -219,17 +223,17 @@ def test_after_warm_bars_a_rule_stands_where_it_stood(rule: type[BaseRule]) -> N
 
 
 def test_rows_without_enough_bars_are_undefined() -> None:
-    found = grid(BUILT_IN["MOMENTUM"], {"lookback": [10, 97, 98, 99, 150]})
-    metrics = searched(prices(bars=100), found)
+    combinations = grid(BUILT_IN["MOMENTUM"], {"lookback": [10, 97, 98, 99, 150]})
+    metrics = searched(prices(bars=100), combinations)
     assert np.isnan(metrics["total_return_pct"]).tolist() == [False, False, False, True, True]
     assert np.isnan(metrics["num_trades"]).tolist() == [False, False, False, True, True]
 
 
 def test_features_are_made_once_and_one_row_serves_equal_parameters() -> None:
-    made = []
+    computed = []
 
     def double(close: np.ndarray, number: int) -> np.ndarray:
-        made.append(number)
+        computed.append(number)
         return close * number
 
     features = Features(prices(bars=50))
@@ -241,19 +245,19 @@ def test_features_are_made_once_and_one_row_serves_equal_parameters() -> None:
         (close * n).tolist() for n in (3, 4)
     ]
     assert features.of(double, "Close", 4).tolist() == (close * 4).tolist()
-    assert made == [3, 4]
+    assert computed == [3, 4]
 
 
 def test_memory_does_not_grow_with_the_grid() -> None:
     data = prices(bars=1000)
     peaks = []
     for last in (50, 500):
-        found = grid(
+        combinations = grid(
             BUILT_IN["RSI"],
             {"period": "2:20", "oversold": "1:20", "overbought": f"{50}:{50 + last / 10}:1"},
         )
         tracemalloc.start()
-        searched(data, found)
+        searched(data, combinations)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 8 * 10**6

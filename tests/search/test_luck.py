@@ -30,13 +30,13 @@ BY_FFN = [
 def made_up() -> list[np.ndarray]:
     """Trials that share half of what moves them, (trials, bars)."""
     random = np.random.Generator(np.random.PCG64(5))
-    found = []
+    samples = []
     for bars, trials, drift, *_ in BY_FFN:
         common = random.normal(0, 0.008, bars)[:, None]
-        found.append(
+        samples.append(
             np.ascontiguousarray((common + random.normal(0, 0.01, (bars, trials)) + drift).T)
         )
-    return found
+    return samples
 
 
 def overfitting(returns: np.ndarray, blocks: int) -> float:

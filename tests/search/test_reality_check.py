@@ -63,9 +63,9 @@ def chance(excess: np.ndarray) -> float:
 
 def test_luck_is_called_luck() -> None:
     """At 5 %, no more than some 5 % of searches among trials without skill."""
-    found = [chance(random(seed).normal(0.0, 0.01, (30, 250))) for seed in range(100)]
-    assert np.mean(np.array(found) <= 0.05) <= 0.1
-    assert 0.35 < np.mean(found) < 0.65
+    chances = [chance(random(seed).normal(0.0, 0.01, (30, 250))) for seed in range(100)]
+    assert np.mean(np.array(chances) <= 0.05) <= 0.1
+    assert 0.35 < np.mean(chances) < 0.65
 
 
 def test_skill_is_found() -> None:

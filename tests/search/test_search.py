@@ -42,16 +42,16 @@ def test_every_metric_of_a_result_may_be_searched_by() -> None:
 
 
 def test_the_best_its_statistics_and_the_table() -> None:
-    found = searched(prices(), "MA_CROSS", SIXTEEN)
-    table = found.table
-    assert (len(table.grid), found.bars, table.grid.skipped) == (16, 2699, 4)
+    judged = searched(prices(), "MA_CROSS", SIXTEEN)
+    table = judged.table
+    assert (len(table.grid), judged.bars, table.grid.skipped) == (16, 2699, 4)
     assert (np.diff(table.metrics["sharpe_ratio"][table.order()]) <= 0).all()
     best = table.grid.rule_at(table.best)
     alone = BacktestEngine().run(prices(), best.generate_signals)
     assert table.metrics["total_return_pct"][table.best] == alone["total_return_pct"]
     assert table.metrics["sharpe_ratio"].max() == alone["sharpe_ratio"]
-    assert 0 < found.deflated_sharpe < found.probabilistic_sharpe < 1
-    assert math.isnan(found.reality_check), "nobody asked for it"
+    assert 0 < judged.deflated_sharpe < judged.probabilistic_sharpe < 1
+    assert math.isnan(judged.reality_check), "nobody asked for it"
     count, mean, worst = table.beside()
     assert count > 0
     assert worst <= mean <= alone["sharpe_ratio"]
@@ -63,21 +63,21 @@ def test_a_reality_check() -> None:
 
 
 def test_more_folds_than_there_are_bars_for() -> None:
-    said = "A walk forward of 2000 folds needs 4008 bars, there are 2699."
-    with pytest.raises(InvalidRequest, match=said):
+    sentence = "A walk forward of 2000 folds needs 4008 bars, there are 2699."
+    with pytest.raises(InvalidRequest, match=sentence):
         Search(prices(), grid(BUILT_IN["MA_CROSS"], SIXTEEN), PLAIN, "sharpe_ratio", folds=2000)
 
 
 @pytest.mark.parametrize("metric", ["max_drawdown_pct", "profit_factor"])
 def test_another_metric(metric: str) -> None:
-    found = searched(prices(), "MA_CROSS", {"fast": [5, 20], "slow": [50, 100]}, metric)
-    scores = found.table.metrics[metric]
-    assert found.table.best == (scores.argmin() if metric in LESS_IS_BETTER else scores.argmax())
+    judged = searched(prices(), "MA_CROSS", {"fast": [5, 20], "slow": [50, 100]}, metric)
+    scores = judged.table.metrics[metric]
+    assert judged.table.best == (scores.argmin() if metric in LESS_IS_BETTER else scores.argmax())
 
 
 def test_rows_that_need_more_bars_than_there_are_are_counted() -> None:
-    found = searched(prices(bars=100), "MOMENTUM", {"lookback": "50:150:50"})
-    assert (len(found.table.grid), found.too_short) == (3, 2)
+    judged = searched(prices(bars=100), "MOMENTUM", {"lookback": "50:150:50"})
+    assert (len(judged.table.grid), judged.too_short) == (3, 2)
     with pytest.raises(
         NoData,
         match="None of the 2 combinations can be tried: MOMENTUM_100 needs 102 bars, there are",
@@ -86,8 +86,8 @@ def test_rows_that_need_more_bars_than_there_are_are_counted() -> None:
 
 
 def test_no_bars() -> None:
-    said = "There are 0 bars in these dates; a search needs at least 2."
-    with pytest.raises(NoData, match=said):
+    sentence = "There are 0 bars in these dates; a search needs at least 2."
+    with pytest.raises(NoData, match=sentence):
         searched(prices(bars=0), "MA_CROSS", SIXTEEN)
 
 
@@ -105,29 +105,29 @@ def test_what_is_too_short_was_not_tried() -> None:
 
 def test_who_never_traded_comes_after_all_who_did() -> None:
     """Doing nothing has no drawdown."""
-    found = searched(prices(), "BB", {"period": [20], "width": [1, 2, 10]}, "max_drawdown_pct")
-    assert found.table.metrics["max_drawdown_pct"][2] == found.table.metrics["num_trades"][2] == 0
-    assert found.table.best != 2
-    assert found.table.order()[-1] == 2
-    assert found.table.ranks().max() == found.table.ranks()[2] == 3
-    neighbour = found.table.metrics["max_drawdown_pct"][1 - found.table.best]
-    assert found.table.beside() == (1, neighbour, neighbour)
+    judged = searched(prices(), "BB", {"period": [20], "width": [1, 2, 10]}, "max_drawdown_pct")
+    assert judged.table.metrics["max_drawdown_pct"][2] == judged.table.metrics["num_trades"][2] == 0
+    assert judged.table.best != 2
+    assert judged.table.order()[-1] == 2
+    assert judged.table.ranks().max() == judged.table.ranks()[2] == 3
+    neighbour = judged.table.metrics["max_drawdown_pct"][1 - judged.table.best]
+    assert judged.table.beside() == (1, neighbour, neighbour)
 
 
 def test_the_worst_neighbour_is_the_largest_where_less_is_better() -> None:
-    asked = {"fast": [5, 10, 20], "slow": [50]}
+    values = {"fast": [5, 10, 20], "slow": [50]}
     for metric, worst in (("max_drawdown_pct", np.max), ("sharpe_ratio", np.min)):
-        table = searched(prices(), "MA_CROSS", asked, metric).table
+        table = searched(prices(), "MA_CROSS", values, metric).table
         assert table.beside()[2] == worst(table.metrics[metric][table.neighbours()])
 
 
 def test_rows_without_the_metric_are_counted() -> None:
     """A rule that never lost has no profit factor."""
     data = prices().loc["2013-01-01":"2019-12-31"]
-    asked = {"period": 5, "oversold": 15, "overbought": [80, 90]}
-    found = searched(data, "RSI", asked, "profit_factor")
-    assert found.undefined == 1
-    assert found.table.grid.rule_at(found.table.best).rule_id == "RSI_5_15_80"
+    values = {"period": 5, "oversold": 15, "overbought": [80, 90]}
+    judged = searched(data, "RSI", values, "profit_factor")
+    assert judged.undefined == 1
+    assert judged.table.grid.rule_at(judged.table.best).rule_id == "RSI_5_15_80"
 
 
 def test_an_unknown_metric_is_refused_by_name() -> None:
@@ -148,13 +148,13 @@ def test_terms_that_the_engine_refuses() -> None:
 
 def test_several_tickers() -> None:
     names = ["GOOG", "SPY", "AAPL"]
-    found = [searched(prices(name), "MA_CROSS", SIXTEEN) for name in names]
-    across = compare_across_tickers(found)
-    scores = pd.DataFrame([judged.table.metrics["sharpe_ratio"] for judged in found])
+    searches = [searched(prices(name), "MA_CROSS", SIXTEEN) for name in names]
+    across = compare_across_tickers(searches)
+    scores = pd.DataFrame([judged.table.metrics["sharpe_ratio"] for judged in searches])
     medians = scores.rank(axis=1, ascending=False, method="min").median()
     assert medians.tolist() == across.median_ranks.tolist()
     for row in (0, 7):
-        rule = found[0].table.grid.rule_at(row)
+        rule = searches[0].table.grid.rule_at(row)
         runs = [BacktestEngine().run(prices(name), rule.generate_signals) for name in names]
         beaten = [
             run["total_return_pct"] > run["metrics"]["buy_and_hold_return_pct"] for run in runs

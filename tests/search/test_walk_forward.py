@@ -34,12 +34,12 @@ def test_tests_follow_each_other_to_the_end_each_after_its_training(
         ):
             split_for_walk_forward(bars, folds, anchored)
         return
-    found = split_for_walk_forward(bars, folds, anchored)
-    assert len(found) == folds
-    assert found[-1].test.stop == bars
-    assert all(fold.train.stop == fold.test.start and fold.train.start >= 0 for fold in found)
-    assert all(found[i].test.stop == found[i + 1].test.start for i in range(folds - 1))
-    lengths = {fold.train.stop - fold.train.start for fold in found}
+    all_folds = split_for_walk_forward(bars, folds, anchored)
+    assert len(all_folds) == folds
+    assert all_folds[-1].test.stop == bars
+    assert all(fold.train.stop == fold.test.start and fold.train.start >= 0 for fold in all_folds)
+    assert all(all_folds[i].test.stop == all_folds[i + 1].test.start for i in range(folds - 1))
+    lengths = {fold.train.stop - fold.train.start for fold in all_folds}
     assert len(lengths) == (folds if anchored else 1)
 
 
@@ -66,8 +66,8 @@ def traded(rule_id: str, data: pd.DataFrame, bars: slice) -> BacktestResult:
 @pytest.mark.parametrize("anchored", [False, True])
 def test_each_fold_takes_the_best_of_its_training_alone(anchored: bool) -> None:
     data = prices()
-    found = walked(data, grid(MA_CROSS, ASKED), PLAIN, folds=4, anchored=anchored)
-    for step in found.steps:
+    walk = walked(data, grid(MA_CROSS, ASKED), PLAIN, folds=4, anchored=anchored)
+    for step in walk.steps:
         every = {
             rule: traded(rule, data, step.fold.train)["sharpe_ratio"]
             for rule in (
@@ -75,8 +75,8 @@ def test_each_fold_takes_the_best_of_its_training_alone(anchored: bool) -> None:
             )
         }
         assert step.rule.rule_id == max(every, key=lambda rule: every[rule])
-    assert len(found.result.equity) == len(data) - found.steps[0].fold.test.start
-    assert np.isfinite(found.efficiency)
+    assert len(walk.result.equity) == len(data) - walk.steps[0].fold.test.start
+    assert np.isfinite(walk.efficiency)
 
 
 def test_the_future_changes_no_choice() -> None:
@@ -95,23 +95,23 @@ def test_the_future_changes_no_choice() -> None:
 def test_one_combination_is_one_run_that_was_warm_before() -> None:
     """Every fold has the same rule: the joined run is that rule's on the tested bars."""
     data = prices()
-    found = walked(data, grid(MA_CROSS, {"fast": [10], "slow": [30]}), PLAIN, folds=3)
-    start = found.steps[0].fold.test.start
+    walk = walked(data, grid(MA_CROSS, {"fast": [10], "slow": [30]}), PLAIN, folds=3)
+    start = walk.steps[0].fold.test.start
     state = rule_from_id("MA_CROSS_10_30").generate_signals(data).iloc[start:]
     alone = BacktestEngine().run(data.iloc[start:], lambda _: state)
-    assert found.result["total_return_pct"] == alone["total_return_pct"]
-    assert found.result["num_trades"] == alone["num_trades"]
+    assert walk.result["total_return_pct"] == alone["total_return_pct"]
+    assert walk.result["num_trades"] == alone["num_trades"]
 
 
 @pytest.mark.parametrize("metric", ["max_drawdown_pct", "total_return_pct", "exposure_pct"])
 def test_who_does_nothing_is_never_chosen(metric: str) -> None:
     """So wide a band is never reached: it has no drawdown and would keep an earlier position."""
     data = prices("NFLX").iloc[-1500:]
-    found = walked(
+    walk = walked(
         data, grid(BUILT_IN["BB"], {"period": [20], "width": [1, 2, 5]}), PLAIN, metric, folds=5
     )
     assert all(
-        traded(step.rule.rule_id, data, step.fold.train)["num_trades"] for step in found.steps
+        traded(step.rule.rule_id, data, step.fold.train)["num_trades"] for step in walk.steps
     )
 
 
@@ -123,10 +123,10 @@ def test_on_steady_growth_the_efficiency_is_one(slow: int, anchored: bool) -> No
     for name in ("Open", "High", "Low", "Close"):
         data[name] = 100 * 1.0005 ** np.arange(1500)
     free = Terms(100_000.0, 0.0, 0.0, 0.0, False)
-    found = walked(
+    walk = walked(
         data, grid(MA_CROSS, {"fast": [5], "slow": [slow]}), free, folds=5, anchored=anchored
     )
-    assert found.efficiency == pytest.approx(1, abs=0.02)
+    assert walk.efficiency == pytest.approx(1, abs=0.02)
 
 
 def test_a_training_without_a_best_is_refused() -> None:

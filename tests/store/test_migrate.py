@@ -34,8 +34,8 @@ def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> 
     fresh = connect(Config(sqlite_path=str(tmp_path / "fresh.sqlite3")))
     metadata.create_all(fresh)
     for table in metadata.tables:
-        made = {column["name"] for column in inspect(fresh).get_columns(table)}
-        assert made == {column["name"] for column in inspect(engine).get_columns(table)}
+        columns = {column["name"] for column in inspect(fresh).get_columns(table)}
+        assert columns == {column["name"] for column in inspect(engine).get_columns(table)}
     fresh.dispose()
 
 
@@ -183,10 +183,10 @@ def test_an_upgrade_killed_after_any_statement_goes_on(
     def stopping(name: str) -> None:
         real = getattr(op, name)
 
-        def change(*given: object, **more: object) -> None:
+        def change(*words: object, **more: object) -> None:
             if not next(left, False):
                 raise KeyboardInterrupt
-            real(*given, **more)
+            real(*words, **more)
 
         patch.setattr(op, name, change)
 

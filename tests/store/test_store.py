@@ -272,13 +272,15 @@ def test_a_note_comes_too_late_for_a_run_that_was_claimed(store: EveryStore) -> 
 
 
 def test_tls_as_it_is_asked_for() -> None:
-    def given(**settings: str) -> dict[str, object]:
+    def settings_of(**settings: str) -> dict[str, object]:
         return database._mysql_tls(Config(db_host="db", **settings))  # type: ignore[arg-type]
 
-    assert given() == {}
-    assert given(db_tls="required") == {"ssl": {"check_hostname": False, "verify_mode": "none"}}
+    assert settings_of() == {}
+    assert settings_of(db_tls="required") == {
+        "ssl": {"check_hostname": False, "verify_mode": "none"}
+    }
     verified = {"ssl_ca": "/ca.pem", "ssl_verify_cert": True, "ssl_verify_identity": True}
-    assert given(db_tls="verify", db_tls_ca="/ca.pem") == verified
+    assert settings_of(db_tls="verify", db_tls_ca="/ca.pem") == verified
 
 
 def test_cancelling(store: EveryStore) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.chart.rendering import objects, one
+from tests.chart.rendering import object_of, objects
 from tests.support.fake_answers import KINDS, Denied, Query, Snapshot, Token, place
 from tests.support.recorded import Object, Stored, recorded, run_ids, stored
 
@@ -55,7 +55,7 @@ class FakeCluster:
         self._revision = 1000
         self._snapshots: dict[tuple[str, int], Snapshot] = {}
         self._lock = threading.Lock()
-        config_map = one(objects(), "ConfigMap", "-worker-job")
+        config_map = object_of(objects(), "ConfigMap", "-worker-job")
         config_map["metadata"]["uid"] = str(uuid.uuid4())
         self._put("configmaps", stored("configmaps", config_map))
 

@@ -154,4 +154,6 @@ class FakeNamespace:
 
 
 def _with_labels(objects: Any, labels: Mapping[str, str]) -> list[Object]:
-    return [found for found in objects if labels.items() <= found["metadata"]["labels"].items()]
+    return [
+        document for document in objects if labels.items() <= document["metadata"]["labels"].items()
+    ]

@@ -27,7 +27,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
 
 def fill(engine: Engine, states: Mapping[str, str]) -> None:
     """The row of each run, launched once."""
-    each = {
+    common = {
         "request": "{}",
         "ticker": "GOOG",
         "rule_id": "MA_CROSS_10_30",
@@ -42,7 +42,9 @@ def fill(engine: Engine, states: Mapping[str, str]) -> None:
         for state, row in ROWS.items():
             rows = [{"run_id": run_id} for run_id, its in states.items() if its == state]
             for start in range(0, len(rows), 5000):
-                connection.execute(insert(runs).values({**each, **row}), rows[start : start + 5000])
+                connection.execute(
+                    insert(runs).values({**common, **row}), rows[start : start + 5000]
+                )
 
 
 def rows(engine: Engine) -> Mapping[str, Mapping[str, Any]]:

@@ -64,6 +64,6 @@ def test_a_shard_fits_its_field(folds: int) -> None:
         "start_date": "2017-09-01",
     }
     plan = SweepPlan(parse_sweep({**SWEEP, **change, "metric": "cagr_pct"}), series)
-    with np.load(io.BytesIO(plan.compute_shard(slice(0, 3)))) as found:
-        a_row = sum(found[name].nbytes for name in found.files) / 3
+    with np.load(io.BytesIO(plan.compute_shard(slice(0, 3)))) as arrays:
+        a_row = sum(arrays[name].nbytes for name in arrays.files) / 3
     assert 2**23 * (folds > 0) < plan.shards()[0].stop * a_row < 2**24 - 4096

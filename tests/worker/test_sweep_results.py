@@ -53,19 +53,22 @@ def test_what_it_says_of_the_best(sweeps: Sweeps, sweep_worker: SweepWorker) -> 
     result = sweeps.result(run)
     rows = table_of(sweeps, run.run_id)
     assert (result.combinations, result.skipped, result.failed) == (11, 4, [])
-    for found in result.tickers:
-        mine = rows[rows["ticker"] == found["ticker"]]
-        best = mine.loc[mine["sharpe_ratio"].idxmax()]
-        assert found["best"]["params"] == {"fast": best["fast"], "slow": best["slow"]}
-        assert found["best"]["metrics"]["sharpe_ratio"] == best["sharpe_ratio"]
+    for of_ticker in result.tickers:
+        own_rows = rows[rows["ticker"] == of_ticker["ticker"]]
+        best = own_rows.loc[own_rows["sharpe_ratio"].idxmax()]
+        assert of_ticker["best"]["params"] == {"fast": best["fast"], "slow": best["slow"]}
+        assert of_ticker["best"]["metrics"]["sharpe_ratio"] == best["sharpe_ratio"]
         assert (
-            found["statistics"]["deflated_sharpe_ratio"]
-            < found["statistics"]["probabilistic_sharpe_ratio"]
+            of_ticker["statistics"]["deflated_sharpe_ratio"]
+            < of_ticker["statistics"]["probabilistic_sharpe_ratio"]
         )
-        assert 0 < found["statistics"]["reality_check_p"] <= 1
-        assert len(found["walk_forward"]["folds"]) == 3
-        assert found["cross_validation"]["out_of_sample"] <= found["cross_validation"]["in_sample"]
-        assert "probability" in found["sentence"]
+        assert 0 < of_ticker["statistics"]["reality_check_p"] <= 1
+        assert len(of_ticker["walk_forward"]["folds"]) == 3
+        assert (
+            of_ticker["cross_validation"]["out_of_sample"]
+            <= of_ticker["cross_validation"]["in_sample"]
+        )
+        assert "probability" in of_ticker["sentence"]
     assert result.across is not None
     ranks = rows.groupby(["fast", "slow"])["median_rank"].first()
     assert result.across["median_rank"] == ranks.min()
@@ -79,15 +82,15 @@ def test_what_it_says_of_the_best(sweeps: Sweeps, sweep_worker: SweepWorker) -> 
 def test_the_same_bytes_however_it_is_cut(
     sweeps: Sweeps, sweep_worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = []
+    results = []
     for length in (1000, 4, 1):
         monkeypatch.setattr(plans, "SHARD_ROWS", length)
         run, _ = sweeps.submit({**TWO_TICKERS, "folds": 3}, force=True)
         sweeps.runs.run_store.mark_launched(run.run_id)
         sweep_worker.work(run.run_id)
         run = sweeps.sweep(run.run_id)
-        found.append((sweeps.result(run).reproducible(), sweeps.table_csv(run)))
-    assert len(set(found)) == 1
+        results.append((sweeps.result(run).reproducible(), sweeps.table_csv(run)))
+    assert len(set(results)) == 1
 
 
 @pytest.mark.parametrize(("metric", "anchored"), [("sharpe_ratio", False), ("omega_ratio", True)])
@@ -99,18 +102,18 @@ def test_folds_computed_in_shards_are_those_computed_at_once(
     )
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
     plan = SweepPlan(asked_of(run), series)
-    for found in sweeps.result(sweeps.sweep(run.run_id)).tickers:
-        search = plan.search(found["ticker"])
+    for of_ticker in sweeps.result(sweeps.sweep(run.run_id)).tickers:
+        search = plan.search(of_ticker["ticker"])
         numbers = search.numbers()
         walk = walk_forward(search, numbers)
         validated = cross_validate(search, numbers)
-        assert [fold["rule_id"] for fold in found["walk_forward"]["folds"]] == [
+        assert [fold["rule_id"] for fold in of_ticker["walk_forward"]["folds"]] == [
             step.rule.rule_id for step in walk.steps
         ]
-        assert found["walk_forward"]["efficiency"] == walk.efficiency
-        assert found["walk_forward"]["sharpe_ratio"] == walk.result["sharpe_ratio"]
-        assert found["cross_validation"]["in_sample"] == validated.in_sample
-        assert found["cross_validation"]["out_of_sample"] == validated.out_of_sample
+        assert of_ticker["walk_forward"]["efficiency"] == walk.efficiency
+        assert of_ticker["walk_forward"]["sharpe_ratio"] == walk.result["sharpe_ratio"]
+        assert of_ticker["cross_validation"]["in_sample"] == validated.in_sample
+        assert of_ticker["cross_validation"]["out_of_sample"] == validated.out_of_sample
 
 
 def test_no_fold_takes_a_row_that_was_lost(
@@ -124,10 +127,10 @@ def test_no_fold_takes_a_row_that_was_lost(
         assert attempt
         assert store.fail_shard(run.run_id, shard, attempt, Reason.ENGINE_ERROR, "died")
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
-    (found,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
+    (of_ticker,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
     plan = SweepPlan(asked_of(run), series)
     known = {plan.grid.rule_at(row).rule_id for row in (8, 9, 10)}
-    assert {fold["rule_id"] for fold in found["walk_forward"]["folds"]} <= known
+    assert {fold["rule_id"] for fold in of_ticker["walk_forward"]["folds"]} <= known
 
 
 def test_a_ticker_without_numbers_leaves_the_others(
@@ -146,7 +149,7 @@ def test_a_ticker_without_numbers_leaves_the_others(
         patched.setattr(SweepPlan, "compute_shard", crash)
         assert sweep_worker.work(run.run_id) == ExitCode.DONE
     result = sweeps.result(sweeps.sweep(run.run_id))
-    assert [found["ticker"] for found in result.tickers] == ["GOOG"]
+    assert [of_ticker["ticker"] for of_ticker in result.tickers] == ["GOOG"]
     assert result.across is None
     assert [(lost["ticker"], lost["reason"]) for lost in result.failed] == [("SPY", "EngineError")]
     assert result.undefined == []
@@ -175,7 +178,7 @@ def test_a_ticker_without_the_metric_is_named_and_its_numbers_stand(
     result = sweeps.result(run)
     rows = table_of(sweeps, run.run_id)
     assert (result.failed, result.undefined) == ([], ["GOOG"])
-    assert [found["ticker"] for found in result.tickers] == ["SPY"]
+    assert [of_ticker["ticker"] for of_ticker in result.tickers] == ["SPY"]
     assert rows[rows["ticker"] == "GOOG"]["num_trades"].tolist() == [0, 0]
     assert (run.total_return_pct, run.num_trades) == (None, None), "the row is that of GOOG"
     again, _ = sweeps.submit(SILENT)
@@ -194,13 +197,13 @@ def test_lost_rows_were_not_tried(
 
     monkeypatch.setattr(SweepPlan, "compute_shard", crash)
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
-    (found,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
+    (of_ticker,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
     rows = table_of(sweeps, run.run_id)
     kept = rows[rows["num_trades"].notna()]
     assert (len(rows), len(kept)) == (11, 8)
     plan = SweepPlan(asked_of(run), series)
-    best = series("GOOG").data.loc[found["first_bar"] : found["last_bar"]]
-    rule = rule_from_id(found["best"]["rule_id"])
+    best = series("GOOG").data.loc[of_ticker["first_bar"] : of_ticker["last_bar"]]
+    rule = rule_from_id(of_ticker["best"]["rule_id"])
     equity = (
         BacktestEngine(commission_rate=plan.request.commission_rate)
         .run(best, rule.generate_signals)
@@ -208,8 +211,8 @@ def test_lost_rows_were_not_tried(
     )
     tried = kept["sharpe_ratio"].to_numpy() / np.sqrt(252)
     expected = deflated_sharpe_ratio(bar_returns(equity.to_numpy()), tried)
-    assert found["statistics"]["deflated_sharpe_ratio"] == pytest.approx(expected, rel=1e-9)
-    assert found["statistics"]["reality_check_p"] == p_value(
+    assert of_ticker["statistics"]["deflated_sharpe_ratio"] == pytest.approx(expected, rel=1e-9)
+    assert of_ticker["statistics"]["reality_check_p"] == p_value(
         plan.search("GOOG").reality_check(slice(0, 8))
     )
 
@@ -231,9 +234,9 @@ def test_a_training_in_which_nothing_was_traded(sweeps: Sweeps, sweep_worker: Sw
     change = {"rule_id": "RSI", "grid": {"period": [14], "oversold": [20, 25], "overbought": [80]}}
     run = submit_launched(sweeps, {**SWEEP, **change, "start_date": "2013-01-02", "folds": 20})
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
-    (found,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
-    assert found["walk_forward"] is None
-    assert found["cross_validation"] is not None
+    (of_ticker,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
+    assert of_ticker["walk_forward"] is None
+    assert of_ticker["cross_validation"] is not None
 
 
 def test_rows_that_are_too_short_say_so(sweeps: Sweeps, sweep_worker: SweepWorker) -> None:

@@ -294,14 +294,14 @@ def test_a_sweep_that_was_cancelled_keeps_no_numbers(
     run = submit_launched(sweeps)
     store = sweeps.runs.run_store
     other = submit_launched(sweeps, TWO_TICKERS)
-    for each in (run, other):
-        sweep_worker.work(each.run_id, 0)
+    for sweep in (run, other):
+        sweep_worker.work(sweep.run_id, 0)
     store.cancel(run.run_id)
     store.finish_cancelling(run.run_id)
     Upkeep(store, 0).step()
     kept = [
-        [shard.numbers is not None for shard in store.shards(each.run_id, with_numbers=True)]
-        for each in (run, other)
+        [shard.numbers is not None for shard in store.shards(sweep.run_id, with_numbers=True)]
+        for sweep in (run, other)
     ]
     assert kept == [[False] * 3, [True] + [False] * 5]
 
@@ -313,8 +313,8 @@ def test_two_workers_at_once_give_one_result(
     codes: list[int] = []
 
     def go(index: int) -> None:
-        made = SweepWorker(runs.run_store, runs.price_store, Software())
-        codes.append(made.work(run.run_id, index))
+        another = SweepWorker(runs.run_store, runs.price_store, Software())
+        codes.append(another.work(run.run_id, index))
 
     threads = [threading.Thread(target=go, args=(index,)) for index in range(6)]
     for thread in threads:
