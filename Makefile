@@ -111,6 +111,7 @@ bench: .venv/developer ## Measure engine, worker, web and database (needs wrk; o
 	$(BIN)/python -m benchmarks.worker
 	$(BIN)/python -m benchmarks.status
 	$(BIN)/python -m benchmarks.database
+	$(BIN)/python -m benchmarks.controller
 
 .PHONY: verify
 verify: .venv/installed ## Walk through the whole pipeline and print a table of steps

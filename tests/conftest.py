@@ -147,7 +147,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Prints what tests recorded as the property "fault": how runs ended, and after how long."""
-    lines = set()
+    lines: set[str] = set()
     for reports in terminalreporter.stats.values():
         for report in reports:
             properties = getattr(report, "user_properties", ())

@@ -57,7 +57,7 @@ def _rendered(values: str, name: str, namespace: str, path: Path) -> dict[str, s
 def files(
     values: Mapping[str, Any], name: str = "bt", namespace: str = "stocks", path: Path = CHART
 ) -> dict[str, str]:
-    """What each template made, by its path; raises HelmError."""
+    """The text of each template, by its path; raises HelmError."""
     return _rendered(json.dumps(values, sort_keys=True), name, namespace, path)
 
 

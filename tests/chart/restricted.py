@@ -85,7 +85,7 @@ def _handlers(container: Object) -> Iterator[Any]:
 
 
 def untidy(spec: Object) -> list[str]:
-    """What Pod Security allows and this chart does not."""
+    """What Pod Security allows in a pod and this chart does not."""
     return [
         *_untidy_pod(spec),
         *(fault for container in containers(spec) for fault in _untidy_container(container)),

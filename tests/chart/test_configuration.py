@@ -189,7 +189,7 @@ def _files(spec: Object, container: Object) -> list[str]:
 
 
 def templates(path: Path, values: Object) -> Object:
-    """What decides whether pods are replaced, and the Job of runs."""
+    """The pod templates and the template of Jobs: where they change, pods are replaced."""
     manifests = objects(values, path=path)
     workloads = {
         manifest["kind"] + manifest["metadata"]["name"]: manifest["spec"]["template"]

@@ -198,29 +198,26 @@ def test_the_parts_find_each_other(name: str) -> None:
     """Selectors match pods, named ports are there, and what is named exists."""
     manifests = objects(CASES[name])
     specs = [pod for _, pod in pods(manifests)]
-    for manifest in manifests:
-        if manifest["kind"] == "Service":
-            named = [
-                port["name"]
-                for pod in chosen(specs, manifest["spec"]["selector"])
-                for container in pod["spec"]["containers"]
-                for port in container.get("ports", [])
-            ]
-            assert {port["targetPort"] for port in manifest["spec"]["ports"]} <= set(named), (
-                manifest["metadata"]["name"]
-            )
-        elif manifest["kind"] == "PodDisruptionBudget":
-            assert len(chosen(specs, manifest["spec"]["selector"]["matchLabels"])) == 1
-        elif manifest["kind"] == "ServiceMonitor":
-            services = [
-                service
-                for service in manifests
-                if service["kind"] == "Service"
-                and carries(service["metadata"], manifest["spec"]["selector"]["matchLabels"])
-            ]
-            assert [port["name"] for service in services for port in service["spec"]["ports"]] == [
-                end["port"] for end in manifest["spec"]["endpoints"]
-            ]
+    for service in of_kind(manifests, "Service"):
+        named = [
+            port["name"]
+            for pod in chosen(specs, service["spec"]["selector"])
+            for container in pod["spec"]["containers"]
+            for port in container.get("ports", [])
+        ]
+        targets = {port["targetPort"] for port in service["spec"]["ports"]}
+        assert targets <= set(named), service["metadata"]["name"]
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        assert len(chosen(specs, budget["spec"]["selector"]["matchLabels"])) == 1
+    for monitor in of_kind(manifests, "ServiceMonitor"):
+        labels = monitor["spec"]["selector"]["matchLabels"]
+        watched = [
+            port["name"]
+            for service in of_kind(manifests, "Service")
+            if carries(service["metadata"], labels)
+            for port in service["spec"]["ports"]
+        ]
+        assert watched == [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]]
     for pod in specs:
         for container in pod["spec"]["containers"]:
             ports = {port["name"] for port in container.get("ports", [])}
@@ -230,6 +227,10 @@ def test_the_parts_find_each_other(name: str) -> None:
                 if probe.endswith("Probe") and "httpGet" in container[probe]
             }
             assert resources <= ports
+
+
+def of_kind(manifests: list[Object], kind: str) -> list[Object]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
 def carries(metadata: Object, labels: Object) -> bool:

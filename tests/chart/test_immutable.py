@@ -31,7 +31,7 @@ OF_SELECTORS = {
 
 
 def rights(objects: list[Object]) -> Object:
-    """Who may do what, of each role and binding."""
+    """The rules and subjects of each role and binding."""
     parts = ("rules", "roleRef", "subjects")
     all_rights = {}
     for item in objects:

@@ -79,7 +79,7 @@ def test_a_text_that_may_be_anything_arrives_as_it_is(name: str) -> None:
 
 
 def texts(node: Any) -> list[Any]:
-    """Every value inside an object."""
+    """Every value inside an object, however deep."""
     if isinstance(node, dict):
         return [text for part in node.values() for text in texts(part)]
     return [text for part in node for text in texts(part)] if isinstance(node, list) else [node]

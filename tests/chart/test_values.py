@@ -82,7 +82,7 @@ GENERATED = {"mysql": {"auth": {"password": "for-tests-only", "rootPassword": "f
 
 @cache
 def bases() -> list[Object]:
-    """Between them every part of the chart is on."""
+    """Values that together switch on every part of the chart."""
     (production,) = [values_of(path) for path in CI if path.name == "production-values.yaml"]
     external = laid_over(EXTERNAL, VERIFIED)
     logins = [laid_over(SECRET, LOGIN), laid_over(SECRET, PROXY)]

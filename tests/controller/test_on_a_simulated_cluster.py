@@ -69,7 +69,7 @@ def seen() -> dict[str, Reason | None]:
 
 
 def whole() -> dict[str, Reason | None]:
-    """What is there to be seen of MANY."""
+    """The reason of each run of MANY that has a living Job."""
     reasons = {"pending": Reason.UNSCHEDULABLE, "running": None}
     return {
         run_id: reasons[state] for run_id, state in of_states(**MANY).items() if state in reasons

@@ -23,7 +23,7 @@ RUN = "stock-backtest/run-id"
 
 
 class Chaos:
-    """Whatever it takes away it gives back; what a fault aims at may be gone already."""
+    """Random faults, each of which is undone at its end; its target may be gone already."""
 
     def __init__(self, release: Release, seed: int) -> None:
         self._release = release
@@ -88,7 +88,7 @@ class Chaos:
         self._namespace.evict(self._some_pod("-l", RUN).removeprefix("pod/"))
 
     def job_deleted(self) -> None:
-        """Of a run that is at work."""
+        """Deletes the Job of a run that is at work."""
         pod = self._some_pod("-l", RUN).removeprefix("pod/")
         self._namespace.kubectl("delete", "job", pod.rpartition("-")[0], "--wait=false")
 
@@ -125,7 +125,7 @@ class Chaos:
         self._away("rolebinding", self._controller)
 
     def service_account_gone(self) -> None:
-        """Of the workers: their pods cannot be made."""
+        """Deletes the service account of the workers for a while: no pod of theirs can be made."""
         self._away("serviceaccount", self._release.name_of("serviceaccount", "worker"))
 
     def _away(self, kind: str, name: str) -> None:

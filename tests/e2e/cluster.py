@@ -33,7 +33,7 @@ class CommandFailed(AssertionError):
 def run(
     *words: str, given: str | None = None, seconds: float = 600, kubeconfig: str = ""
 ) -> tuple[str, str]:
-    """What the command wrote to stdout and to stderr; raises CommandFailed."""
+    """Runs a command and returns what it wrote to stdout and to stderr; raises CommandFailed."""
     environment = {**os.environ, **({"KUBECONFIG": kubeconfig} if kubeconfig else {})}
     done = subprocess.run(
         words, input=given, env=environment, capture_output=True, text=True, timeout=seconds
@@ -67,7 +67,7 @@ class Namespace:
         self.kubectl("delete", "namespace", self.name, "--wait=false")
 
     def objects(self, kind: str, **labels: str) -> list[dict[str, Any]]:
-        """Those with all of the labels, named without `app.kubernetes.io/`."""
+        """The objects of a kind with all of these labels, named without `app.kubernetes.io/`."""
         selector = ",".join(f"app.kubernetes.io/{name}={value}" for name, value in labels.items())
         listed: list[dict[str, Any]] = json.loads(
             self.kubectl("get", kind, "-o", "json", "-l", selector)
@@ -101,11 +101,11 @@ class Namespace:
         )
 
     def python(self, pod: str, program: str, *arguments: str) -> str:
-        """What the program writes inside the pod."""
+        """Runs a Python program inside the pod and returns its output."""
         return self.kubectl("exec", pod, "--", "python", "-c", program, *arguments)
 
     def evict(self, pod: str) -> None:
-        """As a drain does, through the API."""
+        """Evicts a pod through the API, as a drain does."""
         body = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
@@ -127,7 +127,7 @@ class Namespace:
             self.kubectl("create", "-f", "-", given=json.dumps(there))
 
     def wait_until_whole(self, seconds: float) -> None:
-        """Every StatefulSet and Deployment is what its spec asks for."""
+        """Waits until every StatefulSet and Deployment is what its spec asks for."""
         for kind, ready in (("statefulset", stateful_set_ready), ("deployment", deployment_ready)):
             for name in sorted(self.names(kind)):
                 wait_until(partial(self.object, kind, name), ready, seconds, f"{name} is ready")
@@ -202,7 +202,7 @@ class Release:
         return self._deploy("install", *options)
 
     def upgrade(self, *options: str, wait: bool = True, **values: Any) -> Release:
-        """With other values on top of the present ones; the release as it is then."""
+        """Upgrades the release with some changed values; returns the release as it is then."""
         newer = replace(self, values=merged(self.values, values))
         newer._deploy("upgrade", *options, wait=wait)
         return newer
@@ -219,7 +219,7 @@ class Release:
         return {"instance": self.name, "component": component}
 
     def name_of(self, kind: str, component: str) -> str:
-        """Of the one object that plays the part."""
+        """The name of the one object of this kind and component."""
         (name,) = self.namespace.names(kind, **self.labels(component))
         return name
 

@@ -95,7 +95,7 @@ def _logs(pod: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def answers(release: Release, login: Login, run_ids: Iterable[str]) -> dict[str, str]:
-    """What the web says, errors too, to nobody, to a user and to a program."""
+    """The answers of the web, errors too, to a stranger, to a user and to a program."""
     paths = ["/openapi.json", "/metrics", "/ready", "/", "/runs", "/nowhere", "/backtest"]
     paths += [f"/{kind}/{run_id}" for kind in ("status", "result") for run_id in run_ids]
     texts = {}
@@ -108,7 +108,7 @@ def answers(release: Release, login: Login, run_ids: Iterable[str]) -> dict[str,
 
 
 def refusals(release: Release) -> dict[str, str]:
-    """What our programs say when the database refuses them, and when it is not there."""
+    """The messages of our programs when the database refuses them, and when it does not answer."""
     (pod, *_) = release.pods("web")
     texts = {}
     for wrong in ("DB_USER=somebody", "DB_HOST=127.0.0.1"):

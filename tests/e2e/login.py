@@ -25,7 +25,7 @@ class Login:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """What nobody may see; of the lines, the hashes."""
+        """All secrets of the login; of users and tokens also the hashes."""
         return {
             "her password": PASSWORD,
             "her hash": self.users.strip().rpartition("$")[2],
@@ -35,7 +35,7 @@ class Login:
 
     @property
     def keys(self) -> dict[str, str]:
-        """Of the Secret."""
+        """The keys and values of the Secret."""
         return {"AUTH_USERS": self.users, "AUTH_TOKENS": self.tokens, "token": self.token}
 
 

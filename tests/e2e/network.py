@@ -58,7 +58,7 @@ def targets_of(release: Release, worker: str) -> dict[str, str]:
 
 
 def reached(namespace: Namespace, pod: str, targets: Mapping[str, str]) -> dict[str, str]:
-    """How each target answers the pod."""
+    """The answer of each target to the pod."""
     answers = json.loads(namespace.python(pod, CONNECT, *targets.values()))
     return {part: answers[target] for part, target in targets.items()}
 

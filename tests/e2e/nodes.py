@@ -21,7 +21,7 @@ def nodes_of(namespace: Namespace) -> tuple[str, list[str]]:
 
 
 def addresses(namespace: Namespace) -> list[str]:
-    """Of every node, as this machine reaches them."""
+    """The address of every node, as this machine reaches it."""
     listed = [node["status"]["addresses"] for node in namespace.objects("nodes")]
     return [
         next(str(address["address"]) for address in addresses if address["type"] == "InternalIP")
@@ -31,7 +31,7 @@ def addresses(namespace: Namespace) -> list[str]:
 
 @contextmanager
 def paused(node: str) -> Iterator[None]:
-    """Every process of the node stands still."""
+    """Stops every process of the node inside the block."""
     run("docker", "pause", node)
     try:
         yield
@@ -41,7 +41,7 @@ def paused(node: str) -> Iterator[None]:
 
 @contextmanager
 def api_server_frozen(node: str) -> Iterator[None]:
-    """It takes connections and answers nobody."""
+    """Freezes the API server inside the block: it accepts connections and does not answer."""
     run("docker", "exec", node, "pkill", "-STOP", "kube-apiserver")
     try:
         yield
@@ -51,7 +51,7 @@ def api_server_frozen(node: str) -> Iterator[None]:
 
 @contextmanager
 def dead(node: str) -> Iterator[None]:
-    """Without a word to anybody, as when its power goes; it starts again at the end."""
+    """Kills the node without notice, as a power cut does; it starts again at the block's end."""
     run("docker", "kill", node)
     try:
         yield

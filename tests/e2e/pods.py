@@ -57,7 +57,7 @@ if [ -e "$token" ]; then echo "token: yes"; else echo "token: no"; fi
 
 
 def seen(said: str) -> dict[str, str]:
-    """What LOOK printed, by name."""
+    """The lines that LOOK printed, as names and values."""
     return {
         name: value
         for name, _, value in (line.partition(": ") for line in said.strip().splitlines())
@@ -91,7 +91,7 @@ def copy_of(pod: Mapping[str, Any]) -> dict[str, Any]:
 def looks_of(
     namespace: Namespace, pods: Iterable[Mapping[str, Any]]
 ) -> dict[str, list[dict[str, str]]]:
-    """What the containers of the pods would see, by their names."""
+    """What LOOK prints in each container of copies of the pods, by the container's name."""
     copies = [copy_of(pod) for pod in pods]
     namespace.apply(*copies)
     looks: dict[str, list[dict[str, str]]] = {}

@@ -16,7 +16,7 @@ Change = Callable[[Job], None]
 
 
 def worker_of(job: Job) -> dict[str, Any]:
-    """Its container."""
+    """The worker's container in the Job."""
     container: dict[str, Any] = pod_of(job)["containers"][0]
     return container
 

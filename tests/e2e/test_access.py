@@ -59,7 +59,7 @@ def release(namespace: Namespace, helm_release: Callable[..., Release], login: L
 
 @pytest.fixture(scope="module")
 def runs(release: Release, login: Login) -> list[str]:
-    """One that completed and one that failed."""
+    """A run that completed and one that failed."""
     with release.web(token=login.token) as web:
         completed = str(web.completed()["run_id"])
         failed = release.namespace.python(
@@ -97,7 +97,7 @@ def test_who_logs_in_gets_in_and_nobody_else(release: Release, login: Login) -> 
 
 @pytest.fixture(scope="module")
 def tested(release: Release) -> str:
-    """What `helm test` says, the log of its pod with it; the pod is gone then."""
+    """The output of `helm test`, with the log of its pod, which is gone afterwards."""
     return release.helm("test", release.name, "--logs")[0]
 
 
@@ -171,7 +171,7 @@ def one_pod(release: Release, part: str) -> Object:
 
 
 def confined(user: int = 10001, token: str = "no") -> dict[str, str]:
-    """What LOOK says in a container that can do nothing."""
+    """What LOOK prints in a container without any right."""
     none = "0" * 16
     return {
         "Uid": str(user),
@@ -255,7 +255,7 @@ def test_each_account_may_do_exactly_what_its_program_calls(release: Release) ->
 
 
 def worker_labels(release: Release) -> Object:
-    """Of the pods of runs, without a run."""
+    """The labels that all pods of workers have."""
     template = release.namespace.object("configmap", release.name_of("configmap", "worker"))
     labels: Object = yaml.safe_load(template["data"]["job.yaml"])["spec"]["template"]["metadata"][
         "labels"

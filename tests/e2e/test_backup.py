@@ -39,7 +39,7 @@ HALF = """SELECT COUNT(*)
 def releases(
     helm_release: Callable[..., Release], new_namespace: Callable[..., Namespace]
 ) -> tuple[Release, Release]:
-    """Two with backups, the second fresh and in another namespace."""
+    """Two releases with backups, the second one in a new namespace."""
     fresh = new_namespace("-fresh")
     with ThreadPoolExecutor() as pool:
         first = pool.submit(helm_release, **BACKUP)
@@ -49,7 +49,7 @@ def releases(
 
 @pytest.fixture(scope="module")
 def history(releases: tuple[Release, Release]) -> dict[str, Any]:
-    """Of completed, failed and cancelled runs of the first release; from here on it stands."""
+    """The pages and answers of completed, failed and cancelled runs of the first release."""
     original = releases[0]
     with original.web() as web:
         taken = str(uuid.uuid4())
@@ -120,7 +120,7 @@ def standing(dump: Path) -> list[bytes]:
 def dump(
     releases: tuple[Release, Release], history: object, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """What a Job of the CronJob left on the volume, fetched from there."""
+    """A dump that a Job of the CronJob left on the volume, fetched from there."""
     namespace = releases[0].namespace
     file = tmp_path_factory.mktemp("dumps") / "fetched.sql.gz"
     namespace.kubectl("create", "job", "now", "--from=cronjob/bt-mysql-backup")

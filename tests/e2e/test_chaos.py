@@ -88,7 +88,7 @@ class Observer:
         self.ends: dict[str, dict[str, Any]] = {}
 
     def look(self) -> set[str]:
-        """Those that have not ended; a status that nobody answers with says nothing."""
+        """The runs that have not ended, as far as the web answers."""
         for run_id in self._client.accepted.keys() - self.ends.keys():
             status = self.ask(f"/status/{run_id}")
             if status and status["status"] in FINAL:
@@ -96,7 +96,7 @@ class Observer:
         return self._client.accepted.keys() - self.ends.keys()
 
     def ask(self, path: str, post: bool = False) -> dict[str, Any]:
-        """Of whichever node answers; empty where none does."""
+        """The answer of any node that answers; empty where none does."""
         for url in self._urls:
             try:
                 answer = requests.request(

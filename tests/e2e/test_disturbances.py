@@ -31,7 +31,7 @@ sys.exit(worker.main())
 
 @pytest.fixture(scope="module")
 def release(helm_release: Callable[..., Release]) -> Release:
-    """With a worker that can be caught in the act."""
+    """A release whose worker computes for a while on one ticker."""
     plain = helm_release(worker={"maxActive": 4})
     template = plain.namespace.object("configmap", plain.name_of("configmap", "worker"))["data"][
         "job.yaml"
@@ -44,7 +44,7 @@ def release(helm_release: Callable[..., Release]) -> Release:
 
 
 def pods_of(release: Release, run_id: str) -> list[Any]:
-    """Of one run's Job, also those that are on their way out."""
+    """The pods of one run's Job, those that are being deleted, too."""
     return [
         pod
         for pod in release.namespace.objects("pods")

@@ -60,7 +60,7 @@ def secret(namespace: Namespace, name: str, kind: str = "Opaque", **values: str)
 
 @pytest.fixture(scope="module")
 def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the host, signed by itself, in the Secret `tls` and in a file."""
+    """A certificate of the host, self-signed, in the Secret `tls` and in a file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
     now = datetime.now(UTC)

@@ -53,7 +53,7 @@ def test_a_backtest_at_the_port_of_the_node(applied: Namespace) -> None:
 
 
 def generations(namespace: Namespace) -> dict[str, int]:
-    """Of each object whose spec counts its changes."""
+    """The generation of each object, which counts the changes of its spec."""
     items = namespace.objects(
         "deployments,statefulsets,networkpolicies,poddisruptionbudgets,ingresses"
     )

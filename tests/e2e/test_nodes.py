@@ -59,7 +59,7 @@ def web(release: Release) -> Web:
 
 
 def on(node: str, change: Change) -> Change:
-    """On that node, which it prefers."""
+    """A change of the Job that makes it prefer a node."""
     prefers = {
         "preference": {"matchExpressions": [{"key": HOST, "operator": "In", "values": [node]}]},
         "weight": 100,

@@ -83,7 +83,7 @@ def pods_of(release: Release, run_id: str, index: int) -> list[dict[str, Any]]:
 
 
 def here(lost: int | None = None) -> SweepResult:
-    """What the same request comes to in this process, without one of its shards."""
+    """The result of the same request in this process, without one of its shards."""
     plan = SweepPlan(
         parse_sweep({"run_id": "0" * 8 + "-0000-4000-8000-" + "0" * 12, **SWEEP}),
         lambda _: series("GOOG"),

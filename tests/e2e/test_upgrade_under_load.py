@@ -38,7 +38,7 @@ with connect(load_config()).connect() as connection:
 
 @cache
 def expected(rule_id: str) -> str:
-    """What the result must be, by this machine."""
+    """The result of this request, computed on this machine."""
     return reproducible(performed_here(rule_id=rule_id))
 
 
@@ -67,7 +67,7 @@ class Story:
         assert set(rows.values()) == {1}
 
     def images(self) -> set[str]:
-        """Of web and controller, those that are on their way out aside."""
+        """The images of web and controller, without pods that are being deleted."""
         parts = (self.release.labels(part) for part in ("web", "controller"))
         pods = [
             pod
@@ -78,11 +78,11 @@ class Story:
         return {container["image"] for pod in pods for container in pod["spec"]["containers"]}
 
     def upgrade(self) -> None:
-        """To this release's chart, with the same values."""
+        """Upgrades the release to this chart, with the same values."""
         self.release = replace(self.release, chart=str(CHART)).upgrade()
 
     def roll_back(self) -> None:
-        """To the first revision."""
+        """Rolls the release back to its first revision."""
         self.release.helm("rollback", self.release.name, "1", "--wait", "--timeout", "5m")
         self.release = replace(self.release, chart=str(earlier_release.PACKAGE))
 
@@ -99,7 +99,7 @@ def story(kube_cluster: Cluster, namespace: Namespace) -> Story:
 
 
 def revision(release: Release) -> str:
-    """Of the database's schema."""
+    """The revision of the database's schema."""
     return release.namespace.python(next(iter(release.pods("web"))), REVISION).strip()
 
 
@@ -127,7 +127,7 @@ def migration(release: Release) -> Object:
 
 
 def wait_for_a_queue(release: Release) -> None:
-    """Until some runs compute and others wait."""
+    """Waits until some runs compute and others wait."""
     with release.web() as web:
         for status in ("running", "pending"):
             wait_until(
@@ -140,12 +140,12 @@ def wait_for_a_queue(release: Release) -> None:
 
 @contextmanager
 def no_more_jobs(namespace: Namespace) -> Iterator[None]:
-    """Those that are there go on; whatever else is asked for stays in the queue."""
+    """Lets no more Jobs be created inside the block; runs that are submitted stay in the queue."""
     quota = {"metadata": {"name": "full"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
     namespace.apply({"apiVersion": "v1", "kind": "ResourceQuota", **quota})
     counted = wait_until(
         lambda: namespace.object("quota", "full"),
-        lambda it: it["status"].get("hard"),
+        lambda document: document["status"].get("hard"),
         30,
         "it counts",
     )
@@ -210,7 +210,7 @@ def test_an_upgrade_under_load(story: Story) -> None:
 
 
 def rows_of(page: str) -> int:
-    """How many rows the tables of a page have."""
+    """The number of rows in the tables of a page."""
     return page.count("<tr")
 
 

@@ -40,7 +40,7 @@ def stateful_set_ready(document: Object) -> bool:
 
 
 def deployment_ready(document: Object) -> bool:
-    """Every pod is available and new, and no old one is left."""
+    """Whether every pod is available and of the newest revision, and no older one is left."""
     status = document.get("status", {})
     replicas = document["spec"].get("replicas", 1)
     counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]

@@ -21,7 +21,7 @@ FINAL = ("completed", "failed", "cancelled")
 
 @dataclass(frozen=True)
 class Web:
-    """One address, and a token where users log in."""
+    """The web at one address, with a token where users log in."""
 
     url: str
     token: str = ""
@@ -41,7 +41,7 @@ class Web:
                 return json.load(error)
 
     def page(self, path: str) -> str:
-        """As a browser gets it."""
+        """The page as a browser gets it."""
         request = urllib.request.Request(self.url + path, headers={"Accept": "text/html"})
         with urllib.request.urlopen(request, timeout=20) as answer:
             return str(answer.read().decode())

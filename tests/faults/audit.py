@@ -33,7 +33,7 @@ SELECT run_id, status, reason, attempt, launches, launched_at IS NOT NULL, finis
 
 @dataclass(frozen=True)
 class Row:
-    """What the audit looks at of a run."""
+    """The fields of a run that the audit looks at."""
 
     run_id: str
     status: str
@@ -63,7 +63,7 @@ class Row:
 
 @dataclass
 class Fault:
-    """When it was, and which runs were in flight."""
+    """The moments of a fault, and the runs that were in flight at its start."""
 
     name: str
     in_flight: dict[str, Row]
@@ -93,7 +93,7 @@ class Figures:
 
 @dataclass
 class Audit:
-    """Of one database and one client; `look` at any time, `close` once at the end."""
+    """Audits one database and one client: call `look` at any time, `close` once at the end."""
 
     server: MySQLServer
     database: str
@@ -103,7 +103,7 @@ class Audit:
     _seen: dict[str, tuple[Row, str | None]] = field(default_factory=dict)
 
     def rows(self) -> dict[str, Row]:
-        """Every run there is."""
+        """All runs by run_id."""
         rows = [Row(*row) for row in self.server.ask(ROWS, database=self.database)]
         assert len({row.run_id for row in rows}) == len(rows), "a run is there twice"
         return {row.run_id: row for row in rows}
@@ -121,7 +121,7 @@ class Audit:
         fault.over()
 
     def look(self) -> dict[str, Row]:
-        """Every run; what has ended since the last look is remembered as it is."""
+        """All runs; those that have ended since the last call are remembered as they are."""
         rows = self.rows()
         for run_id, row in rows.items():
             if row.final and run_id not in self._seen:
@@ -219,6 +219,6 @@ def answers(server: MySQLServer) -> bool:
 
 @cache
 def quiet_result(request: str) -> str:
-    """What the request comes to with nobody near: performed here, from the same prices."""
+    """The result of the request without any fault, computed here from the same prices."""
     request_of_run = parse_request({**json.loads(request), "run_id": RUN_ID})
     return perform(request_of_run, series(request_of_run.ticker), Software())[0].reproducible()

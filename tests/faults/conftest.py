@@ -55,7 +55,7 @@ class Scene:
             assert self.client.submit(url, variant(number)) == 202
 
     def wait_for_work(self) -> None:
-        """Until a worker computes."""
+        """Waits until a worker computes."""
         wait_until(self.running, 60, "a run is being performed", pause=0.02)
 
     def running(self) -> list[str]:

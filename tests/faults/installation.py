@@ -70,7 +70,7 @@ class Installation:
             program.kill()  # its zombie
 
     def start_webs(self, count: int = 1, **environment: str) -> None:
-        """That many more replicas, ready to serve."""
+        """Starts so many more replicas and waits until they are ready."""
         for _ in range(count):
             port = _free_port()
             self.webs.append(
@@ -88,7 +88,7 @@ class Installation:
     def start_controllers(
         self, count: int = 1, workers_ahead: bool = False, **environment: str
     ) -> None:
-        """That many more controllers; at most one is active."""
+        """Starts so many more controllers; at most one of all is active."""
         command = CONTROLLER_OF_AHEAD_WORKERS if workers_ahead else CONTROLLER
         for _ in range(count):
             port = _free_port()
@@ -100,11 +100,11 @@ class Installation:
             self.controllers[-1].start()
 
     def is_active(self, controller: Program) -> bool:
-        """What it says of itself."""
+        """Whether the controller is active, by its own metrics."""
         return self.metrics(controller).get(ACTIVE) == 1
 
     def metrics(self, controller: Program) -> dict[str, float]:
-        """Its figures for Prometheus; none while it does not answer."""
+        """The program's metrics; empty while it does not answer."""
         try:
             text = requests.get(
                 f"{self._vitals[self.controllers.index(controller)]}/metrics", timeout=2
@@ -120,11 +120,11 @@ class Installation:
         return next(filter(self.is_active, self.controllers))
 
     def workers(self) -> list[Worker]:
-        """Those that are alive, orphans too."""
+        """All living workers, those of dead controllers, too."""
         return workers(self.mark)
 
     def logs(self) -> str:
-        """What every process of it logged; workers write to their controller's."""
+        """The logs of all processes; workers write to the log of their controller."""
         return "\n".join(program.text() for program in (*self.webs, *self.controllers))
 
     def _program(self, name: str, command: list[str], environment: Mapping[str, str]) -> Program:

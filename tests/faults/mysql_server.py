@@ -70,7 +70,7 @@ class MySQLServer:
             remove(name)
 
     def environment(self, database: str) -> dict[str, str]:
-        """What a process of ours needs to use that database."""
+        """The environment of a process that uses that database."""
         settings = {
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
@@ -83,7 +83,7 @@ class MySQLServer:
     def ask(
         self, statement: str, *values: Any, database: str | None = None
     ) -> list[tuple[Any, ...]]:
-        """One statement on a connection of its own: it answers before and after every fault."""
+        """Executes one statement on a connection of its own, which also works after a fault."""
         with (
             pymysql.connect(
                 host="127.0.0.1",
@@ -101,7 +101,7 @@ class MySQLServer:
             return list(cursor.fetchall())
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Waits until the server answers."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -132,7 +132,7 @@ class MySQLServer:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It takes connections and answers nobody."""
+        """Freezes the server inside the block: it accepts connections and does not answer."""
         self._signal("STOP")
         try:
             yield
@@ -141,7 +141,7 @@ class MySQLServer:
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """As a replica is, or a primary that was demoted."""
+        """Makes the server read-only inside the block, as a replica or a demoted primary is."""
         self.ask("SET GLOBAL super_read_only = ON")
         try:
             yield
@@ -181,7 +181,7 @@ class MySQLServer:
 
 
 def docker(*words: str) -> str:
-    """Its output; raises CalledProcessError."""
+    """Runs docker and returns its output; raises CalledProcessError."""
     return _docker(words, check=True).stdout.strip()
 
 

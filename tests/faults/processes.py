@@ -29,7 +29,7 @@ class Program:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Once more, if it is not alive."""
+        """Starts the program, unless it is alive."""
         if self.alive:
             return
         with self.log.open("ab") as log:
@@ -47,7 +47,7 @@ class Program:
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
-        """As an operator does it."""
+        """Stops the program as an operator does, by SIGTERM."""
         if self.process is not None:
             self.signal(signal.SIGTERM)
             self.process.wait(STOP_SECONDS)
@@ -60,7 +60,7 @@ class Program:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It stands still, its connections open."""
+        """Freezes the program inside the block, with its connections open."""
         self.signal(signal.SIGSTOP)
         try:
             yield
@@ -68,13 +68,13 @@ class Program:
             self.signal(signal.SIGCONT)
 
     def signal(self, number: int) -> None:
-        """To the whole group."""
+        """Sends a signal to the whole process group."""
         assert self.process is not None
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def text(self) -> str:
-        """What it logged so far."""
+        """The log of all its lives so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
@@ -114,7 +114,7 @@ def marked(mark: str) -> Iterator[tuple[int, str, dict[str, str]]]:
 
 
 def workers(mark: str) -> list[Worker]:
-    """Those that are alive, frozen ones too."""
+    """All living workers, frozen ones too."""
     return [
         Worker(pid, environment.get("RUN_ID", ""), environment)
         for pid, command, environment in marked(mark)
@@ -136,7 +136,10 @@ def end_all(mark: str) -> None:
 def wait_until(
     condition: Callable[[], object], seconds: float, what: str, pause: float = 0.1
 ) -> float:
-    """How long it took; fails with `what` when it did not come in time."""
+    """Waits until the condition is true and returns the seconds that it took.
+
+    Raises AssertionError with `what` after so many seconds.
+    """
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < seconds, f"not within {seconds:.0f} s: {what}"

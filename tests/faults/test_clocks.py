@@ -43,7 +43,7 @@ def test_web_and_workers_are_ten_minutes_ahead(scene: Scene) -> None:
 
 
 def web_clock(url: str) -> datetime:
-    """What its server says."""
+    """The time that the server of the web gives in its answers."""
     return parsedate_to_datetime(requests.get(f"{url}/health", timeout=10).headers["Date"])
 
 

@@ -60,7 +60,7 @@ def two_at_work(scene: Scene) -> tuple[Program, Program]:
 
 
 def takeover(scene: Scene, standby: Program) -> float:
-    """How long it took."""
+    """Waits until the standby is active; returns the seconds that it took."""
     return wait_until(
         lambda: scene.installation.is_active(standby), TAKEOVER_SECONDS, "takeover", pause=0.05
     )

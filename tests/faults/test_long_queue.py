@@ -46,7 +46,7 @@ def test_a_hundred_thousand_pending_runs(scene: Scene, note: list[str]) -> None:
 
 
 def copy_the_run(scene: Scene, count: int) -> None:
-    """That often, under other run_ids, in the order of arrival."""
+    """Copies the run so many times, with other run_ids, in the order of arrival."""
     scene.server.ask(f"SET GLOBAL cte_max_recursion_depth = {count + 1}")
     scene.server.ask(COPY.format(count=count), database=scene.database)
 

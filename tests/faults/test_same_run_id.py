@@ -56,6 +56,6 @@ def at_once(
 
 
 def capital_recorded(scene: Scene, run_id: str) -> float:
-    """What the row asks for."""
+    """The capital in the request that the row has recorded."""
     query = "SELECT JSON_EXTRACT(request, '$.initial_capital') FROM runs WHERE run_id = %s"
     return float(scene.server.ask(query, run_id, database=scene.database)[0][0])

@@ -91,7 +91,7 @@ def test_a_process_that_stands_still_in_a_transaction(scene: Scene) -> None:
 
 
 def launched(scene: Scene) -> int:
-    """How many runs have been started so far."""
+    """The number of runs that have been launched so far."""
     return sum(row.launches > 0 for row in scene.audit.look().values())
 
 
@@ -101,7 +101,7 @@ def attempt(scene: Scene, worker: Worker) -> int:
 
 
 def freeze_a_claimed_worker(scene: Scene) -> Worker:
-    """One that holds its run and has not finished; seen from the row once it stands still."""
+    """Freezes a worker that holds its run and has not finished, as its row shows afterwards."""
     for _ in range(50):
         scene.wait_for_work()
         held = scene.running()

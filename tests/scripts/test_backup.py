@@ -53,7 +53,7 @@ def script(folder: Path, what: str, **settings: str) -> tuple[int, str, str]:
 
 
 def changes(calls: str) -> list[str]:
-    """What was asked of the cluster that is no question."""
+    """The calls that change the cluster."""
     verbs = ("scale", "patch", "delete", "create", "exec -i")
     words = [line.removeprefix("--namespace stocks ") for line in calls.splitlines()]
     return [line for line in words if line.startswith(verbs)]

@@ -48,7 +48,7 @@ def fill(engine: Engine, states: Mapping[str, str]) -> None:
 
 
 def rows(engine: Engine) -> Mapping[str, Mapping[str, Any]]:
-    """Every row whole, but for the reason why it waits."""
+    """All rows by run_id, without the reason why a run waits."""
     wanted = [column for column in runs.c if column.name not in ("reason", "message")]
     with engine.connect() as connection:
         return {row.run_id: dict(row._mapping) for row in connection.execute(select(*wanted))}

@@ -21,7 +21,7 @@ PROGRAMS = {"web": WEB, "worker": ["worker"], "local": [*WEB, "worker"]}
 
 
 def lines(pattern: str, text: str) -> list[str]:
-    """Where the pattern matches at the start of a line."""
+    """All matches of the pattern at the start of a line."""
     return re.findall(f"^{pattern}", text, re.MULTILINE)
 
 

@@ -92,7 +92,7 @@ def declared(app: Flask) -> Seen:
 
 @contextmanager
 def hashing(login: Login) -> Iterator[None]:
-    """As many passwords are being verified as may be."""
+    """Inside the block as many passwords are being verified as are allowed at the same time."""
     with ExitStack() as stack:
         for _ in range(MAX_HASHED_AT_ONCE):
             stack.enter_context(login._hashing)

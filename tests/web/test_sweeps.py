@@ -145,7 +145,7 @@ def test_the_page_says_whose_prices_have_changed_since(client: FlaskClient, runs
 
 
 def cells(shown: str, column: str) -> list[float]:
-    """What the table of the page shows in one column."""
+    """The texts of one column of the page's table."""
     head, _, body = shown.partition("<tbody>")[2].rpartition("<thead>")[2].partition("<tbody>")
     names = re.findall(r'<a href="[^"]*">(\w+)</a>', head)
     texts = re.findall(r"<td[^>]*>([^<]*)</td>", body)

@@ -201,7 +201,7 @@ def test_a_worker_without_the_rule_says_that_its_rules_differ(
 
 @pytest.fixture
 def accepted_before(request_: BacktestRequest, engine: Engine) -> BacktestRequest:
-    """By a release that had other rules."""
+    """The request of a run that was accepted by a release with other rules."""
     with engine.begin() as connection:
         connection.execute(update(runs_table).values(rules_digest="0" * 64))
     return request_

@@ -8,7 +8,7 @@ import time
 
 
 def sleep(seconds: float) -> None:
-    """As time.sleep, by another call of the system."""
+    """Sleeps as time.sleep does, by another system call."""
     select.select([], [], [], seconds)
 
 
