@@ -4,7 +4,7 @@
 ARG BASE=python:3.11-slim
 # What they import at the top level. Everything else, and every version, comes with the wheels of requirements.txt.
 ARG COMMON="cryptography holidays jsonschema numpy pandas PyMySQL SQLAlchemy"
-ARG WEB="alembic babel Flask gevent gunicorn kubernetes msgspec prometheus_client PyYAML tqdm yfinance"
+ARG WEB="alembic babel Flask gevent gunicorn kubernetes msgspec packaging prometheus_client PyYAML tqdm yfinance"
 ARG WORKER="matplotlib"
 
 FROM $BASE AS wheels

@@ -3,13 +3,15 @@
 import ast
 import sys
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name as canonical
 
+from service.web.server import gunicorn_conf
 from tests.support.images import (
     DOCKERFILE,
     PROGRAMS,
@@ -21,11 +23,8 @@ from tests.support.images import (
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-NOT_IMPORTED = {
-    "pymysql",
-    "cryptography",
-    "gunicorn",
-}  # SQLAlchemy's driver, its logins, the web's command
+# SQLAlchemy's driver, its logins, the web's command, and what that command's worker imports.
+NOT_IMPORTED = {"pymysql", "cryptography", "gunicorn", "packaging"}
 
 
 def copied(stage: str) -> set[str]:
@@ -95,6 +94,18 @@ def test_an_image_has_what_its_programs_import(stage: str) -> None:
 def test_an_image_has_no_package_that_nobody_imports(stage: str) -> None:
     _, modules = reached(stage)
     assert listed(stage) - NOT_IMPORTED - set().union(*owners(modules).values()) == set()
+
+
+def test_the_web_has_what_the_worker_class_of_gunicorn_needs() -> None:
+    needed = [Requirement(text) for text in requires("gunicorn") or []]
+    extra = {"extra": gunicorn_conf.worker_class}
+    names = {
+        canonical(requirement.name)
+        for requirement in needed
+        if requirement.marker is not None and requirement.marker.evaluate(extra)
+    }
+    assert {"gevent", "packaging"} <= names
+    assert names <= with_dependencies(listed("web"))
 
 
 def test_the_worker_is_no_web() -> None:
