@@ -153,14 +153,17 @@ class ShardStore(ClaimStore):
         )
 
     def restart_sweep(self, run: Run, rules_digest: str) -> bool:
-        """Begins the sweep again with other rules, unless another worker has done so.
+        """Begins the sweep again, mostly with other rules, unless another worker has done so.
 
-        What was computed with the rules of before is dropped. The run leads its work no longer:
+        What was computed before is dropped. The run leads its work no longer:
         whoever asks for the work that it was accepted for gets nothing of other rules.
         """
-        has_same_rules = and_(
+        has_not_begun_again = and_(
             runs.c.status == Status.RUNNING, runs.c.rules_digest == run.rules_digest
         )
+        if rules_digest == run.rules_digest:
+            # The rules do not tell whether it has begun again: the attempt does.
+            has_not_begun_again = and_(has_not_begun_again, runs.c.attempt == run.attempt)
         values = {"rules_digest": rules_digest, "leads": None, "attempt": runs.c.attempt + 1}
         new_shard_values = {
             "status": Status.PENDING,
@@ -173,7 +176,7 @@ class ShardStore(ClaimStore):
         }
 
         def write(connection: Connection) -> bool:
-            changed = update_run(connection, run.run_id, has_same_rules, values)
+            changed = update_run(connection, run.run_id, has_not_begun_again, values)
             if changed:
                 is_its = sweep_shards.c.run_id == run.run_id
                 connection.execute(update(sweep_shards).where(is_its).values(new_shard_values))

@@ -83,7 +83,9 @@ class SweepWorker:
         except UnreadableNumbers:
             logger.warning("Another release computed some of the shards: the sweep begins again")
             self.claims.restart_sweep(run, run.rules_digest)
-            return self._work(run_id, None)
+            # The pod of one index has the time for one shard: the controller launches the sweep
+            # again, with a pod for each.
+            return self._work(run_id, None) if index is None else ExitCode.DONE
         # Of a worker for all shards the result says how each of them ended.
         return ExitCode.DONE if index is None else exit_code
 

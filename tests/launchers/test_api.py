@@ -106,6 +106,18 @@ def test_an_answer_that_cannot_be_read(cluster: FakeCluster, namespace: Namespac
             namespace.living_pods({})
 
 
+@pytest.mark.parametrize("content", ["", "<html>", "[]"])
+def test_an_unreadable_answer_to_a_change_does_not_count_as_done(
+    content: str, cluster: FakeCluster, namespace: Namespace
+) -> None:
+    """It may come from a proxy in between: the Job may be there or not."""
+    answer_with(cluster, 200, content)
+    with pytest.raises(Away):
+        namespace.create_job({"metadata": {"name": "bt-1"}})
+    with pytest.raises(Away):
+        namespace.delete_job("bt-1")
+
+
 def test_a_server_that_is_not_there(
     cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,18 @@ def test_data_of_the_release_before_is_kept(old: Engine) -> None:
     assert str(row.created_at) == "2026-01-02 03:04:05.678901"
 
 
+def test_rows_that_an_older_release_left_behind_keep_nobody_waiting(old: Engine) -> None:
+    """A failed run leads its work no longer; an attached run with a result of its own keeps it."""
+    with old.begin() as connection:
+        connection.execute(text("UPDATE runs SET leads = run_id, reused_from = 'other'"))
+        connection.execute(text(f"UPDATE runs SET leads = 'done' WHERE run_id = '{SWEEP_ID}'"))
+        connection.execute(text(f"UPDATE runs SET status = 'failed' WHERE run_id = '{RUN_ID}'"))
+    migration.migrate(old)
+    with old.connect() as connection:
+        rows = connection.execute(text("SELECT run_id, leads, reused_from FROM runs")).all()
+    assert {tuple(row) for row in rows} == {(RUN_ID, None, None), (SWEEP_ID, "done", None)}
+
+
 def test_the_tables_of_sweeps_are_copied_to_their_own_column(old: Engine) -> None:
     migration.migrate(old)
     with old.connect() as connection:
@@ -171,7 +183,7 @@ def test_the_tables_of_sweeps_are_copied_to_their_own_column(old: Engine) -> Non
     assert tables == {RUN_ID: (b"zlib", None), SWEEP_ID: (b"zlib", b"zlib")}
 
 
-@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_an_upgrade_killed_after_any_statement_goes_on(
     old: Engine, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:

@@ -402,7 +402,14 @@ def test_shards_of_another_release_are_computed_again(
             text("UPDATE sweep_shards SET numbers = :numbers WHERE shard = 0"),
             {"numbers": old_layout.getvalue()},
         )
+    before = sweeps.sweep(run.run_id)
+    store = sweep_worker.claims
     assert sweep_worker.work(run.run_id, 2) == ExitCode.DONE
+    assert [shard.status for shard in store.shards(run.run_id)] == [Status.PENDING] * 3
+    assert not store.restart_sweep(before, before.rules_digest), "another worker has done so"
+    # The controller launches it again: each index does its shard.
+    for index in (0, 1, 2):
+        assert sweep_worker.work(run.run_id, index) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.COMPLETED
     assert table_of(sweeps, run.run_id)["sharpe_ratio"].notna().all()
 

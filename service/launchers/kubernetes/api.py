@@ -83,7 +83,7 @@ class Namespace:
 
         Raises Refused with status 409 when the name is taken.
         """
-        self._call(
+        content = self._call(
             "create",
             "jobs",
             CREATE_JOB,
@@ -93,6 +93,7 @@ class Namespace:
             dry_run="All" if dry_run else None,
             _headers=_json_headers(),
         )
+        _decoded(content, Object)  # what cannot be read may come from something in between
 
     def job(self, name: str) -> Object:
         """The Job of that name; raises Refused with status 404 when there is none."""
@@ -188,12 +189,14 @@ class Namespace:
             grace_period_seconds=grace_period_seconds,
         )
         try:
-            self._call(
+            content = self._call(
                 "delete", resource, method, name, self.name, body=body, _headers=_json_headers()
             )
         except Refused as error:
             if error.status != 404:
                 raise
+        else:
+            _decoded(content, Object)
 
     def _list(
         self, resource: str, method: Callable[..., Any], item: Any, **selectors: str
