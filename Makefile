@@ -101,7 +101,7 @@ import-table: .venv/installed ## Write the table of rooms in CONTRIBUTING.md fro
 
 .PHONY: format
 format: .venv/developer ## Format the code
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix --extend-exclude backtest,rules,extracted .
 	$(BIN)/ruff format .
 
 .PHONY: bench

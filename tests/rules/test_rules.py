@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule, Signal, number_text
 from rules.registry import BUILT_IN, rule_from_id
 from tests.support.prices import TICKERS, prices, random_walk
-from tests.support.rule_definitions import defined_signals
+from tests.support.rule_definitions import DEFINITIONS, defined_signals
 from tests.support.rules import ANY_RULE
 
 GOOG = prices()
@@ -36,22 +36,7 @@ def test_the_name_alone_means_the_defaults(name: str) -> None:
     assert rule_from_id(rule.rule_id).params == rule.params
 
 
-@pytest.mark.parametrize(
-    "rule_id",
-    [
-        "MA_CROSS_10_30",
-        "RSI_14_30_70",
-        "BB_20_2",
-        "MACD_12_26_9",
-        "VOLUME_20_1.5",
-        "TREND_14_25",
-        "ATR_14_3",
-        "MOMENTUM_126",
-        "VALUE_756_10",
-        "MEAN_REVERSION_20_2",
-        "BREAKOUT_55_20",
-    ],
-)
+@pytest.mark.parametrize("rule_id", DEFINITIONS)
 def test_default_rule_ids(rule_id: str) -> None:
     assert rule_from_id(rule_id).rule_id == rule_id
     assert BUILT_IN[rule_from_id(rule_id).metadata.name]().rule_id == rule_id
