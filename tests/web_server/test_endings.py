@@ -19,6 +19,9 @@ from tests.support.requests import REQUEST
 from tests.web_server.served import Web, serving
 
 
+MAX_CONNECTS = 5
+
+
 class Load:
     """Clients that ask without pause until no connection is made, and what became of each request.
 
@@ -70,13 +73,22 @@ class Load:
         connection.close()
 
     def _connect(self, connection: http.client.HTTPConnection) -> bool:
-        try:
-            connection.connect()
-        except OSError as error:
-            with self._lock:
-                self.refused += isinstance(error, ConnectionRefusedError)
-            return False
-        return True
+        """False once the web refuses connections.
+
+        A connection that the kernel is making while the socket is closed is reset: then the client
+        tries again, as any client would.
+        """
+        for _ in range(MAX_CONNECTS):
+            try:
+                connection.connect()
+            except ConnectionRefusedError:
+                with self._lock:
+                    self.refused += 1
+                return False
+            except ConnectionResetError:
+                continue
+            return True
+        return False
 
     def _submit_kept(self, connection: http.client.HTTPConnection, **headers: str) -> None:
         run_id = str(uuid.uuid4())
