@@ -18,7 +18,6 @@ import pytest
 from tests.support.requests import REQUEST
 from tests.web_server.served import Web, serving
 
-
 MAX_CONNECTS = 5
 
 
