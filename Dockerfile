@@ -3,7 +3,7 @@
 # A release adds --build-arg CODE_REVISION=... VERSION=... SOURCE=<address of the repository>.
 ARG BASE=python:3.11-slim
 # What they import at the top level. Everything else, and every version, comes with the wheels of requirements.txt.
-ARG COMMON="cryptography holidays jsonschema numpy pandas PyMySQL SQLAlchemy"
+ARG COMMON="cryptography gmpy2 holidays jsonschema numpy pandas PyMySQL SQLAlchemy"
 ARG WEB="alembic babel Flask gevent gunicorn kubernetes msgspec packaging prometheus_client PyYAML tqdm yfinance"
 ARG WORKER="matplotlib"
 

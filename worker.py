@@ -126,12 +126,17 @@ def stop(number: int, frame: object) -> None:
 
 def print_result(request: BacktestRequest, config: Config) -> int:
     """Performs the run on PRICES_DIR/<ticker>.csv and prints result v1."""
-    path = Path(config.prices_dir) / f"{request.ticker}.csv"
+    folder = Path(config.prices_dir)
+    ticker = request.ticker
     try:
-        series = read_csv(path, request.ticker, source=path.name)
-        result, _ = perform(request, series, software_of(config), validate=True)
+        series = read_csv(folder / f"{ticker}.csv", ticker, source=f"{ticker}.csv")
+        benchmark = None
+        if request.benchmark not in ("", series.ticker):
+            ticker = request.benchmark
+            benchmark = read_csv(folder / f"{ticker}.csv", ticker, source=f"{ticker}.csv")
+        result, _ = perform(request, series, software_of(config), benchmark, validate=True)
     except UnreadablePrices as error:
-        print(f"No prices of {request.ticker} in {path}: {error}", file=sys.stderr)
+        print(f"No prices of {ticker} in {folder}/{ticker}.csv: {error}", file=sys.stderr)
         return ExitCode.NO_DATA
     except UserError as error:
         print(error, file=sys.stderr)

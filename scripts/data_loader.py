@@ -27,7 +27,8 @@ from backtest.prices import COLUMNS
 from scripts.config import load_config
 from service.contract.documents import schema
 from service.contract.request import SCHEMA
-from service.prices.checks import Finding, check_prices
+from service.prices.checks import check_prices
+from service.prices.finding import Finding
 from service.prices.series import PriceSeries, UnreadablePrices, read_csv
 from service.store.migrate import open_database
 from service.store.prices import PriceStore

@@ -20,7 +20,8 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, import from the root
 
 from scripts.config import load_config
-from service.prices.checks import Finding, check_prices
+from service.prices.checks import check_prices
+from service.prices.finding import Finding
 from service.prices.series import PriceSeries, UnreadablePrices, read_csv
 from service.store.migrate import open_database
 from service.store.prices import PriceStore

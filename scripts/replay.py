@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 
-from rules.plugins import rules_digest
+from rules.plugins import rules_digest, same_digest
 from scripts.config import load_config
-from service.contract.errors import UserError
+from service.contract.errors import InvalidRequest, UserError
 from service.contract.request import parse_request
 from service.contract.result import NOT_REPRODUCED, BacktestResult
 from service.contract.sweep import parse_sweep
@@ -75,20 +75,34 @@ def replay(run_id: str) -> int:
 
 
 def _compute_run(engine: Engine, run: Run, stored: StoredResult) -> Comparison:
-    series = PriceStore(engine).series(run.prices_fingerprint)
-    result, performed = perform(parse_request(json.loads(run.request)), series, Software())
+    price_store = PriceStore(engine)
+    series = price_store.series(run.prices_fingerprint)
+    fingerprint = run.benchmark_fingerprint
+    benchmark = None if fingerprint is None else price_store.series(fingerprint)
+    request = parse_request(json.loads(run.request))
+    before = result_from_store(stored)
+    result, performed = perform(request, series, Software(), benchmark, earlier=before.provenance)
     same_table = performed.equity_csv() == stored.table_csv
-    return Comparison(result_from_store(stored), result, same_table)
+    return Comparison(before, result, same_table)
 
 
 def _compute_sweep(engine: Engine, run: Run, stored: StoredResult) -> Comparison:
-    """Rows that were lost with their worker are computed now, so that such a sweep differs."""
+    """Rows that were lost with their worker are computed now, so that such a sweep differs.
+
+    Raises InvalidRequest for a sweep of an earlier version, which judged searches otherwise.
+    """
+    before = json.loads(stored.result)
     price_store = PriceStore(engine)
     fingerprints = ShardStore(engine).fingerprints(run.run_id)
     series_of = cache(lambda ticker: price_store.series(fingerprints[ticker]))
     plan = SweepPlan(parse_sweep(json.loads(run.request)), series_of)
     shards = [EndedShard(rows.start, rows.stop, plan.compute_shard(rows)) for rows in plan.shards()]
-    judged = judge_sweep(plan, shards, {"rules_digest": rules_digest(plan.rule)})
-    document = {**json.loads(stored.result), "chart_base64": stored.chart_base64}
+    digest = same_digest(before["provenance"]["rules_digest"], rules_digest(plan.rule))
+    judged = judge_sweep(plan, shards, {"rules_digest": digest})
+    version = before["provenance"]["engine_version"]
+    if version != judged.result.provenance["engine_version"]:
+        template = "version {version} of the engine judged it; replay it with its own release"
+        raise InvalidRequest(template, version=version)
+    document = {**before, "chart_base64": stored.chart_base64}
     same_table = judged.table_csv == stored.table_csv
     return Comparison(SweepResult(**document), judged.result, same_table)

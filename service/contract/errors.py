@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 
 class UserError(Exception):
@@ -42,6 +43,19 @@ class NoData(UserError):
     """Too few prices, or prices that cannot be backtested (400)."""
 
     code = "NoData"
+
+
+class LookAhead(UserError):
+    """The rule's signals depend on prices that came later."""
+
+    code = "LookAhead"
+
+    def __init__(self, rule_id: str, day: date) -> None:
+        super().__init__(
+            "{rule} looks ahead: its signal of {day} is another one when later prices are known.",
+            rule=rule_id,
+            day=day,
+        )
 
 
 class RulesMismatch(UserError):

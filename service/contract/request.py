@@ -14,6 +14,8 @@ from service.contract.errors import InvalidRequest
 
 SCHEMA = "request.v1"
 FIELDS = tuple(schema(SCHEMA)["properties"])
+# Fields that the contract got after its first release, with their defaults.
+ADDED: Mapping[str, Any] = {"risk_free_rate": 0.0, "benchmark": ""}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class BacktestRequest:
     slippage_rate: float = 0.0
     lot_size: float = 0.0
     allow_short: bool = False
+    risk_free_rate: float = 0.0
+    benchmark: str = ""
 
     def document(self) -> dict[str, Any]:
         """The JSON document, with every default filled in."""
@@ -38,8 +42,19 @@ class BacktestRequest:
         return {**asdict(self), "params": dict(self.params), **dates}
 
     def canonical(self) -> str:
-        """The canonical JSON text."""
-        return canonical_json(self.document())
+        """The canonical JSON text, as it is stored.
+
+        Fields that are younger than the contract are left out where they have their defaults:
+        the same request is the same text in every release, and the one before can read it.
+        """
+        return canonical_json(without_defaults_of_added(self.document()))
+
+
+def without_defaults_of_added(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document without fields of ADDED that have their defaults."""
+    return {
+        name: value for name, value in document.items() if name not in ADDED or value != ADDED[name]
+    }
 
 
 def parse_request(document: object) -> BacktestRequest:

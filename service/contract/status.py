@@ -35,6 +35,7 @@ class Reason(StrEnum):
     BAD_INPUT = "BadInput"
     NO_DATA = "NoData"
     ENGINE_ERROR = "EngineError"
+    LOOK_AHEAD = "LookAhead"
     RULES_MISMATCH = "RulesMismatch"
     WORKER_LOST = "WorkerLost"
     OUT_OF_MEMORY = "OutOfMemory"
@@ -59,6 +60,9 @@ HINTS: Mapping[Reason, str] = {
     Reason.NO_DATA: "Choose other dates or another ticker, or import more prices.",
     Reason.ENGINE_ERROR: (
         "The engine failed; an operator finds the trace in the log by the run_id."
+    ),
+    Reason.LOOK_AHEAD: (
+        "The rule uses prices that nobody knew yet; its author must mend it, then run again."
     ),
     Reason.RULES_MISMATCH: (
         "The rules changed since the web was started; restart the web, then run again."

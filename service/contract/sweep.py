@@ -9,7 +9,11 @@ from typing import Any
 
 from service.contract.checks import checked
 from service.contract.documents import canonical_json
-from service.contract.request import BacktestRequest, parse_request
+from service.contract.request import (
+    BacktestRequest,
+    parse_request,
+    without_defaults_of_added,
+)
 
 SCHEMA = "sweep.v1"
 # The fields that a sweep and the run of one of its combinations have in common.
@@ -21,6 +25,8 @@ SHARED_FIELDS = (
     "slippage_rate",
     "lot_size",
     "allow_short",
+    "risk_free_rate",
+    "benchmark",
 )
 
 
@@ -47,15 +53,27 @@ class SweepRequest:
     folds: int = 0
     anchored: bool = False
     reality_check: bool = False
+    risk_free_rate: float = 0.0
+    benchmark: str = ""
 
     def document(self) -> dict[str, Any]:
         """The JSON document, with every default filled in."""
         dates = {"start_date": self.start_date.isoformat(), "end_date": self.end_date.isoformat()}
         return {**asdict(self), "tickers": list(self.tickers), "grid": dict(self.grid), **dates}
 
+    @property
+    def priced_tickers(self) -> tuple[str, ...]:
+        """The tickers whose prices it needs: its own, and the benchmark."""
+        benchmark = (self.benchmark,) if self.benchmark else ()
+        return tuple(dict.fromkeys([*self.tickers, *benchmark]))
+
     def canonical(self) -> str:
-        """The canonical JSON text."""
-        return canonical_json(self.document())
+        """The canonical JSON text, as it is stored.
+
+        Fields that are younger than the contract are left out where they have their defaults:
+        the same request is the same text in every release, and the one before can read it.
+        """
+        return canonical_json(without_defaults_of_added(self.document()))
 
     def single(
         self, run_id: str, ticker: str, rule: str, params: Mapping[str, Any]

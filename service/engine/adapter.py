@@ -6,24 +6,29 @@ No clock, no input, no output.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
-from backtest.engine import ENGINE_VERSION, BacktestEngine
+from backtest.engine import BacktestEngine
 from backtest.engine import BacktestResult as EngineResult
-from backtest.metrics import drawdowns
+from backtest.metrics import Floats, drawdowns
 from rules.base_rule import BaseRule, InvalidRule
 from rules.plugins import find_rule
 from service.contract.documents import canonical_json
 from service.contract.errors import InvalidRequest, NoData
 from service.contract.request import BacktestRequest
-from service.contract.result import RESULT_VERSION, BacktestResult
-from service.engine.enhanced_engine import metrics_of
-from service.prices.checks import Finding, check_prices
+from service.contract.result import HEADLINE, RESULT_VERSION, BacktestResult
+from service.engine.enhanced_engine import frozen_metrics_of
+from service.engine.look_ahead import checked_for_look_ahead
+from service.engine.metrics import LEAST_BARS, Reference, metrics_of
+from service.engine.version import ENGINE_VERSION, FROZEN_VERSION
+from service.prices.checks import check_prices, check_prices_1_0_0
+from service.prices.finding import Finding
 from service.prices.series import PriceSeries
 
 # Fields of a request that its result repeats in the provenance.
@@ -37,6 +42,7 @@ REPEATED_FIELDS = (
     "lot_size",
     "allow_short",
 )
+SHORT_WINDOW = "{bars} bars are too few for numbers per year: those need {needed}"
 
 
 def rule_of(rule_id: str, params: Mapping[str, Any], *, validate: bool) -> BaseRule:
@@ -108,7 +114,10 @@ class Documented(Protocol):
 
 
 def fingerprint_of_work(
-    request: Documented, prices_fingerprint: str, rules_digest: str, version: int = RESULT_VERSION
+    request: Documented,
+    prices_fingerprints: Sequence[str | None],
+    rules_digest: str,
+    version: int = RESULT_VERSION,
 ) -> str:
     """SHA-256 of all that decides a result; `version` is that of the result's contract.
 
@@ -116,20 +125,54 @@ def fingerprint_of_work(
     """
     fields = request.document()
     fields.pop("run_id", None)
-    work = [fields, prices_fingerprint, rules_digest, ENGINE_VERSION, version]
+    work = [fields, list(prices_fingerprints), rules_digest, ENGINE_VERSION, version]
     return hashlib.sha256(canonical_json(work).encode()).hexdigest()
 
 
-def run_backtest(
-    request: BacktestRequest, series: PriceSeries, rule: BaseRule, rules_digest: str
-) -> Performed:
-    """Performs the run on the bars of its window.
+@dataclass(frozen=True)
+class Definitions:
+    """What one version of the engine makes of a run besides the frozen engine's own numbers."""
 
-    Raises NoData when there are too few bars or the data gate found an error.
+    metrics_of: Callable[[EngineResult, Reference], Mapping[str, float | int | None]]
+    check_prices: Callable[[pd.DataFrame], list[Finding]]
+    repeated_fields: Sequence[str]
+    least_bars: int
+
+
+DEFINITIONS: Mapping[str, Definitions] = {
+    FROZEN_VERSION: Definitions(
+        metrics_of=lambda result, _: frozen_metrics_of(result),
+        check_prices=check_prices_1_0_0,
+        repeated_fields=REPEATED_FIELDS,
+        least_bars=0,
+    ),
+    ENGINE_VERSION: Definitions(
+        metrics_of=metrics_of,
+        check_prices=check_prices,
+        repeated_fields=(*REPEATED_FIELDS, "risk_free_rate", "benchmark"),
+        least_bars=LEAST_BARS,
+    ),
+}
+
+
+def run_backtest(
+    request: BacktestRequest,
+    series: PriceSeries,
+    rule: BaseRule,
+    rules_digest: str,
+    benchmark: PriceSeries | None = None,
+    version: str = ENGINE_VERSION,
+) -> Performed:
+    """Performs the run on the bars of its window, by the definitions of a version of the engine.
+
+    `benchmark` are the prices of the ticker that the request names as such. Raises NoData when
+    there are too few bars or the data gate found an error, LookAhead when the rule's signals depend
+    on later prices.
     """
+    definitions = DEFINITIONS[version]
     data = window(series, request.start_date, request.end_date)
     check_window(request, rule, len(data), series.first, series.last)
-    findings = check_prices(series.data)
+    findings = definitions.check_prices(series.data)
     refuse_errors(findings, series)
     engine = BacktestEngine(
         initial_capital=request.initial_capital,
@@ -138,34 +181,80 @@ def run_backtest(
         lot_size=request.lot_size,
         allow_short=request.allow_short,
     )
-    engine_result = engine.run(data, rule.generate_signals, series.ticker)
-    data_findings = [*_clipping_findings(request, series), *_findings_within(findings, data)]
+    signals = checked_for_look_ahead(rule, data)
+    engine_result = engine.run(data, lambda _: signals, series.ticker)
+    data_findings = [
+        *_clipping_findings(request, series),
+        *_findings_within(findings, data),
+        *_length_findings(len(data), definitions.least_bars),
+        *_benchmark_findings(benchmark, data),
+    ]
     warnings = [finding.warning() for finding in data_findings]
+    reference = Reference(
+        request.risk_free_rate,
+        None if benchmark is None else held_benchmark(engine, benchmark, data.index),
+    )
     provenance = {
-        **_provenance(request, series, rule, data),
+        **_provenance(request, series, rule, data, definitions.repeated_fields),
+        **({} if benchmark is None else {"benchmark_fingerprint": benchmark.fingerprint}),
+        "engine_version": version,
         "rules_digest": rules_digest,
         "warnings": [*warnings, *engine_result.warnings],
     }
-    result = _contract_result(request.run_id, engine_result, provenance)
+    metrics = definitions.metrics_of(engine_result, reference)
+    result = _contract_result(request.run_id, engine_result, metrics, provenance)
     return Performed(result, _table_of_bars(data, engine_result))
 
 
+def held_benchmark(engine: BacktestEngine, benchmark: PriceSeries, index: pd.Index) -> Floats:
+    """Equity of buying the benchmark and holding it, at the bars of `index`, on the engine's terms.
+
+    On a day without a bar of its own it is worth what it was before. Raises NoData where its prices
+    do not cover those bars.
+    """
+    refuse_errors(check_prices(benchmark.data), benchmark)
+    check_benchmark(benchmark, index)
+    first_bar = benchmark.data.index.searchsorted(index[0], side="right") - 1
+    end_bar = benchmark.data.index.searchsorted(index[-1], side="right")
+    held = benchmark.data.iloc[first_bar : max(end_bar, first_bar + 2)]
+    equity = engine.run(held, lambda data: np.zeros(len(data), np.int8)).benchmark
+    return np.asarray(equity.reindex(index, method="ffill").to_numpy(dtype=np.float64))
+
+
+def check_benchmark(benchmark: PriceSeries, index: pd.Index) -> None:
+    """Raises NoData where the benchmark's prices do not cover the bars of `index`."""
+    if benchmark.data.index[0] > index[0] or benchmark.data.index[-1] < index[-1]:
+        template = (
+            "The benchmark {ticker} has prices from {first} to {last}, the run needs them from "
+            "{start} to {end}; choose other dates or another benchmark."
+        )
+        raise NoData(
+            template,
+            ticker=benchmark.ticker,
+            first=benchmark.first,
+            last=benchmark.last,
+            start=index[0].date(),
+            end=index[-1].date(),
+        )
+
+
 def _contract_result(
-    run_id: str, engine_result: EngineResult, provenance: dict[str, Any]
+    run_id: str,
+    engine_result: EngineResult,
+    metrics: Mapping[str, float | int | None],
+    provenance: dict[str, Any],
 ) -> BacktestResult:
-    metrics = dict(metrics_of(engine_result))
+    headline = {name: metrics.get(name, engine_result[name]) for name in HEADLINE}
+    others = {name: value for name, value in metrics.items() if name not in HEADLINE}
     if engine_result.bankruptcy_shortfall:
-        metrics["bankruptcy_shortfall"] = engine_result.bankruptcy_shortfall
+        others["bankruptcy_shortfall"] = engine_result.bankruptcy_shortfall
     return BacktestResult(
         run_id=run_id,
         status="completed",
-        total_return_pct=engine_result["total_return_pct"],
-        sharpe_ratio=engine_result["sharpe_ratio"],
-        max_drawdown_pct=engine_result["max_drawdown_pct"],
-        num_trades=engine_result["num_trades"],
-        metrics=metrics,
+        metrics=others,
         trades=engine_result["trades"],
         provenance=provenance,
+        **headline,
     )
 
 
@@ -189,6 +278,24 @@ def _clipping_findings(request: BacktestRequest, series: PriceSeries) -> list[Fi
     return findings
 
 
+def _length_findings(bars: int, needed: int) -> list[Finding]:
+    """That the window is too short for numbers per year."""
+    if bars >= needed:
+        return []
+    message = SHORT_WINDOW.format(bars=bars, needed=needed)
+    return [Finding("warning", "ShortWindow", None, message)]
+
+
+def _benchmark_findings(benchmark: PriceSeries | None, data: pd.DataFrame) -> list[Finding]:
+    """What is wrong with the prices of the benchmark in the dates of the run."""
+    if benchmark is None:
+        return []
+    findings = _findings_within(check_prices(benchmark.data), data)
+    return [
+        replace(finding, message=f"{benchmark.ticker}: {finding.message}") for finding in findings
+    ]
+
+
 def _findings_within(findings: Sequence[Finding], data: pd.DataFrame) -> list[Finding]:
     """Those of the bars in `data`, and those of the whole series."""
     first_day = str(data.index[0].date())
@@ -201,15 +308,18 @@ def _findings_within(findings: Sequence[Finding], data: pd.DataFrame) -> list[Fi
 
 
 def _provenance(
-    request: BacktestRequest, series: PriceSeries, rule: BaseRule, data: pd.DataFrame
+    request: BacktestRequest,
+    series: PriceSeries,
+    rule: BaseRule,
+    data: pd.DataFrame,
+    repeated_fields: Sequence[str],
 ) -> dict[str, Any]:
     fields = request.document()
     return {
-        **{name: fields[name] for name in REPEATED_FIELDS},
+        **{name: fields[name] for name in repeated_fields},
         "rule_id": rule.rule_id,
         "params": dict(rule.params),
         "fill": "next_open",
-        "engine_version": ENGINE_VERSION,
         "contract_version": RESULT_VERSION,
         "prices_fingerprint": series.fingerprint,
         "prices_source": series.source,

@@ -15,7 +15,7 @@ from backtest.metrics import drawdowns
 from rules.base_rule import Signal
 
 
-def metrics_of(result: BacktestResult) -> Mapping[str, float | int | None]:
+def frozen_metrics_of(result: BacktestResult) -> Mapping[str, float | int | None]:
     """The result's metrics, None where one is undefined.
 
     For `alpha` the engine raises the mean excess return to the power of the bars in a year. With

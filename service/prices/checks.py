@@ -6,17 +6,26 @@ of 50 % exist and are neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from backtest.prices import COLUMNS
+from service.prices.false_moves import (
+    copied_bars,
+    far_prices,
+    huge_volumes,
+    jumps,
+    short_stale_stretches,
+    straight_lines,
+)
+from service.prices.finding import Finding, Mask, day_of
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]  # of bars
 Days = NDArray[np.datetime64]
 
 SPLIT_RATIOS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50)
@@ -30,6 +39,7 @@ MAX_DAYS_BETWEEN_BARS = 4  # of daily bars, the median
 # Bars on days without a session: as many may be mistakes, more are another calendar.
 FEW_BARS = 1
 FEW_SHARE = 0.01
+EXPLAINS_A_JUMP = ("SplitShapedJump", "Spike")
 
 
 @dataclass(frozen=True)
@@ -44,22 +54,25 @@ TOLERANCE = SplitTolerance(open=0.08, close=0.15)
 TOLERANCE_OF_SMALL_RATIOS = SplitTolerance(open=0.03, close=0.03)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know about the prices; `day` is the ISO date of its bar, None for all bars."""
-
-    severity: str  # "error" or "warning"
-    code: str
-    day: str | None
-    message: str
-
-    def warning(self) -> dict[str, str | None]:
-        """As the provenance of a result has it."""
-        return {"code": self.code, "bar": self.day, "message": self.message}
-
-
 def check_prices(data: pd.DataFrame) -> list[Finding]:
     """All errors, or, where there is none, all warnings."""
+    findings = check_prices_1_0_0(data)
+    if any(finding.severity == "error" for finding in findings):
+        return findings
+    explained = frozenset(finding.day for finding in findings if finding.code in EXPLAINS_A_JUMP)
+    return [
+        *findings,
+        *jumps(data, explained | _days_after_spikes(data, findings)),
+        *far_prices(data),
+        *huge_volumes(data),
+        *copied_bars(data),
+        *short_stale_stretches(data),
+        *straight_lines(data),
+    ]
+
+
+def check_prices_1_0_0(data: pd.DataFrame) -> list[Finding]:
+    """What version 1.0.0 of the engine found, in its words: its results repeat that."""
     errors = _errors(data)
     if errors:
         return errors
@@ -70,6 +83,15 @@ def check_prices(data: pd.DataFrame) -> list[Finding]:
         *_stale_bars(data),
         *_session_warnings(data),
     ]
+
+
+def _days_after_spikes(data: pd.DataFrame, findings: Sequence[Finding]) -> frozenset[str | None]:
+    """The bars on which a spike goes back."""
+    spikes = {finding.day for finding in findings if finding.code == "Spike"}
+    if not spikes:
+        return frozenset()
+    days = [day_of(data, bar) for bar in range(len(data))]
+    return frozenset(day for before, day in pairwise(days) if before in spikes)
 
 
 def _errors(data: pd.DataFrame) -> list[Finding]:
@@ -156,7 +178,7 @@ def _split_shaped_jumps(data: pd.DataFrame) -> Iterator[Finding]:
         text = f"{ratio:g}:1" if ratio > 1 else f"1:{1 / ratio:g}"
         message = f"the price jumps {text} overnight, as at a split that was not adjusted for"
         for bar in np.flatnonzero(gap_fits & move_fits) + 1:
-            yield Finding("warning", "SplitShapedJump", _day(data, int(bar)), message)
+            yield Finding("warning", "SplitShapedJump", day_of(data, int(bar)), message)
 
 
 def _spikes(data: pd.DataFrame) -> Iterator[Finding]:
@@ -168,7 +190,7 @@ def _spikes(data: pd.DataFrame) -> Iterator[Finding]:
     is_undone = np.abs(there + back) < MAX_SPIKE_REST
     for bar in np.flatnonzero(is_large & is_undone) + 1:
         message = f"the close is {np.exp(steps[bar - 1]):.3g} times its neighbours"
-        yield Finding("warning", "Spike", _day(data, int(bar)), message)
+        yield Finding("warning", "Spike", day_of(data, int(bar)), message)
 
 
 def _volume_warnings(data: pd.DataFrame) -> Iterator[Finding]:
@@ -180,11 +202,11 @@ def _volume_warnings(data: pd.DataFrame) -> Iterator[Finding]:
     values = volume.to_numpy(dtype=np.float64)
     usual = volume.rolling(USUAL_BARS, center=True, min_periods=1).median().to_numpy()
     for bar in np.flatnonzero(values == 0):
-        yield Finding("warning", "ZeroVolume", _day(data, int(bar)), "the volume is 0")
+        yield Finding("warning", "ZeroVolume", day_of(data, int(bar)), "the volume is 0")
     is_tiny = (values > 0) & (values < TINY_VOLUME * usual)
     for bar in np.flatnonzero(is_tiny):
         message = f"the volume is {values[bar]:.0f}, usual is {usual[bar]:.0f}"
-        yield Finding("warning", "TinyVolume", _day(data, int(bar)), message)
+        yield Finding("warning", "TinyVolume", day_of(data, int(bar)), message)
 
 
 def _stale_bars(data: pd.DataFrame) -> Iterator[Finding]:
@@ -198,7 +220,7 @@ def _stale_bars(data: pd.DataFrame) -> Iterator[Finding]:
             continue
         where = "at the end" if end == len(is_as_before) else "in a row"
         message = f"{count} identical bars {where}: the prices may be stale"
-        yield Finding("warning", "Stale", _day(data, int(start)), message)
+        yield Finding("warning", "Stale", day_of(data, int(start)), message)
 
 
 def _session_warnings(data: pd.DataFrame) -> Iterator[Finding]:
@@ -218,7 +240,7 @@ def _session_warnings(data: pd.DataFrame) -> Iterator[Finding]:
         return
     for bar in np.flatnonzero(is_extra):
         message = "a bar on a day without a session of the NYSE"
-        yield Finding("warning", "NoSession", _day(data, int(bar)), message)
+        yield Finding("warning", "NoSession", day_of(data, int(bar)), message)
     yield from _missing_sessions(days, sessions)
 
 
@@ -248,13 +270,4 @@ def _errors_of_bars(
 ) -> Iterator[Finding]:
     """An error for each bar that is faulty."""
     for bar in np.flatnonzero(is_faulty):
-        yield Finding("error", code, _day(data, int(bar)), message_of(int(bar)))
-
-
-def _day(data: pd.DataFrame, bar: int) -> str:
-    """The date alone for daily bars, with the time for bars inside a day."""
-    stamp = data.index[bar]
-    if pd.isna(stamp):
-        return "no date"
-    is_midnight = stamp == stamp.normalize()
-    return str(stamp.date()) if is_midnight else str(stamp.isoformat())
+        yield Finding("error", code, day_of(data, int(bar)), message_of(int(bar)))

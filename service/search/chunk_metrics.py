@@ -15,7 +15,15 @@ from backtest.kernel import Ledger, Terms
 from backtest.metrics import Floats
 from backtest.prices import Prices
 from backtest.trades import fills_of
-from service.engine.enhanced_engine import metrics_of
+from service.engine.metrics import (
+    ANNUAL_METRICS,
+    LEAST_BARS,
+    PLAIN,
+    Reference,
+    annual_growth,
+    metrics_of,
+    risk_free_per_bar,
+)
 
 BARS_PER_SPAN = 100  # of the spans of bars in which a drawdown is looked for
 
@@ -24,13 +32,19 @@ BARS_PER_SPAN = 100  # of the spans of bars in which a drawdown is looked for
 class Chunk:
     """k simulated runs on the same n bars, and the numbers that several metrics share.
 
-    `periods` is the number of bars in a year.
+    `periods` is the number of bars in a year, `reference` what the runs are measured against.
     """
 
     prices: Prices
     terms: Terms
     periods: float
     ledger: Ledger
+    reference: Reference = PLAIN
+
+    @cached_property
+    def risk_free(self) -> float:
+        """The risk-free rate of one bar."""
+        return risk_free_per_bar(self.reference.risk_free_rate, self.periods)
 
     @cached_property
     def returns(self) -> Floats:
@@ -60,7 +74,7 @@ class Chunk:
     def annual_growth(self) -> Floats:
         """Compound annual growth, a fraction, (k,)."""
         equity = self.ledger.equity
-        return metrics.annual_growth(equity[:, -1] / equity[:, 0], equity.shape[1], self.periods)
+        return annual_growth(equity[:, -1] / equity[:, 0], equity.shape[1], self.periods)
 
     def trade_counts(self) -> Floats:
         """Round trips begun, the open one included, (k,)."""
@@ -93,12 +107,16 @@ def _exposure_pct(chunk: Chunk) -> Floats:
 # Metrics that are computed for all runs of a chunk at once.
 CHUNK_METRICS: Mapping[str, Callable[[Chunk], Floats]] = {
     "total_return_pct": lambda chunk: 100 * metrics.total_return(chunk.ledger.equity),
-    "sharpe_ratio": lambda chunk: metrics.sharpe_ratio(chunk.returns, chunk.periods),
+    "sharpe_ratio": lambda chunk: metrics.sharpe_ratio(
+        chunk.returns, chunk.periods, chunk.risk_free
+    ),
     "max_drawdown_pct": lambda chunk: 100 * chunk.max_drawdown,
     "num_trades": Chunk.trade_counts,
     "cagr_pct": lambda chunk: 100 * chunk.annual_growth,
     "volatility_pct": _volatility_pct,
-    "sortino_ratio": lambda chunk: metrics.sortino_ratio(chunk.returns, chunk.periods),
+    "sortino_ratio": lambda chunk: metrics.sortino_ratio(
+        chunk.returns, chunk.periods, chunk.risk_free
+    ),
     "calmar_ratio": lambda chunk: metrics.ratio(chunk.annual_growth, chunk.max_drawdown),
     "exposure_pct": _exposure_pct,
 }
@@ -118,13 +136,18 @@ def metrics_of_chunk(chunk: Chunk, wanted: Sequence[str]) -> dict[str, Floats]:
     """The `wanted` metrics of SEARCH_METRICS in that order, (k,) each, NaN where undefined."""
     run_by_run = [name for name in wanted if name not in CHUNK_METRICS]
     of_runs = _metrics_run_by_run(chunk, run_by_run) if run_by_run else {}
-    return {
+    numbers = {
         name: of_runs[name] if name in of_runs else CHUNK_METRICS[name](chunk) for name in wanted
     }
+    row_count, bars = chunk.ledger.equity.shape
+    if bars < LEAST_BARS:
+        numbers |= dict.fromkeys(ANNUAL_METRICS & numbers.keys(), np.full(row_count, np.nan))
+    return numbers
 
 
 def _metrics_run_by_run(chunk: Chunk, names: Sequence[str]) -> dict[str, Floats]:
-    runs = [metrics_of(chunk.result(row)) for row in range(len(chunk.ledger.equity))]
+    rows = range(len(chunk.ledger.equity))
+    runs = [metrics_of(chunk.result(row), chunk.reference) for row in rows]
     # None, an undefined metric, becomes NaN.
     return {name: np.array([run[name] for run in runs], dtype=np.float64) for name in names}
 

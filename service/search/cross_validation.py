@@ -25,7 +25,7 @@ class CrossValidation:
     """The rule that each fold chose, and how the chosen rules did, the mean over all folds.
 
     Both numbers are annual Sharpe ratios: `in_sample` of the bars that a rule was chosen on,
-    `out_of_sample` of the test that was left out.
+    `out_of_sample` of the test that was left out; NaN where no combination traded.
     """
 
     rules: Sequence[BaseRule]
@@ -38,7 +38,9 @@ def cross_validate(search: Search, numbers: SearchNumbers) -> CrossValidation:
 
     `numbers` are those of all rows of a search with folds.
     """
-    tried = ~np.isnan(numbers.metrics["num_trades"])
+    has_traded = numbers.has_traded
+    if not has_traded.any():
+        return CrossValidation([], math.nan, math.nan)
     in_sample = []
     out_of_sample = []
     rules = []
@@ -49,7 +51,7 @@ def cross_validate(search: Search, numbers: SearchNumbers) -> CrossValidation:
             _outside(numbers.validation_squares, number),
             len(search.data) - left_out,
         )
-        learned_sharpe[~tried] = -np.inf
+        learned_sharpe[~has_traded] = -np.inf
         best = int(learned_sharpe.argmax())
         tested_sharpe = sharpe_of_sums(
             numbers.validation_sums[[best], number, TEST_PART],

@@ -25,7 +25,9 @@ from rules.base_rule import BaseRule, ConditionRule
 from rules.features import Features
 from rules.optimizer import Columns, Grid
 from service.contract.errors import InvalidRequest
+from service.engine.metrics import PLAIN, Reference
 from service.search.chunk_metrics import Chunk, metrics_of_chunk
+from service.search.luck import timing_ratios
 
 Signals = NDArray[np.int8]
 Ints = NDArray[np.int64]
@@ -41,9 +43,11 @@ class SearchEvaluator:
 
     `wanted` are names of SEARCH_METRICS. For s blocks of bars under NAME in `blocks` there are also
     NAME_sums and NAME_squares, the sums of the returns in each block and of their squares, (k, s).
+    With `benchmark`, returns (n,), there are `luck.timing_ratios` against it under "timing_ratios".
     Metrics of rows whose rule needs more bars than there are, are NaN. The first `warm` bars are
     seen by the rule and not traded: the first traded bar has the rule's last BUY or SELL up to it.
-    `periods` is the number of bars in a year.
+    `periods` is the number of bars in a year, `reference` what the traded bars are measured
+    against.
     """
 
     def __init__(
@@ -53,17 +57,21 @@ class SearchEvaluator:
         terms: Terms,
         wanted: Sequence[str] = DEFAULT_METRICS,
         blocks: Mapping[str, Sequence[slice]] | None = None,
+        benchmark: Floats | None = None,
         cells_per_chunk: int = CELLS_PER_CHUNK,
         threads: int = THREADS,
         warm: int = 0,
+        reference: Reference = PLAIN,
     ) -> None:
         self._data = data
         self._rule = rule
         self._terms = terms
         self._wanted = wanted
         self._blocks = blocks or {}
+        self._benchmark = benchmark
         self._threads = threads
         self._warm = warm
+        self._reference = reference
         self._index = checked_prices(data).index
         self._features = Features(data)
         self._prices = checked_prices(data.iloc[warm:])
@@ -108,6 +116,8 @@ class SearchEvaluator:
             sums, squares = _block_sums(chunk.returns, blocks)
             numbers[f"{name}_sums"] = sums
             numbers[f"{name}_squares"] = squares
+        if self._benchmark is not None:
+            numbers["timing_ratios"] = timing_ratios(chunk.returns, self._benchmark)
         return numbers
 
     def _traded_signals(self, params: Columns) -> tuple[Signals, Ints]:
@@ -152,7 +162,7 @@ class SearchEvaluator:
         if not self._terms.lot_size:
             signals[:, 1:] *= signals[:, 1:] != signals[:, :-1]
         ledger = simulate(self._prices.open, self._prices.close, signals, self._terms)
-        return Chunk(self._prices, self._terms, self.periods, ledger)
+        return Chunk(self._prices, self._terms, self.periods, ledger, self._reference)
 
 
 def _row_count(params: Columns) -> int:

@@ -8,33 +8,20 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.metrics import Floats, deviation, excess_kurtosis, mean, skewness
+from backtest.metrics import Floats, deviation, mean
+from service.engine.exact import normal_probability, normal_quantile
+from service.engine.metrics import excess_kurtosis, skewness
 
 Ints = NDArray[np.int64]
 
-NORMAL = NormalDist()
-USUAL_CONFIDENCE = 0.95
 RESAMPLES = 500  # of the reality check
 SEED = 20001126
 # Rounding leaves a smaller variance than this, the square of any price move a larger one.
 LEAST_VARIANCE = 1e-18
-
-BEATS = (
-    "With {probability} probability the best combination beats what luck alone would show "
-    "in such a search"
-)
-SILENT = "Too little happened to say how much of the best result is luck."
-SKILL = f"{BEATS}: it is more than luck, by the usual 95 %."
-UNSTEADY = (
-    f"{BEATS}, but the best of one half of the time is usually below average in the other: "
-    "choose with care."
-)
-LUCK = f"{BEATS}: less than the usual 95 %, so treat it as luck until new data say otherwise."
 
 
 def probabilistic_sharpe_ratio(
@@ -46,10 +33,10 @@ def probabilistic_sharpe_ratio(
     where the moments contradict each other. Source: Bailey and Lopez de Prado (2012), The Sharpe
     Ratio Efficient Frontier.
     """
-    spread = 1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2
+    spread = 1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
     if not spread > 0:
         return math.nan
-    return NORMAL.cdf((sharpe - hurdle) * math.sqrt(bars - 1) / math.sqrt(spread))
+    return normal_probability((sharpe - hurdle) * math.sqrt(bars - 1) / math.sqrt(spread))
 
 
 def expected_maximum_sharpe(trials: int, spread: float) -> float:
@@ -61,8 +48,8 @@ def expected_maximum_sharpe(trials: int, spread: float) -> float:
     if trials < 2 or not spread > 0:
         return 0.0
     euler = float(np.euler_gamma)
-    lower = NORMAL.inv_cdf(1 - 1 / trials)
-    upper = NORMAL.inv_cdf(1 - 1 / (trials * math.e))
+    lower = normal_quantile(1 - 1 / trials)
+    upper = normal_quantile(1 - 1 / (trials * math.e))
     return spread * ((1 - euler) * lower + euler * upper)
 
 
@@ -82,14 +69,42 @@ def skill_probability(returns: Floats, hurdle: float = 0.0) -> float:
 def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
     """Probability that the true Sharpe ratio of a search's winner is above what luck would show.
 
-    `returns` (n,) are those of the winner, `sharpe_ratios` (m,) those of all that was tried;
-    undefined ones never traded and count as 0. Neighbours in a grid are alike, so that there were
-    fewer independent trials than rows, and the answer is too low rather than too high. Source:
-    Bailey and Lopez de Prado (2014), The Deflated Sharpe Ratio.
+    `returns` (n,) are those of the winner, `sharpe_ratios` (m,) those of all that was tried and
+    traded; undefined ones do not count. Neighbours in a grid are alike, so that there were fewer
+    independent trials than rows, and the answer is too low rather than too high. Source: Bailey and
+    Lopez de Prado (2014), The Deflated Sharpe Ratio.
     """
-    all_ratios = np.nan_to_num(sharpe_ratios, nan=0.0)
-    spread = float(deviation(all_ratios)) if len(all_ratios) > 1 else 0.0
-    return skill_probability(returns, expected_maximum_sharpe(len(all_ratios), spread))
+    known = sharpe_ratios[~np.isnan(sharpe_ratios)]
+    spread = float(deviation(known)) if len(known) > 1 else 0.0
+    return skill_probability(returns, expected_maximum_sharpe(len(known), spread))
+
+
+def timing_returns(returns: Floats, benchmark: Floats) -> Floats:
+    """What was earned by being in and out at the right time, (n,).
+
+    These are the returns less those of a constant share of the benchmark: the share that was held
+    on average, by the regression of the one on the other. A rule without skill has none, whether
+    the price rises or falls. Source: Jensen (1968), The Performance of Mutual Funds.
+    """
+    apart = benchmark - mean(benchmark)
+    variance = float(np.add.reduce(apart * apart))
+    share = float(np.add.reduce(returns * apart)) / variance if variance > 0 else 0.0
+    return returns - share * benchmark
+
+
+def timing_ratios(returns: Floats, benchmark: Floats) -> Floats:
+    """The Sharpe ratios of `timing_returns` of k runs, (k,); NaN where nothing is left of them."""
+    bars = returns.shape[-1]
+    apart = benchmark - mean(benchmark)
+    variance = float(np.add.reduce(apart * apart))
+    average = mean(returns)
+    shared = np.add.reduce(returns * apart, axis=-1)
+    shares = shared / variance if variance > 0 else np.zeros_like(shared)
+    squares = np.add.reduce(returns * returns, axis=-1) - bars * average * average
+    left = (squares - shares * shared) / max(bars - 1, 1)
+    is_left = left > LEAST_VARIANCE
+    ratios = (average - shares * mean(benchmark)) / np.sqrt(np.where(is_left, left, 1.0))
+    return np.where(is_left, ratios, np.nan)
 
 
 def overfitting_probability(sums: Floats, squares: Floats, length: int) -> float:
@@ -204,31 +219,3 @@ def p_value(largest: Floats) -> float:
     """
     at_least_as_good = np.count_nonzero(largest[1:] >= largest[0]) + 1
     return float(at_least_as_good / len(largest))
-
-
-def verdict(deflated: float, overfitting: float) -> str:
-    """What the deflated Sharpe ratio and the probability of overfitting mean, in a sentence.
-
-    The sentence has the place `{probability}` for the former.
-    """
-    if math.isnan(deflated):
-        return SILENT
-    if deflated < USUAL_CONFIDENCE:
-        return LUCK
-    return UNSTEADY if overfitting > 0.5 else SKILL
-
-
-def verdict_sentence(deflated: float, overfitting: float) -> str:
-    """The verdict with its number."""
-    return verdict(deflated, overfitting).format(probability=percent(deflated))
-
-
-def percent(probability: float) -> str:
-    """In whole percent, rounded down; only certainty is shown as 100 %, and 94.9 as 94."""
-    if math.isnan(probability):
-        return "–"
-    if 0.99 < probability < 1:
-        return "> 99 %"
-    if 0 < probability < 0.01:
-        return "< 1 %"
-    return f"{math.floor(100 * probability + 1e-9)} %"

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backtest.metrics import Floats
 from service.search.folds import PARTS_OF_VALIDATION_FOLD
 
 OVERFITTING_BLOCKS = 10  # of time, for the probability of overfitting: 252 ways to halve them
+TIMING_RATIOS = 1
 METRIC_PREFIX = "metric/"
 REALITY_CHECK_PREFIX = "reality_check/"
 
@@ -24,14 +26,16 @@ class UnreadableNumbers(Exception):
 class SearchNumbers:
     """What k rows of a search came to.
 
-    `metrics` has (k,) under each name, NaN where a metric is undefined. The sums of the returns and
+    `metrics` has (k,) under each name, NaN where a metric is undefined. `timing_ratios` (k,) are
+    `luck.timing_ratios` against buy and hold. The sums of the returns and
     of their squares are (k, OVERFITTING_BLOCKS) in the blocks of the probability of overfitting,
     and (k, folds, 3) in the parts of each fold of the cross-validation. `training_scores`, the
-    metric in each training of the walk forward, and `training_growths`, percent a year in it, are
+    metric in each training of the walk forward, and `training_growths`, end / start of it, are
     (k, folds). `reality_checks` has `RealityCheck.largest` by ticker, of these rows together.
     """
 
     metrics: Mapping[str, Floats]
+    timing_ratios: Floats
     overfitting_sums: Floats
     overfitting_squares: Floats
     validation_sums: Floats
@@ -40,10 +44,16 @@ class SearchNumbers:
     training_growths: Floats
     reality_checks: Mapping[str, Floats]
 
+    @property
+    def has_traded(self) -> NDArray[np.bool_]:
+        """Which rows were tried and traded, (k,): all others are in no statistic."""
+        return self.metrics["num_trades"] > 0
+
     def row_arrays(self) -> dict[str, Floats]:
         """Every array whose first axis are the rows, by name."""
         return {
             **_prefixed(METRIC_PREFIX, self.metrics),
+            "timing_ratios": self.timing_ratios,
             "overfitting_sums": self.overfitting_sums,
             "overfitting_squares": self.overfitting_squares,
             "validation_sums": self.validation_sums,
@@ -80,7 +90,7 @@ def numbers_per_row(metrics: int, folds: int) -> int:
     overfitting = 2 * OVERFITTING_BLOCKS
     validation = 2 * PARTS_OF_VALIDATION_FOLD * folds
     training = 2 * folds
-    return metrics + overfitting + validation + training
+    return metrics + TIMING_RATIOS + overfitting + validation + training
 
 
 def joined_numbers(parts: Mapping[int, SearchNumbers], row_count: int) -> SearchNumbers:
@@ -108,6 +118,7 @@ def _from_arrays(
 ) -> SearchNumbers:
     return SearchNumbers(
         metrics=_without_prefix(METRIC_PREFIX, arrays),
+        timing_ratios=arrays["timing_ratios"],
         overfitting_sums=arrays["overfitting_sums"],
         overfitting_squares=arrays["overfitting_squares"],
         validation_sums=arrays["validation_sums"],

@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+import pandas as pd
+
 from backtest.kernel import Terms
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule
 from rules.optimizer import MOST_COMBINATIONS, Grid, grid
+from rules.plugins import refuse_faulty
 from service.contract.errors import InvalidRequest
 from service.contract.sweep import SweepRequest
-from service.engine.adapter import refuse_errors, rule_of, window
+from service.engine.adapter import held_benchmark, refuse_errors, rule_of, window
+from service.engine.metrics import Reference
 from service.prices.checks import check_prices
 from service.prices.series import PriceSeries
 from service.search.chunk_metrics import CHUNK_METRICS
-from service.search.evaluator import DEFAULT_METRICS
+from service.search.evaluator import DEFAULT_METRICS, engine_on
 from service.search.numbers import SearchNumbers, joined_numbers, numbers_per_row
 from service.search.search import Search
 
@@ -28,6 +33,10 @@ BYTES_PER_NUMBER = 8
 MAX_METRICS = len(DEFAULT_METRICS) + 2  # the metric of the search, and one more
 SINGLE_RUN_COST = 20  # times that of a metric of CHUNK_METRICS
 REALITY_CHECK_COST = 6  # times that of a row
+# Combinations of a plug-in's rule that the validator is asked about before a sweep is accepted.
+MAX_CORNERS = 16
+SAMPLED_ROWS = 8
+SAMPLE_SEED = 8128
 
 
 @dataclass(frozen=True)
@@ -84,19 +93,49 @@ class SweepPlan:
         request = self.request
         series = self.series_of(ticker)
         refuse_errors(check_prices(series.data), series)
+        data = window(series, request.start_date, request.end_date)
         return Search(
-            data=window(series, request.start_date, request.end_date),
+            data=data,
             grid=self.grid,
             terms=self.terms,
             metric=request.metric,
             folds=request.folds,
             anchored=request.anchored,
+            reference=self._reference(ticker, data.index),
         )
+
+    def _reference(self, ticker: str, index: pd.Index) -> Reference:
+        """What the rows of a ticker are measured against."""
+        request = self.request
+        if request.benchmark in ("", ticker) or len(index) == 0:
+            return Reference(request.risk_free_rate)
+        benchmark = self.series_of(request.benchmark)
+        equity = held_benchmark(engine_on(self.terms), benchmark, index)
+        return Reference(request.risk_free_rate, equity)
 
     def check(self) -> None:
         """Raises InvalidRequest or NoData where the sweep cannot be computed, before it is."""
         for ticker in self.request.tickers:
             self.search(ticker)
+        if self.validate:
+            self._refuse_faulty_rules()
+
+    def _refuse_faulty_rules(self) -> None:
+        """Asks the validator about the corners of the grid, and a sample of its combinations."""
+        try:
+            for row in self._validated_rows():
+                refuse_faulty(self.grid.rule_at(row))
+        except InvalidRule as error:
+            raise InvalidRequest(error.template, **error.values) from None
+
+    def _validated_rows(self) -> list[int]:
+        """Rows in which every parameter is at an end of its values, and some at random."""
+        values = self.grid.params.values()
+        at_an_end = [(column == column.min()) | (column == column.max()) for column in values]
+        corners = np.flatnonzero(np.logical_and.reduce(at_an_end))[:MAX_CORNERS]
+        random = np.random.Generator(np.random.PCG64(SAMPLE_SEED))
+        sample = random.integers(0, len(self.grid), SAMPLED_ROWS)
+        return sorted({int(row) for row in (*corners, *sample)})
 
     @property
     def rows(self) -> int:

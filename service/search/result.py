@@ -13,20 +13,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backtest.engine import ENGINE_VERSION
 from rules.base_rule import InvalidRule
 from rules.optimizer import Grid, SearchTable
 from service.contract.errors import InvalidRequest
 from service.contract.result import HEADLINE
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
+from service.engine.version import ENGINE_VERSION
 from service.search.cross_validation import cross_validate
 from service.search.figure import draw_sweep
 from service.search.numbers import SearchNumbers
 from service.search.plan import SweepPlan
-from service.search.search import AcrossTickers, JudgedSearch, Search, compare_across_tickers
+from service.search.search import (
+    AcrossTickers,
+    JudgedSearch,
+    Search,
+    compare_across_tickers,
+    joined_trials,
+)
 from service.search.walk_forward import WalkForwardStep, walk_forward
 
 TOO_SHORT = "needs {needed} bars"
+STAYS_IN_CASH = "no combination traded in the training: in cash"
+KEEPS_POSITION = "no combination traded in the training: the position is kept"
 WHOLE_NUMBERS = ("num_trades",)  # whatever they were computed with
 WALK_FORWARD_METRICS = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")
 
@@ -92,11 +100,12 @@ def _judge_searches(
     """Of each ticker that has the metric in some row; raises InvalidRequest where none has it."""
     judged: dict[str, JudgedSearch] = {}
     errors: list[InvalidRule] = []
+    searches = {ticker: plan.search(ticker) for ticker in numbers}
+    trials = joined_trials([searches[ticker].trials(numbers[ticker]) for ticker in numbers])
     for ticker, of_ticker in numbers.items():
+        reality_check = of_ticker.reality_checks.get(ticker)
         try:
-            judged[ticker] = plan.search(ticker).judge(
-                of_ticker, of_ticker.reality_checks.get(ticker)
-            )
+            judged[ticker] = searches[ticker].judge(of_ticker, trials, reality_check)
         except InvalidRule as error:
             errors.append(error)
     if not judged:
@@ -134,6 +143,8 @@ def _ticker_document(
         "last_bar": str(search.data.index[-1].date()),
         "too_short": judged.too_short,
         "undefined": judged.undefined,
+        "untraded": judged.untraded,
+        "tries": judged.tries,
         "buy_and_hold_pct": judged.buy_and_hold_pct,
         "best": {
             **_combination(table.grid, table.best),
@@ -147,6 +158,7 @@ def _ticker_document(
         "statistics": {
             "probabilistic_sharpe_ratio": _number_or_none(judged.probabilistic_sharpe),
             "deflated_sharpe_ratio": _number_or_none(judged.deflated_sharpe),
+            "timing_probability": _number_or_none(judged.timing),
             "overfitting_probability": _number_or_none(judged.overfitting),
             "reality_check_p": _number_or_none(judged.reality_check),
         },
@@ -171,25 +183,26 @@ def _metrics_of_row(table: SearchTable, row: int) -> dict[str, float | int | Non
 
 
 def _walk_forward_document(search: Search, numbers: SearchNumbers) -> dict[str, Any] | None:
-    """None without folds, and where no combination has the metric in one of the trainings."""
+    """None without folds."""
     if not search.folds:
         return None
-    try:
-        walk = walk_forward(search, numbers)
-    except InvalidRule:
-        return None
+    walk = walk_forward(search, numbers)
     document = {name: walk.result[name] for name in WALK_FORWARD_METRICS}
     document["efficiency"] = _number_or_none(walk.efficiency)
-    document["folds"] = [_step_document(search.data.index, step) for step in walk.steps]
+    document["folds"] = [_step_document(search, step) for step in walk.steps]
     return document
 
 
-def _step_document(index: pd.Index, step: WalkForwardStep) -> dict[str, str]:
-    return {
+def _step_document(search: Search, step: WalkForwardStep) -> dict[str, str]:
+    index = search.data.index
+    document = {
         "first_bar": str(index[step.fold.test.start].date()),
         "last_bar": str(index[step.fold.test.stop - 1].date()),
-        "rule_id": step.rule.rule_id,
     }
+    if step.rule is None:
+        note = KEEPS_POSITION if search.terms.allow_short else STAYS_IN_CASH
+        return {**document, "rule_id": "", "note": note}
+    return {**document, "rule_id": step.rule.rule_id, "note": ""}
 
 
 def _cross_validation_document(search: Search, numbers: SearchNumbers) -> dict[str, Any] | None:
@@ -279,7 +292,7 @@ def _provenance(plan: SweepPlan) -> dict[str, Any]:
         **request,
         "fill": "next_open",
         "prices_fingerprints": {
-            ticker: plan.series_of(ticker).fingerprint for ticker in plan.request.tickers
+            ticker: plan.series_of(ticker).fingerprint for ticker in plan.request.priced_tickers
         },
         "engine_version": ENGINE_VERSION,
         "contract_version": SWEEP_VERSION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backtest.kernel import Terms
-from backtest.metrics import Floats, annual_growth, bar_returns, bars_per_year, total_return
+from backtest.metrics import Floats, bar_returns, bars_per_year, total_return
 from backtest.prices import checked_prices
+from rules.base_rule import BaseRule
 from rules.optimizer import Grid, ParameterOptimizer, SearchTable
 from service.contract.errors import InvalidRequest, NoData
+from service.engine.look_ahead import checked_for_look_ahead
+from service.engine.metrics import ANNUAL_METRICS, LEAST_BARS, PLAIN, Reference, annual_growth
 from service.search.chunk_metrics import SEARCH_METRICS
 from service.search.evaluator import DEFAULT_METRICS, SearchEvaluator, engine_on
 from service.search.folds import (
@@ -31,11 +35,37 @@ from service.search.luck import (
     overfitting_probability,
     p_value,
     skill_probability,
-    verdict_sentence,
+    timing_returns,
 )
 from service.search.numbers import OVERFITTING_BLOCKS, SearchNumbers
+from service.search.verdict import Evidence
 
 ALL_ROWS = slice(None)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The Sharpe ratios, of one bar each, of all combinations among which a best one is chosen.
+
+    `sharpe` (m,) are those of the returns, `timing` (m,) those of `luck.timing_returns`; of
+    `tickers` price series. Combinations that were not tried, or never traded, are none of them.
+    """
+
+    sharpe: Floats
+    timing: Floats
+    tickers: int = 1
+
+    def __len__(self) -> int:
+        return len(self.sharpe)
+
+
+def joined_trials(parts: Sequence[Trials]) -> Trials:
+    """Those of several price series: who takes the best of all has tried all of them."""
+    return Trials(
+        np.concatenate([part.sharpe for part in parts]),
+        np.concatenate([part.timing for part in parts]),
+        sum(part.tickers for part in parts),
+    )
 
 
 @dataclass(frozen=True)
@@ -43,10 +73,12 @@ class JudgedSearch:
     """The table of a search, and what is known of its best row; NaN where it is undefined.
 
     `buy_and_hold_pct` is the total return of buy and hold on the same terms. `too_short` counts the
-    rows that need more bars than there are, `undefined` those that were tried and lack the metric.
+    rows that need more bars than there are, `undefined` those that were tried and lack the metric,
+    `untraded` those that were tried and never traded. `tries` is the number of trials that count.
     `probabilistic_sharpe` is the probability of skill as if only the best row had been tried,
-    `deflated_sharpe` that after all tries, `overfitting` a probability too, `reality_check` the
-    p-value against buy and hold, NaN where no reality check was made.
+    `deflated_sharpe` that after all tries, `timing` the same of its `luck.timing_returns`.
+    `overfitting` is a probability too, `reality_check` the p-value against buy and hold, NaN where
+    no reality check was made.
     """
 
     table: SearchTable
@@ -54,15 +86,33 @@ class JudgedSearch:
     buy_and_hold_pct: float
     too_short: int
     undefined: int
+    untraded: int
+    tries: int
     probabilistic_sharpe: float
     deflated_sharpe: float
+    timing: float
     overfitting: float
     reality_check: float
 
     @property
+    def evidence(self) -> Evidence:
+        """What the verdict is made of."""
+        metrics = self.table.metrics
+        best = self.table.best
+        return Evidence(
+            trades=int(metrics["num_trades"][best]),
+            tries=self.tries,
+            best_pct=float(metrics["total_return_pct"][best]),
+            holding_pct=self.buy_and_hold_pct,
+            timing=self.timing,
+            overfitting=self.overfitting,
+            reality_check=self.reality_check,
+        )
+
+    @property
     def sentence(self) -> str:
         """What the statistics mean for this search."""
-        return verdict_sentence(self.deflated_sharpe, self.overfitting)
+        return self.evidence.sentence()
 
 
 @dataclass(frozen=True)
@@ -79,6 +129,7 @@ class Search:
     metric: str
     folds: int = 0
     anchored: bool = False
+    reference: Reference = PLAIN
 
     def __post_init__(self) -> None:
         engine_on(self.terms)
@@ -98,6 +149,12 @@ class Search:
             )
             rule = self.grid.rule_at(int(self.grid.needed.argmin())).rule_id
             raise NoData(template, count=len(self.grid), rule=rule, needed=needed, bars=bars)
+        if self.metric in ANNUAL_METRICS and bars < LEAST_BARS:
+            template = (
+                "There are {bars} bars in these dates, and {metric} needs {needed}; choose a "
+                "longer range or another metric."
+            )
+            raise NoData(template, bars=bars, metric=self.metric, needed=LEAST_BARS)
         if self.folds:
             self._check_folds(needed)
 
@@ -111,6 +168,13 @@ class Search:
                 "ask for fewer."
             )
             raise InvalidRequest(template, folds=self.folds, bars=bars, needed=needed)
+        if self.metric in ANNUAL_METRICS and bars < LEAST_BARS:
+            template = (
+                "With {folds} folds a training has {bars} bars, and {metric} needs {needed}; "
+                "ask for fewer."
+            )
+            values = {"folds": self.folds, "bars": bars, "metric": self.metric}
+            raise InvalidRequest(template, **values, needed=LEAST_BARS)
         split_for_validation(self.grid, len(self.data), self.folds)
 
     @cached_property
@@ -140,6 +204,7 @@ class Search:
         scores, growths = self._trainings(part)
         return SearchNumbers(
             metrics={name: columns[name] for name in self._metrics},
+            timing_ratios=columns["timing_ratios"],
             overfitting_sums=columns["overfitting_sums"],
             overfitting_squares=columns["overfitting_squares"],
             validation_sums=columns["validation_sums"].reshape(validation_shape),
@@ -163,10 +228,18 @@ class Search:
             "overfitting": blocks_of(len(self.data), OVERFITTING_BLOCKS),
             "validation": [part for fold in self.validation_folds for part in fold.parts],
         }
-        return SearchEvaluator(self.data, self.grid.rule, self.terms, self._metrics, blocks)
+        return SearchEvaluator(
+            self.data,
+            self.grid.rule,
+            self.terms,
+            self._metrics,
+            blocks,
+            self._benchmark,
+            reference=self.reference,
+        )
 
     def _trainings(self, part: Grid) -> tuple[Floats, Floats]:
-        """The scores of k rows in each training, and their growths, percent a year, (k, folds)."""
+        """The scores of k rows in each training, and their growths, end / start, (k, folds)."""
         scores = np.empty((len(part), len(self.walk_forward_folds)))
         growths = np.empty_like(scores)
         for column, fold in enumerate(self.walk_forward_folds):
@@ -176,27 +249,44 @@ class Search:
     def _training(self, part: Grid, train: slice) -> tuple[Floats, Floats]:
         """The metric in one training, NaN where nothing was traded, and the growth, (k,) each.
 
-        The growth counts the bars that a row could trade on. Rules look at the bars before the
-        training, and start it in the position where they stand.
+        Rules look at the bars before the training, and start it in the position where they stand.
         """
         wanted = list(dict.fromkeys([self.metric, "total_return_pct", "num_trades"]))
-        seen = self.data.iloc[: train.stop]
-        evaluator = SearchEvaluator(seen, part.rule, self.terms, wanted, warm=train.start)
+        evaluator = SearchEvaluator(
+            self.data.iloc[: train.stop],
+            part.rule,
+            self.terms,
+            wanted,
+            warm=train.start,
+            reference=self.reference.of_bars(train),
+        )
         metrics = ParameterOptimizer(evaluator, self.metric).run(part).metrics
-        bars = np.maximum(train.stop - np.maximum(part.needed, train.start), 1)
-        growth = annual_growth(1 + metrics["total_return_pct"] / 100, bars, evaluator.periods)
         scores = np.where(metrics["num_trades"] > 0, metrics[self.metric], np.nan)
-        return scores, 100 * growth
+        return scores, 1 + metrics["total_return_pct"] / 100
+
+    def growth_pct(self, growth: float, row: int, train: slice) -> float:
+        """`growth`, end / start of one combination in a training, as percent a year.
+
+        It counts the bars that the combination could trade on.
+        """
+        start = max(int(self.grid.needed[row]), train.start)
+        bars = max(train.stop - start, 1)
+        return 100 * float(annual_growth(np.array([growth]), bars, self._bars_per_year)[0])
 
     def reality_check(self, rows: slice = ALL_ROWS) -> Floats:
-        """`RealityCheck.largest` against buy and hold, of those rows that have bars enough."""
+        """`RealityCheck.largest` against buy and hold, of those rows that traded."""
         enough = ~self.too_short[rows]
         params = {name: values[rows][enough] for name, values in self.grid.params.items()}
-        benchmark = bar_returns(self._buy_and_hold.to_numpy())
-        check = RealityCheck(len(benchmark))
+        check = RealityCheck(len(self._benchmark))
         for returns in self._evaluator().returns(params):
-            check.add(returns - benchmark)
+            has_traded = returns.any(axis=1)
+            check.add(returns[has_traded] - self._benchmark)
         return check.largest
+
+    @cached_property
+    def _benchmark(self) -> Floats:
+        """Returns of buy and hold, (n,)."""
+        return bar_returns(self._buy_and_hold.to_numpy())
 
     @cached_property
     def _buy_and_hold(self) -> pd.Series:
@@ -204,38 +294,74 @@ class Search:
         engine = engine_on(self.terms)
         return engine.run(self.data, lambda data: np.zeros(len(data), np.int8)).benchmark
 
+    @property
+    def _bars_per_year(self) -> float:
+        return bars_per_year(checked_prices(self.data).index)
+
     def table(self, numbers: SearchNumbers) -> SearchTable:
         """The table of all rows."""
         return SearchTable(self.grid, numbers.metrics, self.metric)
 
-    def judge(self, numbers: SearchNumbers, reality_check: Floats | None = None) -> JudgedSearch:
+    def trials(self, numbers: SearchNumbers) -> Trials:
+        """What of all rows counts as tried."""
+        annual = numbers.metrics["sharpe_ratio"][numbers.has_traded]
+        timing = numbers.timing_ratios[numbers.has_traded]
+        return Trials(annual / math.sqrt(self._bars_per_year), timing)
+
+    def judge(
+        self,
+        numbers: SearchNumbers,
+        trials: Trials | None = None,
+        reality_check: Floats | None = None,
+    ) -> JudgedSearch:
         """The best of all rows, and how much of it is luck.
 
-        Rows without numbers were not tried: too short, or lost with their worker. `reality_check`
-        is that of all rows. Raises InvalidRule where no row has the metric.
+        Rows without numbers were not tried: too short, or lost with their worker. `trials` are
+        those of all price series among which the best is chosen, None where it is this one alone.
+        `reality_check` is that of all rows. Raises InvalidRule where no row has the metric, and
+        LookAhead where the best one's signals depend on later prices.
         """
         table = self.table(numbers)
         metrics = numbers.metrics
+        among = trials or self.trials(numbers)
         best_rule = self.grid.rule_at(table.best)
-        equity = engine_on(self.terms).run(self.data, best_rule.generate_signals).equity
-        returns = bar_returns(equity.to_numpy())
+        checked_for_look_ahead(best_rule, self.data)
+        returns = self.returns_of(best_rule)
         tried = ~np.isnan(metrics["num_trades"])
-        year = np.sqrt(bars_per_year(checked_prices(self.data).index))
+        has_traded = numbers.has_traded
         return JudgedSearch(
             table=table,
             bars=len(self.data),
             buy_and_hold_pct=100 * float(total_return(self._buy_and_hold.to_numpy())),
             too_short=int(np.count_nonzero(self.too_short)),
             undefined=int(np.count_nonzero(np.isnan(metrics[self.metric][tried]))),
+            untraded=int(np.count_nonzero(metrics["num_trades"] == 0)),
+            tries=len(among),
             probabilistic_sharpe=skill_probability(returns),
-            deflated_sharpe=deflated_sharpe_ratio(returns, metrics["sharpe_ratio"][tried] / year),
+            deflated_sharpe=deflated_sharpe_ratio(returns, among.sharpe),
+            timing=deflated_sharpe_ratio(timing_returns(returns, self._benchmark), among.timing),
             overfitting=overfitting_probability(
-                numbers.overfitting_sums[tried],
-                numbers.overfitting_squares[tried],
+                numbers.overfitting_sums[has_traded],
+                numbers.overfitting_squares[has_traded],
                 len(self.data) // OVERFITTING_BLOCKS,
             ),
-            reality_check=np.nan if reality_check is None else p_value(reality_check),
+            reality_check=_p_value_among(reality_check, among.tickers),
         )
+
+    def returns_of(self, rule: BaseRule) -> Floats:
+        """Returns of one combination, (n,)."""
+        equity = engine_on(self.terms).run(self.data, rule.generate_signals).equity
+        return bar_returns(equity.to_numpy())
+
+
+def _p_value_among(reality_check: Floats | None, tickers: int) -> float:
+    """The p-value, times the number of price series that the best is chosen from (Bonferroni).
+
+    NaN without a reality check, and where no row traded.
+    """
+    if reality_check is None or np.isneginf(reality_check[0]):
+        return math.nan
+    return min(1.0, tickers * p_value(reality_check))
 
 
 @dataclass(frozen=True)
@@ -253,7 +379,12 @@ class AcrossTickers:
 def compare_across_tickers(searches: Sequence[JudgedSearch]) -> AcrossTickers:
     """The same combinations on several price series."""
     ranks = [search.table.ranks() for search in searches]
-    above = [
-        search.table.metrics["total_return_pct"] > search.buy_and_hold_pct for search in searches
-    ]
+    above = [_beats_holding(search) for search in searches]
     return AcrossTickers(np.median(ranks, axis=0), np.mean(above, axis=0))
+
+
+def _beats_holding(search: JudgedSearch) -> NDArray[np.bool_]:
+    """Which combinations traded, and ended above buy and hold, (m,)."""
+    metrics = search.table.metrics
+    is_above = metrics["total_return_pct"] > search.buy_and_hold_pct
+    return is_above & (metrics["num_trades"] > 0)

@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backtest.engine import BacktestResult
-from rules.base_rule import BaseRule
+from backtest.kernel import Terms
+from rules.base_rule import BaseRule, Signal
 from rules.optimizer import SearchTable
-from service.engine.enhanced_engine import metrics_of
+from service.engine.metrics import metrics_of
 from service.search.evaluator import engine_on
 from service.search.folds import WalkForwardFold
 from service.search.numbers import SearchNumbers
@@ -24,13 +25,14 @@ from service.search.search import Search
 
 @dataclass(frozen=True)
 class WalkForwardStep:
-    """The best rule of a fold's training, traded in its test.
+    """The best rule of a fold's training, traded in its test; without a rule it stays in cash.
 
+    There is none where no combination has the metric in the training, as when none traded.
     `growth_pct` is the growth in the training, percent a year.
     """
 
     fold: WalkForwardFold
-    rule: BaseRule
+    rule: BaseRule | None
     growth_pct: float
 
 
@@ -60,27 +62,39 @@ class WalkForward:
 def walk_forward(search: Search, numbers: SearchNumbers) -> WalkForward:
     """Chooses the best of the grid in each training and trades it in the test after it.
 
-    `numbers` are those of all rows of a search with folds. Raises InvalidRule where a training has
-    no best.
+    `numbers` are those of all rows of a search with folds.
     """
-    steps = []
-    for number, fold in enumerate(search.walk_forward_folds):
-        scores = {search.metric: numbers.training_scores[:, number]}
-        best = SearchTable(search.grid, scores, search.metric).best
-        growth_pct = float(numbers.training_growths[best, number])
-        steps.append(WalkForwardStep(fold, search.grid.rule_at(best), growth_pct))
-    signals = np.concatenate([_signals(step, search.data) for step in steps])
+    folds = enumerate(search.walk_forward_folds)
+    steps = [_step(search, numbers, number, fold) for number, fold in folds]
+    signals = np.concatenate([_signals(step, search.data, search.terms) for step in steps])
     tested = search.data.iloc[steps[0].fold.test.start :]
     return WalkForward(steps, engine_on(search.terms).run(tested, lambda _: signals))
 
 
-def _signals(step: WalkForwardStep, data: pd.DataFrame) -> NDArray[np.int8]:
+def _step(
+    search: Search, numbers: SearchNumbers, number: int, fold: WalkForwardFold
+) -> WalkForwardStep:
+    scores = numbers.training_scores[:, number]
+    if np.isnan(scores).all():
+        return WalkForwardStep(fold, None, growth_pct=0.0)
+    best = SearchTable(search.grid, {search.metric: scores}, search.metric).best
+    growth = float(numbers.training_growths[best, number])
+    growth_pct = search.growth_pct(growth, best, fold.train)
+    return WalkForwardStep(fold, search.grid.rule_at(best), growth_pct)
+
+
+def _signals(step: WalkForwardStep, data: pd.DataFrame, terms: Terms) -> NDArray[np.int8]:
     """On each bar of the test the last BUY or SELL up to it.
 
     So the first bar of a test takes the position in which the rule stands. It stands in one, since
-    it was chosen for what it traded before.
+    it was chosen for what it traded before. Without a rule all is sold. Where a SELL would sell
+    short, the engine has no signal for that: the position of the test before is kept.
     """
-    signals = step.rule.generate_signals(data.iloc[: step.fold.test.stop]).to_numpy()
+    test = step.fold.test
+    if step.rule is None:
+        without_rule = Signal.HOLD if terms.allow_short else Signal.SELL
+        return np.full(test.stop - test.start, without_rule, dtype=np.int8)
+    signals = step.rule.generate_signals(data.iloc[: test.stop]).to_numpy()
     bars = np.arange(len(signals))
     last_spoken = np.maximum.accumulate(np.where(signals != 0, bars, 0))
-    return np.asarray(signals[last_spoken][step.fold.test], dtype=np.int8)
+    return np.asarray(signals[last_spoken][test], dtype=np.int8)

@@ -53,6 +53,7 @@ class Run(ActiveRun):
     message: str | None
     reused_from: str | None = None
     evidence: str | None = None
+    benchmark_fingerprint: str | None = None
     started_at: datetime | None
     finished_at: datetime | None
     total_return_pct: float | None

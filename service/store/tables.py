@@ -41,6 +41,7 @@ runs = Table(
     Column("ticker", String(15), nullable=False),
     Column("rule_id", String(200), nullable=False),  # as performed
     Column("prices_fingerprint", Sha256, nullable=False),
+    Column("benchmark_fingerprint", Sha256),  # of a benchmark that is another ticker
     Column("rules_digest", Sha256, nullable=False),
     Column("status", String(10), nullable=False),
     Column("reason", String(40)),

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Protocol
 
+import pandas as pd
+
 from rules.base_rule import BaseRule
 from rules.plugins import rules_digest
 from service.contract.errors import (
@@ -32,7 +34,13 @@ from service.contract.status import (
     RunStatus,
     Status,
 )
-from service.engine.adapter import check_window, fingerprint_of_work, rule_of, window
+from service.engine.adapter import (
+    check_benchmark,
+    check_window,
+    fingerprint_of_work,
+    rule_of,
+    window,
+)
 from service.store.leases import CONTROLLER, LeaseStore
 from service.store.prices import PriceStore, Ticker
 from service.store.requests import RequestStore
@@ -117,7 +125,10 @@ class Runs:
     def _planned(self, request: BacktestRequest) -> Planned:
         rule = rule_of(request.rule_id, request.params, validate=True)
         ticker = self.ticker(request.ticker)
-        self._check_window(request, rule, ticker)
+        data = self._checked_window(request, rule, ticker)
+        benchmark = self.benchmark_fingerprint(request.benchmark, request.ticker)
+        if benchmark is not None:
+            check_benchmark(self.price_store.series(benchmark), data.index)
         digest = rules_digest(rule)
         row = {
             "run_id": request.run_id,
@@ -125,9 +136,15 @@ class Runs:
             "ticker": request.ticker,
             "rule_id": rule.rule_id,
             "prices_fingerprint": ticker.fingerprint,
+            "benchmark_fingerprint": benchmark,
             "rules_digest": digest,
         }
-        return Planned(row, fingerprint_of_work(request, ticker.fingerprint, digest))
+        prices = [ticker.fingerprint, benchmark]
+        return Planned(row, fingerprint_of_work(request, prices, digest))
+
+    def benchmark_fingerprint(self, name: str, ticker: str) -> str | None:
+        """Of the benchmark's prices; None where the benchmark is the ticker itself, held."""
+        return self.ticker(name).fingerprint if name not in ("", ticker) else None
 
     def ticker(self, name: str) -> Ticker:
         """The ticker's entry of the catalogue; raises UnknownTicker with the nearest names."""
@@ -138,10 +155,13 @@ class Runs:
             raise UnknownTicker(name, near or names[:MAX_NEAR_TICKERS])
         return ticker
 
-    def _check_window(self, request: BacktestRequest, rule: BaseRule, ticker: Ticker) -> None:
+    def _checked_window(
+        self, request: BacktestRequest, rule: BaseRule, ticker: Ticker
+    ) -> pd.DataFrame:
         series = self.price_store.series(ticker.fingerprint)
-        bars = len(window(series, request.start_date, request.end_date))
-        check_window(request, rule, bars, ticker.first_day, ticker.last_day)
+        data = window(series, request.start_date, request.end_date)
+        check_window(request, rule, len(data), ticker.first_day, ticker.last_day)
+        return data
 
     def _check_queue(self) -> None:
         waiting = self.run_store.queued_count(self.max_pending)

@@ -41,7 +41,7 @@ class Sweeps:
         return self.runs.record(request, lambda: self._planned(request), client, force)
 
     def _planned(self, request: SweepRequest) -> Planned:
-        prices = {name: self.runs.ticker(name).fingerprint for name in request.tickers}
+        prices = {name: self.runs.ticker(name).fingerprint for name in request.priced_tickers}
         series_of = cache(lambda ticker: self.runs.price_store.series(prices[ticker]))
         plan = SweepPlan(request, series_of, validate=True)
         plan.check()
@@ -56,7 +56,7 @@ class Sweeps:
             "rules_digest": digest,
             "kind": SWEEP,
         }
-        work = fingerprint_of_work(request, fingerprint, digest, SWEEP_VERSION)
+        work = fingerprint_of_work(request, [fingerprint], digest, SWEEP_VERSION)
         return Planned(row, work, NewSweep(prices, plan.shards()))
 
     def sweep(self, run_id: str) -> Run:

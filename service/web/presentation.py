@@ -6,22 +6,34 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from rules.base_rule import BaseRule, Parameter
 from service.contract.result import BacktestResult
-from service.search.luck import percent, verdict
+from service.search.verdict import Evidence
 from service.store.rows import Run
 from service.web.middleware.texts import text
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One line of the metrics table; `unit` is "%", "money", "days", or "" for a plain number."""
+    """One line of the metrics table; `unit` is "%", "money", "days", or "" for a plain number.
+
+    Pages show the contract's value times `factor`: every rate in percent, every loss as a positive
+    number, like a drawdown.
+    """
 
     name: str
     label: str
     unit: str
     meaning: str
+    factor: int = 1
+
+    def shown(self, value: float | int | None) -> str:
+        """A value of the contract as pages show it."""
+        if value is None:
+            return shown(None)
+        return shown(self.factor * value if value else value, self.unit)
 
 
 METRICS = (
@@ -69,22 +81,38 @@ METRICS = (
         "Value of all buys and sells over the mean equity, for the whole period.",
     ),
     Metric("total_costs", "Costs", "money", "Commission and slippage paid."),
-    Metric("beta", "Beta", "", "How much the equity moves with buy and hold."),
-    Metric("alpha", "Alpha", "", "Yearly return that beta does not explain, as a fraction."),
+    Metric(
+        "beta",
+        "Beta",
+        "",
+        "How much the equity moves with the benchmark: buy and hold, or another ticker.",
+    ),
+    Metric("alpha", "Alpha", "%", "Yearly return that beta does not explain.", factor=100),
+    Metric(
+        "benchmark_return_pct",
+        "Benchmark",
+        "%",
+        "Return of buying the benchmark at its first open, with the same costs, and holding it.",
+    ),
     Metric(
         "information_ratio",
         "Information ratio",
         "",
-        "Return beyond buy and hold per unit of its volatility, per year.",
+        "Return beyond the benchmark per unit of its volatility, per year.",
     ),
     Metric(
-        "value_at_risk_pct", "Value at risk", "%", "The return that one bar in twenty falls below."
+        "value_at_risk_pct",
+        "Value at risk",
+        "%",
+        "The loss that one bar in twenty exceeds.",
+        factor=-1,
     ),
     Metric(
         "expected_shortfall_pct",
         "Expected shortfall",
         "%",
-        "Mean return of the worst twentieth of the bars.",
+        "Mean loss of the worst twentieth of the bars.",
+        factor=-1,
     ),
     Metric("omega_ratio", "Omega ratio", "", "Sum of gains over sum of losses, bar by bar."),
     Metric("skew", "Skew", "", "Above 0: large gains are more common than large losses."),
@@ -103,6 +131,12 @@ METRICS = (
 )
 
 
+METRICS_BY_NAME = {metric.name: metric for metric in METRICS}
+JUDGED_BY_AN_EARLIER_RELEASE = (
+    "An earlier release judged this search, and took a rising price for skill. "
+    "Search again to have it judged anew."
+)
+
 DIGITS = {"%": 2, "money": 2, "days": 1}
 DIGITS_OF_PLAIN_NUMBERS = 3
 
@@ -112,7 +146,12 @@ def metric_rows(result: BacktestResult) -> Iterator[tuple[Metric, str]]:
     values = {**result.metrics, **result.headline()}
     for metric in METRICS:
         if metric.name in values:
-            yield metric, shown(values[metric.name], metric.unit)
+            yield metric, metric.shown(values[metric.name])
+
+
+def shown_metric(name: str, value: float | None) -> str:
+    """The value of a metric that is known by its name alone."""
+    return METRICS_BY_NAME[name].shown(value)
 
 
 def shown(value: float | int | None, unit: str = "") -> str:
@@ -126,12 +165,29 @@ def shown(value: float | int | None, unit: str = "") -> str:
     return f"{value:,.{digits}f}{suffix}"
 
 
-def luck(statistics: Mapping[str, float | None]) -> str:
-    """How much of a sweep's best result is luck, as a sentence in the reader's language."""
-    deflated = statistics["deflated_sharpe_ratio"]
-    overfitting = statistics["overfitting_probability"] or 0.0
-    template = verdict(math.nan if deflated is None else deflated, overfitting)
-    return text(template).format(probability=percent(deflated or 0.0))
+def luck(summary: Mapping[str, Any]) -> str:
+    """How much of a sweep's best result is luck, as a sentence in the reader's language.
+
+    `summary` is what a sweep's result says of one ticker.
+    """
+    statistics = summary["statistics"]
+    if "timing_probability" not in statistics:
+        return text(JUDGED_BY_AN_EARLIER_RELEASE)
+    best = summary["best"]["metrics"]
+    evidence = Evidence(
+        trades=best["num_trades"],
+        tries=summary["tries"],
+        best_pct=best["total_return_pct"],
+        holding_pct=summary["buy_and_hold_pct"],
+        timing=_or_nan(statistics["timing_probability"]),
+        overfitting=_or_nan(statistics["overfitting_probability"]),
+        reality_check=_or_nan(statistics["reality_check_p"]),
+    )
+    return evidence.sentence(text)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def rule_document(rule: type[BaseRule]) -> dict[str, object]:

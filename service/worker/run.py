@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rules.base_rule import BaseRule
-from rules.plugins import rules_digest
+from rules.plugins import rules_digest, same_digest
 from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
 from service.contract.status import ExitCode, Status
 from service.engine.adapter import Performed, rule_of, run_backtest
 from service.engine.figure import draw_figure
+from service.engine.version import ENGINE_VERSION
 from service.prices.series import PriceSeries
 from service.store.claims import ClaimStore
 from service.store.prices import PriceStore
-from service.store.rows import StoredResult
+from service.store.rows import Run, StoredResult
 from service.worker.holding import claim_or_wait, lease, this_worker
 from service.worker.outcome import failure_of, guarded
 from service.worker.software import UNKNOWN_SOFTWARE, Software, agreed_digest
@@ -28,15 +30,27 @@ RUN_FAILED_MESSAGE = "The backtest failed inside the engine; the log has the tra
 
 
 def perform(
-    request: BacktestRequest, series: PriceSeries, software: Software, validate: bool = False
+    request: BacktestRequest,
+    series: PriceSeries,
+    software: Software,
+    benchmark: PriceSeries | None = None,
+    validate: bool = False,
+    earlier: Mapping[str, Any] | None = None,
 ) -> tuple[BacktestResult, Performed]:
     """The result, figure and all, from a request and its prices alone; raises UserError.
 
-    `validate`: check a plug-in's rule first, as the web does before it accepts a run.
+    `benchmark` are the prices of a benchmark that is another ticker. `validate`: check a plug-in's
+    rule first, as the web does before it accepts a run. `earlier` is the provenance of an earlier
+    result of the request, which is computed as it was then.
     """
     rule = rule_of(request.rule_id, request.params, validate=validate)
     logger.info("Backtest started: ticker=%s, rule=%s", request.ticker, rule.rule_id)
-    performed = run_backtest(request, series, rule, rules_digest(rule))
+    digest = rules_digest(rule)
+    version = ENGINE_VERSION
+    if earlier is not None:
+        digest = same_digest(earlier["rules_digest"], digest)
+        version = earlier["engine_version"]
+    performed = run_backtest(request, series, rule, digest, benchmark, version)
     title = f"{request.ticker}  {rule.rule_id}"
     png = draw_figure(performed.bars, performed.result.trades, title)
     provenance = {**performed.result.provenance, **software.provenance()}
@@ -104,6 +118,10 @@ class RunWorker:
             return False
         return True
 
+    def _benchmark(self, run: Run) -> PriceSeries | None:
+        fingerprint = run.benchmark_fingerprint
+        return None if fingerprint is None else self.prices.series(fingerprint)
+
     def _perform(self, request: BacktestRequest, attempt: int) -> int:
         run = self.claims.get(request.run_id)
         assert run is not None  # it was claimed a moment ago
@@ -113,7 +131,8 @@ class RunWorker:
 
         digest = agreed_digest(find_rule, run.rules_digest, self.expected_rules)
         series = self.prices.series(run.prices_fingerprint)
-        result, performed = perform(request, series, self.software)
+        benchmark = self._benchmark(run)
+        result, performed = perform(request, series, self.software, benchmark)
         stored = StoredResult(
             result=replace(result, chart_base64=None).canonical(),
             table_csv=performed.equity_csv(),

@@ -11,7 +11,9 @@ import pytest
 from backtest.engine import BacktestEngine
 from rules.registry import rule_from_id
 from service.contract.errors import NoData
+from service.contract.result import HEADLINE
 from service.engine.adapter import Performed
+from service.engine.metrics import metrics_of
 from service.prices.series import PriceSeries
 from tests.support.backtests import perform
 from tests.support.prices import series
@@ -25,7 +27,8 @@ def test_the_result_is_the_engine_run_on_the_window() -> None:
     )
     result = done.result
     assert result.total_return_pct == engine["total_return_pct"]
-    assert result.metrics == engine["metrics"]
+    headline = {name: getattr(result, name) for name in HEADLINE}
+    assert {**headline, **result.metrics} == metrics_of(engine)
     assert list(result.trades) == engine["trades"]
     assert result.document()["status"] == "completed"
     provenance = result.provenance
@@ -40,7 +43,7 @@ def test_the_result_is_the_engine_run_on_the_window() -> None:
         "rules_digest": "digest",
         "prices_source": "GOOG.csv",
         "prices_fingerprint": series("GOOG").fingerprint,
-        "engine_version": "1.0.0",
+        "engine_version": "1.1.0",
         "contract_version": 1,
         "fill": "next_open",
     }

@@ -18,7 +18,7 @@ from backtest.engine import BacktestEngine, BacktestResult
 from backtest.kernel import Terms, simulate
 from backtest.prices import InvalidPrices, InvalidSignals
 from scripts.config import ROOT
-from service.engine.enhanced_engine import metrics_of
+from service.engine.enhanced_engine import frozen_metrics_of
 from tests.support.naive_engine import Naive, naive_run
 from tests.support.prices import TICKERS, prices, random_walk
 
@@ -39,7 +39,7 @@ def compare(data: pd.DataFrame, signals: list[int], terms: dict[str, float]) -> 
     np.testing.assert_allclose(result.equity, naive.equity, rtol=1e-9, atol=1e-9 * scale)
     np.testing.assert_allclose(result.positions, naive.shares, rtol=1e-9, atol=1e-9)
     check_trades(result, naive, data, scale)
-    metrics = metrics_of(result)
+    metrics = frozen_metrics_of(result)
     assert metrics["total_costs"] == pytest.approx(naive.costs, rel=1e-9, abs=1e-9 * scale)
     mean = sum(naive.equity) / len(naive.equity)
     assert metrics["turnover"] == pytest.approx(naive.traded / mean, rel=1e-9, abs=1e-9)

@@ -11,7 +11,7 @@ from backtest import metrics
 from backtest.engine import BacktestEngine, BacktestResult
 from backtest.metrics import drawdowns
 from rules.registry import rule_from_id
-from service.engine.enhanced_engine import EnhancedEngine, metrics_of
+from service.engine.enhanced_engine import EnhancedEngine, frozen_metrics_of
 from tests.support.prices import prices, random_walk
 
 STRATEGY = rule_from_id("MA_CROSS_10_30").generate_signals
@@ -74,7 +74,7 @@ OVERFLOWING = np.array([0.0, -0.99, 99.0]), np.array([0.0, 0.99, -0.49748744])
 
 
 def test_the_engine_itself_warns_of_an_alpha_that_overflows() -> None:
-    """The frozen file does; when it no longer did, `metrics_of` could go."""
+    """The frozen file does; when it no longer did, `frozen_metrics_of` could go."""
     with pytest.warns(RuntimeWarning, match="overflow"):
         assert metrics.alpha(*OVERFLOWING, 252) == np.inf
 
@@ -85,10 +85,10 @@ def test_the_engine_itself_warns_of_an_alpha_that_overflows() -> None:
 @example([0.5, 0.01, 0.01, 0.01, 0.01, 100.0])
 def test_metrics_are_finite_or_undefined_without_a_warning(factors: list[float]) -> None:
     """Whatever the market does; a warning would fail the test."""
-    numbers = metrics_of(sold_short(factors))
+    numbers = frozen_metrics_of(sold_short(factors))
     assert all(value is None or np.isfinite(value) for value in numbers.values())
 
 
 def test_metrics_are_those_of_the_engine() -> None:
     result = EnhancedEngine().run(prices(), STRATEGY)
-    assert metrics_of(result) == BacktestEngine().run(prices(), STRATEGY)["metrics"]
+    assert frozen_metrics_of(result) == BacktestEngine().run(prices(), STRATEGY)["metrics"]

@@ -1,25 +1,27 @@
-"""Files that are frozen have the bytes of their release: the engine and the contracts' schemas.
+"""Files that are frozen have the bytes that are pinned here: the engine and the schemas.
 
-Past results can only be reproduced, and old clients only served, while these bytes stay. Since
-release 0.1.0 no change to them is allowed: new behaviour of the engine goes into a wrapper
-(service/engine/enhanced_engine.py), and a schema is followed by a v2.
+Past results can only be reproduced while the engine's bytes stay: since release 0.1.0 no change to
+them is allowed, and new behaviour goes into wrappers (service/engine/). A schema may gain a field
+that has a default, and then another digest here; tests/contract/test_compatibility.py sees to it
+that nothing else changes. Whatever breaks an earlier document is a v2.
 """
 
 import hashlib
 
 import pytest
 
-from rules.plugins import rules_digest
-from rules.registry import rule_from_id
+from rules.plugins import SAME_SIGNALS, same_digest
+from rules.registry import BUILT_IN
 from scripts.config import ROOT
+from tests.support.prices import TICKERS, prices
 
 # SHA-256 of service/contract/<name>.v1.json
 SCHEMAS = {
-    "request": "0813d4ce669ceceecd66c463dd0a10bab426e7b455844c4df55144b8446c1993",
+    "request": "4564667da987389f3cb25279abbd190f4f1f4cb4e41e97e5c25b26b80f8864fa",
     "result": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
     "status": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",
-    "sweep": "26db45c06da8b1aa7c996034a92366f55b5eb4e71d79d5afcb659da9fac4c824",
-    "sweep_result": "6bd991c0b51a6b4ee12ac83137dbe7c14defda73d9c16d99e82b0b668e923c3f",
+    "sweep": "5c26fb1d38f1e652325d4ae1b7f82921f4a3b969aa56a4bc8651f95374d25644",
+    "sweep_result": "0dd28b15e254b4391d2920d6803b34897a40629d78b5229dc82f3b5aa2f06cdd",
 }
 # SHA-256 of each file
 FROZEN = {
@@ -38,15 +40,24 @@ def test_frozen(name: str) -> None:
     assert hashlib.sha256((ROOT / name).read_bytes()).hexdigest() == FROZEN[name]
 
 
-def test_the_rules_are_those_of_the_last_release() -> None:
-    """Every character of `rules/` and `extracted/` is part of the digest.
+def test_the_rules_give_the_signals_of_the_releases_before() -> None:
+    """Every character of `rules/` and `extracted/` is part of the digest of a run.
 
-    With another digest a stored run can be read, but not performed again to the same bytes, and
-    runs that wait meet other rules. An intended change of rules changes the digest here, too, and
-    has a line in the CHANGELOG.
+    With another digest a stored run can only be performed again to the same bytes where its digest
+    stands in SAME_SIGNALS. An intended change of signals empties that, and changes the digests of
+    this test; it has a line in the CHANGELOG.
     """
-    digest = "9e714d3c052e1db32806c66d6ac9437726e0e47edb89f93b422e160e2dfd2f92"
-    assert rules_digest(rule_from_id("RSI")) == digest
+    everything = hashlib.sha256()
+    for name in sorted(BUILT_IN):
+        for ticker in TICKERS:
+            given = BUILT_IN[name]().generate_signals(prices(ticker))
+            everything.update(given.to_numpy().tobytes())
+    signals = "e14cc78db34f96eb8fd3de6a787d173ab173207b1af82367b88e62575588d534"
+    assert everything.hexdigest() == signals
+    released = "9e714d3c052e1db32806c66d6ac9437726e0e47edb89f93b422e160e2dfd2f92"
+    assert frozenset({released}) == SAME_SIGNALS
+    assert same_digest(released, "today") == released
+    assert same_digest("another", "today") == "today"
 
 
 def test_nothing_of_the_engine_is_left_out() -> None:

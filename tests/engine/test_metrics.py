@@ -277,7 +277,8 @@ def test_every_run_has_the_same_metrics() -> None:
     from service.contract.result import HEADLINE
     from service.web.presentation import METRICS
 
-    promised = {metric.name for metric in METRICS} - set(HEADLINE) - {"bankruptcy_shortfall"}
+    optional = {"bankruptcy_shortfall", "benchmark_return_pct"}
+    promised = {metric.name for metric in METRICS} - set(HEADLINE) - optional
     never = BacktestEngine().run(prices(bars=50), lambda d: np.zeros(len(d)))
     assert set(never["metrics"]) == set(result()["metrics"]) == promised
     assert never["metrics"]["profit_factor"] is None

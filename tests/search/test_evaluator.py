@@ -25,6 +25,7 @@ from rules.base_rule import (
 from rules.features import Features, lagged
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
+from service.engine.metrics import metrics_of
 from service.search.chunk_metrics import BARS_PER_SPAN, CHUNK_METRICS, lowest_below_peak
 from service.search.evaluator import SearchEvaluator
 from tests.support.prices import prices, random_walk
@@ -94,11 +95,7 @@ def single(rule: BaseRule, data: pd.DataFrame, terms: Terms) -> dict[str, Any]:
         terms.lot_size,
         terms.allow_short,
     )
-    result = engine.run(data, rule.generate_signals)
-    return {
-        **{name: result[name] for name in result if name not in ("metrics", "trades")},
-        **result["metrics"],
-    }
+    return dict(metrics_of(engine.run(data, rule.generate_signals)))
 
 
 def searched(

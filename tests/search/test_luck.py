@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backtest.metrics import deviation, mean
 from service.search.folds import blocks_of
@@ -13,9 +15,9 @@ from service.search.luck import (
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
     overfitting_probability,
-    percent,
     probabilistic_sharpe_ratio,
-    verdict_sentence,
+    timing_ratios,
+    timing_returns,
 )
 
 # Bars, trials, drift; then by ffn 1.4.1: calc_deflated_sharpe_ratio of the best,
@@ -102,34 +104,41 @@ def test_undefined() -> None:
     assert math.isnan(probabilistic_sharpe_ratio(2.0, 0.0, 100, 3.0, 1.0))
 
 
-@pytest.mark.parametrize(
-    ("deflated", "luck", "words"),
-    [
-        (0.97, 0.2, "it is more than luck"),
-        (0.97, math.nan, "it is more than luck"),
-        (0.97, 0.7, "choose with care"),
-        (0.94, 0.1, "treat it as luck"),
-        (math.nan, 0.1, "Too little happened"),
-    ],
-)
-def test_sentences(deflated: float, luck: float, words: str) -> None:
-    assert words in verdict_sentence(deflated, luck)
+def test_what_never_traded_is_no_trial() -> None:
+    returns = made_up()[0]
+    ratios = mean(returns) / deviation(returns)
+    best = returns[int(ratios.argmax())]
+    with_undefined = np.concatenate([ratios, np.full(100, np.nan)])
+    assert deflated_sharpe_ratio(best, with_undefined) == deflated_sharpe_ratio(best, ratios)
 
 
-@pytest.mark.parametrize(
-    ("probability", "text"),
-    [
-        (0.9499, "94 %"),
-        (0.95, "95 %"),
-        (0.29, "29 %"),
-        (0.99, "99 %"),
-        (0.996, "> 99 %"),
-        (1.0, "100 %"),
-        (0.01, "1 %"),
-        (0.004, "< 1 %"),
-        (0.0, "0 %"),
-        (math.nan, "–"),
-    ],
-)
-def test_a_probability_is_never_shown_as_more_than_it_is(probability: float, text: str) -> None:
-    assert percent(probability) == text
+@settings(max_examples=50)
+@given(st.integers(0, 10**6), st.floats(-0.003, 0.003), st.floats(0.0, 1.0))
+def test_timing_is_what_a_regression_on_the_benchmark_leaves(
+    seed: int, drift: float, exposure: float
+) -> None:
+    """Against NumPy's least squares: the slope is taken out, the intercept stays."""
+    random = np.random.Generator(np.random.PCG64(seed))
+    benchmark = random.normal(drift, 0.01, 300)
+    returns = (random.random((5, 300)) < exposure) * benchmark + random.normal(0, 1e-4, (5, 300))
+    ratios = timing_ratios(returns, benchmark)
+    for trial, ratio in zip(returns, ratios, strict=True):
+        slope, _ = np.polyfit(benchmark, trial, 1)
+        left = trial - slope * benchmark
+        assert timing_returns(trial, benchmark) == pytest.approx(left, abs=1e-12)
+        assert ratio == pytest.approx(left.mean() / left.std(ddof=1), abs=1e-6)
+
+
+def test_holding_a_constant_share_is_no_timing() -> None:
+    random = np.random.Generator(np.random.PCG64(3))
+    benchmark = random.normal(0.001, 0.01, 500)
+    shares = np.array([0.0, 0.3, 1.0, -1.0])
+    assert np.isnan(timing_ratios(shares[:, np.newaxis] * benchmark, benchmark)).all()
+
+
+def test_nothing_is_held_constant_against_a_price_that_never_moves() -> None:
+    random = np.random.Generator(np.random.PCG64(4))
+    returns = random.normal(0.001, 0.01, (2, 100))
+    ratios = timing_ratios(returns, np.zeros(100))
+    assert ratios == pytest.approx(mean(returns) / deviation(returns))
+    assert (timing_returns(returns[0], np.zeros(100)) == returns[0]).all()

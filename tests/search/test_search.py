@@ -15,7 +15,12 @@ from rules.optimizer import LESS_IS_BETTER, grid
 from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest, NoData
 from service.search.chunk_metrics import CHUNK_METRICS, SEARCH_METRICS, SINGLE_RUN_METRICS
-from service.search.search import JudgedSearch, Search, compare_across_tickers
+from service.search.search import (
+    JudgedSearch,
+    Search,
+    compare_across_tickers,
+    joined_trials,
+)
 from tests.support.prices import prices
 from tests.support.searches import PLAIN
 
@@ -30,7 +35,8 @@ def searched(
     reality_check: bool = False,
 ) -> JudgedSearch:
     search = Search(data, grid(BUILT_IN[rule], asked), PLAIN, metric)
-    return search.judge(search.numbers(), search.reality_check() if reality_check else None)
+    checked = search.reality_check() if reality_check else None
+    return search.judge(search.numbers(), reality_check=checked)
 
 
 def test_every_metric_of_a_result_may_be_searched_by() -> None:
@@ -160,3 +166,76 @@ def test_several_tickers() -> None:
             run["total_return_pct"] > run["metrics"]["buy_and_hold_return_pct"] for run in runs
         ]
         assert across.shares_above_buy_and_hold[row] == pytest.approx(sum(beaten) / 3)
+
+
+RSI_GRID = {"period": "10:30:5", "oversold": "5:40:5", "overbought": "60:75:5"}
+
+
+@pytest.mark.parametrize(
+    ("ticker", "traded", "overfitting"), [("GOOG", 60, 0.83), ("SPY", None, 0.29)]
+)
+def test_rows_that_never_trade_are_in_no_statistic(
+    ticker: str, traded: int | None, overfitting: float
+) -> None:
+    """Most of these combinations never buy; those that do are mostly overfitted."""
+    data = prices(ticker).loc["2013-01-02":"2020-02-07"]  # type: ignore[misc]
+    judged = searched(data, "RSI", RSI_GRID, reality_check=True)
+    trades = judged.table.metrics["num_trades"]
+    assert (len(trades), judged.untraded) == (160, np.count_nonzero(trades == 0))
+    assert judged.tries == 160 - judged.untraded
+    assert traded is None or judged.tries == traded
+    assert judged.overfitting == pytest.approx(overfitting, abs=0.01)
+
+
+def test_more_rows_that_never_trade_change_nothing() -> None:
+    """RSI of 14 bars never falls to 1 there: values that nobody could trade prove no skill."""
+    data = prices("SPY").loc["2013-01-02":"2020-02-07"]  # type: ignore[misc]
+    asked = {"period": [14], "oversold": [30, 35, 40], "overbought": "60:75:5"}
+    alone = searched(data, "RSI", asked, "total_return_pct", reality_check=True)
+    idle = [round(0.01 * number, 2) for number in range(1, 101)]
+    padded = {**asked, "oversold": [*idle, 30, 35, 40]}
+    more = searched(data, "RSI", padded, "total_return_pct", reality_check=True)
+    assert (alone.untraded, more.untraded) == (0, 400)
+    for name in ("deflated_sharpe", "timing", "overfitting", "reality_check", "tries", "sentence"):
+        assert getattr(more, name) == getattr(alone, name), name
+
+
+def test_nothing_traded_at_all() -> None:
+    asked = {"period": [14], "oversold": [1], "overbought": [98, 99]}
+    judged = searched(prices(), "RSI", asked, "total_return_pct", reality_check=True)
+    assert (judged.tries, judged.untraded) == (0, 2)
+    assert judged.sentence == "No combination traded: there is nothing to judge."
+    assert math.isnan(judged.timing)
+    assert math.isnan(judged.overfitting)
+    assert math.isnan(judged.reality_check)
+
+
+def test_who_is_chosen_among_several_tickers_was_tried_on_all_of_them() -> None:
+    searches = [
+        Search(prices(name), grid(BUILT_IN["MA_CROSS"], SIXTEEN), PLAIN, "sharpe_ratio")
+        for name in ("GOOG", "SPY", "AAPL")
+    ]
+    numbers = [search.numbers() for search in searches]
+    trials = joined_trials(
+        [search.trials(own) for search, own in zip(searches, numbers, strict=True)]
+    )
+    for search, own in zip(searches, numbers, strict=True):
+        reality_check = search.reality_check()
+        alone = search.judge(own, reality_check=reality_check)
+        among = search.judge(own, trials, reality_check)
+        assert (alone.tries, among.tries) == (16, 48)
+        assert among.deflated_sharpe < alone.deflated_sharpe
+        assert among.reality_check == pytest.approx(min(1, 3 * alone.reality_check))
+        assert among.probabilistic_sharpe == alone.probabilistic_sharpe
+
+
+def test_cash_does_not_beat_a_falling_ticker() -> None:
+    """Who never trades ends above a ticker that falls, and has beaten nobody."""
+    falling = prices().iloc[:400].copy()
+    for name in ("Open", "High", "Low", "Close"):
+        falling[name] = 100 * 0.999 ** np.arange(400)
+    asked = {"fast": [10], "slow": [30]}
+    judged = [searched(falling, "MA_CROSS", asked, "total_return_pct") for _ in range(2)]
+    assert judged[0].untraded == 1
+    assert judged[0].buy_and_hold_pct < 0
+    assert compare_across_tickers(judged).shares_above_buy_and_hold.tolist() == [0.0]

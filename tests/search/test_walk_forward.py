@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +13,6 @@ from hypothesis import strategies as st
 
 from backtest.engine import BacktestEngine, BacktestResult
 from backtest.kernel import Terms
-from rules.base_rule import InvalidRule
 from rules.optimizer import Grid, grid
 from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest
@@ -129,11 +131,41 @@ def test_on_steady_growth_the_efficiency_is_one(slow: int, anchored: bool) -> No
     assert walk.efficiency == pytest.approx(1, abs=0.02)
 
 
-def test_a_training_without_a_best_is_refused() -> None:
+def test_without_a_trade_in_any_training_all_tests_stay_in_cash() -> None:
     """RSI never falls to 1."""
     silent = grid(BUILT_IN["RSI"], {"period": [14], "oversold": [1], "overbought": [99]})
-    with pytest.raises(InvalidRule, match="sharpe_ratio is undefined for every combination"):
-        walked(prices(bars=600), silent, folds=3)
+    walk = walked(prices(bars=600), silent, folds=3)
+    assert [step.rule for step in walk.steps] == [None, None, None]
+    assert (walk.result["total_return_pct"], walk.result["num_trades"]) == (0, 0)
+    assert math.isnan(walk.efficiency)
+
+
+def test_a_fold_whose_training_had_no_trade_stays_in_cash() -> None:
+    """Here one training of five has none; the folds beside it are traded as ever."""
+    data = prices("SPY").loc["2012-01-02":"2018-01-31"]  # type: ignore[misc]
+    asked = {"period": [14], "oversold": [20, 22], "overbought": [70, 80]}
+    walk = walked(data, grid(BUILT_IN["RSI"], asked), folds=5)
+    has_rule = [step.rule is not None for step in walk.steps]
+    assert any(has_rule)
+    assert not all(has_rule)
+    first = walk.steps[0].fold.test.start
+    for step in walk.steps:
+        if step.rule is None:
+            # The first bar's open may still sell what the fold before it held.
+            in_cash = walk.result.positions.iloc[step.fold.test.start - first + 1 :]
+            assert not in_cash.iloc[: step.fold.test.stop - step.fold.test.start - 1].any()
+
+
+def test_where_a_sale_sells_short_the_position_before_is_kept() -> None:
+    data = prices("SPY").loc["2012-01-02":"2018-01-31"]  # type: ignore[misc]
+    asked = {"period": [14], "oversold": [20, 22], "overbought": [70, 80]}
+    terms = replace(PLAIN, allow_short=True)
+    walk = walked(data, grid(BUILT_IN["RSI"], asked), terms, folds=5)
+    first = walk.steps[0].fold.test.start
+    for step in walk.steps:
+        if step.rule is None:
+            test = slice(step.fold.test.start - first + 1, step.fold.test.stop - first)
+            assert walk.result.positions.iloc[test].nunique() == 1
 
 
 def test_a_training_that_is_too_short_for_every_rule_is_refused() -> None:

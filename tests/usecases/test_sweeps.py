@@ -80,7 +80,12 @@ def test_an_attached_sweep_is_as_far_as_the_one_that_does_it(
         ({"folds": 1}, "folds must be 0, or a whole number from 3 to 20"),
         ({"folds": 20, "start_date": "2018-10-01"}, "With 20 folds a training has"),
         (
-            {"folds": 20, "start_date": "2018-12-20", "grid": {"fast": [1], "slow": [2]}},
+            {
+                "folds": 20,
+                "start_date": "2018-12-20",
+                "grid": {"fast": [1], "slow": [2]},
+                "metric": "total_return_pct",
+            },
             "A walk forward of 20 folds",
         ),
         ({"start_date": "2030-01-01", "end_date": "2031-01-01"}, "There are 0 bars in these dates"),

@@ -16,7 +16,9 @@ from rules.registry import BUILT_IN
 from scripts.config import ROOT
 from service.contract.documents import schema
 from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
-from service.search.luck import LUCK, SILENT, SKILL, UNSTEADY
+from service.search import verdict
+from service.search.result import KEEPS_POSITION, STAYS_IN_CASH
+from service.web import presentation
 from service.web.errors import BUSY, INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.presentation import METRICS
 from tests.support.requests import REQUEST, SWEEP
@@ -41,6 +43,7 @@ def in_errors() -> Iterator[str]:
         "rules/base_rule.py",
         "rules/registry.py",
         "rules/optimizer.py",
+        "rules/plugins.py",
         "service/contract",
         "service/engine",
         "service/search",
@@ -77,7 +80,9 @@ def in_data() -> Iterator[str]:
     for name in ("request.v1", "sweep.v1"):
         for kind in schema(name)["properties"].values():
             yield from (kind[key] for key in ("description", "each") if key in kind)
-    yield from (SILENT, SKILL, UNSTEADY, LUCK)
+    yield from (verdict.NOTHING_TRADED, verdict.NO_BETTER, verdict.SILENT, verdict.SKILL)
+    yield from (verdict.LUCK, verdict.DOUBTED, verdict.UNSTEADY)
+    yield from (STAYS_IN_CASH, KEEPS_POSITION, presentation.JUDGED_BY_AN_EARLIER_RELEASE)
     yield from (sentence for _, sentence in SENTENCES.values())
     yield from (BUSY, UNAVAILABLE, INTERNAL)
     yield from ("a finite number", "The request must be a JSON object.")

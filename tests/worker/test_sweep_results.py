@@ -68,7 +68,7 @@ def test_what_it_says_of_the_best(sweeps: Sweeps, sweep_worker: SweepWorker) -> 
             of_ticker["cross_validation"]["out_of_sample"]
             <= of_ticker["cross_validation"]["in_sample"]
         )
-        assert "probability" in of_ticker["sentence"]
+        assert of_ticker["sentence"].startswith("The best combination earned")
     assert result.across is not None
     ranks = rows.groupby(["fast", "slow"])["median_rank"].first()
     assert result.across["median_rank"] == ranks.min()
@@ -235,7 +235,11 @@ def test_a_training_in_which_nothing_was_traded(sweeps: Sweeps, sweep_worker: Sw
     run = submit_launched(sweeps, {**SWEEP, **change, "start_date": "2013-01-02", "folds": 20})
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
     (of_ticker,) = sweeps.result(sweeps.sweep(run.run_id)).tickers
-    assert of_ticker["walk_forward"] is None
+    folds = of_ticker["walk_forward"]["folds"]
+    idle = [fold for fold in folds if fold["rule_id"] == ""]
+    assert 0 < len(idle) < len(folds) == 20
+    assert {fold["note"] for fold in idle} == {"no combination traded in the training: in cash"}
+    assert all(fold["note"] == "" for fold in folds if fold["rule_id"])
     assert of_ticker["cross_validation"] is not None
 
 

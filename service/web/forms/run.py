@@ -22,12 +22,16 @@ REQUEST_FIELDS = (
     "commission_rate",
     "slippage_rate",
     "lot_size",
+    "risk_free_rate",
+    "benchmark",
 )
 DEFAULTS = {
     "initial_capital": "100000",
     "commission_rate": "0.001",
     "slippage_rate": "0",
     "lot_size": "0",
+    "risk_free_rate": "0",
+    "benchmark": "",
 }
 FAVOURITE_TICKER = "GOOG"
 WHOLE_NUMBER = "[+-]?[0-9]{1,15}"
@@ -43,6 +47,7 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     if has_request_fields(form):
         return document_from_text(form)
     fields = {name: form.get(name, "") for name in REQUEST_FIELDS}
+    fields["benchmark"] = fields["benchmark"].upper()
     if "allow_short" in form:
         fields["allow_short"] = form["allow_short"]
     return {**document_from_text(fields), **_rule_fields(form)}

@@ -22,6 +22,8 @@ REQUEST_FIELDS = (
     "commission_rate",
     "slippage_rate",
     "lot_size",
+    "risk_free_rate",
+    "benchmark",
     "folds",
 )
 CHECKBOXES = ("allow_short", "anchored", "reality_check")
@@ -35,6 +37,7 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     if run_form.has_request_fields(form):
         return document_from_text(form, SCHEMA)
     fields = {name: form[name] for name in (*REQUEST_FIELDS, *CHECKBOXES) if name in form}
+    fields["benchmark"] = form.get("benchmark", "").upper()
     rule = form.get("rule", "")
     texts = run_form.parameter_texts(form, rule)
     return {

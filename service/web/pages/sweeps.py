@@ -23,7 +23,7 @@ from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import SWEEP, Status
 from service.contract.sweep_result import SweepResult
 from service.search.chunk_metrics import SEARCH_METRICS
-from service.search.luck import percent
+from service.search.verdict import percent
 from service.store.rows import Run
 from service.usecases.rules import accepted_rules
 from service.usecases.sweeps import asked_of
@@ -59,7 +59,7 @@ from service.web.pages.common import (
     whole_number,
 )
 from service.web.pages.files import csv_file
-from service.web.presentation import METRICS, luck, run_document, shown, utc
+from service.web.presentation import METRICS, luck, run_document, shown, shown_metric, utc
 from service.web.services import runs_service, sweeps_service
 
 logger = logging.getLogger(__name__)
@@ -217,6 +217,7 @@ def _sweep_page(run: Run, page: int) -> Response:
             shown=shown,
             luck=luck,
             percent=percent,
+            shown_metric=shown_metric,
             utc=utc,
             **values,
         )
