@@ -46,11 +46,17 @@ class Fill:
     is_purchase: bool
 
 
-def draw_figure(bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]], title: str) -> bytes:
+def draw_figure(
+    bars: pd.DataFrame,
+    trades: Sequence[Mapping[str, Any]],
+    title: str,
+    signed_drawdown: bool = False,
+) -> bytes:
     """PNG of 1200 x 900 pixels; the same input gives the same bytes.
 
     `bars` has close, equity, drawdown and buy_and_hold for each bar, `trades` are those of the
-    result. The time hardly grows with the number of bars.
+    result. Version 1.0.0 of the engine wrote drawdowns as negative numbers: `signed_drawdown`. The
+    time hardly grows with the number of bars.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS_PER_INCH)
     canvas = FigureCanvasAgg(figure)
@@ -61,7 +67,7 @@ def draw_figure(bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]], title: 
     price.set_title(title, loc="left", fontsize=13, y=1.01)
     _draw_price(price, bars, trades)
     _draw_equity(equity, bars)
-    _draw_drawdown(drawdown, bars)
+    _draw_drawdown(drawdown, bars, signed_drawdown)
     return png_of(canvas)
 
 
@@ -94,10 +100,12 @@ def _draw_equity(axes: Axes, bars: pd.DataFrame) -> None:
     axes.yaxis.set_major_formatter(formatter)
 
 
-def _draw_drawdown(axes: Axes, bars: pd.DataFrame) -> None:
+def _draw_drawdown(axes: Axes, bars: pd.DataFrame, signed: bool) -> None:
     dates, depths = _thinned(bars.index.to_numpy(), -100 * bars["drawdown"].to_numpy())
     axes.fill_between(dates, depths, 0, color=RED, alpha=0.35, linewidth=0)
     _dress(axes, "Drawdown, %")
+    if not signed:
+        axes.yaxis.set_major_formatter(lambda depth, _: f"{abs(depth):g}")
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

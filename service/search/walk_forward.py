@@ -28,7 +28,7 @@ class WalkForwardStep:
     """The best rule of a fold's training, traded in its test; without a rule it stays in cash.
 
     There is none where no combination has the metric in the training, as when none traded.
-    `growth_pct` is the growth in the training, percent a year.
+    `growth_pct` is the rule's growth in the training, percent a year.
     """
 
     fold: WalkForwardFold
@@ -48,11 +48,14 @@ class WalkForward:
 
     @property
     def efficiency(self) -> float:
-        """Growth a year in the tests over the mean of that in the trainings.
+        """Growth a year in the tests over the mean of that in the trainings that chose a rule.
 
         NaN where either is undefined, or the trainings did not grow.
         """
-        trained_pct = float(np.mean([step.growth_pct for step in self.steps]))
+        growths = [step.growth_pct for step in self.steps if step.rule is not None]
+        if not growths:
+            return float("nan")
+        trained_pct = float(np.mean(growths))
         tested_pct = metrics_of(self.result)["cagr_pct"]
         if tested_pct is None or not trained_pct > 0:
             return float("nan")
@@ -76,7 +79,7 @@ def _step(
 ) -> WalkForwardStep:
     scores = numbers.training_scores[:, number]
     if np.isnan(scores).all():
-        return WalkForwardStep(fold, None, growth_pct=0.0)
+        return WalkForwardStep(fold, None, growth_pct=float("nan"))
     best = SearchTable(search.grid, {search.metric: scores}, search.metric).best
     growth = float(numbers.training_growths[best, number])
     growth_pct = search.growth_pct(growth, best, fold.train)

@@ -15,7 +15,7 @@ from service.contract.result import BacktestResult
 from service.contract.status import ExitCode, Status
 from service.engine.adapter import Performed, rule_of, run_backtest
 from service.engine.figure import draw_figure
-from service.engine.version import ENGINE_VERSION
+from service.engine.version import ENGINE_VERSION, FROZEN_VERSION
 from service.prices.series import PriceSeries
 from service.store.claims import ClaimStore
 from service.store.prices import PriceStore
@@ -52,7 +52,9 @@ def perform(
         version = earlier["engine_version"]
     performed = run_backtest(request, series, rule, digest, benchmark, version)
     title = f"{request.ticker}  {rule.rule_id}"
-    png = draw_figure(performed.bars, performed.result.trades, title)
+    png = draw_figure(
+        performed.bars, performed.result.trades, title, signed_drawdown=version == FROZEN_VERSION
+    )
     provenance = {**performed.result.provenance, **software.provenance()}
     result = replace(performed.result, provenance=provenance).with_figure(png)
     logger.info("Backtest completed: return=%.2f%%", result.total_return_pct)

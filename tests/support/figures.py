@@ -35,10 +35,15 @@ def draw_anew(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FIGURES_OF_SWEEPS, draw_sweep)
 
 
-def _figure_of_run(bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]], title: str) -> bytes:
-    key = _digest(bars, trades, title)
+def _figure_of_run(
+    bars: pd.DataFrame,
+    trades: Sequence[Mapping[str, Any]],
+    title: str,
+    signed_drawdown: bool = False,
+) -> bytes:
+    key = _digest(bars, trades, (title, signed_drawdown))
     if key not in _drawn:
-        _drawn[key] = draw_figure(bars, trades, title)
+        _drawn[key] = draw_figure(bars, trades, title, signed_drawdown)
     figure: bytes = _drawn[key]
     return figure
 
