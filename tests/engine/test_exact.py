@@ -61,6 +61,38 @@ def test_moments_are_those_of_the_frozen_engine(values: list[float]) -> None:
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
+JUDGED = """
+from service.contract.sweep import parse_sweep
+from service.search.plan import SweepPlan
+from service.search.result import EndedShard, judge_sweep
+from tests.support.prices import series
+from tests.support.requests import RUN_ID, SWEEP
+asked = {**SWEEP, "run_id": RUN_ID, "folds": 4, "reality_check": True, "benchmark": "SPY"}
+plan = SweepPlan(parse_sweep(asked), series)
+shards = [EndedShard(rows.start, rows.stop, plan.compute_shard(rows)) for rows in plan.shards()]
+judged = judge_sweep(plan, shards, {})
+print(judged.result.canonical(), judged.table_csv)
+"""
+
+
+@pytest.mark.process
+def test_the_same_bytes_of_a_search_without_fused_multiplication() -> None:
+    def judged(**environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", JUDGED],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    plain = judged()
+    assert "timing_probability" in plain
+    assert judged(GLIBC_TUNABLES=WITHOUT_FMA) == plain
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("rule", ["MA_CROSS_7_66", "MEAN_REVERSION_20_2", "MACD_12_26_9"])
 def test_the_same_bytes_without_fused_multiplication(rule: str) -> None:

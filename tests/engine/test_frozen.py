@@ -23,6 +23,19 @@ SCHEMAS = {
     "sweep": "5c26fb1d38f1e652325d4ae1b7f82921f4a3b969aa56a4bc8651f95374d25644",
     "sweep_result": "0dd28b15e254b4391d2920d6803b34897a40629d78b5229dc82f3b5aa2f06cdd",
 }
+RELEASED_RULES = (
+    "ATR",
+    "BB",
+    "BREAKOUT",
+    "MACD",
+    "MA_CROSS",
+    "MEAN_REVERSION",
+    "MOMENTUM",
+    "RSI",
+    "TREND",
+    "VALUE",
+    "VOLUME",
+)
 # SHA-256 of each file
 FROZEN = {
     "backtest/__init__.py": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -48,7 +61,7 @@ def test_the_rules_give_the_signals_of_the_releases_before() -> None:
     this test; it has a line in the CHANGELOG.
     """
     everything = hashlib.sha256()
-    for name in sorted(BUILT_IN):
+    for name in RELEASED_RULES:
         for ticker in TICKERS:
             given = BUILT_IN[name]().generate_signals(prices(ticker))
             everything.update(given.to_numpy().tobytes())
