@@ -43,9 +43,10 @@ class SearchEvaluator:
 
     `wanted` are names of SEARCH_METRICS. For s blocks of bars under NAME in `blocks` there are also
     NAME_sums and NAME_squares, the sums of the returns in each block and of their squares, (k, s).
-    With `benchmark`, returns (n,), there are `luck.timing_ratios` against it under "timing_ratios".
-    Metrics of rows whose rule needs more bars than there are, are NaN. The first `warm` bars are
-    seen by the rule and not traded: the first traded bar has the rule's last BUY or SELL up to it.
+    With `held_returns` (n,), those of buy and hold, there are `luck.timing_ratios` against them
+    under "timing_ratios". Metrics of rows whose rule needs more bars than there are, are NaN. The
+    first `warm` bars are seen by the rule and not traded: the first traded bar has the rule's last
+    BUY or SELL up to it.
     `periods` is the number of bars in a year, `reference` what the traded bars are measured
     against.
     """
@@ -57,7 +58,7 @@ class SearchEvaluator:
         terms: Terms,
         wanted: Sequence[str] = DEFAULT_METRICS,
         blocks: Mapping[str, Sequence[slice]] | None = None,
-        benchmark: Floats | None = None,
+        held_returns: Floats | None = None,
         cells_per_chunk: int = CELLS_PER_CHUNK,
         threads: int = THREADS,
         warm: int = 0,
@@ -68,7 +69,7 @@ class SearchEvaluator:
         self._terms = terms
         self._wanted = wanted
         self._blocks = blocks or {}
-        self._benchmark = benchmark
+        self._held_returns = held_returns
         self._threads = threads
         self._warm = warm
         self._reference = reference
@@ -116,8 +117,8 @@ class SearchEvaluator:
             sums, squares = _block_sums(chunk.returns, blocks)
             numbers[f"{name}_sums"] = sums
             numbers[f"{name}_squares"] = squares
-        if self._benchmark is not None:
-            numbers["timing_ratios"] = timing_ratios(chunk.returns, self._benchmark)
+        if self._held_returns is not None:
+            numbers["timing_ratios"] = timing_ratios(chunk.returns, self._held_returns)
         return numbers
 
     def _traded_signals(self, params: Columns) -> tuple[Signals, Ints]:

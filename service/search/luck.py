@@ -79,23 +79,27 @@ def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
     return skill_probability(returns, expected_maximum_sharpe(len(known), spread))
 
 
-def timing_returns(returns: Floats, benchmark: Floats) -> Floats:
+def timing_returns(returns: Floats, held: Floats) -> Floats:
     """What was earned by being in and out at the right time, (n,).
 
-    These are the returns less those of a constant share of the benchmark: the share that was held
-    on average, by the regression of the one on the other. A rule without skill has none, whether
-    the price rises or falls. Source: Jensen (1968), The Performance of Mutual Funds.
+    `returns` (n,) are those of a run, `held` (n,) those of holding the ticker. What is left are the
+    returns less those of holding a constant share: as much as was held on average, by regression.
+    A rule without skill has nothing left on average, whether the price rises or falls. Source:
+    Jensen (1968), The Performance of Mutual Funds.
     """
-    apart = benchmark - mean(benchmark)
+    apart = held - mean(held)
     variance = float(np.add.reduce(apart * apart))
     share = float(np.add.reduce(returns * apart)) / variance if variance > 0 else 0.0
-    return returns - share * benchmark
+    return returns - share * held
 
 
-def timing_ratios(returns: Floats, benchmark: Floats) -> Floats:
-    """The Sharpe ratios of `timing_returns` of k runs, (k,); NaN where nothing is left of them."""
+def timing_ratios(returns: Floats, held: Floats) -> Floats:
+    """The Sharpe ratios of `timing_returns` of k runs, (k,); NaN where nothing is left of them.
+
+    `returns` are (k, n), `held` (n,).
+    """
     bars = returns.shape[-1]
-    apart = benchmark - mean(benchmark)
+    apart = held - mean(held)
     variance = float(np.add.reduce(apart * apart))
     average = mean(returns)
     shared = np.add.reduce(returns * apart, axis=-1)
@@ -103,7 +107,7 @@ def timing_ratios(returns: Floats, benchmark: Floats) -> Floats:
     squares = np.add.reduce(returns * returns, axis=-1) - bars * average * average
     left = (squares - shares * shared) / max(bars - 1, 1)
     is_left = left > LEAST_VARIANCE
-    ratios = (average - shares * mean(benchmark)) / np.sqrt(np.where(is_left, left, 1.0))
+    ratios = (average - shares * mean(held)) / np.sqrt(np.where(is_left, left, 1.0))
     return np.where(is_left, ratios, np.nan)
 
 

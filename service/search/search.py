@@ -18,7 +18,14 @@ from rules.base_rule import BaseRule
 from rules.optimizer import Grid, ParameterOptimizer, SearchTable
 from service.contract.errors import InvalidRequest, NoData
 from service.engine.look_ahead import checked_for_look_ahead
-from service.engine.metrics import ANNUAL_METRICS, LEAST_BARS, PLAIN, Reference, annual_growth
+from service.engine.metrics import (
+    ANNUAL_METRICS,
+    LEAST_BARS,
+    PLAIN,
+    Reference,
+    annual_growth,
+    risk_free_per_bar,
+)
 from service.search.chunk_metrics import SEARCH_METRICS
 from service.search.evaluator import DEFAULT_METRICS, SearchEvaluator, engine_on
 from service.search.folds import (
@@ -234,7 +241,7 @@ class Search:
             self.terms,
             self._metrics,
             blocks,
-            self._benchmark,
+            self._held_returns,
             reference=self.reference,
         )
 
@@ -277,14 +284,14 @@ class Search:
         """`RealityCheck.largest` against buy and hold, of those rows that traded."""
         enough = ~self.too_short[rows]
         params = {name: values[rows][enough] for name, values in self.grid.params.items()}
-        check = RealityCheck(len(self._benchmark))
+        check = RealityCheck(len(self._held_returns))
         for returns in self._evaluator().returns(params):
             has_traded = returns.any(axis=1)
-            check.add(returns[has_traded] - self._benchmark)
+            check.add(returns[has_traded] - self._held_returns)
         return check.largest
 
     @cached_property
-    def _benchmark(self) -> Floats:
+    def _held_returns(self) -> Floats:
         """Returns of buy and hold, (n,)."""
         return bar_returns(self._buy_and_hold.to_numpy())
 
@@ -327,6 +334,8 @@ class Search:
         best_rule = self.grid.rule_at(table.best)
         checked_for_look_ahead(best_rule, self.data)
         returns = self.returns_of(best_rule)
+        yearly_rate = self.reference.risk_free_rate
+        excess = returns - risk_free_per_bar(yearly_rate, self._bars_per_year)
         tried = ~np.isnan(metrics["num_trades"])
         has_traded = numbers.has_traded
         return JudgedSearch(
@@ -337,9 +346,9 @@ class Search:
             undefined=int(np.count_nonzero(np.isnan(metrics[self.metric][tried]))),
             untraded=int(np.count_nonzero(metrics["num_trades"] == 0)),
             tries=len(among),
-            probabilistic_sharpe=skill_probability(returns),
-            deflated_sharpe=deflated_sharpe_ratio(returns, among.sharpe),
-            timing=deflated_sharpe_ratio(timing_returns(returns, self._benchmark), among.timing),
+            probabilistic_sharpe=skill_probability(excess),
+            deflated_sharpe=deflated_sharpe_ratio(excess, among.sharpe),
+            timing=deflated_sharpe_ratio(timing_returns(returns, self._held_returns), among.timing),
             overfitting=overfitting_probability(
                 numbers.overfitting_sums[has_traded],
                 numbers.overfitting_squares[has_traded],
