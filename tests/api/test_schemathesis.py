@@ -171,10 +171,11 @@ def narrow(document: Any) -> None:
     sweep["tickers"] = {"enum": [["GOOG"], ["SPY", "GOOG"]]}
     sweep["rule_id"] = {"enum": ["MA_CROSS_10_30"]}
     sweep["grid"] = {"enum": [SWEEP["grid"], {"fast": 5}]}
-    sweep["metric"] = {"enum": ["sharpe_ratio", "win_rate"]}
+    sweep["metric"] = {"enum": ["sharpe_ratio", "win_rate_pct"]}
     sweep["folds"] = {"enum": [0, 3, 20]}
     for request in (single, sweep):
         request["start_date"] = {"enum": ["2013-01-02"]}
+        request["benchmark"] = {"enum": ["", "SPY", "GOOG"]}
         request["end_date"] = {"enum": ["2020-02-07"]}
     del document["paths"]["/sweeps/{run_id}/run"]  # takes a form alone
     for path, operations in document["paths"].items():
