@@ -38,17 +38,20 @@ def probe_prices(bars: int, seed: int = 7) -> pd.DataFrame:
 def rough_prices(bars: int, seed: int = 11) -> pd.DataFrame:
     """A made-up daily series with all that real ones have: the same on every machine.
 
-    Moves of 20 %, stretches without a move or without volume, prices in whole cents, holidays, and
+    Moves of 20 %, inside a day and overnight, stretches without a move or without volume, prices in whole cents, holidays, and
     a week without trading.
     """
     random = np.random.Generator(np.random.PCG64(seed))
     steps = random.normal(0.0, 0.015, bars) + 0.004 * np.sin(np.arange(bars) / 40)
-    is_shock = random.random(bars) < 0.02
-    steps[is_shock] = random.choice([-0.2, 0.2], np.count_nonzero(is_shock))
+    is_shock = random.random(bars) < 0.06
+    steps[is_shock] = random.choice([-0.2, -0.07, 0.07, 0.2], np.count_nonzero(is_shock))
     is_calm = np.sin(np.arange(bars) / 15) > 0.97
     steps[is_calm] = 0.0
     close = np.maximum(np.round(50 * np.exp(np.cumsum(steps)), 2), 0.05)
-    open_ = np.maximum(np.round(np.append(50.0, close[:-1]) * np.exp(random.normal(0.0, 0.006, bars)), 2), 0.01)
+    overnight = random.normal(0.0, 0.006, bars)
+    comes_overnight = is_shock & (random.random(bars) < 0.6)
+    overnight[comes_overnight] = steps[comes_overnight] * random.uniform(0.3, 1.1, np.count_nonzero(comes_overnight))
+    open_ = np.maximum(np.round(np.append(50.0, close[:-1]) * np.exp(overnight), 2), 0.01)
     high = np.maximum(open_, close) + np.round(close * np.abs(random.normal(0.0, 0.006, bars)), 2)
     low = np.maximum(np.minimum(open_, close) - np.round(close * np.abs(random.normal(0.0, 0.006, bars)), 2), 0.01)
     volume = np.round(np.exp(random.normal(12.0, 0.8, bars)))
@@ -93,7 +96,7 @@ class RuleValidator:
 
     def _problems(self, rule: BaseRule, data: pd.DataFrame) -> list[str]:
         untouched = data.copy(deep=True)
-        prefixes = signals_of_prefixes(fresh(rule), data, self._ends(rule, len(data)))
+        prefixes = signals_of_prefixes(fresh(rule), data, self._ends(rule, data))
         asked = fresh(rule)
         whole = asked.generate_signals(data)
         if not data.equals(untouched):
@@ -127,14 +130,26 @@ class RuleValidator:
         A new instance sees the prefixes first, the shortest one that a run could have before all others, and another
         one all bars: what a rule remembers cannot hide what it knows.
         """
-        prefixes = signals_of_prefixes(fresh(rule), data, self._ends(rule, len(data)))
+        prefixes = signals_of_prefixes(fresh(rule), data, self._ends(rule, data))
         return first_difference(prefixes, np.array(fresh(rule).generate_signals(data.copy(deep=True))))
 
-    def _ends(self, rule: BaseRule, bars: int) -> list[int]:
+    def _ends(self, rule: BaseRule, data: pd.DataFrame) -> list[int]:
+        """All that a run could have; of too many those at large moves, and some evenly spread."""
+        bars = len(data)
         ends = range(min(rule.warm_up + 1, bars), bars)
         if self._most is None or len(ends) <= self._most:
             return list(ends)
-        return sorted({int(end) for end in np.linspace(ends[0], ends[-1], self._most)})
+        spread = [int(end) for end in np.linspace(ends[0], ends[-1], self._most // 2)]
+        return sorted({*spread, *ends_at_large_moves(data, ends[0], self._most // 2)})
+
+
+def ends_at_large_moves(data: pd.DataFrame, shortest: int, count: int) -> list[int]:
+    """Prefixes that end right before or right after the largest moves: whoever knows what comes shows it there."""
+    open_, close = (np.log(data[name].to_numpy(float)) for name in ("Open", "Close"))
+    moves = np.maximum(np.abs(close[1:] - close[:-1]), np.abs(open_[1:] - close[:-1]))
+    largest = np.argsort(-moves, kind="stable") + 1
+    ends = np.stack([largest, largest + 1], axis=1).ravel()
+    return sorted({int(end) for end in ends[(ends >= shortest) & (ends < len(data))][:count]})
 
 
 def fresh(rule: BaseRule) -> BaseRule:

@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from backtest.prices import checked_prices, checked_signals
 from rules.base_rule import BaseRule
-from rules.rule_validator import first_difference, fresh, signals_of_prefixes
+from rules.rule_validator import (
+    ends_at_large_moves,
+    first_difference,
+    fresh,
+    signals_of_prefixes,
+)
 from service.contract.errors import LookAhead
 
 Signals = NDArray[np.int8]
 
 SPREAD_ENDS = 8  # prefixes that are asked before all bars are
+MOVE_ENDS = 12  # prefixes that end before or after a large move, asked as early
 SIGNAL_ENDS = 12  # prefixes that end with a bar on which the rule speaks
 # Bars of the longest series with that many prefixes: a longer one has fewer, for the same time.
 FULL_BARS = 20_000
@@ -33,7 +39,8 @@ def checked_for_look_ahead(rule: BaseRule, data: pd.DataFrame) -> Signals:
     bars = len(data)
     shortest = min(rule.warm_up + 1, bars)
     spread = _some(range(shortest, bars), _fewer(SPREAD_ENDS, bars))
-    prefixes = signals_of_prefixes(fresh(rule), data, spread)
+    at_moves = ends_at_large_moves(data, shortest, _fewer(MOVE_ENDS, bars))
+    prefixes = signals_of_prefixes(fresh(rule), data, sorted({*spread, *at_moves}))
     final = checked_signals(rule.generate_signals(data), checked_prices(data).index)
     speaks = np.flatnonzero(np.diff(final, prepend=np.int8(0)) * final) + 1
     ends = _some(speaks[(speaks >= shortest) & (speaks < bars)], _fewer(SIGNAL_ENDS, bars))

@@ -19,8 +19,10 @@ from service.prices.finding import Finding, Mask, day_of
 MAX_JUMP = 3.0  # the price of one bar to that of the next, where no split explains it
 FAR_FROM_CLOSES = np.log(1.35)  # an open, high or low beyond both closes beside it
 HUGE_VOLUME = 100  # times the usual
+HUGE_SPREADS = 12  # times the median distance from the usual, of logarithms: thin stocks vary more
 USUAL_BARS = 51  # bars whose median is usual
 STALE_BARS = 4  # identical prices in a row
+COPIED_WITHIN = 10  # bars
 MAX_RESTS = 2  # other closes around them that do not move
 USUAL_MOVE_BARS = 251  # so many that an invented month among them does not count
 LINE_BARS = 8  # closes that lie on one straight line
@@ -41,7 +43,7 @@ def jumps(data: pd.DataFrame, explained_days: frozenset[str | None]) -> Iterator
         for bar, day in new:
             message = (
                 f"the price is {moved[bar - 1]:.3g} times that of the bar before, which no split "
-                "explains: another unit, such as pence for pounds, or a mistake"
+                "explains: a crash, another unit such as pence for pounds, or a mistake"
             )
             yield Finding("warning", "Jump", day, message)
 
@@ -64,21 +66,31 @@ def far_prices(data: pd.DataFrame) -> Iterator[Finding]:
 
 
 def huge_volumes(data: pd.DataFrame) -> Iterator[Finding]:
-    """Volumes in another unit, or with digits too many."""
+    """Volumes in another unit, or with digits too many, by what the series' volumes are like."""
     volume = data["Volume"]
     values = volume.to_numpy(dtype=np.float64)
     usual = _usual(volume)
-    for bar in np.flatnonzero((usual > 0) & (values > HUGE_VOLUME * usual)):
+    is_traded = (values > 0) & (usual > 0)
+    apart = np.log(np.where(is_traded, values, 1.0) / np.where(is_traded, usual, 1.0))
+    spread = float(np.median(np.abs(apart[is_traded]))) if is_traded.any() else 0.0
+    for bar in np.flatnonzero(apart > max(np.log(HUGE_VOLUME), HUGE_SPREADS * spread)):
         message = f"the volume is {values[bar]:.0f}, usual is {usual[bar]:.0f}"
         yield Finding("warning", "HugeVolume", day_of(data, int(bar)), message)
 
 
 def copied_bars(data: pd.DataFrame) -> Iterator[Finding]:
-    """Bars that repeat the one before to the last share."""
+    """Bars that repeat one shortly before to the last share; stale stretches are found as such."""
     values = data[list(COLUMNS)].to_numpy(dtype=np.float64)
-    is_copy = (values[1:] == values[:-1]).all(axis=1) & (values[1:, -1] > 0)
-    for bar in np.flatnonzero(is_copy) + 1:
-        message = "prices and volume are those of the bar before: a copy?"
+    prices = values[:, :4]
+    is_as_before = np.append(False, (prices[1:] == prices[:-1]).all(axis=1))
+    is_stale = np.zeros(len(data), dtype=bool)
+    for start, end in _stretches(is_as_before):
+        is_stale[start:end] = end - start >= STALE_BARS - 1
+    is_copy = np.zeros(len(data), dtype=bool)
+    for bars_before in range(1, min(COPIED_WITHIN, len(data) - 1) + 1):
+        is_copy[bars_before:] |= (values[bars_before:] == values[:-bars_before]).all(axis=1)
+    for bar in np.flatnonzero(is_copy & (values[:, -1] > 0) & ~is_stale):
+        message = "prices and volume are those of a bar shortly before: a copy?"
         yield Finding("warning", "CopiedBar", day_of(data, int(bar)), message)
 
 
@@ -108,7 +120,8 @@ def straight_lines(data: pd.DataFrame) -> Iterator[Finding]:
     first, last = windows[:, :1], windows[:, -1:]
     off_the_line = np.abs(windows - (first + share * (last - first))).max(axis=1)
     usual_move = _usual(closes.diff().abs(), USUAL_MOVE_BARS)[LINE_BARS // 2 :][: len(windows)]
-    is_straight = (off_the_line < NEAR_THE_LINE * usual_move) & (first != last)[:, 0]
+    rests = np.count_nonzero(windows[:, 1:] == windows[:, :-1], axis=1)
+    is_straight = (off_the_line < NEAR_THE_LINE * usual_move) & (rests <= LINE_BARS - 3)
     for start, end in _stretches(is_straight):
         count = end - start + LINE_BARS - 1
         message = f"{count} closes lie on one straight line: interpolated?"

@@ -48,6 +48,11 @@ def day_before_copied(data: pd.DataFrame) -> pd.DataFrame:
     return data
 
 
+def week_before_copied(data: pd.DataFrame) -> pd.DataFrame:
+    data.iloc[ROW : ROW + 5] = data.iloc[ROW - 5 : ROW].to_numpy()
+    return data
+
+
 def four_stale_bars(data: pd.DataFrame) -> pd.DataFrame:
     data.loc[data.index[ROW : ROW + 3], PRICES] = data.iloc[ROW - 1][PRICES].to_numpy()
     return data
@@ -75,6 +80,7 @@ DEFECTS: dict[str, tuple[Damage, str]] = {
     "low / 10": (low_without_a_digit, "FarPrice"),
     "high x10": (high_with_a_digit_too_many, "FarPrice"),
     "day before copied": (day_before_copied, "CopiedBar"),
+    "week before copied": (week_before_copied, "CopiedBar"),
     "four stale bars": (four_stale_bars, "Stale"),
     "volume x1000": (volume_in_single_shares, "HugeVolume"),
     "interpolated month": (interpolated_month, "StraightLine"),
@@ -84,7 +90,7 @@ DEFECTS: dict[str, tuple[Damage, str]] = {
 
 @pytest.mark.parametrize("ticker", ["GOOG", "SPY", "AAPL", "TSLA"])
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_every_defect_is_named_once(defect: str, ticker: str) -> None:
+def test_every_defect_is_named_where_it_is(defect: str, ticker: str) -> None:
     damage, code = DEFECTS[defect]
     before = {finding.code for finding in check_prices(prices(ticker))}
     data = damage(prices(ticker))
@@ -92,8 +98,8 @@ def test_every_defect_is_named_once(defect: str, ticker: str) -> None:
     assert {finding.code for finding in findings} - {"Stale"} <= {code}, findings
     assert code in {finding.code for finding in findings}
     if defect != "open 1.5 times too high":
-        (finding,) = [finding for finding in findings if finding.code == code]
-        row = data.index.get_loc(pd.Timestamp(str(finding.day)))
+        first = next(finding for finding in findings if finding.code == code)
+        row = data.index.get_loc(pd.Timestamp(str(first.day)))
         assert abs(row - ROW) <= 8
     assert all(finding.severity == "warning" for finding in findings)
 
@@ -134,3 +140,19 @@ def test_closes_that_often_rest_are_not_stale() -> None:
 def test_short_series(bars: int) -> None:
     codes = {finding.code for finding in check_prices(prices("AAPL", bars))}
     assert codes == set()
+
+
+def test_a_stale_stretch_is_named_once() -> None:
+    data = prices("AAPL")
+    data.iloc[ROW : ROW + 6] = data.iloc[ROW - 1].to_numpy()
+    codes = [finding.code for finding in check_prices(data)]
+    assert codes.count("Stale") == 1
+    assert "CopiedBar" not in codes
+
+
+def test_thin_stocks_have_no_huge_volumes() -> None:
+    """Their volumes vary by many times from day to day."""
+    data = prices("AAPL")
+    random = np.random.Generator(np.random.PCG64(1))
+    data["Volume"] = np.round(np.exp(random.normal(8.0, 2.2, len(data))))
+    assert "HugeVolume" not in {finding.code for finding in check_prices(data)}

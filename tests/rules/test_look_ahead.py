@@ -294,3 +294,50 @@ def test_short_series_are_checked_too(bars: int) -> None:
         checked_for_look_ahead(rule_of(MISTAKES["sold on the last bar"]), prices(bars=bars))
     rule = BUILT_IN["MA_CROSS"](fast=1, slow=2)
     assert len(checked_for_look_ahead(rule, prices(bars=bars))) == bars
+
+
+def breakout_unless_it_fails(fall: float) -> Answer:
+    """A breakout that is left out where the next day falls: only a prefix shows it."""
+
+    def answer(d: pd.DataFrame) -> pd.Series:
+        close = d["Close"]
+        is_new_high = close >= close.rolling(20).max()
+        fails = close.shift(-1) / close - 1 < fall
+        return signals(
+            d,
+            buy=(is_new_high & ~fails).to_numpy(),
+            sell=(close < close.rolling(20).mean()).to_numpy(),
+        )
+
+    return answer
+
+
+def no_purchase_before_a_fall(d: pd.DataFrame) -> pd.Series:
+    falls = d["Close"].shift(-1) / d["Close"] < 0.94
+    mean = d["Close"].rolling(20).mean()
+    above = d["Close"] > mean
+    return signals(d, buy=(above & ~falls).to_numpy(), sell=(d["Close"] < mean).to_numpy())
+
+
+VETOES: Mapping[str, Answer] = {
+    "a breakout unless the next day falls by 3 %": breakout_unless_it_fails(-0.03),
+    "no purchase before a fall of 6 %": no_purchase_before_a_fall,
+}
+
+
+@pytest.mark.parametrize("veto", VETOES)
+def test_a_purchase_that_is_left_out_because_of_the_future_is_found(veto: str) -> None:
+    for most in (None, plugins.PREFIXES):
+        problems = RuleValidator(most=most).problems(rule_of(VETOES[veto], 20))
+        assert any("looks ahead" in problem for problem in problems), problems
+
+
+def test_real_prices_are_cut_before_their_large_moves() -> None:
+    rule = rule_of(no_purchase_before_a_fall, 20)
+    found = 0
+    for ticker in ("AMD", "NFLX", "TSLA", "META"):
+        try:
+            checked_for_look_ahead(rule, prices(ticker))
+        except LookAhead:
+            found += 1
+    assert found >= 3
