@@ -25,7 +25,7 @@ from service.contract.errors import LookAhead
 Signals = NDArray[np.int8]
 
 SPREAD_ENDS = 8  # prefixes that are asked before all bars are
-MOVE_ENDS = 12  # prefixes that end before or after a large move, asked as early
+MOVE_ENDS = 8  # prefixes that end before or after a large move, asked as early
 SIGNAL_ENDS = 12  # prefixes that end with a bar on which the rule speaks
 # Bars of the longest series with that many prefixes: a longer one has fewer, for the same time.
 FULL_BARS = 20_000
