@@ -22,6 +22,8 @@ from service.prices.false_moves import (
     jumps,
     short_stale_stretches,
     straight_lines,
+    stretches,
+    usual_around,
 )
 from service.prices.finding import Finding, Mask, day_of
 
@@ -33,7 +35,6 @@ SMALL_RATIO = 2  # below it real moves look like splits, and a split must fit mo
 MIN_SPIKE = np.log(1.5)  # a move there and back again within one bar
 MAX_SPIKE_REST = 0.1  # how near the close must come back to where it was
 TINY_VOLUME = 0.05  # of the usual volume
-USUAL_BARS = 51  # bars whose median volume is usual
 STALE_BARS = 5  # identical bars in a row
 MAX_DAYS_BETWEEN_BARS = 4  # of daily bars, the median
 # Bars on days without a session: as many may be mistakes, more are another calendar.
@@ -200,7 +201,7 @@ def _volume_warnings(data: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("warning", "NoVolume", None, message)
         return
     values = volume.to_numpy(dtype=np.float64)
-    usual = volume.rolling(USUAL_BARS, center=True, min_periods=1).median().to_numpy()
+    usual = usual_around(volume)
     for bar in np.flatnonzero(values == 0):
         yield Finding("warning", "ZeroVolume", day_of(data, int(bar)), "the volume is 0")
     is_tiny = (values > 0) & (values < TINY_VOLUME * usual)
@@ -213,14 +214,13 @@ def _stale_bars(data: pd.DataFrame) -> Iterator[Finding]:
     """Bars in a row whose prices are identical."""
     prices = data[list(COLUMNS[:4])].to_numpy(dtype=np.float64)
     is_as_before = (prices[1:] == prices[:-1]).all(axis=1)
-    edges = np.flatnonzero(np.diff(is_as_before, prepend=False, append=False))
-    for start, end in edges.reshape(-1, 2):
+    for start, end in stretches(is_as_before):
         count = end - start + 1
         if count < STALE_BARS:
             continue
         where = "at the end" if end == len(is_as_before) else "in a row"
         message = f"{count} identical bars {where}: the prices may be stale"
-        yield Finding("warning", "Stale", day_of(data, int(start)), message)
+        yield Finding("warning", "Stale", day_of(data, start), message)
 
 
 def _session_warnings(data: pd.DataFrame) -> Iterator[Finding]:

@@ -69,7 +69,7 @@ def huge_volumes(data: pd.DataFrame) -> Iterator[Finding]:
     """Volumes in another unit, or with digits too many, by what the series' volumes are like."""
     volume = data["Volume"]
     values = volume.to_numpy(dtype=np.float64)
-    usual = _usual(volume)
+    usual = usual_around(volume)
     is_traded = (values > 0) & (usual > 0)
     apart = np.log(np.where(is_traded, values, 1.0) / np.where(is_traded, usual, 1.0))
     spread = float(np.median(np.abs(apart[is_traded]))) if is_traded.any() else 0.0
@@ -84,7 +84,7 @@ def copied_bars(data: pd.DataFrame) -> Iterator[Finding]:
     prices = values[:, :4]
     is_as_before = np.append(False, (prices[1:] == prices[:-1]).all(axis=1))
     is_stale = np.zeros(len(data), dtype=bool)
-    for start, end in _stretches(is_as_before):
+    for start, end in stretches(is_as_before):
         is_stale[start:end] = end - start >= STALE_BARS - 1
     is_copy = np.zeros(len(data), dtype=bool)
     for bars_before in range(1, min(COPIED_WITHIN, len(data) - 1) + 1):
@@ -103,7 +103,7 @@ def short_stale_stretches(data: pd.DataFrame) -> Iterator[Finding]:
     is_as_before = (prices[1:] == prices[:-1]).all(axis=1)
     rests = pd.Series(np.append(0.0, prices[1:, -1] == prices[:-1, -1]))
     around = rests.rolling(USUAL_BARS, center=True, min_periods=1).sum().to_numpy()
-    for start, end in _stretches(is_as_before):
+    for start, end in stretches(is_as_before):
         others = around[start] - (STALE_BARS - 1)
         if end - start + 1 == STALE_BARS and others <= MAX_RESTS:
             message = f"{STALE_BARS} identical bars in a row: the prices may be stale"
@@ -119,22 +119,24 @@ def straight_lines(data: pd.DataFrame) -> Iterator[Finding]:
     share = np.linspace(0.0, 1.0, LINE_BARS)
     first, last = windows[:, :1], windows[:, -1:]
     off_the_line = np.abs(windows - (first + share * (last - first))).max(axis=1)
-    usual_move = _usual(closes.diff().abs(), USUAL_MOVE_BARS)[LINE_BARS // 2 :][: len(windows)]
+    usual_move = usual_around(closes.diff().abs(), USUAL_MOVE_BARS)[LINE_BARS // 2 :][
+        : len(windows)
+    ]
     rests = np.count_nonzero(windows[:, 1:] == windows[:, :-1], axis=1)
     is_straight = (off_the_line < NEAR_THE_LINE * usual_move) & (rests <= LINE_BARS - 3)
-    for start, end in _stretches(is_straight):
+    for start, end in stretches(is_straight):
         count = end - start + LINE_BARS - 1
         message = f"{count} closes lie on one straight line: interpolated?"
         yield Finding("warning", "StraightLine", day_of(data, start), message)
 
 
-def _usual(values: pd.Series, bars: int = USUAL_BARS) -> Floats:
+def usual_around(values: pd.Series, bars: int = USUAL_BARS) -> Floats:
     """The median of the bars around each, (n,)."""
     rolling = values.rolling(bars, center=True, min_periods=1)
     return np.asarray(rolling.median().to_numpy(dtype=np.float64))
 
 
-def _stretches(mask: Mask) -> list[tuple[int, int]]:
+def stretches(mask: Mask) -> list[tuple[int, int]]:
     """Start and end of each run of true values."""
     edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
     pairs: NDArray[np.int64] = edges.reshape(-1, 2)

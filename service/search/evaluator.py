@@ -46,9 +46,8 @@ class SearchEvaluator:
     With `held_returns` (n,), those of buy and hold, there are `luck.timing_ratios` against them
     under "timing_ratios". Metrics of rows whose rule needs more bars than there are, are NaN. The
     first `warm` bars are seen by the rule and not traded: the first traded bar has the rule's last
-    BUY or SELL up to it.
-    `periods` is the number of bars in a year, `reference` what the traded bars are measured
-    against.
+    BUY or SELL up to it. `periods` is the number of bars in a year, `reference` what the traded
+    bars are measured against.
     """
 
     def __init__(

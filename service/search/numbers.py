@@ -27,11 +27,11 @@ class SearchNumbers:
     """What k rows of a search came to.
 
     `metrics` has (k,) under each name, NaN where a metric is undefined. `timing_ratios` (k,) are
-    `luck.timing_ratios` against buy and hold. The sums of the returns and
-    of their squares are (k, OVERFITTING_BLOCKS) in the blocks of the probability of overfitting,
-    and (k, folds, 3) in the parts of each fold of the cross-validation. `training_scores`, the
-    metric in each training of the walk forward, and `training_growths`, end / start of it, are
-    (k, folds). `reality_checks` has `RealityCheck.largest` by ticker, of these rows together.
+    `luck.timing_ratios` against buy and hold. The sums of the returns and of their squares are
+    (k, OVERFITTING_BLOCKS) in the blocks of the probability of overfitting, and (k, folds, 3) in
+    the parts of each fold of the cross-validation. `training_scores`, the metric in each training
+    of the walk forward, and `training_growths`, end / start of it, are (k, folds).
+    `reality_checks` has `RealityCheck.largest` by ticker, of these rows together.
     """
 
     metrics: Mapping[str, Floats]
