@@ -85,6 +85,18 @@ class RuleMetadata:
     ascending: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line that a chart draws for a rule: `values` of each bar, NaN where there is none.
+
+    It stands on the scale of the prices, or on that of all the lines which name the same `scale`.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+    scale: str = ""
+
+
 class BaseRule(ABC):
     """A trading rule with its parameters filled in: `MyRule(period=20)`, the rest as by default.
 
@@ -113,6 +125,10 @@ class BaseRule(ABC):
     @abstractmethod
     def generate_signals(self, data: pd.DataFrame) -> pd.Series:
         """One Signal per bar of `data` (columns Open High Low Close Volume), each from that bar and those before it."""
+
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        """What charts draw of the rule beside the prices: none, unless the rule says more."""
+        return ()
 
     @property
     def rule_id(self) -> str:
@@ -173,6 +189,9 @@ class CompositeRule(BaseRule):
         needed = {"ALL": len(self.members), "ANY": 1, "MAJORITY": len(self.members) // 2 + 1}[self.mode]
         change = np.diff((votes >= needed).astype(np.int8), prepend=0)
         return signals(data, buy=change > 0, sell=change < 0)
+
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        return [line for member in self.members for line in member.lines(data)]
 
     @property
     def rule_id(self) -> str:

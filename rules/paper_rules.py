@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from extracted.features.technical_indicators import rolling_std, sma
-from rules.base_rule import ConditionRule, Mask, Parameter, RuleMetadata
+from rules.base_rule import ConditionRule, Line, Mask, Parameter, RuleMetadata, number_text
 from rules.features import Features, lagged
 from rules.technical_rules import highest_before, lowest_before
 
@@ -35,6 +36,10 @@ class Momentum(ConditionRule):
     def conditions(cls, prices: Features, p: Mapping[str, Any]) -> tuple[Mask, Mask]:
         close, before = prices.column("Close"), prices.of(lagged, "Close", p["lookback"])
         return close > before, close <= before
+
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        lookback = self.params["lookback"]
+        return [Line(f"Close[{lookback}]", lagged(data["Close"].to_numpy(dtype=np.float64), lookback))]
 
 
 class Value(ConditionRule):
@@ -64,6 +69,12 @@ class Value(ConditionRule):
         close, before = prices.column("Close"), prices.of(lagged, "Close", p["lookback"])
         return close < before * (1 - p["discount"] / 100), close > before
 
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        lookback, discount = self.params["lookback"], self.params["discount"]
+        before = lagged(data["Close"].to_numpy(dtype=np.float64), lookback)
+        cheap = Line(f"Close[{lookback}] - {number_text(discount)} %", before * (1 - discount / 100))
+        return [Line(f"Close[{lookback}]", before), cheap]
+
 
 class MeanReversion(ConditionRule):
     """BUY while the z-score of the close is below -entry, SELL while it is above 0.
@@ -92,6 +103,13 @@ class MeanReversion(ConditionRule):
         spread = prices.of(rolling_std, "Close", p["period"])
         return apart < -p["entry"] * spread, apart > 0
 
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        p, close = self.params, data["Close"]
+        middle = sma(close, p["period"])
+        low = middle - p["entry"] * rolling_std(close, p["period"])
+        name = f"SMA {p['period']}"
+        return [Line(name, middle), Line(f"{name} - {number_text(p['entry'])} SD", low)]
+
 
 class Breakout(ConditionRule):
     """BUY while the close is above the highest high of the `entry` bars before, SELL while it is below the lowest low
@@ -119,3 +137,9 @@ class Breakout(ConditionRule):
         close = prices.column("Close")
         top, bottom = prices.of(highest_before, "High", p["entry"]), prices.of(lowest_before, "Low", p["exit"])
         return (close > top) & ~np.isnan(bottom), (close < bottom) & ~np.isnan(top)
+
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        p = self.params
+        high, low = (data[name].to_numpy(dtype=np.float64) for name in ("High", "Low"))
+        top, bottom = highest_before(high, p["entry"]), lowest_before(low, p["exit"])
+        return [Line(f"High {p['entry']}", top), Line(f"Low {p['exit']}", bottom)]

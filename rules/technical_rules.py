@@ -5,13 +5,15 @@ A rule repeats BUY or SELL for as long as its condition holds; the engine trades
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from extracted.features.technical_indicators import (
     atr,
+    bollinger_bands,
     directional_index,
     ema,
     ema_of_rows,
@@ -22,7 +24,7 @@ from extracted.features.technical_indicators import (
     rsi,
     sma,
 )
-from rules.base_rule import ConditionRule, Mask, Parameter, RuleMetadata
+from rules.base_rule import ConditionRule, Line, Mask, Parameter, RuleMetadata, number_text
 from rules.features import Features, Floats, lagged
 
 PERIOD = (2, 1000)
@@ -54,6 +56,10 @@ class MovingAverageCross(ConditionRule):
         fast, slow = (prices.of(sma, "Close", p[name]) for name in ("fast", "slow"))
         return fast > slow, fast <= slow
 
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        close, p = data["Close"], self.params
+        return [Line(f"SMA {p[name]}", sma(close, p[name])) for name in ("fast", "slow")]
+
 
 class RelativeStrength(ConditionRule):
     """BUY while RSI(period) < oversold, SELL while it is > overbought.
@@ -82,6 +88,11 @@ class RelativeStrength(ConditionRule):
         value = prices.of(rsi, "Close", p["period"])
         return value < p["oversold"], value > p["overbought"]
 
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        p = self.params
+        value = Line(f"RSI {p['period']}", rsi(data["Close"], p["period"]), "RSI")
+        return [value, *(level(p[name], data, "RSI") for name in ("oversold", "overbought"))]
+
 
 class BollingerBands(ConditionRule):
     """BUY while the close is below the lower band, SELL while it is above the upper one.
@@ -108,6 +119,11 @@ class BollingerBands(ConditionRule):
         close, middle = prices.column("Close"), prices.of(sma, "Close", p["period"])
         reach = p["width"] * prices.of(rolling_std, "Close", p["period"])
         return close < middle - reach, close > middle + reach
+
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        upper, middle, lower = bollinger_bands(data["Close"], self.params["period"], self.params["width"])
+        names = f"BB {self.params['period']} {number_text(self.params['width'])}"
+        return [Line(f"{names} low", lower), Line(f"SMA {self.params['period']}", middle), Line(f"{names} high", upper)]
 
 
 class MovingAverageConvergence(ConditionRule):
@@ -137,6 +153,12 @@ class MovingAverageConvergence(ConditionRule):
         line = prices.of(macd_line, "Close", p["fast"], p["slow"])
         average = _signal_line(line, p["signal"])
         return line > average, line <= average
+
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        p = self.params
+        line = macd_line(data["Close"].to_numpy(dtype=np.float64), p["fast"], p["slow"])
+        names = f"MACD {p['fast']} {p['slow']}", f"EMA {p['signal']} (MACD)"
+        return [Line(names[0], line, "MACD"), Line(names[1], _signal_line(line, p["signal"]), "MACD")]
 
 
 def _signal_line(line: Floats, period: Any) -> Floats:
@@ -179,6 +201,12 @@ class VolumeSurge(ConditionRule):
         high = volume > p["multiple"] * prices.of(usual, "Volume", p["period"])
         return high & (change > 0), high & (change < 0)
 
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        p, volume = self.params, data["Volume"].to_numpy(dtype=np.float64)
+        limit = p["multiple"] * usual(volume, p["period"])
+        name = f"{number_text(p['multiple'])} × SMA {p['period']}"
+        return [Line("Volume", volume, "Volume"), Line(name, limit, "Volume")]
+
 
 class TrendStrength(ConditionRule):
     """BUY while ADX(period) > threshold and +DI > -DI, SELL while -DI > +DI once there is an ADX.
@@ -205,6 +233,13 @@ class TrendStrength(ConditionRule):
         strength, plus, minus = prices.of(directional_index, "High Low Close", p["period"])
         up = (plus > minus) & (strength > p["threshold"])
         return up, (minus > plus) & ~np.isnan(strength)
+
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        period, (high, low, close) = self.params["period"], _columns(data, "High Low Close")
+        values = directional_index(high, low, close, period)
+        names = f"ADX {period}", f"+DI {period}", f"-DI {period}"
+        lines = [Line(name, each, "ADX") for name, each in zip(names, values, strict=True)]
+        return [*lines, level(self.params["threshold"], data, "ADX")]
 
 
 class AverageTrueRange(ConditionRule):
@@ -236,6 +271,15 @@ class AverageTrueRange(ConditionRule):
         ceiling = prices.of(highest_before, "High", period) - reach
         return close > floor, close < ceiling
 
+    def lines(self, data: pd.DataFrame) -> Sequence[Line]:
+        p, (high, low, close) = self.params, _columns(data, "High Low Close")
+        reach = p["multiple"] * atr_before(high, low, close, p["period"])
+        name = f"{number_text(p['multiple'])} ATR {p['period']}"
+        return [
+            Line(f"Low + {name}", lowest_before(low, p["period"]) + reach),
+            Line(f"High - {name}", highest_before(high, p["period"]) - reach),
+        ]
+
 
 def usual(volume: Floats, period: int) -> Floats:
     """The mean of the `period` bars before each."""
@@ -255,3 +299,12 @@ def highest_before(high: Floats, period: int) -> Floats:
 def lowest_before(low: Floats, period: int) -> Floats:
     """The smallest of the `period` bars before each."""
     return lagged(rolling_min(low, period), 1)
+
+
+def level(value: float, data: pd.DataFrame, scale: str) -> Line:
+    """The same value at every bar."""
+    return Line(number_text(value), np.full(len(data), value), scale)
+
+
+def _columns(data: pd.DataFrame, names: str) -> list[Floats]:
+    return [data[name].to_numpy(dtype=np.float64) for name in names.split()]
