@@ -177,6 +177,17 @@ def job_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("AUTH_")}
 
 
+def forget_logins() -> None:
+    """Takes the logins out of the environment of a process that needs none."""
+    replace_environment(job_environment())
+
+
+def replace_environment(environment: Mapping[str, str]) -> None:
+    """Gives this process another environment: a worker that is a fork gets that of its work."""
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 def _read(environment: Mapping[str, str], setting: Field[Any]) -> Any:
     name = setting.name.upper()
     text = environment.get(name)

@@ -13,7 +13,8 @@ stop() {
 }
 trap stop EXIT
 trap 'stop; exit 0' INT TERM HUP
-"$BIN/python" -m service.controller &
+# A person waits for the answer, and looking often costs nobody else anything here.
+CONTROLLER_POLL_SECONDS="${CONTROLLER_POLL_SECONDS:-0.05}" "$BIN/python" -m service.controller &
 controller=$!
 # In a session of its own: the terminal's Ctrl-C and hang-up reach it once, through stop() above.
 WEB_BIND="127.0.0.1:$PORT" WEB_GRACEFUL_SECONDS="${WEB_GRACEFUL_SECONDS:-5}" "$BIN/python" -c "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])" "$BIN/gunicorn" \

@@ -29,14 +29,14 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from werkzeug.serving import make_server
 
 from rules.registry import rule_from_id
-from scripts.config import ROOT, Config
+from scripts.config import ROOT, Config, job_environment, replace_environment
 from scripts.logger_config import set_up_logging
 from scripts.replay import replay
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.result import BacktestResult
 from service.contract.status import Status
 from service.controller.reconciler import Controller
-from service.launchers.local_process import COMMAND, LocalProcess
+from service.launchers.local_process import LocalProcess
 from service.prices.checks import check_prices
 from service.prices.series import PriceSeries, read_csv
 from service.store.database import Engine, connect
@@ -110,9 +110,10 @@ class Walk:
     def store_and_work(self) -> str:
         run, is_new = self.runs.submit(REQUEST)
         assert is_new
-        environment = ["DB_HOST=", f"SQLITE_PATH={self.database}", "LOG_LEVEL=ERROR"]
-        launcher = LocalProcess(["env", *environment, *COMMAND])
-        controller = Controller(QueueStore(self.engine), launcher, 1, PATIENCE_SECONDS)
+        # The worker's environment is that of the process that launches it.
+        database = {"DB_HOST": "", "SQLITE_PATH": str(self.database), "LOG_LEVEL": "ERROR"}
+        replace_environment({**job_environment(), **database})
+        controller = Controller(QueueStore(self.engine), LocalProcess(), 1, PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not run.status.final and time.monotonic() < deadline:
             controller.step()

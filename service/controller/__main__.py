@@ -72,7 +72,7 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
         except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
             vitals.problem = _logged_problem(error)
             stop.wait(1)
-    _leave(controller, leadership)
+    _leave(controller, leadership, launcher)
 
 
 def _pass(controller: Controller, upkeep: Upkeep) -> None:
@@ -82,13 +82,15 @@ def _pass(controller: Controller, upkeep: Upkeep) -> None:
     upkeep.step()
 
 
-def _leave(controller: Controller, leadership: Leadership) -> None:
+def _leave(controller: Controller, leadership: Leadership, launcher: Launcher) -> None:
     try:
         controller.stop()
         leadership.stop()
     except DatabaseError as error:
         # Database and controller are stopped together; the lease runs out by itself.
         logger.warning("The database went first: %s", error.orig)
+    finally:
+        launcher.close()
 
 
 def patience_of(config: Config) -> Patience:

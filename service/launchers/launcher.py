@@ -122,6 +122,9 @@ class Launcher(ABC):
         runs on, which may be dead. Raises LauncherAway.
         """
 
+    def close(self) -> None:  # noqa: B027  most launchers have nothing to end
+        """Ends the jobs that cannot go on without their controller, which ends now."""
+
     def evidence(self, run_id: str) -> Mapping[str, Any]:
         """What can still be seen of the job: the end of its log, and its events. Never raises."""
         return {}

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import cache
 
 from service.contract.status import ExitCode
 from service.store.database import DatabaseError
@@ -21,18 +22,19 @@ DATABASE_PATIENCE_SECONDS = 120.0
 CLAIM_PAUSE_SECONDS = 1.0
 RENEWALS_PER_LEASE = 3
 
-# The pods of an Indexed Job share a host name, and in each of them the worker has the same
-# process number: this tells them apart.
-PROCESS_ID = uuid.uuid4().hex[:8]
-
 
 class Stopped(BaseException):
     """The job was told to end (SIGTERM); its run goes back to the queue."""
 
 
+@cache
 def this_worker() -> str:
-    """The name under which this process holds what it has claimed."""
-    return f"{platform.node()}:{os.getpid()}:{PROCESS_ID}"
+    """The name under which this process holds what it has claimed.
+
+    The pods of an Indexed Job share a host name, and in each of them the worker has the same
+    process number: the random part tells them apart.
+    """
+    return f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def claim_or_wait(

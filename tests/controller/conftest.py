@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine
 
 from service.controller.reconciler import Controller
-from service.launchers.local_process import COMMAND, LocalProcess
+from service.launchers.local_process import LocalProcess, perform_work
 from service.usecases.runs import Runs
 from tests.support.controllers import with_environment
 from tests.support.databases import database_environment
@@ -38,7 +39,7 @@ def remote(runs: Runs, cluster: OnACluster) -> Controller:
 @pytest.fixture
 def local(engine: Engine) -> Iterator[LocalProcess]:
     environment = {**database_environment(engine), "LOG_LEVEL": "WARNING"}
-    launcher = LocalProcess(with_environment(environment, COMMAND))
+    launcher = LocalProcess(partial(with_environment, environment, perform_work))
     yield launcher
     for run_id in list(launcher.jobs()):
         launcher.remove(run_id)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, update
 
+from service.contract.request import parse_request
 from service.contract.status import Reason, Status
 from service.controller.reconciler import Controller
 from service.controller.work import work_of_request
@@ -19,7 +22,13 @@ from service.launchers.launcher import (
 from service.launchers.local_process import LocalProcess
 from service.store.tables import runs as runs_table
 from service.usecases.runs import Runs
-from tests.support.controllers import RELEASES, submit, until_final, with_environment
+from tests.support.controllers import (
+    RELEASES,
+    execute,
+    submit,
+    until_final,
+    with_environment,
+)
 from tests.support.databases import database_environment
 from tests.support.launchers import ByHand
 from tests.support.requests import REQUEST
@@ -38,15 +47,15 @@ def test_a_killed_worker_is_tried_again(runs: Runs, local: LocalProcess) -> None
     (run_id,) = submit(runs)
     controller = Controller(runs.run_store, local, 2, 900)
     controller.step()
-    local._children[run_id].kill()
-    local._children[run_id].wait()
+    local._children[run_id].process.kill()
+    local._children[run_id].process.join()
     (row,) = until_final(controller, runs, [run_id])
     assert (row.status, row.launches) == (Status.COMPLETED, 2)
 
 
 def test_a_hanging_worker_times_out(runs: Runs) -> None:
     (run_id,) = submit(runs)
-    sleeper = LocalProcess([sys.executable, "-c", "import time; time.sleep(60)"])
+    sleeper = LocalProcess(partial(time.sleep, 60))
     controller = Controller(runs.run_store, sleeper, 2, 0.5)
     (row,) = until_final(controller, runs, [run_id], 20)
     assert row.reason == Reason.TIMEOUT
@@ -58,8 +67,8 @@ def test_a_slow_worker_that_gives_its_run_back_when_told_to_end_still_times_out(
 ) -> None:
     """The release on SIGTERM must not undo the controller's verdict."""
     (run_id,) = submit(runs)
-    program = [sys.executable, "-c", RELEASES]
-    slow = LocalProcess(with_environment(database_environment(engine), program))
+    program = partial(execute, sys.executable, "-c", RELEASES)
+    slow = LocalProcess(partial(with_environment, database_environment(engine), program))
     controller = Controller(runs.run_store, slow, 1, timeout_seconds=4)
     (row,) = until_final(controller, runs, [run_id], 30)
     assert (row.reason, row.attempt, row.launches) == (Reason.TIMEOUT, 1, 1)
@@ -117,38 +126,40 @@ def test_a_worker_that_ignores_sigterm_is_killed(
     up = tmp_path / "up"
     ignore = "import signal, time; signal.signal(15, signal.SIG_IGN)"
     code = f"{ignore}; open({str(up)!r}, 'w'); time.sleep(60)"
-    stubborn = LocalProcess([sys.executable, "-c", code])
+    stubborn = LocalProcess(partial(execute, sys.executable, "-c", code))
     (run_id,) = submit(runs)
     controller = Controller(runs.run_store, stubborn, 1, 900)
     controller.step()
-    child = stubborn._children[run_id]
+    child = stubborn._children[run_id].process
     while not up.exists():
-        assert child.poll() is None
+        assert child.exitcode is None
         time.sleep(0.05)
     controller.stop()
-    assert child.returncode == -9
+    assert child.exitcode == -9
     assert stubborn.jobs() == {}
     stubborn.remove(run_id)
 
 
-def test_a_command_that_is_not_there() -> None:
-    from service.contract.request import parse_request
+def test_a_machine_that_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = LocalProcess()
 
-    with pytest.raises(LaunchFailed):
-        LocalProcess(["/nowhere/python"]).launch(
-            work_of_request(parse_request({"run_id": str(uuid.uuid4()), **REQUEST})), 1
-        )
+    def refuse() -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.forkserver._forkserver.ensure_running", refuse)
+    work = work_of_request(parse_request({"run_id": str(uuid.uuid4()), **REQUEST}))
+    with pytest.raises(LaunchFailed, match="temporarily unavailable"):
+        launcher.launch(work, 1)
+    assert launcher.jobs() == {}
 
 
 def test_launching_a_run_twice_gives_one_job() -> None:
-    from service.contract.request import parse_request
-
-    launcher = LocalProcess([sys.executable, "-c", "pass"])
+    launcher = LocalProcess(partial(execute, "true"))
     work = work_of_request(parse_request({"run_id": str(uuid.uuid4()), **REQUEST}))
     launcher.launch(work, 1)
     first = launcher._children[work.run_id]
     launcher.launch(work, 2)
     assert launcher._children[work.run_id] is first
-    first.wait()
+    first.process.join()
     assert launcher.jobs()[work.run_id] == ended(0)
     launcher.remove(work.run_id)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.config import ROOT
@@ -16,6 +17,7 @@ from scripts.config import ROOT
 MARK = (
     "FAULT_TEST"  # in the environment of everything that a test starts, and so of what that starts
 )
+RUN_ID_BEGINS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4")
 STOP_SECONDS = 30
 
 
@@ -80,11 +82,13 @@ class Program:
 
 @dataclass(frozen=True)
 class Worker:
-    """A job's process, whoever its parent is by now."""
+    """A job's process, whoever its parent is by now.
+
+    `run_id` is as much of it as the system keeps: 15 characters.
+    """
 
     pid: int
     run_id: str
-    environment: Mapping[str, str] = field(repr=False)
 
     def signal(self, number: int) -> bool:
         """False when it has ended."""
@@ -115,11 +119,15 @@ def marked(mark: str) -> Iterator[tuple[int, str, dict[str, str]]]:
 
 def workers(mark: str) -> list[Worker]:
     """All living workers, frozen ones too."""
-    return [
-        Worker(pid, environment.get("RUN_ID", ""), environment)
-        for pid, command, environment in marked(mark)
-        if "worker.py" in command
-    ]
+    found = []
+    for pid, command, _ in marked(mark):
+        if "multiprocessing.forkserver" not in command:
+            continue
+        with suppress(OSError):
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            if RUN_ID_BEGINS.match(name):  # the others are what the workers are forks of
+                found.append(Worker(pid, name))
+    return found
 
 
 def end_all(mark: str) -> None:

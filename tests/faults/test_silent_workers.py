@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -106,9 +107,10 @@ def freeze_a_claimed_worker(scene: Scene) -> Worker:
         scene.wait_for_work()
         held = scene.running()
         for worker in scene.installation.workers():
-            if worker.run_id in held and worker.signal(signal.SIGSTOP):
+            run_ids = [run_id for run_id in held if run_id.startswith(worker.run_id)]
+            if run_ids and worker.signal(signal.SIGSTOP):
                 time.sleep(0.1)  # what it had sent is done by now
-                if worker.run_id in scene.running():
-                    return worker
+                if run_ids[0] in scene.running():
+                    return replace(worker, run_id=run_ids[0])
                 worker.signal(signal.SIGCONT)
     raise AssertionError("no worker could be caught at work")

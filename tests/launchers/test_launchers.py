@@ -8,12 +8,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import yaml
 
 from service.launchers.launcher import JobState, Launcher, Work
 from service.launchers.local_process import LocalProcess
+from tests.support.controllers import execute
 
 PROGRAM = """
 import os, signal, sys, time
@@ -26,7 +28,7 @@ PATIENCE_SECONDS = 60
 
 
 def local() -> Iterator[Launcher]:
-    launcher = LocalProcess([sys.executable, "-c", PROGRAM])
+    launcher = LocalProcess(partial(execute, sys.executable, "-c", PROGRAM))
     yield launcher
     for run_id in list(launcher.jobs()):
         launcher.remove(run_id)

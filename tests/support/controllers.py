@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import Engine
 
 from scripts.config import Config, load_config
 from service.controller.reconciler import Controller
+from service.launchers.local_process import Perform
 from service.store.rows import Run
 from service.usecases.runs import Runs
 from tests.support.databases import database_environment
@@ -38,9 +40,15 @@ def config_of(engine: Engine, **settings: Any) -> Config:
     return replace(load_config(database_environment(engine)), **settings)
 
 
-def with_environment(environment: Mapping[str, str], command: Sequence[str]) -> list[str]:
-    """The command, started with these environment variables besides those of this process."""
-    return ["env", *(f"{name}={value}" for name, value in environment.items()), *command]
+def execute(*command: str) -> None:
+    """Becomes the command, in the environment of this process."""
+    os.execvp(command[0], command)
+
+
+def with_environment(environment: Mapping[str, str], perform: Perform) -> None:
+    """Performs with these environment variables besides those of this process."""
+    os.environ.update(environment)
+    perform()
 
 
 def submit(runs: Runs, count: int = 1, client: str = "") -> list[str]:
