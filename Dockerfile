@@ -3,9 +3,8 @@
 # A release adds --build-arg CODE_REVISION=... VERSION=... SOURCE=<address of the repository>.
 ARG BASE=python:3.11-slim
 # What they import at the top level. Everything else, and every version, comes with the wheels of requirements.txt.
-ARG COMMON="cryptography gmpy2 holidays jsonschema numpy pandas PyMySQL SQLAlchemy"
-ARG WEB="alembic babel Flask gevent gunicorn kubernetes msgspec packaging prometheus_client PyYAML tqdm yfinance"
-ARG WORKER="matplotlib"
+ARG COMMON="cryptography gmpy2 holidays jsonschema matplotlib numpy pandas PyMySQL SQLAlchemy"
+ARG WEB="alembic babel Flask gevent gunicorn koreanize-matplotlib kubernetes litecharts msgspec packaging prometheus_client PyYAML tqdm yfinance"
 
 FROM $BASE AS wheels
 COPY requirements.txt ./
@@ -22,8 +21,14 @@ WORKDIR /app
 RUN install -d -o 10001 -g 10001 "$PYTHONUSERBASE" && \
     python -m compileall -q -x '/(site-packages|test|tests|idlelib|lib2to3|tkinter|turtledemo)/' /usr/local/lib/python3.11
 ARG COMMON
+# Matplotlib looks for its font cache in writable folders only, so that each process links the one made here into /tmp.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --quiet --no-index --find-links /wheels $COMMON
+    pip install --quiet --no-index --find-links /wheels $COMMON && \
+    MPLCONFIGDIR=/opt/matplotlib python -c "import matplotlib.font_manager" && \
+    printf '%s\n' 'import os' 'for name in os.listdir("/opt/matplotlib"):' '    try:' \
+        '        os.symlink(f"/opt/matplotlib/{name}", f"/tmp/{name}")' '    except OSError:' '        pass' \
+        > /usr/local/lib/python3.11/site-packages/sitecustomize.py
+ENV MPLCONFIGDIR=/tmp
 
 FROM runtime AS sources
 COPY LICENSE ./
@@ -58,15 +63,6 @@ LABEL org.opencontainers.image.title="stock-backtest-web" \
 USER 10001:10001
 
 FROM runtime AS worker
-ARG WORKER
-# Matplotlib looks for its font cache in writable folders only, so that each process links the one made here into /tmp.
-RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --quiet --no-index --find-links /wheels $WORKER && \
-    MPLCONFIGDIR=/opt/matplotlib python -c "import matplotlib.font_manager" && \
-    printf '%s\n' 'import os' 'for name in os.listdir("/opt/matplotlib"):' '    try:' \
-        '        os.symlink(f"/opt/matplotlib/{name}", f"/tmp/{name}")' '    except OSError:' '        pass' \
-        > /usr/local/lib/python3.11/site-packages/sitecustomize.py
-ENV MPLCONFIGDIR=/tmp
 COPY --from=sources /app ./
 COPY worker.py ./
 ARG CODE_REVISION VERSION SOURCE
@@ -81,9 +77,6 @@ USER 10001:10001
 CMD ["python", "worker.py"]
 
 FROM web-runtime AS local
-ARG WORKER
-RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --quiet --no-index --find-links /wheels $WORKER
 COPY --from=web /app ./
 COPY worker.py ./
 ARG CODE_REVISION

@@ -16,6 +16,9 @@ from service.web.factory import create_app, put_behind
 from service.web.middleware.auth import login_of
 from service.web.missing_prices import PriceImport
 
+# A local run of some thousand bars takes half a second, a Job in a cluster several.
+FIRST_WAIT_SECONDS = 0.8
+
 
 def make_app() -> Flask:
     """The application of the settings in the environment; migrates the schema of an SQLite file."""
@@ -43,6 +46,7 @@ def make_app() -> Flask:
         database_name=_database_name(config),
         price_import=PriceImport(config.prices_command, config.launcher == "kubernetes"),
         max_at_once=config.web_threads,
+        first_wait_seconds=FIRST_WAIT_SECONDS if config.launcher == "local" else 0.0,
     )
     put_behind(application, config.application_root, config.proxy_hops)
     application.config["TEMPLATES_AUTO_RELOAD"] = config.flask_env == "development"

@@ -18,5 +18,7 @@ for _ in $(seq 60); do
 done
 [ "$status" = completed ] || { echo "run $run_id ended as $status"; exit 1; }
 curl -sf "$url/result/$run_id" | grep -q '"total_return_pct":162.945542486' || { echo "run $run_id has another result"; exit 1; }
-curl -sf -H 'Accept: text/html' "$url/result/$run_id" | grep -q 'data:image/png;base64,' || { echo "no figure on the page"; exit 1; }
-echo "smoke: run $run_id completed, result and page are there"
+curl -sf -H 'Accept: text/html' "$url/result/$run_id" | grep -q 'class="tiles"' || { echo "no numbers on the page"; exit 1; }
+curl -sf "$url/result/$run_id/chart.json" | grep -q '"is_thinned":false' || { echo "no chart"; exit 1; }
+curl -sf "$url/result/$run_id/report?lang=ko" | grep -q 'data:image/png;base64,' || { echo "no figure in the report"; exit 1; }
+echo "smoke: run $run_id completed, result, page, chart and report are there"

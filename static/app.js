@@ -25,19 +25,45 @@ if (tickers) {
 
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const unfinished = () => document.querySelector("[data-status-url]");
+const WAIT_SECONDS = 5; // the place in the queue changes meanwhile
 
-// The result page: loads itself anew when the run's state changes, or what keeps it waiting.
-async function followRun(badge, shownHint) {
+// The page of a run: shows where it stands, and loads anew once that is something else.
+async function followRun(badge) {
   const shown = badge.classList[1];
+  let known = "";
   for (;;) {
-    await wait(1);
-    const answer = await fetch(badge.dataset.statusUrl, { headers: { Accept: "application/json" } }).catch(() => null);
-    if (!answer?.ok) continue;
-    const { status, hint } = await answer.json();
-    if (status !== shown || (hint ?? "") !== shownHint) return location.reload();
-    await swap("[data-progress]", location.href);
+    const start = Date.now();
+    const news = await askForNews(badge.dataset.statusUrl, known);
+    if (news?.status && news.status !== shown) return location.reload();
+    if (news) {
+      known = news.tag;
+      await swap("[data-standing]", location.href);
+    }
+    // A server that answers at once, for whatever reason, is asked once a second.
+    await wait(Math.max(0, 1 - (Date.now() - start) / 1000));
   }
 }
+
+// Waits for another state than the known one; null where there is no answer.
+async function askForNews(url, known) {
+  const headers = { Accept: "application/json", ...(known && { "If-None-Match": known }) };
+  try {
+    // Nothing is known yet: the first answer comes at once.
+    const answer = await fetch(`${url}?wait=${known ? WAIT_SECONDS : 0}`, { headers, cache: "no-store" });
+    if (answer.status === 304) return { tag: known, status: null };
+    return answer.ok ? { tag: answer.headers.get("ETag") ?? "", status: (await answer.json()).status } : null;
+  } catch {
+    return null;
+  }
+}
+
+// Seconds go on counting between two answers.
+setInterval(() => {
+  for (const elapsed of document.querySelectorAll("[data-elapsed]")) {
+    elapsed.dataset.elapsed = Number(elapsed.dataset.elapsed) + 1;
+    elapsed.textContent = elapsed.dataset.elapsed;
+  }
+}, 1000);
 
 // Puts what the page says now in the place of what it said before.
 async function swap(selector, page) {
@@ -46,7 +72,10 @@ async function swap(selector, page) {
   const answer = await fetch(page, { headers: { Accept: "text/html" } }).catch(() => null);
   if (!answer?.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(selector);
-  if (fresh) old.replaceWith(fresh);
+  if (!fresh) return null;
+  old.replaceWith(fresh);
+  fresh.querySelectorAll("time[data-local]").forEach(localTime);
+  return fresh;
 }
 
 // Pages with a table of runs: swap the table and leave the form as it is being filled in.
@@ -58,6 +87,39 @@ async function followTable() {
   }
 }
 
-const following = document.querySelector("[data-reload]");
-if (following) followRun(unfinished(), following.dataset.hint);
+const following = document.querySelector("[data-standing]");
+if (following) followRun(unfinished());
 else if (document.querySelector(".runs")) followTable();
+
+// Times of the server are UTC; the reader's clock says more to the reader.
+for (const time of document.querySelectorAll("time[data-local]")) localTime(time);
+
+function localTime(time) {
+  const moment = new Date(time.dateTime);
+  time.title = time.textContent.trim();
+  time.textContent = moment.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+}
+
+// Whoever follows a link to the same table gets the table anew, not the page.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("#trades a[href$='#trades']");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const label = link.textContent;
+  const fresh = await swap("#trades", link.href);
+  if (!fresh) {
+    location.href = link.href;
+    return;
+  }
+  history.replaceState(null, "", link.href);
+  [...fresh.querySelectorAll("a")].find((each) => each.textContent === label)?.focus();
+});
+
+const copyButton = document.querySelector("[data-copies]");
+if (copyButton && navigator.clipboard) {
+  copyButton.hidden = false;
+  copyButton.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.querySelector("[data-copy]").value);
+    copyButton.textContent = copyButton.dataset.copies;
+  });
+}

@@ -57,11 +57,13 @@ def rule_of(rule_id: str, params: Mapping[str, Any], *, validate: bool) -> BaseR
 class Performed:
     """A performed run: its result without a figure, and a table with a row for each bar.
 
-    The columns of `bars` are close, equity, drawdown, position and buy_and_hold.
+    The columns of `bars` are close, equity, drawdown, position and buy_and_hold, those of `prices`
+    Open High Low Close Volume of the same bars.
     """
 
     result: BacktestResult
     bars: pd.DataFrame
+    prices: pd.DataFrame
 
     def equity_csv(self) -> str:
         """A line a bar: date, equity, drawdown (fraction), position (shares), buy_and_hold."""
@@ -203,7 +205,7 @@ def run_backtest(
     }
     metrics = definitions.metrics_of(engine_result, reference)
     result = _contract_result(request.run_id, engine_result, metrics, provenance)
-    return Performed(result, _table_of_bars(data, engine_result))
+    return Performed(result, _table_of_bars(data, engine_result), data)
 
 
 def held_benchmark(engine: BacktestEngine, benchmark: PriceSeries, index: pd.Index) -> Floats:

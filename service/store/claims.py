@@ -75,8 +75,10 @@ class ClaimStore(RunStore):
 
         `columns` of the row change with it. False, and nothing stored, when the run was taken away.
         """
-        equity = _compressed(stored.table_csv)
-        return self._finish(run_id, attempt, stored, columns, {"equity_csv": equity})
+        tables = {"equity_csv": _compressed(stored.table_csv)}
+        if stored.overview is not None:
+            tables["overview"] = _compressed(stored.overview)
+        return self._finish(run_id, attempt, stored, columns, tables)
 
     def finish_sweep(
         self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     and_,
@@ -31,8 +32,8 @@ from service.store.rows import (
     run_from,
     update_run,
 )
-from service.store.shards import NewSweep, count_shards, insert_sweep
-from service.store.tables import figures, results, runs
+from service.store.shards import ENDED_STATUSES, NewSweep, count_shards, insert_sweep
+from service.store.tables import figures, results, runs, sweep_shards
 
 MAX_COUNTED = 1000  # a longer queue is not counted to its end at every look
 
@@ -148,6 +149,19 @@ class RequestStore(RunStore):
         query = select(func.count()).select_from(rows)
         return self._read(lambda connection: connection.scalar(query)) or 0
 
+    def marks(self, run_ids: Collection[str]) -> dict[str, object]:
+        """For each of these runs something that differs once its state or its progress does."""
+        ended = (
+            select(func.count())
+            .where(sweep_shards.c.run_id == runs.c.run_id)
+            .where(sweep_shards.c.status.in_(ENDED_STATUSES))
+            .scalar_subquery()
+        )
+        columns = (runs.c.status, runs.c.reason, runs.c.launched_at, runs.c.reused_from, ended)
+        query = select(runs.c.run_id, *columns).where(runs.c.run_id.in_(run_ids))
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row.run_id: tuple(row) for row in rows}
+
     def shard_counts(self, run_id: str) -> tuple[int, int]:
         """How many shards of a sweep have ended, and how many there are."""
         return self._read(lambda connection: count_shards(connection, run_id))
@@ -155,6 +169,24 @@ class RequestStore(RunStore):
     def result_of(self, run: Run) -> StoredResult | None:
         """Its own result, or that of the run it was answered from; None where there is none."""
         return self.result(run.reused_from or run.run_id)
+
+    def document_of(self, run: Run) -> str | None:
+        """The result alone, without the figure and the table; None where there is none."""
+        return self._of_results(run, results.c.result)  # type: ignore[no-any-return]
+
+    def overview_of(self, run: Run) -> str | None:
+        """What the page of a long run shows first; None where that is made of its table."""
+        overview = self._of_results(run, results.c.overview)
+        return None if overview is None else zlib.decompress(overview).decode()
+
+    def table_of(self, run: Run) -> str | None:
+        """The equity curve of a backtest; None where there is no result."""
+        table = self._of_results(run, results.c.equity_csv)
+        return None if table is None else zlib.decompress(table).decode()
+
+    def _of_results(self, run: Run, column: Column[Any]) -> Any:
+        query = select(column).where(results.c.run_id == (run.reused_from or run.run_id))
+        return self._read(lambda connection: connection.scalar(query))
 
     def result(self, run_id: str) -> StoredResult | None:
         """What this run left behind itself, figure and all."""

@@ -72,12 +72,14 @@ class StoredResult:
     """What a completed run left behind.
 
     `result` is the canonical JSON without the figure, `table_csv` the equity curve of a backtest
-    or the combinations of a sweep, `chart_base64` the figure as a data URL.
+    or the combinations of a sweep, `chart_base64` the figure as a data URL. `overview` is the JSON
+    of what the page of a long run shows first.
     """
 
     result: str
     table_csv: str
     chart_base64: str | None
+    overview: str | None = None
 
 
 FINAL = tuple(status for status in Status if status.final)

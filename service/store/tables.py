@@ -83,6 +83,7 @@ results = Table(
     Column("result", LongText, nullable=False),  # canonical JSON without the figure
     Column("equity_csv", Blob, nullable=False),  # zlib
     Column("table_csv", Blob),  # zlib; the combinations of a sweep
+    Column("overview", Blob),  # zlib; JSON, of a long run: what its page shows first
     mysql_charset="utf8mb4",
 )
 

@@ -45,11 +45,12 @@ def create_app(
     database_name: str = "the database",
     price_import: PriceImport | None = None,
     max_at_once: int = 4,
+    first_wait_seconds: float = 0.0,
 ) -> Flask:
     """The application around a service; it keeps nothing on disk or between two requests.
 
-    `schema_problem` and `database_name` are those of `Services`; without `login` everybody may use
-    every page. `max_at_once` requests are worked on at the same time.
+    `schema_problem`, `database_name` and `first_wait_seconds` are those of `Services`; without
+    `login` everybody may use every page. `max_at_once` requests are worked on at the same time.
     """
     app = Flask(
         "service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
@@ -65,6 +66,7 @@ def create_app(
         schema_problem=schema_problem,
         database_name=database_name,
         price_import=price_import or PriceImport(),
+        first_wait_seconds=first_wait_seconds,
     )
     keep_services(app, services)
     for page in (pages, sweeps, api, files, health, docs):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rules.base_rule import BaseRule, Parameter
-from service.contract.result import BacktestResult
 from service.search.verdict import Evidence
 from service.store.rows import Run
-from service.web.middleware.texts import text
+from service.web.middleware.texts import plural, text
 
 
 @dataclass(frozen=True)
@@ -132,21 +131,61 @@ METRICS = (
 
 
 METRICS_BY_NAME = {metric.name: metric for metric in METRICS}
+# As the page of a result shows them
+METRIC_GROUPS = (
+    (
+        "Return",
+        (
+            "total_return_pct",
+            "buy_and_hold_return_pct",
+            "cagr_pct",
+            "exposure_pct",
+            "turnover",
+            "total_costs",
+            "bankruptcy_shortfall",
+        ),
+    ),
+    (
+        "Risk",
+        (
+            "sharpe_ratio",
+            "sortino_ratio",
+            "calmar_ratio",
+            "omega_ratio",
+            "volatility_pct",
+            "max_drawdown_pct",
+            "max_drawdown_days",
+            "value_at_risk_pct",
+            "expected_shortfall_pct",
+            "skew",
+            "kurtosis",
+        ),
+    ),
+    (
+        "Trades",
+        (
+            "num_trades",
+            "win_rate_pct",
+            "profit_factor",
+            "expectancy",
+            "avg_trade_pct",
+            "best_trade_pct",
+            "worst_trade_pct",
+            "avg_holding_days",
+        ),
+    ),
+    ("Against the benchmark", ("benchmark_return_pct", "beta", "alpha", "information_ratio")),
+)
 JUDGED_BY_AN_EARLIER_RELEASE = (
     "An earlier release judged this search, and took a rising price for skill. "
     "Search again to have it judged anew."
 )
 
-DIGITS = {"%": 2, "money": 2, "days": 1}
+# Columns of a search's table that are no metrics
+LABELS = {"median_rank": "Median rank", "beats_buy_and_hold": "Beats buy and hold", "note": "Note"}
+DIGITS = {"%": 2, "money": 2, "days": 1, "ratio": 2}
 DIGITS_OF_PLAIN_NUMBERS = 3
-
-
-def metric_rows(result: BacktestResult) -> Iterator[tuple[Metric, str]]:
-    """Every metric that the result has, with its value as text."""
-    values = {**result.metrics, **result.headline()}
-    for metric in METRICS:
-        if metric.name in values:
-            yield metric, metric.shown(values[metric.name])
+SIGNIFICANT_DIGITS = 6
 
 
 def shown_metric(name: str, value: float | None) -> str:
@@ -154,15 +193,33 @@ def shown_metric(name: str, value: float | None) -> str:
     return METRICS_BY_NAME[name].shown(value)
 
 
+def label_of(column: str) -> str:
+    """A column of a search's table in words; parameters keep the names that rules give them."""
+    label = LABELS.get(column)
+    if label is None and column in METRICS_BY_NAME:
+        label = METRICS_BY_NAME[column].label
+    return column if label is None else text(label)
+
+
 def shown(value: float | int | None, unit: str = "") -> str:
     """A number as readers expect it; a dash where it is undefined."""
     if value is None:
         return "–"
-    if isinstance(value, int):
-        return f"{value:,}"
-    digits = DIGITS.get(unit, DIGITS_OF_PLAIN_NUMBERS)
-    suffix = " %" if unit == "%" else ""
-    return f"{value:,.{digits}f}{suffix}"
+    digits = 0 if isinstance(value, int) else DIGITS.get(unit, DIGITS_OF_PLAIN_NUMBERS)
+    number = f"{value:,.{digits}f}"
+    if unit == "days":
+        return plural("%(count)s day", "%(count)s days", math.ceil(value)) % {"count": number}
+    return f"{number} %" if unit == "%" else number
+
+
+def price_text(value: float | None) -> str:
+    """A price, or a number of shares, to six significant digits; whole numbers stay whole."""
+    if value is None:
+        return shown(None)
+    if value == int(value):
+        return f"{value:,.0f}"
+    magnitude = math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(0, SIGNIFICANT_DIGITS - 1 - magnitude)}f}"
 
 
 def luck(summary: Mapping[str, Any]) -> str:
@@ -234,3 +291,8 @@ def run_document(run: Run) -> Mapping[str, object]:
 def utc(moment: datetime) -> str:
     """ISO 8601 to the second, UTC."""
     return moment.isoformat(timespec="seconds") + "Z"
+
+
+def elapsed(moment: datetime) -> int:
+    """Whole seconds since then; `moment` is UTC."""
+    return max(0, int((datetime.now(UTC) - moment.replace(tzinfo=UTC)).total_seconds()))

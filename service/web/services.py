@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Event
 
 from flask import Flask, current_app
@@ -11,7 +13,9 @@ from flask import Flask, current_app
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
 from service.web.middleware.auth import Login
+from service.web.middleware.slots import without_slot
 from service.web.missing_prices import PriceImport
+from service.web.watch import Watch
 
 EXTENSION = "stock_backtest"
 
@@ -22,7 +26,9 @@ class Services:
 
     `schema_problem` says what is wrong with the schema of the database, "" where nothing is; it
     raises DatabaseError where the database cannot be reached. `prices_seen` is set as soon as
-    there are prices: they are never deleted, so nobody has to look again.
+    there are prices: they are never deleted, so nobody has to look again. `first_wait_seconds` is
+    how long the page of a new run waits for its end: where that is likely soon, nobody has to see
+    the page of a waiting run first.
     """
 
     runs: Runs
@@ -30,7 +36,13 @@ class Services:
     schema_problem: Callable[[], str]
     database_name: str
     price_import: PriceImport
+    first_wait_seconds: float = 0.0
     prices_seen: Event = field(default_factory=Event)
+
+    @cached_property
+    def watch(self) -> Watch:
+        """Where requests wait for a run to change."""
+        return Watch(self.runs.run_store.marks)
 
     @property
     def sweeps(self) -> Sweeps:
@@ -51,6 +63,21 @@ def services_of(app: Flask) -> Services:
 def runs_service() -> Runs:
     """The runs, in a request."""
     return services_of(current_app).runs
+
+
+def wait_for_end(run_id: str, seconds: float) -> None:
+    """Returns once the run has ended, or after so many seconds, in a request without its slot."""
+    deadline = time.monotonic() + seconds
+    services = services_of(current_app)
+    store = services.runs.run_store
+    with without_slot():
+        while (left := deadline - time.monotonic()) > 0:
+            mark = store.marks([run_id]).get(run_id)
+            run = store.get(run_id)
+            if run is None or run.status.final:
+                return
+            if not services.watch.wait(run_id, mark, left):
+                return
 
 
 def sweeps_service() -> Sweeps:

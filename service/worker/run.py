@@ -10,6 +10,7 @@ from typing import Any
 
 from rules.base_rule import BaseRule
 from rules.plugins import rules_digest, same_digest
+from service.contract.documents import canonical_json
 from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
 from service.contract.status import ExitCode, Status
@@ -17,6 +18,8 @@ from service.engine.adapter import Performed, rule_of, run_backtest
 from service.engine.figure import draw_figure
 from service.engine.version import ENGINE_VERSION, FROZEN_VERSION
 from service.prices.series import PriceSeries
+from service.report.bars import bars_of_table
+from service.report.overview import is_long, overview_of
 from service.store.claims import ClaimStore
 from service.store.prices import PriceStore
 from service.store.rows import Run, StoredResult
@@ -59,6 +62,22 @@ def perform(
     result = replace(performed.result, provenance=provenance).with_figure(png)
     logger.info("Backtest completed: return=%.2f%%", result.total_return_pct)
     return result, performed
+
+
+def overview_of_run(
+    request: BacktestRequest, result: BacktestResult, performed: Performed
+) -> str | None:
+    """What the page shows first, as JSON, of a run that is too long for the web to make it."""
+    bars = bars_of_table(performed.bars, performed.prices)
+    if not is_long(bars):
+        return None
+    rule = rule_of(request.rule_id, request.params, validate=False)
+    capital, rate = request.initial_capital, request.risk_free_rate
+    try:
+        return canonical_json(overview_of(bars, result.trades, rule, capital, rate))
+    except Exception:
+        logger.exception("The web will have to make what the page shows")
+        return None
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,7 @@ class RunWorker:
             result=replace(result, chart_base64=None).canonical(),
             table_csv=performed.equity_csv(),
             chart_base64=result.chart_base64,
+            overview=overview_of_run(request, result, performed),
         )
         columns: dict[str, Any] = dict(result.headline())
         if digest != run.rules_digest:

@@ -2,112 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from scripts.config import ROOT
+from tests.browser.pages import URL, fits, open_page, run_it
 
 pytestmark = pytest.mark.browser
-PORT = 5071
-URL = f"http://127.0.0.1:{PORT}"
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`make run` without make: the real web and controller on a database of their own."""
-    environment = {
-        **os.environ,
-        "DB_HOST": "",
-        "SQLITE_PATH": str(tmp_path_factory.mktemp("db") / "browser.sqlite3"),
-        "BIN": str(Path(sys.executable).parent),
-        "PORT": str(PORT),
-        "LOG_LEVEL": "WARNING",
-    }
-    loader = [
-        sys.executable,
-        "scripts/data_loader.py",
-        "import",
-        *map(str, sorted((ROOT / "data").glob("*.csv"))),
-    ]
-    subprocess.run(loader, cwd=ROOT, env=environment, check=True, capture_output=True)
-    process = subprocess.Popen(
-        ["sh", "scripts/run.sh"], cwd=ROOT, env=environment, start_new_session=True
-    )
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(f"{URL}/ready", timeout=1)
-            break
-        except OSError:
-            time.sleep(0.2)
-    yield URL
-    process.terminate()
-    process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-PROBLEMS: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def no_problems() -> Iterator[None]:
-    """No page logs an error, and none leaves the platform."""
-    PROBLEMS.clear()
-    yield
-    assert PROBLEMS == []
-
-
-def open_page(browser: Browser, address: str = "/", **options: object) -> Page:
-    """A page that is watched."""
-    page = browser.new_context(**{"locale": "en-US", **options}).new_page()
-    page.on("pageerror", lambda error: PROBLEMS.append(str(error)))
-    page.on("console", lambda message: PROBLEMS.append(message.text) if is_error(message) else None)
-    page.on(
-        "request", lambda request: PROBLEMS.append(request.url) if is_foreign(request.url) else None
-    )
-    page.goto(URL + address)
-    return page
-
-
-def is_error(message: ConsoleMessage) -> bool:
-    return message.type == "error" and "responded with a status of 40" not in message.text
-
-
-def is_foreign(url: str) -> bool:
-    return not url.startswith((URL, "data:"))
-
-
-def run_it(page: Page) -> None:
-    page.get_by_role("button", name=re.compile("^(Run|실행)$")).click()
-    expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
-    expect(page.locator("figure img")).to_be_visible(timeout=30_000)
-    page.wait_for_load_state()  # visible is neither decoded nor drawn with the style sheet yet
-
-
-def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
 
 
 def test_the_form_leads_to_the_result(platform: str, browser: Browser) -> None:
@@ -115,14 +17,13 @@ def test_the_form_leads_to_the_result(platform: str, browser: Browser) -> None:
     page.select_option("select[name=ticker]", "GOOG")
     page.fill("input[name=end_date]", "2020-02-07")
     run_it(page)
-    assert page.evaluate("document.querySelector('figure img').naturalWidth") == 1200
-    row = page.locator(".metrics tr").first
-    expect(row).to_contain_text("Total return")
-    expect(row).to_contain_text("162.95 %")
+    tile = page.locator(".tiles > div").first
+    expect(tile).to_contain_text("Total return")
+    expect(tile).to_contain_text("162.95 %")
     expect(page.locator("h1")).to_contain_text("MA_CROSS_10_30")
     page.get_by_text("Provenance").click()
     expect(page.get_by_text("prices_fingerprint")).to_be_visible()
-    page.get_by_role("link", name="Change and run again").click()
+    page.get_by_role("link", name="Change").click()
     expect(page.locator("input[name=end_date]")).to_have_value("2020-02-07")
 
 
@@ -169,9 +70,9 @@ def test_the_pages_are_in_korean_for_a_korean_browser(platform: str, browser: Br
     page = open_page(browser, locale="ko-KR")
     expect(page.locator("h1")).to_have_text("새 백테스트")
     run_it(page)
-    expect(page.locator(".metrics")).to_contain_text("샤프 비율")
+    expect(page.locator("#metrics")).to_contain_text("샤프 비율")
     page.get_by_role("link", name="English").click()
-    expect(page.locator(".metrics")).to_contain_text("Sharpe ratio")
+    expect(page.locator("#metrics")).to_contain_text("Sharpe ratio")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -24,7 +24,15 @@ from tests.support.images import (
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 # SQLAlchemy's driver, its logins, the web's command, and what that command's worker imports.
-NOT_IMPORTED = {"pymysql", "cryptography", "gunicorn", "packaging"}
+NOT_IMPORTED = {
+    "pymysql",
+    "cryptography",
+    "gunicorn",
+    "packaging",
+    # A font and a script are read from these.
+    "koreanize-matplotlib",
+    "litecharts",
+}
 
 
 def copied(stage: str) -> set[str]:

@@ -15,23 +15,27 @@ import pytest
 from rules.optimizer import SearchTable
 from service.contract.sweep import SweepRequest
 from service.engine.figure import draw_figure
+from service.engine.look import STORED, Look
 from service.search.figure import draw_sweep
 
 FIGURES_OF_RUNS = "service.worker.run.draw_figure"
+FIGURES_OF_PAGES = "service.engine.figure.draw_figure"
 FIGURES_OF_SWEEPS = "service.search.result.draw_sweep"
 
 _drawn: dict[bytes, Any] = {}
 
 
 def draw_once(patch: pytest.MonkeyPatch) -> None:
-    """Lets workers take a figure that they have drawn before from memory."""
+    """Lets workers and pages take a figure that was drawn before from memory."""
     patch.setattr(FIGURES_OF_RUNS, _figure_of_run)
+    patch.setattr(FIGURES_OF_PAGES, _figure_of_run)
     patch.setattr(FIGURES_OF_SWEEPS, _figure_of_sweep)
 
 
 def draw_anew(patch: pytest.MonkeyPatch) -> None:
-    """Lets workers draw every figure, as they do outside of tests."""
+    """Lets workers and pages draw every figure, as they do outside of tests."""
     patch.setattr(FIGURES_OF_RUNS, draw_figure)
+    patch.setattr(FIGURES_OF_PAGES, draw_figure)
     patch.setattr(FIGURES_OF_SWEEPS, draw_sweep)
 
 
@@ -40,10 +44,11 @@ def _figure_of_run(
     trades: Sequence[Mapping[str, Any]],
     title: str,
     signed_drawdown: bool = False,
+    look: Look = STORED,
 ) -> bytes:
-    key = _digest(bars, trades, (title, signed_drawdown))
+    key = _digest(bars, trades, (title, signed_drawdown, look))
     if key not in _drawn:
-        _drawn[key] = draw_figure(bars, trades, title, signed_drawdown)
+        _drawn[key] = draw_figure(bars, trades, title, signed_drawdown, look)
     figure: bytes = _drawn[key]
     return figure
 

@@ -12,8 +12,16 @@ from service.usecases.runs import Runs
 from tests.support.requests import REQUEST, RUN_ID
 from tests.support.web import BROWSER, completed, refused
 
-RESULT = ["/result/{}", "/result/{}/figure.png", "/result/{}/equity.csv", "/result/{}/trades.csv"]
-ALWAYS = ["/rules", "/tickers", "/openapi.json"]
+RESULT = [
+    "/result/{}",
+    "/result/{}/figure.png",
+    "/result/{}/chart.json",
+    "/result/{}/report",
+    "/result/{}/equity.csv",
+    "/result/{}/trades.csv",
+    "/status/{}",
+]
+ALWAYS = ["/rules", "/tickers", "/openapi.json", "/lightweight-charts.js"]
 
 
 @pytest.mark.parametrize("address", RESULT + ALWAYS)
@@ -53,7 +61,6 @@ def test_an_etag_saves_sending_the_same_twice(
         "/metrics",
         "/docs",
         "/nothing",
-        "/status/{}",
         "/result/{}",
     ],
 )
@@ -97,7 +104,7 @@ def test_the_figure_is_that_of_the_result(client: FlaskClient, runs: Runs) -> No
     inline = client.get(f"/result/{run_id}").json["chart_base64"].partition(",")[2]
     assert hashlib.sha256(base64.b64decode(inline)).digest() == hashlib.sha256(answer.data).digest()
     assert (
-        f'href="/result/{run_id}/figure.png"'
+        f'href="/result/{run_id}/figure.png?lang=en"'
         in client.get(f"/result/{run_id}", headers=BROWSER).text
     )
 

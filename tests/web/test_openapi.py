@@ -151,6 +151,9 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
 
 def good_and_bad(client: CheckedClient, ids: Ids) -> None:
     everything(client, ids)  # the third in the queue is that of this line
+    for address in ("?page=0", "/figure.png?theme=x", "/chart.json?first=x"):
+        client.get(f"/result/{ids[0]}{address}", headers=BROWSER)
+    client.get(f"/status/{ids[0]}?wait=x")
     sweeps(client, ids[1])
     pending = (
         client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"].rpartition("/")[2]

@@ -8,10 +8,9 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 
-from service.contract.result import BacktestResult
 from service.store.tables import results
 from service.usecases.runs import Runs
-from service.web.presentation import METRICS_BY_NAME, metric_rows, shown_metric
+from service.web.presentation import METRICS_BY_NAME, shown_metric
 from tests.support.requests import REQUEST
 from tests.support.web import BROWSER, page, swept
 
@@ -24,8 +23,8 @@ def test_rates_are_in_percent_and_losses_positive() -> None:
         "benchmark_return_pct": 12.0,
         "beta": 0.5,
     }
-    result = BacktestResult("x", "completed", 1.0, 0.5, 19.31, 3, metrics=metrics)
-    texts = {metric.name: text for metric, text in metric_rows(result)}
+    values = {**metrics, "max_drawdown_pct": 19.31}
+    texts = {name: shown_metric(name, value) for name, value in values.items()}
     assert texts["alpha"] == "4.24 %"
     assert texts["value_at_risk_pct"] == "1.48 %"
     assert texts["expected_shortfall_pct"] == "2.50 %"

@@ -147,7 +147,7 @@ def test_the_page_says_whose_prices_have_changed_since(client: FlaskClient, runs
 def cells(shown: str, column: str) -> list[float]:
     """The texts of one column of the page's table."""
     head, _, body = shown.partition("<tbody>")[2].rpartition("<thead>")[2].partition("<tbody>")
-    names = re.findall(r'<a href="[^"]*">(\w+)</a>', head)
+    names = re.findall(r'<a href="[^"]*" title="(\w+)">', head)
     texts = re.findall(r"<td[^>]*>([^<]*)</td>", body)
     return [
         float(number.removesuffix(" %").replace(",", ""))

@@ -16,11 +16,13 @@ from rules.registry import BUILT_IN
 from scripts.config import ROOT
 from service.contract.documents import schema
 from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
+from service.engine.look import WORDS
+from service.report.sheet import CRISES
 from service.search import verdict
 from service.search.result import KEEPS_POSITION, STAYS_IN_CASH
-from service.web import presentation
+from service.web import presentation, warnings
 from service.web.errors import BUSY, INTERNAL, SENTENCES, UNAVAILABLE
-from service.web.presentation import METRICS
+from service.web.presentation import LABELS, METRIC_GROUPS, METRICS
 from tests.support.requests import REQUEST, SWEEP
 
 # A sentence of the frozen rules that does not end like one; en.po says it in other words too.
@@ -34,6 +36,14 @@ def in_templates() -> Iterator[str]:
             for _, message, _, _ in extract(
                 "jinja2.ext:babel_extract", file, options={"newstyle_gettext": "true"}
             ):
+                yield message if isinstance(message, str) else message[0]
+
+
+def in_python() -> Iterator[str]:
+    """What Python code gives to `text` and `plural`."""
+    for path in sorted((ROOT / "service" / "web").rglob("*.py")):
+        with path.open("rb") as file:
+            for _, message, _, _ in extract("python", file, {"text": None, "plural": (1, 2)}):
                 yield message if isinstance(message, str) else message[0]
 
 
@@ -71,6 +81,11 @@ def is_sentence(text: str, path: Path) -> bool:
 def in_data() -> Iterator[str]:
     yield from (status.value for status in Status)
     yield from ("long", "short")
+    yield from WORDS
+    yield from (*warnings.SENTENCES, *warnings.COLUMNS)
+    yield from (crisis.name for crisis in CRISES)
+    yield from (title for title, _ in METRIC_GROUPS)
+    yield from LABELS.values()
     yield from (*HINTS.values(), NO_CONTROLLER, ATTACHED)
     for metric in METRICS:
         yield from (metric.label, metric.meaning)
@@ -94,10 +109,14 @@ def in_data() -> Iterator[str]:
     yield "There is no combination at that point of the figure."
 
 
-NEEDED = sorted({*in_templates(), *in_errors(), *in_data()})
+NEEDED = sorted({*in_templates(), *in_python(), *in_errors(), *in_data()})
 with PO.open("rb") as catalogue:
     KOREAN = {
-        message.id: message.string for message in read_po(catalogue, locale="ko") if message.id
+        message.id if isinstance(message.id, str) else message.id[0]: (
+            message.string if isinstance(message.string, str) else message.string[0]
+        )
+        for message in read_po(catalogue, locale="ko")
+        if message.id
     }
 
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Response, g, jsonify, request, url_for
@@ -14,7 +14,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from scripts.logger_config import run_context
 from service.contract.documents import parse_json, schema
-from service.contract.errors import InvalidRequest
+from service.contract.errors import InvalidRequest, UnknownTicker, UserError
 from service.contract.request import SCHEMA
 from service.store.rows import Run
 from service.web.addresses import run_url
@@ -133,3 +133,17 @@ def _with_run_id_of_key(document: object, client: str) -> object:
         return document
     digest = hashlib.sha256(f"{client}\n{key}".encode()).digest()
     return {"run_id": str(uuid.UUID(bytes=digest[:16], version=4)), **document}
+
+
+def faulty_field(error: UserError, form: Mapping[str, str]) -> str:
+    """The name of the form's field that the error is about, "" where it is about no single one."""
+    values = error.values
+    if isinstance(error, UnknownTicker):
+        is_benchmark = form.get("benchmark", "").strip().upper() == error.ticker
+        return "benchmark" if is_benchmark else "ticker"
+    for part in ("name", "smaller"):
+        if part in values and "rule" in values:
+            return f"{values['rule']}.{values[part]}"
+    if "field" in values:
+        return str(values["field"])
+    return "start_date" if "start" in values else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore, Lock
 
 from flask import Flask, g, request
@@ -33,7 +35,7 @@ def install(app: Flask, count: int) -> None:
             return
         _receive_body()
         slots.acquire()
-        g.has_slot = True
+        g.slot = slots
         # One by one, so that probes go first between any two that make their answers.
         with turn:
             for _ in range(STEPS_OF_A_PROBE):
@@ -41,8 +43,23 @@ def install(app: Flask, count: int) -> None:
 
     @app.teardown_request
     def give_slot_back(_: BaseException | None) -> None:
-        if g.pop("has_slot", False):
+        if g.pop("slot", None) is not None:
             slots.release()
+
+
+@contextmanager
+def without_slot() -> Iterator[None]:
+    """Gives the request's slot back for the time of the body: who waits holds nobody up."""
+    slots = g.pop("slot", None)
+    if slots is None:
+        yield
+        return
+    slots.release()
+    try:
+        yield
+    finally:
+        slots.acquire()
+        g.slot = slots
 
 
 def _receive_body() -> None:

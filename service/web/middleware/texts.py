@@ -20,6 +20,7 @@ COOKIE = "lang"
 COOKIE_SECONDS = 365 * 24 * 60 * 60
 # The values of an error that are translated too; the others were typed by a user.
 TRANSLATED_VALUES = ("what",)
+FILES = "files"
 CATALOGUES = Path(__file__).parent.parent / "translations"
 
 
@@ -102,7 +103,8 @@ def _language_values() -> dict[str, object]:
 
 def _keep_choice(response: Response) -> Response:
     response.vary.update(("Accept", "Accept-Language", "Cookie"))
-    if request.args.get(COOKIE) in LANGUAGES:
+    # The language of a file is that of the file alone.
+    if request.args.get(COOKIE) in LANGUAGES and request.blueprint != FILES:
         # The cookie is for our pages only: the host may have other programs.
         response.set_cookie(
             COOKIE,

@@ -122,6 +122,32 @@ TICKERS = _object(
         prices_fingerprint=TEXT,
     )
 )
+NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
+COUNT = {"type": "integer", "minimum": 0}
+COUNTS = {"type": "array", "items": COUNT}
+POINT = {"type": ["integer", "null"], "minimum": 0, "description": "the number of a point"}
+CHART = _object(
+    bars=COUNT,
+    first=COUNT,
+    end=COUNT,
+    is_thinned={"type": "boolean", "description": "a point may stand for several bars"},
+    has_times={"type": "boolean", "description": "bars are shorter than a day"},
+    time={
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "seconds since 1970 by the exchange's clock",
+    },
+    bar=COUNTS,
+    equity=NUMBERS,
+    holding=NUMBERS,
+    drawdown=NUMBERS,
+    position=NUMBERS,
+    lines=_list(name=TEXT, scale=TEXT, values=NUMBERS),
+    trade_count=COUNT,
+    trades=_list(number=COUNT, entry=POINT, exit=POINT, side=TEXT, return_pct=NUMBER),
+)
+# Where the prices of a run are gone, these are not there.
+CHART["properties"] |= dict.fromkeys(("open", "high", "low", "close"), NUMBERS)
 READY = _object(status={"enum": ["ok", "unavailable"]}, missing=TEXTS, warnings=TEXTS)
 ERROR = _object(
     error={**TEXT, "description": "one sentence"},
@@ -142,6 +168,7 @@ SCHEMAS: Mapping[str, Any] = {
     "Sweeps": _object(runs=RUNS),
     "Rules": RULES,
     "Tickers": TICKERS,
+    "Chart": CHART,
     "Health": _object(status={"const": "ok"}),
     "Ready": READY,
     "Error": ERROR,

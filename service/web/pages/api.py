@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, g, jsonify
+import time
+
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from rules.base_rule import CompositeRule
 from service.usecases.rules import accepted_rules
 from service.web.middleware.conditional import conditional
-from service.web.openapi.document import answer, cached, describe, json_of
+from service.web.middleware.slots import without_slot
+from service.web.openapi.document import cached, describe, json_of, query
+from service.web.pages.common import whole_number
 from service.web.presentation import rule_document
-from service.web.services import runs_service
+from service.web.services import runs_service, services_of
 
 bp = Blueprint("api", __name__)
+
+MAX_WAIT_SECONDS = 20
 
 
 @bp.get("/status/<run_id>")
 @describe(
-    {200: answer("The state of the run, why, and what to do about it.", json_of("Status"))},
-    errors=(404,),
+    cached("The state of the run, why, and what to do about it.", json_of("Status")),
+    query(
+        "wait",
+        "seconds to wait for another state than that of If-None-Match; without that header, for "
+        "the end of the run",
+        type="integer",
+        minimum=0,
+        maximum=MAX_WAIT_SECONDS,
+        default=0,
+    ),
+    errors=(400, 404),
 )
 def status(run_id: str) -> Response:
-    """The state of a run (status v1), as the database has it."""
+    """The state of a run (status v1), as the database has it.
+
+    With `wait` the answer comes as soon as there is news, and after so many seconds without.
+    """
     g.run_id = run_id
-    return jsonify(runs_service().status(runs_service().run(run_id)).document())
+    deadline = time.monotonic() + whole_number(
+        "wait", request.args.get("wait", "0"), 0, MAX_WAIT_SECONDS
+    )
+    while True:
+        mark = runs_service().run_store.marks([run_id]).get(run_id)
+        run = runs_service().run(run_id)
+        response = conditional(jsonify(runs_service().status(run).document()))
+        is_news = run.status.final or (request.if_none_match and response.status_code != 304)
+        left = deadline - time.monotonic()
+        if is_news or left <= 0:
+            return response
+        with without_slot():
+            has_waited = services_of(current_app).watch.wait(run_id, mark, left)
+        if not has_waited:
+            return response
 
 
 @bp.get("/rules")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Response, jsonify, make_response
+from collections.abc import Sequence
+
+from flask import Response, jsonify, make_response, request
 
 from service.contract.errors import InvalidRequest
 from service.store.rows import Run
@@ -31,3 +33,12 @@ def whole_number(field: str, text: str, least: int, most: int) -> int:
         template = "{field} must be a whole number from {least} to {most}; got {value}."
         raise InvalidRequest(template, field=field, least=least, most=most, value=quoted(text))
     return int(text)
+
+
+def choice_in_query(name: str, choices: Sequence[str]) -> str:
+    """The value of a field of the query, "" without one; raises InvalidRequest for another."""
+    value = request.args.get(name, "")
+    if value and value not in choices:
+        template = "{field} must be one of {names}; got {value}."
+        raise InvalidRequest(template, field=name, names=", ".join(choices), value=quoted(value))
+    return value

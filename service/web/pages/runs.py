@@ -8,6 +8,7 @@ import logging
 from flask import (
     Blueprint,
     Response,
+    current_app,
     g,
     jsonify,
     make_response,
@@ -23,6 +24,7 @@ from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import BACKTEST, Status
 from service.store.rows import Run
 from service.usecases.rules import accepted_rules
+from service.usecases.views import view_of
 from service.web.addresses import run_url
 from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms import run as run_form
@@ -31,6 +33,7 @@ from service.web.forms.submission import (
     KEY,
     LOCATION,
     accepted_response,
+    faulty_field,
     form_content,
     has_form,
     quoted,
@@ -54,8 +57,18 @@ from service.web.pages.common import (
     unfinished_response,
     whole_number,
 )
-from service.web.presentation import metric_rows, run_document, shown, utc
-from service.web.services import runs_service
+from service.web.presentation import elapsed, price_text, run_document, shown, utc
+from service.web.result_page import (
+    MAX_PAGE,
+    OUTCOMES,
+    SIDES,
+    SORTS,
+    page_values,
+    trade_table,
+)
+from service.web.server.event_loop import run_in_native_thread
+from service.web.services import runs_service, services_of, wait_for_end
+from service.web.warnings import told
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +78,6 @@ MAX_LATEST_RUNS = 10
 DEFAULT_RUNS_ON_A_PAGE = 50
 MAX_RUNS_ON_A_PAGE = 200
 MAX_ROW_ID = 2**62
-MAX_TRADES_SHOWN = 500
 EXAMPLE = {
     "ticker": "GOOG",
     "rule_id": "MA_CROSS_10_30",
@@ -89,9 +101,7 @@ def dashboard() -> Response:
     return _dashboard(run_form.values_of_request(run_request, rule))
 
 
-def _dashboard(
-    values: dict[str, str] | None = None, message: str = "", status: int = 200
-) -> Response:
+def _dashboard(values: dict[str, str] | None = None, error: UserError | None = None) -> Response:
     """The page; without `values` the form shows those of the query, else its first values."""
     tickers = runs_service().price_store.tickers()
     if values is None:
@@ -99,9 +109,11 @@ def _dashboard(
     page = render_template(
         "dashboard.html",
         values=values,
-        message=message,
+        message="" if error is None else sentence(error),
+        faulty="" if error is None else faulty_field(error, values),
         rules=[rule for _, rule in sorted(accepted_rules().items())],
         tickers=tickers,
+        price_command=services_of(current_app).price_import.command,
         latest=runs_service().run_store.latest(MAX_LATEST_RUNS),
         composite=run_form.COMPOSITE,
         modes=CompositeRule.MODES,
@@ -109,7 +121,7 @@ def _dashboard(
         shown=shown,
         utc=utc,
     )
-    return make_response(page, status)
+    return make_response(page, 200 if error is None else status_of(error))
 
 
 @bp.post("/backtest")
@@ -140,7 +152,7 @@ def submit() -> AnyResponse:
     except UserError as error:
         if wants_json():
             raise
-        page = _dashboard(request.form.to_dict(), sentence(error), status_of(error))
+        page = _dashboard(request.form.to_dict(), error)
         return retry_after(page, error.retry_after_s)
     return redirect(run_url(run), 303)
 
@@ -160,7 +172,11 @@ def submit() -> AnyResponse:
         304: not_modified(),
     },
     PAGE_OR_JSON,
-    errors=(404, 412),
+    query("sort", "what the page's trades are sorted by", enum=["", *SORTS]),
+    query("side", "only trades of this side", enum=["", *SIDES]),
+    query("outcome", "only trades that ended so", enum=["", *OUTCOMES]),
+    query("page", "which page of the trades", type="integer", minimum=1, maximum=MAX_PAGE),
+    errors=(400, 404, 412),
 )
 def result(run_id: str) -> AnyResponse:
     """The result as a page, or as result v1 in JSON (202 and the status while it is unfinished)."""
@@ -169,7 +185,7 @@ def result(run_id: str) -> AnyResponse:
     if run.kind != BACKTEST:
         return redirect(run_url(run, format=request.args.get("format")), 303)
     if not wants_json():
-        return _result_page(run)
+        return _result_page(_awaited(run))
     if not run.status.final:
         return unfinished_response(run)
     return conditional(
@@ -177,21 +193,38 @@ def result(run_id: str) -> AnyResponse:
     )
 
 
+def _awaited(run: Run) -> Run:
+    """The run after a short wait for its end, where it was submitted a moment ago."""
+    seconds = services_of(current_app).first_wait_seconds
+    if run.status.final or elapsed(run.created_at) > seconds:
+        return run
+    wait_for_end(run.run_id, seconds)
+    return runs_service().run(run.run_id)
+
+
 def _result_page(run: Run) -> Response:
-    result = runs_service().result(run) if run.status.final else None
-    metrics = []
-    if result is not None and run.status == Status.COMPLETED:
-        metrics = list(metric_rows(result))
+    """Of a run in any state; a completed one has its numbers, its chart and its trades."""
+    values: dict[str, object] = {}
+    if run.status == Status.COMPLETED:
+        view = view_of(runs_service(), run, run_in_native_thread)
+        values = {
+            "result": view.result,
+            "page": page_values(view),
+            "trades": trade_table(view),
+            "price": price_text,
+            "told": told,
+        }
+    elif run.status.final:
+        values = {"result": runs_service().result(run)}
     page = render_template(
         "result.html",
         run=run,
         status=runs_service().status(run),
-        result=result,
-        metrics=metrics,
         run_request=json.loads(run.request),
         shown=shown,
         utc=utc,
-        max_trades=MAX_TRADES_SHOWN,
+        elapsed=elapsed,
+        **values,
     )
     return make_response(page)
 

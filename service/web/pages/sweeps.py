@@ -35,6 +35,7 @@ from service.web.forms.submission import (
     KEY,
     LOCATION,
     accepted_response,
+    faulty_field,
     form_content,
     has_form,
     read_json,
@@ -59,7 +60,16 @@ from service.web.pages.common import (
     whole_number,
 )
 from service.web.pages.files import csv_file
-from service.web.presentation import METRICS, luck, run_document, shown, shown_metric, utc
+from service.web.presentation import (
+    METRICS,
+    elapsed,
+    label_of,
+    luck,
+    run_document,
+    shown,
+    shown_metric,
+    utc,
+)
 from service.web.services import runs_service, sweeps_service
 
 logger = logging.getLogger(__name__)
@@ -110,7 +120,7 @@ def _values_of_sweep(run_id: str) -> dict[str, str] | None:
     return sweep_form.values_of_request(sweep_request, rule)
 
 
-def _form_page(values: dict[str, str] | None, message: str = "", status: int = 200) -> Response:
+def _form_page(values: dict[str, str] | None, error: UserError | None = None) -> Response:
     """The page; without `values` the form shows those of the query, else its first values."""
     tickers = runs_service().price_store.tickers()
     if values is None:
@@ -120,7 +130,8 @@ def _form_page(values: dict[str, str] | None, message: str = "", status: int = 2
     page = render_template(
         "sweeps.html",
         values=values,
-        message=message,
+        message="" if error is None else sentence(error),
+        faulty="" if error is None else faulty_field(error, values),
         rules=list(rules.values()),
         suggested={
             name: sweep_form.suggested_grid(rule.metadata.parameters)
@@ -132,7 +143,7 @@ def _form_page(values: dict[str, str] | None, message: str = "", status: int = 2
         shown=shown,
         utc=utc,
     )
-    return make_response(page, status)
+    return make_response(page, 200 if error is None else status_of(error))
 
 
 @bp.post("/sweeps")
@@ -163,7 +174,7 @@ def submit() -> AnyResponse:
     except UserError as error:
         if wants_json():
             raise
-        page = _form_page(request.form.to_dict(), sentence(error), status_of(error))
+        page = _form_page(request.form.to_dict(), error)
         return retry_after(page, error.retry_after_s)
     return redirect(run_url(run), 303)
 
@@ -216,9 +227,11 @@ def _sweep_page(run: Run, page: int) -> Response:
             sweep_request=asked_of(run),
             shown=shown,
             luck=luck,
+            label_of=label_of,
             percent=percent,
             shown_metric=shown_metric,
             utc=utc,
+            elapsed=elapsed,
             **values,
         )
     )

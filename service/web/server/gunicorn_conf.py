@@ -84,6 +84,13 @@ def when_ready(server: Any) -> None:
         )
 
 
+def post_worker_init(worker: Any) -> None:
+    """Lets requests that wait for a run go as soon as the worker is told to stop."""
+    from service.web.services import services_of
+
+    services_of(worker.app.callable).watch.stop_when(lambda: not worker.alive)
+
+
 def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
     """Lets others go first: a client that sends request after request would keep them waiting."""
     let_others_run()

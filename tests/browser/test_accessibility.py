@@ -1,0 +1,96 @@
+"""axe-core finds nothing on any page, in both languages, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.pages import URL, open_page
+from tests.browser.test_browser import search
+from tests.browser.test_result import submit
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def addresses(platform: str, browser: Browser) -> list[str]:
+    """Every kind of page."""
+    result = submit()
+    page = open_page(browser, "/sweeps")
+    search(page)
+    sweep = page.url.removeprefix(URL)
+    return [
+        "/",
+        f"/?run={result.rpartition('/')[2]}",
+        "/runs",
+        "/runs?ticker=NONE",
+        "/sweeps",
+        sweep,
+        result,
+        f"{result}/report",
+        "/docs",
+        "/docs/style",
+        "/nothing-here",
+    ]
+
+
+def findings(page: Page) -> list[str]:
+    """What axe-core says of the page, a line each."""
+    answer = Axe().run(page).response
+    return [
+        f"{violation['id']}: {node['html'][:120]}"
+        for violation in answer["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+def test_axe_finds_nothing(
+    browser: Browser, addresses: list[str], scheme: str, width: int, locale: str
+) -> None:
+    page = open_page(
+        browser, color_scheme=scheme, viewport={"width": width, "height": 900}, locale=locale
+    )
+    found = {}
+    for address in addresses:
+        page.goto(URL + address)
+        found[address] = findings(page)
+    assert {address: lines for address, lines in found.items() if lines} == {}
+
+
+def test_axe_finds_what_is_wrong(platform: str, browser: Browser) -> None:
+    page = open_page(browser)
+    page.evaluate("document.querySelector('main').append(document.createElement('img'))")
+    assert any("image-alt" in line for line in findings(page))
+
+
+def test_the_focus_goes_to_the_first_error(platform: str, browser: Browser) -> None:
+    page = open_page(browser)
+    page.fill("input[name='MA_CROSS.fast']", "77")
+    page.get_by_role("button", name="Run").click()
+    field = page.locator("input[name='MA_CROSS.fast']")
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    assert findings(page) == []
+
+
+def test_a_run_is_asked_for_and_read_by_keyboard_alone(platform: str, browser: Browser) -> None:
+    page = open_page(browser)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Run":
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-ready]")).to_be_attached(timeout=30_000)
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "document.activeElement.className || document.activeElement.textContent.trim()"
+            )
+        )
+    assert {"panes", "Change", "button quiet", "Candles"} & reached >= {"panes"}
