@@ -28,6 +28,8 @@ FORM = {
     "MA_CROSS.fast": "10",
     "MA_CROSS.slow": "30",
 }
+# TradingView asks for this link where its charts are; pages load nothing from there.
+CREDIT = "https://www.tradingview.com/"
 # What a proxy says of the address that its client asked for.
 OUTSIDE = {
     "X-Forwarded-Proto": "https",

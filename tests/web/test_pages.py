@@ -17,7 +17,7 @@ from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app
 from tests.support.requests import REQUEST
-from tests.support.web import BROWSER, FORM, completed, page, refused
+from tests.support.web import BROWSER, CREDIT, FORM, completed, page, refused
 
 
 def test_the_form_leads_to_the_result_page(client: FlaskClient, runs: Runs) -> None:
@@ -224,8 +224,7 @@ def test_every_answer_has_the_security_headers(client: FlaskClient, address: str
 
 def test_pages_have_no_inline_code(client: FlaskClient, runs: Runs) -> None:
     run_id = completed(client, runs)
-    # TradingView asks for this link where its charts are; a page loads nothing from there.
-    credit = '<a href="https://www.tradingview.com/"'
+    credit = f'<a href="{CREDIT}"'
     for address in ("/", "/runs", f"/result/{run_id}", "/docs/style"):
         text = client.get(address, headers=BROWSER).text.replace(credit, "")
         assert not re.search(r"<script(?![^>]*src=)|<style| style=| on[a-z]+=\"", text)
