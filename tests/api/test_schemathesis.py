@@ -31,6 +31,7 @@ from service.store.prices import PriceStore
 from service.usecases.runs import Runs
 from service.web.factory import create_app
 from service.web.middleware.auth import Login
+from service.web.services import services_of
 from tests.support.logins import BASIC, PASSWORD, basic
 from tests.support.prices import series
 from tests.support.requests import RUN_ID, SWEEP
@@ -57,7 +58,10 @@ def application(path: Path, login: Login) -> Iterator[Flask]:
     client = create_app(runs, str).test_client()
     completed(client, runs, run_id=RUN_ID)
     swept(client, runs, run_id=SWEEP_ID)
-    yield create_app(runs, partial(schema_problem, database), login=login)
+    app = create_app(runs, partial(schema_problem, database), login=login)
+    # Nothing happens to a run here: who waits for news is answered at once, as by a web that stops.
+    services_of(app).watch.stop_when(lambda: True)
+    yield app
     database.dispose()
 
 
