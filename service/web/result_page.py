@@ -69,6 +69,16 @@ class TradeRow:
 
 
 @dataclass(frozen=True)
+class TradeQuery:
+    """Which trades, in which order, and which page of them."""
+
+    sort: str
+    side: str
+    outcome: str
+    page: int
+
+
+@dataclass(frozen=True)
 class TradeTable:
     """The trades that were asked for, one page of them."""
 
@@ -274,18 +284,25 @@ def trade_rows(view: View) -> list[TradeRow]:
     ]
 
 
-def trade_table(view: View) -> TradeTable:
-    """The trades that the query asks for; raises InvalidRequest."""
-    sort = choice_in_query("sort", SORTS) or "number"
-    side = choice_in_query("side", SIDES)
-    outcome = choice_in_query("outcome", OUTCOMES)
-    rows = [row for row in trade_rows(view) if _is_wanted(row.fields, side, outcome)]
-    rows.sort(key=lambda row: row.key(sort.lstrip("-")), reverse=sort.startswith("-"))
+def trade_query() -> TradeQuery:
+    """Which trades the query asks for; raises InvalidRequest."""
+    return TradeQuery(
+        sort=choice_in_query("sort", SORTS) or "number",
+        side=choice_in_query("side", SIDES),
+        outcome=choice_in_query("outcome", OUTCOMES),
+        page=whole_number("page", request.args.get("page", "1"), 1, MAX_PAGE),
+    )
+
+
+def trade_table(view: View, asked: TradeQuery) -> TradeTable:
+    """The trades that are asked for, one page of them; the last one where there are fewer."""
+    rows = [row for row in trade_rows(view) if _is_wanted(row.fields, asked.side, asked.outcome)]
+    rows.sort(key=lambda row: row.key(asked.sort.lstrip("-")), reverse=asked.sort.startswith("-"))
     pages = max(1, -(-len(rows) // TRADES_ON_A_PAGE))
-    page = min(pages, whole_number("page", request.args.get("page", "1"), 1, MAX_PAGE))
+    page = min(pages, asked.page)
     start = (page - 1) * TRADES_ON_A_PAGE
     shown_rows = rows[start : start + TRADES_ON_A_PAGE]
-    return TradeTable(shown_rows, len(rows), page, pages, sort, side, outcome)
+    return TradeTable(shown_rows, len(rows), page, pages, asked.sort, asked.side, asked.outcome)
 
 
 def _is_wanted(trade: Mapping[str, Any], side: str, outcome: str) -> bool:

@@ -151,7 +151,7 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
 
 def good_and_bad(client: CheckedClient, ids: Ids) -> None:
     everything(client, ids)  # the third in the queue is that of this line
-    for address in ("?page=0", "/figure.png?theme=x", "/chart.json?first=x"):
+    for address in ("?page=0", "/figure.png?theme=x", "/chart.json?first=x", "/report?lang=x"):
         client.get(f"/result/{ids[0]}{address}", headers=BROWSER)
     client.get(f"/status/{ids[0]}?wait=x")
     sweeps(client, ids[1])

@@ -111,11 +111,12 @@ def chart(run_id: str) -> Response:
 @describe(
     cached("One file of HTML, with everything in it.", text_of("text/html")),
     query("lang", "its language; without it that of the reader", enum=["", *LANGUAGES]),
-    errors=(404,),
+    errors=(400, 404),
 )
 def report(run_id: str) -> Response:
     """The result as one file to hand on: it needs no network and no other file."""
     g.run_id = run_id
+    choice_in_query("lang", tuple(LANGUAGES))
     run = runs_service().backtest(run_id)
     view = view_of(runs_service(), run, run_in_native_thread)
     style = report_style()

@@ -63,7 +63,9 @@ from service.web.result_page import (
     OUTCOMES,
     SIDES,
     SORTS,
+    TradeQuery,
     page_values,
+    trade_query,
     trade_table,
 )
 from service.web.server.event_loop import run_in_native_thread
@@ -184,8 +186,9 @@ def result(run_id: str) -> AnyResponse:
     run = runs_service().run(run_id)
     if run.kind != BACKTEST:
         return redirect(run_url(run, format=request.args.get("format")), 303)
+    asked = trade_query()
     if not wants_json():
-        return _result_page(_awaited(run))
+        return _result_page(_awaited(run), asked)
     if not run.status.final:
         return unfinished_response(run)
     return conditional(
@@ -202,7 +205,7 @@ def _awaited(run: Run) -> Run:
     return runs_service().run(run.run_id)
 
 
-def _result_page(run: Run) -> Response:
+def _result_page(run: Run, asked: TradeQuery) -> Response:
     """Of a run in any state; a completed one has its numbers, its chart and its trades."""
     values: dict[str, object] = {}
     if run.status == Status.COMPLETED:
@@ -210,7 +213,7 @@ def _result_page(run: Run) -> Response:
         values = {
             "result": view.result,
             "page": page_values(view),
-            "trades": trade_table(view),
+            "trades": trade_table(view, asked),
             "price": price_text,
             "told": told,
         }
