@@ -186,8 +186,8 @@ def test_from_the_form_to_the_result_through_the_ingress(
     page.fill("input[name=end_date]", "2020-02-07")
     page.get_by_role("button", name="Run").click()
     expect(page).to_have_url(re.compile(rf"^{URL}/result/[0-9a-f-]{{36}}$"))
-    expect(page.locator("figure img")).to_be_visible(timeout=60_000)
-    expect(page.locator(".metrics tr").first).to_contain_text("162.95 %")
+    expect(page.locator(".tiles > div").first).to_contain_text("162.95 %", timeout=60_000)
+    expect(page.locator("[data-ready]")).to_be_attached()
     page.get_by_role("link", name="All runs").click()
     expect(page).to_have_url(f"{URL}/runs")
     assert problems == []
