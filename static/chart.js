@@ -106,7 +106,7 @@ function build() {
   setScales();
   if (range) chart.timeScale().setVisibleRange(range);
   chart.subscribeCrosshairMove(({ time }) => show(time === undefined ? null : points.time.indexOf(time)));
-  chart.subscribeClick(({ hoveredObjectId, time }) => goToTrade(hoveredObjectId, time));
+  chart.subscribeClick(({ hoveredObjectId }) => goToTrade(hoveredObjectId));
   chart.timeScale().subscribeVisibleLogicalRangeChange(() => refine());
 }
 
@@ -145,14 +145,13 @@ function fill() {
 
 function marks() {
   const found = [];
+  const purchase = { position: "belowBar", shape: "arrowUp", color: colour("--good") };
+  const sale = { position: "aboveBar", shape: "arrowDown", color: colour("--bad") };
   for (const trade of points.trades) {
     const isLong = trade.side === "long";
     for (const [point, isPurchase] of [[trade.entry, isLong], [trade.exit, !isLong]]) {
       if (point === null) continue;
-      found.push({
-        time: points.time[point], id: String(trade.number), position: isPurchase ? "belowBar" : "aboveBar",
-        shape: isPurchase ? "arrowUp" : "arrowDown", color: colour(isPurchase ? "--good" : "--bad"),
-      });
+      found.push({ time: points.time[point], id: String(trade.number), ...(isPurchase ? purchase : sale) });
     }
   }
   return found.sort((one, other) => one.time - other.time);
@@ -252,23 +251,18 @@ async function showSpan({ first, last }) {
   if (mine !== wish) return;
   points = loaded;
   fill();
-  chart.timeScale().setVisibleLogicalRange({ from: pointOf(first), to: pointOf(last) });
+  chart.timeScale().setVisibleLogicalRange({ from: placeOf(first, points.bar), to: placeOf(last, points.bar) });
 }
 
-// The point that stands for a bar, or the next one.
-function pointOf(bar) {
-  const at = points.bar.findIndex((each) => each >= bar);
-  return at === -1 ? points.bar.length - 1 : at;
-}
-
-function nearest(times, time) {
-  const at = times.findIndex((each) => each >= time);
-  return at === -1 ? times.length - 1 : at;
+// The place of the first of these ascending numbers that is at least the wanted one, else of the last.
+function placeOf(wanted, numbers) {
+  const at = numbers.findIndex((each) => each >= wanted);
+  return at === -1 ? numbers.length - 1 : at;
 }
 
 // Shows the bars between two moments, which may be beyond the points that are loaded.
 async function showTimes(from, to) {
-  await showSpan({ first: whole.bar[nearest(whole.time, from)], last: whole.bar[nearest(whole.time, to)] });
+  await showSpan({ first: whole.bar[placeOf(from, whole.time)], last: whole.bar[placeOf(to, whole.time)] });
 }
 
 function press(button) {

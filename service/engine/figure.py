@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
@@ -26,6 +24,7 @@ from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from service.engine.look import STORED, Look
+from service.engine.thinning import extremes
 
 # Inches, and dots per inch: 1200 x 900 pixels.
 WIDTH = 12.0
@@ -182,12 +181,7 @@ def _thinned(dates: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], N
     """The lowest and the highest value of each pixel column: looks the same, at a fixed cost."""
     if len(values) <= 2 * PIXEL_COLUMNS:
         return dates, values
-    edges = np.linspace(0, len(values), PIXEL_COLUMNS + 1).astype(int)
-    extremes = []
-    for start, end in pairwise(edges):
-        extremes.append(start + int(values[start:end].argmin()))
-        extremes.append(start + int(values[start:end].argmax()))
-    kept = np.unique(extremes)
+    kept = sorted(extremes(values, PIXEL_COLUMNS))
     return dates[kept], values[kept]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rules.base_rule import Line
+from service.engine.thinning import extremes
 from service.report.bars import Bars, Floats
 
 COLUMNS = 450
@@ -83,13 +83,10 @@ def kept_bars(bars: Bars, first: int, end: int) -> Positions:
     shapes = [bars.equity]
     if bars.prices is not None:
         shapes.append(bars.prices["Close"].to_numpy())
-    edges = np.linspace(first, end, COLUMNS + 1).astype(np.intp)
-    kept = [first, end - 1, first + int(bars.drawdown[first:end].argmax())]
-    for start, stop in pairwise(edges):
-        for values in shapes:
-            column = values[start:stop]
-            kept += [start + int(column.argmin()), start + int(column.argmax())]
-    return np.unique(kept)
+    kept = {first, end - 1, first + int(bars.drawdown[first:end].argmax())}
+    for values in shapes:
+        kept |= extremes(values, COLUMNS, first, end)
+    return np.array(sorted(kept), dtype=np.intp)
 
 
 def _candles(prices: pd.DataFrame | None, first: int, kept: Positions) -> dict[str, Any]:
@@ -153,13 +150,11 @@ def bars_at(dates: Sequence[str], stamps: NDArray[np.datetime64]) -> Positions:
 
 
 def _trade_documents(trades: Sequence[_PlacedTrade], kept: Positions) -> list[dict[str, Any]]:
-    last_point = len(kept) - 1
-
     def point_at(bar: int | None) -> int | None:
         """The point that shows this bar, None where it is outside of the chart."""
         if bar is None or not kept[0] <= bar <= kept[-1]:
             return None
-        return min(int(np.searchsorted(kept, bar)), last_point)
+        return int(np.searchsorted(kept, bar))
 
     return [
         {

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest.metrics import (
-    bar_returns,
-    bars_per_year,
-    drawdowns,
+from backtest.metrics import bar_returns, bars_per_year, drawdowns, sharpe_ratio
+from service.engine.metrics import (
+    LEAST_BARS,
+    annual_growth,
     excess_kurtosis,
-    sharpe_ratio,
+    risk_free_per_bar,
     skewness,
 )
 from service.report.bars import Bars, Floats
@@ -30,8 +30,6 @@ MONTHS = 12
 WEEKDAYS = 7
 WORST_DRAWDOWNS = 5
 ROLLING_POINTS = 240
-# A ratio of a shorter window is mostly noise.
-ROLLING_BARS_LEAST = 20
 ROLLING_YEARS = 0.5
 HISTOGRAM_BINS = 20
 QUANTILE_95 = 1.959963984540054  # of the normal distribution: 95 % lie between it and its negative
@@ -63,7 +61,7 @@ def sheet_of(
 ) -> dict[str, Any]:
     """The document; `risk_free_rate` is a fraction a year, as in the request."""
     periods = bars_per_year(bars.index)
-    risk_free = (1 + risk_free_rate) ** (1 / periods) - 1
+    risk_free = risk_free_per_bar(risk_free_rate, periods)
     return {
         "sharpe_band": sharpe_band(bar_returns(bars.equity) - risk_free, periods),
         "holding": _holding_of(bars, initial_capital, periods, risk_free),
@@ -88,7 +86,7 @@ def sharpe_band(excess: Floats, periods: float) -> list[float] | None:
     (2002), equation of Bailey and Lopez de Prado (2012). None for fewer than 20 bars.
     """
     count = len(excess)
-    spread = excess.std(ddof=1) if count >= ROLLING_BARS_LEAST else 0.0
+    spread = excess.std(ddof=1) if count >= LEAST_BARS else 0.0
     if spread == 0 or excess.max() == excess.min():
         return None
     ratio = excess.mean() / spread
@@ -104,12 +102,14 @@ def _holding_of(
 ) -> dict[str, float | None]:
     """What buy and hold came to, by the definitions of the run's own metrics."""
     growth = bars.holding[-1] / initial_capital
-    enough = len(bars) >= ROLLING_BARS_LEAST
-    yearly = growth ** (periods / len(bars)) if growth > 0 and enough else None
+    enough = len(bars) >= LEAST_BARS
+    yearly = None
+    if enough and growth > 0:
+        yearly = float(annual_growth(np.array([growth]), len(bars), periods)[0])
     sharpe = float(sharpe_ratio(bar_returns(bars.holding), periods, risk_free)) if enough else None
     return {
         "max_drawdown_pct": 100 * float(drawdowns(bars.holding).max()),
-        "cagr_pct": None if yearly is None else _pct(yearly),
+        "cagr_pct": None if yearly is None else 100 * yearly,
         "sharpe_ratio": None if sharpe is None or math.isnan(sharpe) else sharpe,
     }
 
@@ -218,7 +218,7 @@ def rolling_of(bars: Bars, periods: float, risk_free: float) -> dict[str, Any] |
     There are at most 240 of them, evenly spaced; `bars` is the length of a window. None where the
     run is shorter than two windows.
     """
-    window = max(ROLLING_BARS_LEAST, round(periods * ROLLING_YEARS))
+    window = max(LEAST_BARS, round(periods * ROLLING_YEARS))
     if len(bars) < 2 * window:
         return None
     returns = pd.Series(bar_returns(bars.equity))

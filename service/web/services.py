@@ -10,6 +10,7 @@ from threading import Event
 
 from flask import Flask, current_app
 
+from service.store.rows import Run
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
 from service.web.middleware.auth import Login
@@ -65,16 +66,22 @@ def runs_service() -> Runs:
     return services_of(current_app).runs
 
 
-def wait_for_end(run_id: str, seconds: float) -> None:
-    """Returns once the run has ended, or after so many seconds, in a request without its slot."""
+def wait_for_news(
+    run_id: str, seconds: float, is_news: Callable[[Run], bool] = lambda run: run.status.final
+) -> None:
+    """Returns once the run is news, or after so many seconds, in a request without its slot.
+
+    Without `is_news` that is its end. A run that is not there is none to wait for.
+    """
     deadline = time.monotonic() + seconds
     services = services_of(current_app)
     store = services.runs.run_store
     with without_slot():
         while (left := deadline - time.monotonic()) > 0:
+            # The mark comes first: a change after it ends the wait.
             mark = store.marks([run_id]).get(run_id)
             run = store.get(run_id)
-            if run is None or run.status.final:
+            if run is None or is_news(run):
                 return
             if not services.watch.wait(run_id, mark, left):
                 return

@@ -15,14 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from scripts.config import ROOT
 from tests.browser.pages import PORT, PROBLEMS, URL
-
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.support.browsers import QUIET
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,8 @@ from playwright.sync_api import Browser, sync_playwright
 from pytest_helm_charts.clusters import Cluster
 
 from tests.e2e.cluster import Namespace, Release, merged
+from tests.support.browsers import QUIET
 
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SMALL = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
 TINY = dict.fromkeys(("web", "controller", "worker", "mysql"), SMALL)
 ONE_EACH = {"web": {"replicaCount": 1}, "controller": {"replicaCount": 1}}

@@ -9,7 +9,6 @@ import html
 import io
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -211,7 +210,7 @@ def test_months_without_bars_have_no_mean(client: FlaskClient, runs: Runs) -> No
     assert names == ["Jun", "Jul", "Aug", "Sep"]
 
 
-def test_a_figure_that_is_wrong_about_nothing(client: FlaskClient, runs: Runs) -> None:
+def test_tenths_have_no_sign_at_zero() -> None:
     assert tenths(-0.04) == "0.0"
     assert tenths(-0.06) == "-0.1"
 
@@ -309,7 +308,7 @@ def test_the_worker_stores_what_the_page_of_a_long_run_shows(
     assert client.get(f"/result/{made_by_worker}/chart.json").json == shown, "made anew"
 
 
-def test_every_warning_is_known(tmp_path: Path, client: FlaskClient) -> None:
+def test_every_warning_is_known(client: FlaskClient) -> None:
     """The sentences of the data gate and of the engine, as their code writes them."""
     with client.application.test_request_context(headers=KOREAN):
         for sentence in SENTENCES:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
-from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from rules.base_rule import CompositeRule
+from service.store.rows import Run
 from service.usecases.rules import accepted_rules
 from service.web.middleware.conditional import conditional
-from service.web.middleware.slots import without_slot
 from service.web.openapi.document import cached, describe, json_of, query
 from service.web.pages.common import whole_number
 from service.web.presentation import rule_document
-from service.web.services import runs_service, services_of
+from service.web.services import runs_service, wait_for_news
 
 bp = Blueprint("api", __name__)
 
@@ -40,21 +38,20 @@ def status(run_id: str) -> Response:
     With `wait` the answer comes as soon as there is news, and after so many seconds without.
     """
     g.run_id = run_id
-    deadline = time.monotonic() + whole_number(
-        "wait", request.args.get("wait", "0"), 0, MAX_WAIT_SECONDS
-    )
-    while True:
-        mark = runs_service().run_store.marks([run_id]).get(run_id)
-        run = runs_service().run(run_id)
-        response = conditional(jsonify(runs_service().status(run).document()))
-        is_news = run.status.final or (request.if_none_match and response.status_code != 304)
-        left = deadline - time.monotonic()
-        if is_news or left <= 0:
-            return response
-        with without_slot():
-            has_waited = services_of(current_app).watch.wait(run_id, mark, left)
-        if not has_waited:
-            return response
+    seconds = whole_number("wait", request.args.get("wait", "0"), 0, MAX_WAIT_SECONDS)
+    wait_for_news(run_id, seconds, _is_news)
+    return _status_response(runs_service().run(run_id))
+
+
+def _is_news(run: Run) -> bool:
+    """Whether the client has to hear of it: it ended, or is not as the client knows it."""
+    if run.status.final:
+        return True
+    return bool(request.if_none_match) and _status_response(run).status_code != 304
+
+
+def _status_response(run: Run) -> Response:
+    return conditional(jsonify(runs_service().status(run).document()))
 
 
 @bp.get("/rules")

@@ -69,7 +69,7 @@ from service.web.result_page import (
     trade_table,
 )
 from service.web.server.event_loop import run_in_native_thread
-from service.web.services import runs_service, services_of, wait_for_end
+from service.web.services import runs_service, services_of, wait_for_news
 from service.web.warnings import told
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ def _awaited(run: Run) -> Run:
     seconds = services_of(current_app).first_wait_seconds
     if run.status.final or elapsed(run.created_at) > seconds:
         return run
-    wait_for_end(run.run_id, seconds)
+    wait_for_news(run.run_id, seconds)
     return runs_service().run(run.run_id)
 
 
