@@ -11,16 +11,43 @@ if (rules) {
   show();
 }
 
-const tickers = document.querySelector("[data-tickers]");
-if (tickers) {
-  const dates = ["start_date", "end_date"].map((name) => tickers.form.elements[name]);
-  const limit = (reset) => {
-    const { first, last } = tickers.selectedOptions[0].dataset;
-    if (!first) return;
-    const outside = dates[0].value >= last || dates[1].value <= first;
-    if (reset || outside) [dates[0].value, dates[1].value] = [first, last];
-  };
-  tickers.addEventListener("change", () => limit(true));
+// The dates of the first ticker's prices; null where there are none, or no answer.
+const tickerField = document.querySelector("form.request [name=ticker], form.request [name=tickers]");
+async function pricesOfTicker() {
+  const name = tickerField.value.split(/[\s,;]+/).find(Boolean)?.toUpperCase();
+  if (!name) return null;
+  const address = `${tickerField.dataset.tickers}?prefix=${encodeURIComponent(name)}&limit=1`;
+  const answer = await fetch(address, { headers: { Accept: "application/json" } }).catch(() => null);
+  const found = answer?.ok ? (await answer.json()).tickers[0] : null;
+  return found?.ticker === name ? found : null;
+}
+
+// Dates stay as they are where there are prices; the first or last day of these where there are none.
+async function limitDates() {
+  const prices = await pricesOfTicker();
+  if (!prices) return;
+  document.querySelector("[data-range]").textContent = `; ${prices.ticker}: ${prices.first_day} – ${prices.last_day}`;
+  const { start_date: start, end_date: end } = tickerField.form.elements;
+  const isApart = start.value >= prices.last_day || end.value <= prices.first_day;
+  if (isApart || start.value < prices.first_day) start.value = prices.first_day;
+  if (isApart || end.value > prices.last_day) end.value = prices.last_day;
+}
+
+async function setPeriod(years) {
+  const prices = await pricesOfTicker();
+  if (!prices) return;
+  const { start_date: start, end_date: end } = tickerField.form.elements;
+  const [year, rest] = [prices.last_day.slice(0, 4), prices.last_day.slice(4)];
+  const back = years === "all" ? "" : `${Number(year) - Number(years)}${rest === "-02-29" ? "-02-28" : rest}`;
+  start.value = back > prices.first_day ? back : prices.first_day;
+  end.value = prices.last_day;
+}
+
+if (tickerField) {
+  tickerField.addEventListener("change", limitDates);
+  const presets = document.querySelector("[data-presets]");
+  presets.hidden = false;
+  presets.addEventListener("click", ({ target }) => target.dataset.preset && setPeriod(target.dataset.preset));
 }
 
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -83,13 +110,43 @@ async function followTable() {
   const page = document.querySelector("[data-page]").dataset.page || location.href;
   while (unfinished()) {
     await wait(2);
-    await swap(".runs", page);
+    const chosen = new Set([...document.querySelectorAll(".runs [name=run]:checked")].map((box) => box.value));
+    const fresh = await swap(".runs", page);
+    for (const box of fresh?.querySelectorAll("[name=run]") ?? []) box.checked = chosen.has(box.value);
+  }
+}
+
+// The page of a batch is loaded anew as its runs end, as long as the reader has chosen none of them.
+async function followBatch() {
+  while (unfinished()) {
+    await wait(2);
+    if (document.querySelector(".batch [name=run]:checked")) continue;
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!answer?.ok) continue;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!page.querySelector("[data-status-url]")) return location.reload();
+    for (const part of [".matrix", ".lead"]) document.querySelector(part).replaceWith(page.querySelector(part));
   }
 }
 
 const following = document.querySelector("[data-standing]");
 if (following) followRun(unfinished());
+else if (document.querySelector("[data-follow]")) followBatch();
 else if (document.querySelector(".runs")) followTable();
+
+// How many runs are chosen stands beside the buttons.
+document.addEventListener("change", ({ target }) => {
+  const form = target.name === "run" ? target.form : null;
+  const told = form?.querySelector("[data-chosen]");
+  if (told) told.textContent = form.querySelectorAll("[name=run]:checked").length || "";
+});
+
+// What was done is said once: whoever is sent the address does not see it.
+if (document.querySelector(".done")) {
+  const address = new URL(location);
+  for (const name of ["did", "count"]) address.searchParams.delete(name);
+  history.replaceState(null, "", address);
+}
 
 // Times of the server are UTC; the reader's clock says more to the reader.
 for (const time of document.querySelectorAll("time[data-local]")) localTime(time);

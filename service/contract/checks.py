@@ -35,9 +35,9 @@ def checked(document: object, name: str) -> dict[str, Any]:
     start = _date(document, "start_date", name)
     end = _date(document, "end_date", name)
     if start >= end:
-        raise InvalidRequest(
-            "start_date must be before end_date, got {start} and {end}.", start=start, end=end
-        )
+        template = "{field} must be before {later}, got {start} and {end}."
+        names = {"field": "start_date", "later": "end_date"}
+        raise InvalidRequest(template, **names, start=start, end=end)
     return {**document, "start_date": start, "end_date": end, **_numbers(document, name)}
 
 

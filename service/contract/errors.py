@@ -67,6 +67,29 @@ class RulesMismatch(UserError):
         super().__init__("The rules of the worker are not those that the run was accepted with.")
 
 
+class BatchRefused(UserError):
+    """Some runs of a batch are refused, so none of them is recorded (400).
+
+    `errors` has the different errors, in the order of the runs.
+    """
+
+    def __init__(self, errors: Sequence[UserError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("Nothing was submitted.")
+
+
+class NoteChanged(UserError):
+    """Somebody else changed the note meanwhile (409)."""
+
+    code = "Conflict"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Somebody changed this note while you were writing. Your text is kept below; put the "
+            "two together and save again."
+        )
+
+
 class RunNotFound(UserError):
     """No run has this id (404)."""
 

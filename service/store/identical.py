@@ -11,10 +11,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, select, update
 
-from service.contract.result import HEADLINE
 from service.contract.status import Status
 from service.store.database import utc_in
-from service.store.rows import update_run
+from service.store.rows import LISTED_METRICS, update_run
 from service.store.tables import runs
 
 
@@ -29,7 +28,7 @@ def leader_columns(connection: Connection, work: str | None) -> dict[str, Any]:
     """
     if work is None:
         return {}
-    columns = [runs.c[name] for name in ("run_id", "status", *HEADLINE)]
+    columns = [runs.c[name] for name in ("run_id", "status", *LISTED_METRICS)]
     query = select(*columns).where(runs.c.leads == work).with_for_update()
     leader = connection.execute(query).one_or_none()
     if leader is None:
@@ -42,8 +41,8 @@ def leader_columns(connection: Connection, work: str | None) -> dict[str, Any]:
 
 def _completed_like(leader: Row[Any]) -> dict[str, Any]:
     """The columns of a run whose leader has completed."""
-    headline = {name: getattr(leader, name) for name in HEADLINE}
-    return {"status": Status.COMPLETED, **headline}
+    metrics = {name: getattr(leader, name) for name in LISTED_METRICS}
+    return {"status": Status.COMPLETED, **metrics}
 
 
 def end_run(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -20,13 +21,15 @@ from sqlalchemy.exc import IntegrityError
 
 from service.contract.status import Status
 from service.store.database import utc_in
+from service.store.deletion import delete_runs
+from service.store.finding import FindingStore
 from service.store.identical import leader_columns, pass_work_on
+from service.store.marks import MarkStore
 from service.store.rows import (
     CANCELLED_VALUES,
     IS_QUEUED,
     IS_UNFINISHED,
     Run,
-    RunStore,
     StoredResult,
     columns_of,
     run_from,
@@ -38,7 +41,21 @@ from service.store.tables import figures, results, runs, sweep_shards
 MAX_COUNTED = 1000  # a longer queue is not counted to its end at every look
 
 
-class RequestStore(RunStore):
+@dataclass(frozen=True)
+class NewRun:
+    """A run to be recorded, which may be a sweep.
+
+    `work` is the fingerprint of all that decides its result. When another run leads that work
+    (waits, computes or has completed), this one is attached to it or completed at once; without
+    `work` it is computed anew.
+    """
+
+    values: Mapping[str, Any]
+    work: str | None = None
+    sweep: NewSweep | None = None
+
+
+class RequestStore(FindingStore, MarkStore):
     """The runs of one database, as the web sees them."""
 
     def add(
@@ -47,34 +64,24 @@ class RequestStore(RunStore):
         work: str | None = None,
         sweep: NewSweep | None = None,
     ) -> bool:
-        """Records a run, which may be a sweep; False when its run_id is taken.
+        """Records a run, which may be a sweep; False when its run_id is taken."""
+        return self.add_all([NewRun(values, work, sweep)])
 
-        `work` is the fingerprint of all that decides its result. When another run leads that work
-        (waits, computes or has completed), this one is attached to it or completed at once;
-        without `work` it is computed anew.
-        """
-        row = {
-            "status": Status.PENDING,
-            "attempt": 0,
-            "launches": 0,
-            "created_at": utc_in(),
-            **values,
-        }
+    def add_all(self, new_runs: Sequence[NewRun]) -> bool:
+        """Records all of these runs, or none: False when one of their run_ids is taken."""
 
         def write(connection: Connection) -> None:
-            new_run = {**row, **leader_columns(connection, work)}
-            connection.execute(insert(runs).values(new_run))
-            if sweep is not None:
-                insert_sweep(connection, values["run_id"], sweep)
+            for new_run in new_runs:
+                _insert_run(connection, new_run)
 
         while True:
             try:
                 self._write(write)
                 return True
             except IntegrityError:
-                if self.get(values["run_id"]) is not None:
+                if self.by_ids([new_run.values["run_id"] for new_run in new_runs]):
                     return False
-                if work is None or not self.has_leader(work):
+                if not any(new_run.work and self.has_leader(new_run.work) for new_run in new_runs):
                     raise
                 # Another run began to lead the same work a moment ago: attach to that one.
 
@@ -83,19 +90,11 @@ class RequestStore(RunStore):
         query = select(runs.c.id).where(runs.c.leads == work)
         return self._read(lambda connection: connection.scalar(query)) is not None
 
-    def latest(
-        self, limit: int, before: int | None = None, **wanted_values: str | None
-    ) -> list[Run]:
-        """The newest first, only those whose columns have the `wanted_values` that are not empty.
-
-        `before` is the id with which the page before ended.
-        """
+    def latest(self, limit: int, kind: str | None = None) -> list[Run]:
+        """The newest first, of one kind or of all."""
         query = select(*columns_of(Run)).order_by(runs.c.id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(runs.c.id < before)
-        for name, value in wanted_values.items():
-            if value:
-                query = query.where(runs.c[name] == value)
+        if kind is not None:
+            query = query.where(runs.c.kind == kind)
         rows = self._read(lambda connection: connection.execute(query).all())
         return [run_from(row) for row in rows]
 
@@ -106,6 +105,27 @@ class RequestStore(RunStore):
         did not cancel.
         """
         return self._write(lambda connection: _cancel(connection, run_id))
+
+    def of_batch(self, batch_id: str) -> list[Run]:
+        """The runs of a batch, in the order in which they were asked for."""
+        return self._select(runs.c.batch_id == batch_id)
+
+    def latest_of(self, client: str) -> Run | None:
+        """The last run that a client asked for."""
+        query = select(*columns_of(Run)).where(runs.c.client == client)
+        query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(1)
+        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else run_from(row)
+
+    def delete(self, run_ids: Collection[str]) -> int:
+        """Deletes those of the runs that have ended; answers how many."""
+        return self._write(lambda connection: delete_runs(connection, run_ids))
+
+    def by_ids(self, run_ids: Collection[str]) -> dict[str, Run]:
+        """The rows of those runs that are there, by their run_id."""
+        query = select(*columns_of(Run)).where(runs.c.run_id.in_(run_ids))
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row.run_id: run_from(row) for row in rows}
 
     def counts(self) -> dict[str, int]:
         """How many runs are in each state."""
@@ -203,6 +223,20 @@ class RequestStore(RunStore):
         # of a sweep into the column of equity curves.
         table = row.equity_csv if row.table_csv is None else row.table_csv
         return StoredResult(row.result, zlib.decompress(table).decode(), row.chart_base64)
+
+
+def _insert_run(connection: Connection, new_run: NewRun) -> None:
+    row = {
+        "status": Status.PENDING,
+        "attempt": 0,
+        "launches": 0,
+        "created_at": utc_in(),
+        **new_run.values,
+        **leader_columns(connection, new_run.work),
+    }
+    connection.execute(insert(runs).values(row))
+    if new_run.sweep is not None:
+        insert_sweep(connection, new_run.values["run_id"], new_run.sweep)
 
 
 def _cancel(connection: Connection, run_id: str) -> bool:

@@ -9,11 +9,14 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, and_, select, update
 
+from service.contract.result import HEADLINE
 from service.contract.status import BACKTEST, SWEEP, Reason, Status
 from service.store.database import Store, utc_in
 from service.store.tables import runs
 
 MAX_MESSAGE_CHARACTERS = 4000
+# The metrics of a result that are columns of its run, too.
+LISTED_METRICS = (*HEADLINE, "buy_and_hold_return_pct")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,18 @@ class Run(ActiveRun):
     sharpe_ratio: float | None
     max_drawdown_pct: float | None
     num_trades: int | None
+    buy_and_hold_return_pct: float | None = None
+    batch_id: str | None = None
+    start_date: str | None = None
+    end_date: str | None = None
+    costs_pct: float | None = None
+
+    @property
+    def excess_pct(self) -> float | None:
+        """Percentage points of return beyond holding the ticker."""
+        if self.total_return_pct is None or self.buy_and_hold_return_pct is None:
+            return None
+        return self.total_return_pct - self.buy_and_hold_return_pct
 
     @property
     def attached(self) -> bool:

@@ -5,6 +5,8 @@ The view `backtest_results` over them is in the migrations.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -31,6 +33,32 @@ CaseSensitiveName = mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin
 Name = String(100).with_variant(CaseSensitiveName, "mysql")
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
 Blob = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
+
+SEARCHED_COLUMNS = (
+    "id",
+    "ticker",
+    "rule_id",
+    "status",
+    "kind",
+    "client",
+    "batch_id",
+    "created_at",
+    "start_date",
+    "end_date",
+    "costs_pct",
+    "total_return_pct",
+    "buy_and_hold_return_pct",
+    "sharpe_ratio",
+    "max_drawdown_pct",
+    "num_trades",
+)
+
+
+def _key_of_run() -> Column[Any]:
+    """The `id` of a run, for a table of what users say about runs."""
+    key = ForeignKey("runs.id", ondelete="CASCADE")
+    return Column("runs_id", Key, key, primary_key=True, autoincrement=False)
+
 
 runs = Table(
     "runs",
@@ -63,9 +91,13 @@ runs = Table(
     Column("reused_from", String(36)),  # the run that leads the work of this one
     Column("evidence", Text),  # JSON: what was seen of the job of a run that failed
     Column("kind", String(10), nullable=False, server_default="backtest"),  # or sweep
+    Column("batch_id", String(36)),  # of the runs that were asked for at once
+    Column("buy_and_hold_return_pct", Double),
+    # Of the request; NULL where the release before recorded the run during an upgrade.
+    Column("start_date", String(10)),
+    Column("end_date", String(10)),
+    Column("costs_pct", Double),  # commission and slippage of a trade, in percent of its value
     Index("ix_runs_status", "status", "id"),
-    Index("ix_runs_ticker", "ticker", "id"),
-    Index("ix_runs_ticker_status", "ticker", "status", "id"),
     Index("ix_runs_queue", "status", "launched_at", "reused_from", "id"),
     Index("ix_runs_queue_client", "status", "launched_at", "reused_from", "client", "id"),
     Index("ix_runs_client", "client", "created_at"),
@@ -73,6 +105,9 @@ runs = Table(
     Index("ix_runs_reused_from", "reused_from", "status"),
     Index("ix_runs_finished_at", "finished_at"),
     Index("ix_runs_kind", "kind", "id"),
+    Index("ix_runs_batch_id", "batch_id", "id"),
+    # All that runs are searched and sorted by: a search reads this and not the rows.
+    Index("ix_runs_search", *SEARCHED_COLUMNS),
     mysql_charset="utf8mb4",
 )
 
@@ -118,6 +153,31 @@ figures = Table(
     metadata,
     Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("chart_base64", LongText, nullable=False),  # data:image/png;base64,...
+    mysql_charset="utf8mb4",
+)
+
+run_stars = Table(
+    "run_stars",
+    metadata,
+    _key_of_run(),
+    mysql_charset="utf8mb4",
+)
+
+run_tags = Table(
+    "run_tags",
+    metadata,
+    _key_of_run(),
+    Column("tag", Name, primary_key=True),
+    Index("ix_run_tags_tag", "tag", "runs_id"),
+    mysql_charset="utf8mb4",
+)
+
+run_notes = Table(
+    "run_notes",
+    metadata,
+    _key_of_run(),
+    Column("note", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # raised by every change
     mysql_charset="utf8mb4",
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -43,9 +43,8 @@ from service.engine.adapter import (
 )
 from service.store.leases import CONTROLLER, LeaseStore
 from service.store.prices import PriceStore, Ticker
-from service.store.requests import RequestStore
+from service.store.requests import NewRun, RequestStore
 from service.store.rows import Run, StoredResult
-from service.store.shards import NewSweep
 
 RATE_SECONDS = 60
 MAX_NEAR_TICKERS = 3
@@ -66,15 +65,6 @@ class Request(Protocol):
     def run_id(self) -> str: ...
 
     def canonical(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What is stored of a new run: its row, the fingerprint of its work, rows of other tables."""
-
-    row: Mapping[str, Any]
-    work: str
-    sweep: NewSweep | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +91,10 @@ class Runs:
         TooManyRequests; then nothing is stored.
         """
         request = parse_request(with_run_id(document))
-        return self.record(request, lambda: self._planned(request), client, force)
+        return self.record(request, lambda: self.planned(request), client, force)
 
     def record(
-        self, request: Request, plan: Callable[[], Planned], client: str, force: bool
+        self, request: Request, plan: Callable[[], NewRun], client: str, force: bool
     ) -> tuple[Run, bool]:
         """Records a request, planned by `plan` where its run_id is new; see `submit`."""
         known = self.run_store.get(request.run_id)
@@ -112,17 +102,16 @@ class Runs:
             _check_same(known, request)
             return known, False
         planned = plan()
-        self._check_rate(client)
+        self.check_room([planned], client, force)
         work = None if force else planned.work
-        if work is None or not self.run_store.has_leader(work):
-            self._check_queue()
-        is_new = self.run_store.add({**planned.row, "client": client}, work, planned.sweep)
+        is_new = self.run_store.add({**planned.values, "client": client}, work, planned.sweep)
         run = self.run(request.run_id)
         if not is_new:
             _check_same(run, request)
         return run, is_new
 
-    def _planned(self, request: BacktestRequest) -> Planned:
+    def planned(self, request: BacktestRequest) -> NewRun:
+        """The run as it is recorded; raises InvalidRequest or NoData where it cannot be."""
         rule = rule_of(request.rule_id, request.params, validate=True)
         ticker = self.ticker(request.ticker)
         data = self._checked_window(request, rule, ticker)
@@ -138,9 +127,10 @@ class Runs:
             "prices_fingerprint": ticker.fingerprint,
             "benchmark_fingerprint": benchmark,
             "rules_digest": digest,
+            **searched_values(request.document()),
         }
         prices = [ticker.fingerprint, benchmark]
-        return Planned(row, fingerprint_of_work(request, prices, digest))
+        return NewRun(row, fingerprint_of_work(request, prices, digest))
 
     def benchmark_fingerprint(self, name: str, ticker: str) -> str | None:
         """Of the benchmark's prices; None where the benchmark is the ticker itself, held."""
@@ -163,9 +153,15 @@ class Runs:
         check_window(request, rule, len(data), ticker.first_day, ticker.last_day)
         return data
 
-    def _check_queue(self) -> None:
+    def check_room(self, planned: Sequence[NewRun], client: str, force: bool) -> None:
+        """Raises TooManyRequests, or QueueFull where they do not all fit into the queue."""
+        self._check_rate(client)
+        works = [None if force else run.work for run in planned]
+        new = sum(1 for work in works if work is None or not self.run_store.has_leader(work))
+        if not new:
+            return
         waiting = self.run_store.queued_count(self.max_pending)
-        if waiting >= self.max_pending:
+        if waiting + new > self.max_pending:
             raise QueueFull(waiting)
 
     def _check_rate(self, client: str) -> None:
@@ -251,6 +247,15 @@ class Runs:
         if run.status != Status.COMPLETED:
             return None
         return self.run_store.result_of(run)
+
+
+def searched_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that runs are found by, of the document of a request."""
+    return {
+        "start_date": document["start_date"],
+        "end_date": document["end_date"],
+        "costs_pct": round(100 * (document["commission_rate"] + document["slippage_rate"]), 6),
+    }
 
 
 def _check_same(run: Run, request: Request) -> None:

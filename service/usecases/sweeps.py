@@ -19,9 +19,10 @@ from service.contract.sweep import SweepRequest, parse_sweep
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
 from service.engine.adapter import fingerprint_of_work
 from service.search.plan import SweepPlan
+from service.store.requests import NewRun
 from service.store.rows import Run, StoredResult
 from service.store.shards import NewSweep
-from service.usecases.runs import Planned, Runs, with_run_id
+from service.usecases.runs import Runs, searched_values, with_run_id
 
 # The column of the request in the database holds 65,535 bytes.
 MAX_REQUEST_BYTES = 60_000
@@ -40,7 +41,7 @@ class Sweeps:
             raise InvalidRequest("The grid is too long; write its values as start:stop:step.")
         return self.runs.record(request, lambda: self._planned(request), client, force)
 
-    def _planned(self, request: SweepRequest) -> Planned:
+    def _planned(self, request: SweepRequest) -> NewRun:
         prices = {name: self.runs.ticker(name).fingerprint for name in request.priced_tickers}
         series_of = cache(lambda ticker: self.runs.price_store.series(prices[ticker]))
         plan = SweepPlan(request, series_of, validate=True)
@@ -55,9 +56,10 @@ class Sweeps:
             "prices_fingerprint": fingerprint,
             "rules_digest": digest,
             "kind": SWEEP,
+            **searched_values(request.document()),
         }
         work = fingerprint_of_work(request, [fingerprint], digest, SWEEP_VERSION)
-        return Planned(row, work, NewSweep(prices, plan.shards()))
+        return NewRun(row, work, NewSweep(prices, plan.shards()))
 
     def sweep(self, run_id: str) -> Run:
         """The row of a sweep; raises RunNotFound, also where the run is a backtest."""

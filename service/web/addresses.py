@@ -12,6 +12,9 @@ from service.store.rows import Run
 PAGES: Mapping[str, str] = {BACKTEST: "pages.result", SWEEP: "sweeps.sweep"}
 
 
-def run_url(run: Run, format: str | None = None) -> str:
-    """The address of the run's page, which is that of its result too; `format` as in the query."""
-    return url_for(PAGES[run.kind], run_id=run.run_id, format=format)
+def run_url(run: Run, format: str | None = None, part: str | None = None) -> str:
+    """The address of the run's page, which is that of its result too.
+
+    `format` is as in the query, `part` is the id of a part of the page.
+    """
+    return url_for(PAGES[run.kind], run_id=run.run_id, format=format, _anchor=part)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 WIDTH = 400
 HEIGHT = 140
 MAX_DOTS = 500
@@ -105,3 +107,28 @@ def dots_of(
         for (adverse, favourable), gain in list(zip(excursions, gains, strict=True))[::step]
     ]
     return dots, largest
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Several curves over the same time and the same scale: the points of an SVG path for each."""
+
+    paths: Sequence[str]
+    low: float
+    high: float
+
+
+def lines_over_time(curves: Sequence[pd.Series]) -> Lines:
+    """The curves by the times of their own indexes, each with at least one value."""
+    low = min(float(curve.min()) for curve in curves)
+    high = max(float(curve.max()) for curve in curves)
+    first = min(curve.index[0] for curve in curves)
+    span = max(curve.index[-1] for curve in curves) - first
+    reach = high - low or 1.0
+    paths = []
+    for curve in curves:
+        places = (curve.index - first) / span * WIDTH
+        heights = HEIGHT - (curve.to_numpy() - low) / reach * HEIGHT
+        points = [f"{x:.2f} {y:.2f}" for x, y in zip(places, heights, strict=True)]
+        paths.append("M" + "L".join(points))
+    return Lines(paths, low, high)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 
 from flask import (
     Flask,
@@ -19,7 +20,9 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from service.contract.errors import (
+    BatchRefused,
     NoResult,
+    NoteChanged,
     RunConflict,
     RunEnded,
     RunNotFound,
@@ -37,6 +40,7 @@ STATUS: dict[type[UserError], int] = {
     NoResult: 404,
     RunConflict: 409,
     RunEnded: 409,
+    NoteChanged: 409,
 }
 SENTENCES = {
     401: ("LoginNeeded", "Log in first: with your name and password, or with a token."),
@@ -46,7 +50,7 @@ SENTENCES = {
     ),
     404: ("NotFound", "There is no such page."),
     405: ("MethodNotAllowed", "This address does not take that method."),
-    413: ("TooLarge", "The request is too large; a backtest request has a few hundred bytes."),
+    413: ("TooLarge", "The request is too large; what was sent has to be shorter."),
     415: ("WrongType", "Send the request as application/json or as a form."),
 }
 RETRY_DATABASE_SECONDS = 5
@@ -74,11 +78,17 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _answer_crash)
 
 
-def sentence(error: UserError) -> str:
-    """The sentence of an error in the reader's language."""
+def sentence(error: UserError, labels: Mapping[str, str] | None = None) -> str:
+    """The sentence of an error in the reader's language; several errors have a line each.
+
+    `labels` are what a page calls the fields that the error may be about.
+    """
     if isinstance(error, UnknownTicker):
         return services_of(current_app).price_import.sentence(error)
-    return translated(error)
+    if isinstance(error, BatchRefused):
+        lines = [sentence(each, labels) for each in error.errors]
+        return "\n".join([translated(error), *dict.fromkeys(lines)])
+    return translated(error, labels)
 
 
 def status_of(error: UserError) -> int:

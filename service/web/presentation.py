@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from rules.base_rule import BaseRule, Parameter
 from service.search.verdict import Evidence
+from service.store.marks import Marks
 from service.store.rows import Run
 from service.web.middleware.texts import plural, text
 
@@ -181,6 +183,23 @@ JUDGED_BY_AN_EARLIER_RELEASE = (
     "Search again to have it judged anew."
 )
 
+# The names that forms and pages give to the fields of a request
+FIELD_LABELS = {
+    "ticker": "Ticker",
+    "rule_id": "Rule",
+    "start_date": "From",
+    "end_date": "To",
+    "initial_capital": "Capital",
+    "commission_rate": "Commission",
+    "slippage_rate": "Slippage",
+    "lot_size": "Lot size",
+    "allow_short": "Short selling",
+    "risk_free_rate": "Risk-free rate",
+    "benchmark": "Benchmark",
+    "tickers": "Tickers",
+    "metric": "Best by",
+    "folds": "Folds",
+}
 # Columns of a search's table that are no metrics
 LABELS = {"median_rank": "Median rank", "beats_buy_and_hold": "Beats buy and hold", "note": "Note"}
 DIGITS = {"%": 2, "money": 2, "days": 1, "ratio": 2}
@@ -260,6 +279,11 @@ def rule_document(rule: type[BaseRule]) -> dict[str, object]:
     }
 
 
+def rule_choice(rule: type[BaseRule]) -> dict[str, str]:
+    """A rule as completion offers it."""
+    return {"value": rule().rule_id, "detail": text(rule.metadata.summary)}
+
+
 def _parameter_document(parameter: Parameter) -> dict[str, object]:
     return {
         "name": parameter.name,
@@ -271,21 +295,45 @@ def _parameter_document(parameter: Parameter) -> dict[str, object]:
     }
 
 
-def run_document(run: Run) -> Mapping[str, object]:
+def run_document(run: Run, marks: Marks) -> Mapping[str, object]:
     """A run of the history, as GET /runs answers it."""
+    first, last = days_of(run)
     return {
         "run_id": run.run_id,
         "ticker": run.ticker,
         "rule_id": run.rule_id,
         "status": run.status,
         "reason": run.reason,
+        "start_date": first,
+        "end_date": last,
+        "costs_pct": run.costs_pct,
         "total_return_pct": run.total_return_pct,
+        "buy_and_hold_return_pct": run.buy_and_hold_return_pct,
+        "excess_pct": run.excess_pct,
         "sharpe_ratio": run.sharpe_ratio,
         "max_drawdown_pct": run.max_drawdown_pct,
         "num_trades": run.num_trades,
         "created_at": utc(run.created_at),
         "kind": run.kind,
+        "batch_id": run.batch_id,
+        "star": marks.is_starred,
+        "tags": list(marks.tags),
+        "note": marks.note,
     }
+
+
+def days_of(run: Run) -> tuple[str, str]:
+    """First and last day of what was asked."""
+    if run.start_date is not None and run.end_date is not None:
+        return run.start_date, run.end_date
+    # The release before recorded it during an upgrade.
+    asked = json.loads(run.request)
+    return asked["start_date"], asked["end_date"]
+
+
+def period_of(run: Run) -> str:
+    """What was asked, from day to day."""
+    return " – ".join(days_of(run))
 
 
 def utc(moment: datetime) -> str:

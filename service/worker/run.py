@@ -22,7 +22,7 @@ from service.report.bars import bars_of_table
 from service.report.overview import is_long, overview_of
 from service.store.claims import ClaimStore
 from service.store.prices import PriceStore
-from service.store.rows import Run, StoredResult
+from service.store.rows import LISTED_METRICS, Run, StoredResult
 from service.worker.holding import claim_or_wait, lease, this_worker
 from service.worker.outcome import failure_of, guarded
 from service.worker.software import UNKNOWN_SOFTWARE, Software, agreed_digest
@@ -160,7 +160,8 @@ class RunWorker:
             chart_base64=result.chart_base64,
             overview=overview_of_run(request, result, performed),
         )
-        columns: dict[str, Any] = dict(result.headline())
+        metrics = {**result.metrics, **result.headline()}
+        columns: dict[str, Any] = {name: metrics.get(name) for name in LISTED_METRICS}
         if digest != run.rules_digest:
             # Whoever asks for the work that the run was accepted for gets nothing of other rules.
             columns |= {"rules_digest": digest, "leads": None}

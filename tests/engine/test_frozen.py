@@ -17,6 +17,7 @@ from tests.support.prices import TICKERS, prices
 
 # SHA-256 of service/contract/<name>.v1.json
 SCHEMAS = {
+    "batch": "06d7413dad31cc1e593d866f2ba16e40fca72052caf85858f9afc72a5e22ece6",
     "request": "4564667da987389f3cb25279abbd190f4f1f4cb4e41e97e5c25b26b80f8864fa",
     "result": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
     "status": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",

@@ -12,6 +12,7 @@ from alembic import command
 from sqlalchemy import Engine, func, inspect, select, text
 
 from scripts.config import ROOT, Config
+from service.contract.documents import canonical_json
 from service.contract.status import Status
 from service.store import migrate as migration
 from service.store.database import connect
@@ -21,6 +22,9 @@ from tests.support.requests import RUN_ID
 from tests.support.stores import EveryStore
 
 RUNS = (
+    "run_stars",
+    "run_tags",
+    "run_notes",
     "sweep_shards",
     "sweeps",
     "figures",
@@ -163,6 +167,33 @@ def test_data_of_the_release_before_is_kept(old: Engine) -> None:
     assert str(row.created_at) == "2026-01-02 03:04:05.678901"
 
 
+def test_runs_of_the_release_before_are_found_by_what_they_asked_for(old: Engine) -> None:
+    """Also more of them than are filled at once, and one that cannot be read."""
+    asked = canonical_json(
+        {
+            "start_date": "2013-01-02",
+            "end_date": "2020-02-07",
+            "commission_rate": 0.001,
+            "slippage_rate": 0.0005,
+        }
+    )
+    with old.begin() as connection:
+        connection.execute(text("UPDATE runs SET request = :asked"), {"asked": asked})
+        connection.execute(text(f"UPDATE runs SET id = 2500 WHERE run_id = '{RUN_ID}'"))
+        connection.execute(text(f"UPDATE runs SET request = 'x' WHERE run_id = '{SWEEP_ID}'"))
+        document = canonical_json({"metrics": {"buy_and_hold_return_pct": 12.5}})
+        statement = "UPDATE results SET result = :document WHERE run_id = :run_id"
+        connection.execute(text(statement), {"document": document, "run_id": RUN_ID})
+    migration.migrate(old)
+    run = EveryStore(old).get(RUN_ID)
+    assert run is not None
+    asked_for = (run.start_date, run.end_date, run.costs_pct, run.buy_and_hold_return_pct)
+    assert asked_for == ("2013-01-02", "2020-02-07", 0.15, 12.5)
+    unreadable = EveryStore(old).get(SWEEP_ID)
+    assert unreadable is not None
+    assert unreadable.start_date is None
+
+
 def test_rows_that_an_older_release_left_behind_keep_nobody_waiting(old: Engine) -> None:
     """A failed run leads its work no longer; an attached run with a result of its own keeps it."""
     with old.begin() as connection:
@@ -183,7 +214,7 @@ def test_the_tables_of_sweeps_are_copied_to_their_own_column(old: Engine) -> Non
     assert tables == {RUN_ID: (b"zlib", None), SWEEP_ID: (b"zlib", b"zlib")}
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 3])
+@pytest.mark.parametrize("after", range(0, 16, 3))
 def test_an_upgrade_killed_after_any_statement_goes_on(
     old: Engine, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -203,7 +234,7 @@ def test_an_upgrade_killed_after_any_statement_goes_on(
         patch.setattr(op, name, change)
 
     with monkeypatch.context() as patch:
-        for name in ("add_column", "create_index", "create_table", "execute"):
+        for name in ("add_column", "create_index", "drop_index", "create_table", "execute"):
             stopping(name)
         with pytest.raises(KeyboardInterrupt):
             migration.migrate(old)
@@ -231,7 +262,7 @@ def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) 
         connection.execute(text("UPDATE alembic_version SET version_num = '1001'"))
     assert migration.schema_problem(engine)
     with pytest.raises(
-        migration.DatabaseRefused, match="at revision 1001, this program knows 0006"
+        migration.DatabaseRefused, match="at revision 1001, this program knows 0007"
     ):
         migration.migrate(engine)
     with engine.connect() as connection:

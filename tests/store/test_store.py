@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 import uuid
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select, text, update
 
 from scripts.config import Config
-from service.contract.request import parse_request
 from service.contract.status import Status
 from service.store import database
 from service.store.database import connect, utc_in
@@ -19,7 +17,8 @@ from service.store.prices import PriceStore
 from service.store.rows import StoredResult
 from service.store.tables import metadata, runs
 from tests.support.prices import series
-from tests.support.requests import REQUEST, RUN_ID
+from tests.support.requests import RUN_ID
+from tests.support.stored_runs import add_run
 from tests.support.stores import EveryStore
 
 STORED = StoredResult('{"a":1}', "date,equity\n2020-01-01,1.0\n", "data:image/png;base64,AAAA")
@@ -36,21 +35,8 @@ def store(engine: Engine) -> EveryStore:
     return EveryStore(engine)
 
 
-def add(store: EveryStore, run_id: str = RUN_ID, **values: Any) -> str:
-    request = parse_request({"run_id": run_id, **REQUEST})
-    row = {
-        "request": request.canonical(),
-        "ticker": "GOOG",
-        "rule_id": "RSI",
-        "prices_fingerprint": "f",
-        "rules_digest": "d",
-    }
-    assert store.add({"run_id": run_id, **row, **values})
-    return run_id
-
-
 def test_a_run_is_recorded_once(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     assert not store.add(
         {
             "run_id": RUN_ID,
@@ -68,7 +54,7 @@ def test_a_run_is_recorded_once(store: EveryStore) -> None:
 
 
 def test_claim_finish_and_read_back(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     assert store.claim(RUN_ID, "a") == 1
     assert store.claim(RUN_ID, "b") is None
     assert store.finish(RUN_ID, 1, STORED, HEADLINE)
@@ -83,7 +69,7 @@ def test_claim_finish_and_read_back(store: EveryStore) -> None:
 
 
 def test_a_result_without_a_figure(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     store.claim(RUN_ID, "a")
     plain = StoredResult("{}", "", None)
     assert store.finish(RUN_ID, 1, plain, {})
@@ -92,7 +78,7 @@ def test_a_result_without_a_figure(store: EveryStore) -> None:
 
 
 def test_terminal_rows_never_change(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     store.claim(RUN_ID, "a")
     running = store.get(RUN_ID)
     assert running is not None
@@ -119,7 +105,7 @@ def expire(engine: Engine) -> None:
 
 
 def test_an_expired_lease_can_be_taken_over(store: EveryStore, engine: Engine) -> None:
-    add(store)
+    add_run(store)
     assert store.claim(RUN_ID, "a") == 1
     expire(engine)
     assert store.claim(RUN_ID, "b") == 2
@@ -131,7 +117,7 @@ def test_an_expired_lease_can_be_taken_over(store: EveryStore, engine: Engine) -
 
 
 def test_release_gives_the_run_back(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     store.mark_launched(RUN_ID)
     store.claim(RUN_ID, "a")
     assert store.release(RUN_ID, 1)
@@ -142,7 +128,7 @@ def test_release_gives_the_run_back(store: EveryStore) -> None:
 
 
 def test_launching_is_first_in_first_out(store: EveryStore) -> None:
-    ids = [add(store, str(uuid.uuid4())) for _ in range(4)]
+    ids = [add_run(store, str(uuid.uuid4())) for _ in range(4)]
     assert [run.run_id for run in store.queued(3)] == ids[:3]
     assert store.mark_launched(ids[0])
     assert not store.mark_launched(ids[0])
@@ -160,7 +146,7 @@ def test_launching_is_first_in_first_out(store: EveryStore) -> None:
 
 
 def test_many_claim_at_once_and_one_wins(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     won: list[int | None] = []
     threads = [
         threading.Thread(target=lambda name=i: won.append(store.claim(RUN_ID, str(name))))
@@ -173,17 +159,18 @@ def test_many_claim_at_once_and_one_wins(store: EveryStore) -> None:
     assert sorted(won, key=str) == [1, *[None] * 7]
 
 
-def test_history_pages_and_filters(store: EveryStore) -> None:
-    ids = [add(store, str(uuid.uuid4()), ticker="GOOG" if i % 2 else "SPY") for i in range(6)]
-    page = store.latest(2)
-    assert [run.run_id for run in page] == ids[:3:-1]
-    assert [run.run_id for run in store.latest(2, before=page[-1].id)] == [ids[3], ids[2]]
-    assert {run.ticker for run in store.latest(9, ticker="SPY")} == {"SPY"}
-    assert store.latest(9, status="failed") == []
+def test_the_latest_runs_come_first(store: EveryStore) -> None:
+    ids = [add_run(store, str(uuid.uuid4()), client="c" if i % 2 else "d") for i in range(6)]
+    assert [run.run_id for run in store.latest(2)] == ids[:3:-1]
+    assert store.latest(9, kind="sweep") == []
+    latest = store.latest_of("d")
+    assert latest is not None
+    assert latest.run_id == ids[4]
+    assert store.latest_of("nobody") is None
 
 
 def test_listing_and_polling_never_touch_results(store: EveryStore, engine: Engine) -> None:
-    add(store)
+    add_run(store)
     seen: list[str] = []
     from sqlalchemy import event
 
@@ -249,7 +236,7 @@ def test_a_newer_series_leaves_the_old_one_readable(engine: Engine) -> None:
 
 
 def test_a_message_of_any_length_is_kept_in_part(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     store.mark_launched(RUN_ID)
     (run,) = store.active()
     assert store.fail(run, "AdmissionDenied", "x" * 100_000)
@@ -259,7 +246,7 @@ def test_a_message_of_any_length_is_kept_in_part(store: EveryStore) -> None:
 
 
 def test_a_note_comes_too_late_for_a_run_that_was_claimed(store: EveryStore) -> None:
-    add(store)
+    add_run(store)
     store.mark_launched(RUN_ID)
     (seen,) = store.active()
     assert store.note(seen, "Unschedulable", "No node.")
@@ -284,7 +271,7 @@ def test_tls_as_it_is_asked_for() -> None:
 
 
 def test_cancelling(store: EveryStore) -> None:
-    first, second, third = (add(store, str(uuid.uuid4())) for _ in range(3))
+    first, second, third = (add_run(store, str(uuid.uuid4())) for _ in range(3))
     store.mark_launched(second)
     assert [store.cancel(first), store.cancel(second), store.cancel("nothing")] == [
         True,
@@ -299,7 +286,7 @@ def test_cancelling(store: EveryStore) -> None:
 
 
 def test_the_view_that_the_specification_names(store: EveryStore, engine: Engine) -> None:
-    add(store)
+    add_run(store)
     store.claim(RUN_ID, "a")
     store.finish(RUN_ID, 1, STORED, HEADLINE)
     with engine.connect() as connection:

@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy import Engine, event, func, insert, literal_column, select, text, update
 
+from service.contract.documents import canonical_json
 from service.contract.status import Status
 from service.store.database import utc_in
-from service.store.tables import runs
+from service.store.finding import Place
+from service.store.tables import run_stars, run_tags, runs
 from tests.support.databases import MYSQL
 from tests.support.prices import TICKERS
 from tests.support.stores import EveryStore
@@ -19,9 +21,9 @@ from tests.support.stores import EveryStore
 CLIENTS = 20
 FIRST_ROWS = 1000
 MAX_COPIED_ROWS = 50_000
+RULES = ("MA_CROSS_10_30", "RSI_14_30_70", "MACD_12_26_9")
 COMMON = {
-    "request": "{}",
-    "rule_id": "MA_CROSS_10_30",
+    "request": canonical_json({"as_long": "as a request is" * 25}),
     "prices_fingerprint": "f" * 64,
     "rules_digest": "d" * 64,
     "status": Status.COMPLETED,
@@ -57,7 +59,9 @@ def fill(engine: Engine, counts: Counts) -> None:
     _add_first_rows(engine)
     while (present := count_runs(engine)) < counts.runs:
         _copy_rows(engine, min(present, counts.runs - present, MAX_COPIED_ROWS))
+    _set_numbers(engine)
     _set_states(engine, counts)
+    _mark(engine)
 
 
 def count_runs(engine: Engine) -> int:
@@ -72,12 +76,42 @@ def _add_first_rows(engine: Engine) -> None:
             **COMMON,
             "run_id": str(uuid.uuid4()),
             "ticker": TICKERS[number % 12],
+            "rule_id": RULES[number % len(RULES)],
+            "costs_pct": 0.05 + number % 4 / 10,
+            "start_date": f"20{10 + number % 10}-01-04",
+            "end_date": "2020-12-30",
             "client": f"c{number * 7 % CLIENTS}",
         }
         for number in range(FIRST_ROWS)
     ]
     with engine.begin() as connection:
         connection.execute(insert(runs).values({name: utc_in() for name in moments}), rows)
+
+
+def _set_numbers(engine: Engine) -> None:
+    """Numbers of results that differ from run to run; one in seven has none."""
+    scattered = runs.c.id * 7919 % 10_007
+    numbers = {
+        "total_return_pct": scattered / 10.0 - 300,
+        "buy_and_hold_return_pct": scattered * 31 % 997 / 2.0,
+        "sharpe_ratio": scattered / 5000.0 - 0.5,
+        "max_drawdown_pct": scattered % 90 * 1.0,
+        "num_trades": scattered % 120,
+    }
+    with engine.begin() as connection:
+        connection.execute(update(runs).where(runs.c.id % 7 != 0).values(numbers))
+
+
+def _mark(engine: Engine) -> None:
+    """Stars, and tags, of which one is common."""
+    for table, values, step in (
+        (run_stars, {}, 50),
+        (run_tags, {"tag": literal_column("'common'")}, 3),
+        (run_tags, {"tag": literal_column("'rare'")}, 1000),
+    ):
+        marked = select(runs.c.id, *values.values()).where(runs.c.id % step == 0)
+        with engine.begin() as connection:
+            connection.execute(insert(table).from_select(["runs_id", *values], marked))
 
 
 def _copy_rows(engine: Engine, number: int) -> None:
@@ -120,12 +154,9 @@ def queries(engine: Engine, counts: Counts) -> Mapping[str, Callable[[], object]
         "queue position": lambda: store.queue_position(waiting),
         "queue length, to 1,000": lambda: store.queued_count(),
         "latest 50": lambda: store.latest(50),
-        "a page in the middle": lambda: store.latest(50, middle_id),
-        "of a ticker": lambda: store.latest(50, ticker="GOOG"),
-        "failed ones": lambda: store.latest(50, status="failed"),
-        "none cancelled": lambda: store.latest(50, status="cancelled"),
-        "of a ticker, failed": lambda: store.latest(50, ticker="GOOG", status="failed"),
-        "of a ticker, none cancelled": lambda: store.latest(50, ticker="GOOG", status="cancelled"),
+        "latest sweeps": lambda: store.latest(20, kind="sweep"),
+        "latest of a client": lambda: store.latest_of("c3"),
+        "a page in the middle": lambda: store.find([], "-asked", 50, after=Place(middle_id)),
         "of a client, last minute, to 600": lambda: store.recent_count("c1", 60, 600),
         "identical work": lambda: store.has_leader("f" * 64),
         "the next client that waits": lambda: store.waiting_clients("c3", 1),

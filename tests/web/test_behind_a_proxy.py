@@ -46,6 +46,7 @@ def test_every_address_of_every_page_is_below_the_application_root(
             assert (
                 client.get(address, headers=BROWSER, buffered=True).status_code in (200, 202, 405)
                 or "none" in address
+                or address.endswith("/compare")
             )
     for path in ("/", "/health", "/runs"):
         assert client.get(path).status_code == 404, "nothing is served beside it"
@@ -67,7 +68,10 @@ def test_a_crawl_never_leaves_the_application(engine: Engine, runs: Runs) -> Non
         answer = client.get(address, headers=BROWSER, buffered=True)
         if answer.status_code == 405:
             answer = client.post(address, data=FORM, headers=BROWSER)
-        assert answer.status_code in (200, 202, 303, 404, 409), (address, answer.status)
+        # A form of the list is sent here without a choice of runs.
+        is_choice = address.partition("?")[0] in ("/bt/compare", "/bt/runs/bulk")
+        expected = (200, 202, 303, 404, 409, *([400] if is_choice else []))
+        assert answer.status_code in expected, (address, answer.status)
         named = {answer.headers["Location"]} if "Location" in answer.headers else set()
         if answer.mimetype == "text/html":
             named |= {unescape(link) for link in addresses(answer.text) if not link.startswith("?")}

@@ -118,7 +118,9 @@ def test_the_history_comes_in_pages(client: FlaskClient) -> None:
     assert third["next"] is None  # type: ignore[index]
     ids = [run["run_id"] for body in (first, second, third) for run in body["runs"]]
     assert len(set(ids)) == 5
-    assert client.get("/runs?ticker=SPY").json == {"runs": [], "next": None}
+    assert client.get(third["previous"]).json["runs"] == second["runs"]  # type: ignore[index]
+    nothing = {"runs": [], "count": 0, "previous": None, "next": None}
+    assert client.get("/runs?ticker=SPY").json == nothing
     assert len(client.get("/runs?ticker=goog").json["runs"]) == 5  # type: ignore[index]
     assert len(client.get("/runs?status=pending&ticker=GOOG").json["runs"]) == 5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -105,7 +106,8 @@ def test_every_declared_status_is_really_given(
 ) -> None:
     client = client_with(engine, replace(runs, max_pending=3), login)
     open_client = client_with(engine, runs, Login())
-    run_id = completed(open_client, runs), swept(open_client, runs)
+    other = completed(open_client, runs, initial_capital=5)
+    run_id = completed(open_client, runs), swept(open_client, runs), other
     if login.mode != "none":
         everything(client, run_id)
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
@@ -113,7 +115,7 @@ def test_every_declared_status_is_really_given(
         with hashing(login):
             everything(client, run_id, {"Authorization": "Basic bm9ib2R5Ong="})
     good_and_bad(client, run_id)
-    everything(client, ("nobody", "nobody"))
+    everything(client, ("nobody", "nobody", "no one"))
     everything(client, run_id, FOREIGN)
     everything(client, run_id, {"If-None-Match": "*"})
     everything(client, run_id, {"If-Match": '"other"'})
@@ -130,7 +132,15 @@ def test_every_declared_status_is_really_given(
     assert {(method, path) for method, path, status in client.seen if status == 500} == set()
 
 
-Ids = tuple[str, str]  # of a backtest and of a sweep
+Ids = tuple[str, str, str]  # of a backtest, of a sweep, and of another backtest
+BATCH_ID = "22222222-2222-4222-8222-222222222222"
+BATCH = {
+    "batch_id": BATCH_ID,
+    "tickers": ["GOOG"],
+    "rules": ["RSI"],
+    "start_date": "2013-01-02",
+    "end_date": "2020-02-07",
+}
 
 
 def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None = None) -> None:
@@ -138,6 +148,9 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
         "/backtest": {"json": REQUEST},
         "/sweeps": {"json": SWEEP},
         "/sweeps/{run_id}/run": {"data": {"row": "0"}},
+        "/batches": {"json": BATCH},
+        "/runs/bulk": {"json": {"runs": [ids[0]], "action": "star"}},
+        "/runs/{run_id}/marks": {"json": {"star": True}},
     }
     for path, operations in described_by(client.application)["paths"].items():
         run_id = ids[path.startswith("/sweeps")]
@@ -145,6 +158,9 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
             address = path.replace("{run_id}", run_id).replace(
                 "{filename}", "style.css" if run_id != "nobody" else "x"
             )
+            address = address.replace("{batch_id}", BATCH_ID if run_id != "nobody" else "x")
+            if path.startswith("/compare"):
+                address += f"?run={ids[0]}&run={ids[2]}"
             body = bodies.get(path, {}) if method == "post" else {}
             client.open(address, method=method.upper(), headers=headers, buffered=True, **body)
 
@@ -170,7 +186,28 @@ def good_and_bad(client: CheckedClient, ids: Ids) -> None:
         client.post("/sweeps?force=true", json=SWEEP)
         client.post(f"/sweeps/{ids[1]}/run?force=true", data={"row": "1"})
     client.get("/runs?limit=none")
+    client.get("/tickers?limit=none")
+    lists(client, ids[0])
     client.get("/?run=nobody")
+
+
+def lists(client: CheckedClient, run_id: str) -> None:
+    for address in ("/compare", "/compare.csv"):
+        client.get(address)
+    for path in ("/batches", "/runs/bulk", f"/runs/{run_id}/marks"):
+        client.post(path, json={"surprise": 1})
+        client.post(path, data="x", content_type="text/plain")
+        client.post(path, data="x" * 70_000, content_type="application/json")
+    client.post("/batches", json={**BATCH, "rules": ["MACD"]})
+    for _ in range(4):
+        client.post("/batches?force=true", json={**BATCH, "batch_id": str(uuid.uuid4())})
+    form = {"run": run_id, "action": "unstar"}
+    client.post("/runs/bulk", data=form, headers=BROWSER)
+    client.post("/runs/bulk", data={**form, "action": "delete"}, headers=BROWSER)
+    marks = f"/runs/{run_id}/marks"
+    client.post(marks, data={"tags": "idea"}, headers=BROWSER)
+    client.post(marks, json={"note": "first"})
+    client.post(marks, json={"note": "second", "version": 7})
 
 
 def sweeps(client: CheckedClient, swept_id: str) -> None:

@@ -38,7 +38,7 @@ def test_the_form_asks_for_what_it_shows(client: FlaskClient, runs: Runs) -> Non
         "rule": "RSI",
         "RSI.period": "7",
         "RSI.oversold": "25.5",
-        "RSI.overbought": "",
+        "RSI.overbought": "70",
         "allow_short": "on",
         "lot_size": "1",
     }
@@ -49,7 +49,7 @@ def test_the_form_asks_for_what_it_shows(client: FlaskClient, runs: Runs) -> Non
     assert (document["allow_short"], document["lot_size"], document["params"]) == (
         True,
         1.0,
-        {"oversold": 25.5, "period": 7},
+        {"overbought": 70, "oversold": 25.5, "period": 7},
     )
 
 
@@ -73,18 +73,21 @@ def test_the_form_builds_a_combination(client: FlaskClient, runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"initial_capital": "-5"}, "initial_capital must be"),
-        ({"initial_capital": "1e999"}, "initial_capital must be"),
-        ({"MA_CROSS.fast": "abc"}, 'params.fast must be a finite number; got "abc".'),
-        ({"MA_CROSS.fast": "nan"}, "params.fast must be a finite number"),
-        ({"MA_CROSS.fast": "9" * 5000}, "params.fast must be a finite number"),
+        ({"initial_capital": "-5"}, "Capital must be a number from 0.01"),
+        ({"initial_capital": "1e999"}, "Capital must be"),
+        ({"initial_capital": ""}, "Capital must be"),
+        ({"slippage_rate": " "}, "Slippage must be"),
+        ({"MA_CROSS.fast": "abc"}, 'fast must be a finite number; got "abc".'),
+        ({"MA_CROSS.fast": ""}, "fast must be a finite number"),
+        ({"MA_CROSS.fast": "nan"}, "fast must be a finite number"),
+        ({"MA_CROSS.fast": "9" * 5000}, "fast must be a finite number"),
         ({"MA_CROSS.fast": "40"}, "MA_CROSS: fast must be below slow, got 40 and 30."),
-        ({"start_date": ""}, "start_date is missing."),
-        ({"start_date": "2020-13-01"}, "start_date must be a date"),
+        ({"start_date": ""}, "From is missing."),
+        ({"start_date": "2020-13-01"}, "From must be a date"),
         ({"ticker": "NOPE"}, 'There are no prices of "NOPE"'),
-        ({"ticker": '"><script>alert(1)</script>'}, "ticker must be"),
+        ({"ticker": '"><script>alert(1)</script>'}, "Ticker must be"),
         ({"rule": "<script>"}, "There is no rule"),
-        ({"rule": ""}, "rule_id must be a text"),
+        ({"rule": ""}, "Rule must be a text"),
         (
             {"rule": "COMPOSITE", "mode": "ALL", "member1": "RSI"},
             "ALL(...) joins 2 to 8 rules, got 1.",
@@ -95,7 +98,7 @@ def test_the_form_builds_a_combination(client: FlaskClient, runs: Runs) -> None:
         ),
         ({"rule": "COMPOSITE"}, "A combination is written"),
         ({"MA_CROSS.self": "1"}, 'MA_CROSS has no parameter "self"'),
-        ({"allow_short": "maybe"}, "allow_short must be true or false"),
+        ({"allow_short": "maybe"}, "Short selling must be true or false"),
     ],
 )
 def test_a_refused_form_keeps_what_was_typed(
@@ -131,7 +134,7 @@ def test_the_dashboard_has_every_rule_and_the_latest_runs(client: FlaskClient, r
         for parameter in rule.metadata.parameters:
             assert f'name="{rule.metadata.name}.{parameter.name}"' in text
             assert parameter.meaning in text
-    assert "GOOG · 2013-01-02 – 2023-09-21" in text
+    assert "GOOG: 2013-01-02 – 2023-09-21" in text
     assert text.count("<fieldset") == len(BUILT_IN) + 1, "and one for combinations"
     assert text.count("hidden disabled") == len(BUILT_IN)
     assert "None yet" in text
@@ -144,7 +147,8 @@ def test_the_dashboard_without_javascript_shows_another_rule(client: FlaskClient
     assert re.search(r'<fieldset data-rule="RSI" >', text)
     assert re.search(r'<fieldset data-rule="MA_CROSS" hidden disabled>', text)
     assert 'value="5"' in text
-    assert re.search(r'value="SPY"[^>]*selected', text)
+    assert 'name="ticker" value="SPY"' in text
+    assert "SPY: 2000-05-01" in text
 
 
 def test_the_dashboard_says_when_there_are_no_prices(tmp_path: Any) -> None:
@@ -199,7 +203,7 @@ def test_the_page_of_the_history_leads_to_older_runs(client: FlaskClient, runs: 
     for i in range(3):
         client.post("/backtest", json={**REQUEST, "initial_capital": 1000 + i})
     text = page(client, "/runs?limit=2&ticker=GOOG")
-    assert "Older runs" in text
+    assert 'rel="next" href="/runs?' in text
     assert "before=" in text
     assert "No runs." in page(client, "/runs?ticker=SPY")
 

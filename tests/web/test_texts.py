@@ -15,14 +15,18 @@ from flask.testing import FlaskClient
 from rules.registry import BUILT_IN
 from scripts.config import ROOT
 from service.contract.documents import schema
+from service.contract.errors import BatchRefused, NoteChanged
 from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
 from service.engine.look import WORDS
 from service.report.sheet import CRISES
 from service.search import verdict
 from service.search.result import KEEPS_POSITION, STAYS_IN_CASH
+from service.usecases.marks import TAG_RULE
+from service.usecases.run_query import FIELDS
 from service.web import presentation, warnings
 from service.web.errors import BUSY, INTERNAL, SENTENCES, UNAVAILABLE
-from service.web.presentation import LABELS, METRIC_GROUPS, METRICS
+from service.web.pages.history import MARKS
+from service.web.presentation import FIELD_LABELS, LABELS, METRIC_GROUPS, METRICS
 from tests.support.requests import REQUEST, SWEEP
 
 # A sentence of the frozen rules that does not end like one; en.po says it in other words too.
@@ -86,13 +90,17 @@ def in_data() -> Iterator[str]:
     yield from (crisis.name for crisis in CRISES)
     yield from (title for title, _ in METRIC_GROUPS)
     yield from LABELS.values()
+    yield from FIELD_LABELS.values()
+    yield from (field.meaning for field in FIELDS.values())
+    yield from (what for _, what in MARKS.values())
+    yield TAG_RULE
     yield from (*HINTS.values(), NO_CONTROLLER, ATTACHED)
     for metric in METRICS:
         yield from (metric.label, metric.meaning)
     for rule in BUILT_IN.values():
         yield rule.metadata.summary
         yield from (parameter.meaning for parameter in rule.metadata.parameters)
-    for name in ("request.v1", "sweep.v1"):
+    for name in ("request.v1", "sweep.v1", "batch.v1"):
         for kind in schema(name)["properties"].values():
             yield from (kind[key] for key in ("description", "each") if key in kind)
     yield from (verdict.NOTHING_TRADED, verdict.NO_BETTER, verdict.SILENT, verdict.SKILL)
@@ -107,6 +115,8 @@ def in_data() -> Iterator[str]:
     yield "The grid is too long; write its values as start:stop:step."
     yield "Send row, or at.x and at.y, as a form."
     yield "There is no combination at that point of the figure."
+    yield from (BatchRefused([]).template, NoteChanged().template)
+    yield from ("a list of run_ids", "the place that another page of the list named")
 
 
 NEEDED = sorted({*in_templates(), *in_python(), *in_errors(), *in_data()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from rules.base_rule import BaseRule, CompositeRule, number_text
 from service.contract.request import BacktestRequest, document_from_text
 from service.store.prices import Ticker
+from service.store.rows import Run
 
 # The choice in the list of rules that combines several of them; MEMBERS are the fields of those.
 COMPOSITE = "COMPOSITE"
@@ -33,6 +35,10 @@ DEFAULTS = {
     "risk_free_rate": "0",
     "benchmark": "",
 }
+# Fields that must not be left empty on the page: an empty one is a mistake and no default.
+NUMBERS = ("initial_capital", "commission_rate", "slippage_rate", "lot_size", "risk_free_rate")
+# The fields that come back with the values of the client's latest run.
+COSTS = ("commission_rate", "slippage_rate", "lot_size")
 FAVOURITE_TICKER = "GOOG"
 WHOLE_NUMBER = "[+-]?[0-9]{1,15}"
 
@@ -46,11 +52,49 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     """The request document of the form; wrong values stay in it and are refused by the contract."""
     if has_request_fields(form):
         return document_from_text(form)
-    fields = {name: form.get(name, "") for name in REQUEST_FIELDS}
+    tickers = names_in(form.get("ticker", "").upper())
+    return {**_shared_fields(form), "ticker": " ".join(tickers), **_rule_fields(form)}
+
+
+def is_batch(form: Mapping[str, str]) -> bool:
+    """Whether the page's form asks for several runs."""
+    if has_request_fields(form):
+        return False
+    return len(names_in(form.get("ticker", ""))) > 1 or bool(_more_rules(form))
+
+
+def batch_from_form(form: Mapping[str, str]) -> dict[str, Any]:
+    """The batch document of the form; wrong values stay in it and are refused by the contract."""
+    rules: list[object] = [_rule_fields(form)]
+    for rule_id in _more_rules(form):
+        if rule_id not in rules:
+            rules.append(rule_id)
+    tickers = list(dict.fromkeys(names_in(form.get("ticker", "").upper())))
+    return {**_shared_fields(form), "tickers": tickers, "rules": rules}
+
+
+def names_in(text: str) -> list[str]:
+    """The tickers that a user wrote, separated by spaces, commas or semicolons."""
+    return re.findall(r"[^\s,;]+", text)
+
+
+def _more_rules(form: Mapping[str, str]) -> list[str]:
+    """The rules beside the first one; those of a combination stand in parentheses."""
+    return re.findall(r"[^\s,;()]+(?:\([^)]*\)?)?", form.get("more_rules", "").upper())
+
+
+def _shared_fields(form: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of the request beside its ticker and its rule."""
+    fields = {name: form.get(name, "") for name in REQUEST_FIELDS if name != "ticker"}
     fields["benchmark"] = fields["benchmark"].upper()
     if "allow_short" in form:
         fields["allow_short"] = form["allow_short"]
-    return {**document_from_text(fields), **_rule_fields(form)}
+    return {**document_from_text(fields), **empty_numbers(form)}
+
+
+def empty_numbers(form: Mapping[str, str]) -> dict[str, str]:
+    """The numbers that the page has a field for and that were left empty."""
+    return {name: "" for name in NUMBERS if name in form and not form[name].strip()}
 
 
 def _rule_fields(form: Mapping[str, str]) -> dict[str, Any]:
@@ -60,7 +104,7 @@ def _rule_fields(form: Mapping[str, str]) -> dict[str, Any]:
         texts = [form.get(name, "").strip() for name in MEMBERS]
         members = ",".join(text for text in texts if text)
         return {"rule_id": f"{form.get('mode', '')}({members})"}
-    params = {name: _number(text) for name, text in parameter_texts(form, rule).items() if text}
+    params = {name: _number(text) for name, text in parameter_texts(form, rule).items()}
     return {"rule_id": rule, "params": params}
 
 
@@ -82,6 +126,14 @@ def _number(text: str) -> int | float | str:
         return float(text)
     except ValueError:
         return text
+
+
+def costs_of(run: Run | None) -> dict[str, str]:
+    """The form's values of the costs that a run was asked for with; none without a run."""
+    if run is None:
+        return {}
+    asked = json.loads(run.request)
+    return {name: _field_text(asked[name]) for name in COSTS if name in asked}
 
 
 def values_of_empty_form(tickers: Sequence[Ticker]) -> dict[str, str]:

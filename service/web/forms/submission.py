@@ -6,12 +6,13 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from flask import Response, g, jsonify, request, url_for
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from rules.base_rule import BaseRule
 from scripts.logger_config import run_context
 from service.contract.documents import parse_json, schema
 from service.contract.errors import InvalidRequest, UnknownTicker, UserError
@@ -82,7 +83,7 @@ def read_json() -> Any:
 
 def submit_document(submit: Submit, document: object) -> Run:
     """Submits the document in the name of the client, and logs a new run."""
-    force = _force()
+    force = is_forced()
     client = client_name()
     run, is_new = submit(_with_run_id_of_key(document, client), client, force)
     g.run_id = run.run_id
@@ -114,7 +115,8 @@ def quoted(text: str) -> str:
     return text[:MAX_QUOTED_CHARACTERS] or '""'
 
 
-def _force() -> bool:
+def is_forced() -> bool:
+    """Whether the request asks to compute again; raises InvalidRequest."""
     text = request.args.get("force", request.form.get("force", "false"))
     if text not in ("true", "false"):
         raise InvalidRequest("force must be true or false; got {value}.", value=quoted(text))
@@ -135,8 +137,34 @@ def _with_run_id_of_key(document: object, client: str) -> object:
     return {"run_id": str(uuid.UUID(bytes=digest[:16], version=4)), **document}
 
 
-def faulty_field(error: UserError, form: Mapping[str, str]) -> str:
-    """The name of the form's field that the error is about, "" where it is about no single one."""
+# The fields of requests that have another name in the pages' forms.
+FORM_NAMES = {"rule_id": "rule"}
+# The fields of requests that have a field in the form for each parameter.
+PARAMETERS = ("params", "grid")
+
+
+def faulty_field(error: UserError, form: Mapping[str, str], fields: Collection[str]) -> str:
+    """The one of the page's `fields` that the error is about, "" where it is about none of them."""
+    name = _faulty_name(error, form)
+    name = FORM_NAMES.get(name, name)
+    if name == "ticker" and "ticker" not in fields:
+        name = "tickers"
+    part, dot, parameter = name.partition(".")
+    if dot and part in PARAMETERS:
+        name = f"{form.get('rule', '')}.{parameter}"
+    return name if name in fields else ""
+
+
+def fields_of_parameters(rules: Iterable[type[BaseRule]]) -> list[str]:
+    """The names of the fields of all parameters."""
+    return [
+        f"{rule.metadata.name}.{parameter.name}"
+        for rule in rules
+        for parameter in rule.metadata.parameters
+    ]
+
+
+def _faulty_name(error: UserError, form: Mapping[str, str]) -> str:
     values = error.values
     if isinstance(error, UnknownTicker):
         is_benchmark = form.get("benchmark", "").strip().upper() == error.ticker

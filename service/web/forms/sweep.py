@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,7 +41,8 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     texts = run_form.parameter_texts(form, rule)
     return {
         **document_from_text(fields, SCHEMA),
-        "tickers": re.findall(r"[^\s,;]+", form.get("tickers", "").upper()),
+        **run_form.empty_numbers(form),
+        "tickers": run_form.names_in(form.get("tickers", "").upper()),
         "rule_id": rule,
         "grid": {name: text for name, text in texts.items() if text},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from functools import cache
 from gettext import NullTranslations
 from pathlib import Path
@@ -20,6 +21,10 @@ COOKIE = "lang"
 COOKIE_SECONDS = 365 * 24 * 60 * 60
 # The values of an error that are translated too; the others were typed by a user.
 TRANSLATED_VALUES = ("what",)
+# The values of an error that are fields of a request.
+NAMES_OF_FIELDS = ("field", "later")
+# What stands before a parameter where it is a field of a request.
+PARAMETERS = ("params.", "grid.")
 FILES = "files"
 CATALOGUES = Path(__file__).parent.parent / "translations"
 
@@ -64,7 +69,8 @@ def switch(language: str) -> str:
     if request.method == "GET":
         # A second slash at the start would lead to another host.
         path += quote(request.path.lstrip("/"))
-    return f"{quote(request.root_path)}{path}?{urlencode({**request.args, COOKIE: language})}"
+    kept = [(name, value) for name, value in request.args.items(multi=True) if name != COOKIE]
+    return f"{quote(request.root_path)}{path}?{urlencode([*kept, (COOKIE, language)])}"
 
 
 def text(message: str) -> str:
@@ -77,12 +83,20 @@ def plural(singular: str, plural_form: str, count: int) -> str:
     return catalogue(language()).ngettext(singular, plural_form, count)
 
 
-def translated(error: UserError) -> str:
+def translated(error: UserError, labels: Mapping[str, str] | None = None) -> str:
     """The error's own sentence in the reader's language.
 
     Its values are filled in after the translation, so that what a user typed is not translated.
+    `labels` are what a page calls the fields that the error may be about.
     """
     values = dict(error.values)
+    if labels:
+        for name in NAMES_OF_FIELDS:
+            field = str(values.get(name, ""))
+            if field in labels:
+                values[name] = text(labels[field])
+            elif field.startswith(PARAMETERS):
+                values[name] = field.partition(".")[2]
     for name in TRANSLATED_VALUES:
         if name in values:
             values[name] = text(str(values[name]))

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rules.base_rule import CompositeRule
-from service.contract import request, result, sweep, sweep_result
+from service.contract import batch, request, result, sweep, sweep_result
 from service.contract.documents import schema
 from service.contract.status import BACKTEST, SWEEP, Status
+from service.usecases.marks import MAX_RUNS_AT_ONCE
 
 TEXT = {"type": "string"}
 DATE = {**TEXT, "format": "date"}
@@ -19,6 +20,7 @@ TEXT_OR_NONE = {"type": ["string", "null"]}
 TEXTS = {"type": "array", "items": TEXT}
 STATUS = {"enum": [str(status) for status in Status]}
 RUN_ID = {"type": "string", "pattern": schema(request.SCHEMA)["properties"]["run_id"]["pattern"]}
+COUNT = {"type": "integer", "minimum": 0}
 WHOLE_NUMBER_TEXT = {**TEXT, "pattern": "^[0-9]{1,9}$"}
 
 
@@ -50,7 +52,15 @@ RUNS = _list(
     rule_id=TEXT,
     status=STATUS,
     reason=TEXT_OR_NONE,
+    start_date=DATE,
+    end_date=DATE,
+    costs_pct={
+        **NUMBER_OR_NONE,
+        "description": "commission and slippage of a trade, in percent of its value",
+    },
     total_return_pct=NUMBER_OR_NONE,
+    buy_and_hold_return_pct=NUMBER_OR_NONE,
+    excess_pct={**NUMBER_OR_NONE, "description": "percentage points beyond holding"},
     sharpe_ratio=NUMBER_OR_NONE,
     max_drawdown_pct=NUMBER_OR_NONE,
     num_trades={"type": ["integer", "null"]},
@@ -59,6 +69,10 @@ RUNS = _list(
         "enum": [BACKTEST, SWEEP],
         "description": "the numbers of a sweep are those of its best combination",
     },
+    batch_id=TEXT_OR_NONE,
+    star={"type": "boolean"},
+    tags=TEXTS,
+    note=TEXT,
 )
 FORM = {
     "type": "object",
@@ -83,8 +97,58 @@ ACCEPTED = _object(
 )
 PAGE_OF_RUNS = _object(
     runs=RUNS,
+    count={**COUNT, "description": "of the runs on all pages, counted to 10,000"},
+    previous={**TEXT_OR_NONE, "description": "the address of the page before; null on the first"},
     next={**TEXT_OR_NONE, "description": "the address of the next page; null on the last"},
 )
+VERSION = {**COUNT, "maximum": 10**9, "description": "of the note; raised by every change"}
+MARKS = _object(star={"type": "boolean"}, tags=TEXTS, note=TEXT, version=VERSION)
+NEW_MARKS = {**MARKS, "required": []}
+MARKS_FORM = {
+    "type": "object",
+    "properties": {
+        "star": {"enum": ["yes", "no"]},
+        "tags": {**TEXT, "description": "separated by spaces or commas"},
+        "note": TEXT,
+        "version": WHOLE_NUMBER_TEXT,
+    },
+}
+COMPARISON = _object(
+    runs=RUNS,
+    metrics={"type": "object", "description": "by run_id, those of completed runs"},
+    differences={
+        "type": "object",
+        "description": "the fields of the requests that differ, with a value for each run",
+    },
+    first_day={**TEXT_OR_NONE, "description": "of the common period"},
+    last_day=TEXT_OR_NONE,
+    correlation={
+        "description": "of the daily returns of the completed runs",
+        "anyOf": [{"type": "null"}, {"type": "array", "items": {"type": "array"}}],
+    },
+    shared_days=COUNT,
+)
+ACTION = {"enum": ["star", "unstar", "tag", "untag", "cancel", "delete"]}
+TAG = {**TEXT, "description": "one or several, for the actions tag and untag"}
+BULK = {
+    "type": "object",
+    "required": ["runs", "action"],
+    "properties": {
+        "runs": {"type": "array", "items": RUN_ID, "minItems": 1, "maxItems": MAX_RUNS_AT_ONCE},
+        "action": ACTION,
+        "tag": TAG,
+    },
+}
+BULK_FORM = {
+    "type": "object",
+    "required": ["run", "action"],
+    "properties": {
+        "run": {"type": "array", "items": RUN_ID},
+        "action": ACTION,
+        "tag": TAG,
+        "confirmed": {"enum": ["yes"]},
+    },
+}
 PARAMETERS = _list(
     name=TEXT,
     type={"enum": ["integer", "number"]},
@@ -123,7 +187,6 @@ TICKERS = _object(
     )
 )
 NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
-COUNT = {"type": "integer", "minimum": 0}
 COUNTS = {"type": "array", "items": COUNT}
 POINT = {"type": ["integer", "null"], "minimum": 0, "description": "the number of a point"}
 CHART = _object(
@@ -163,6 +226,15 @@ SCHEMAS: Mapping[str, Any] = {
     "Status": _contract("status.v1"),
     "Result": _contract(result.SCHEMA),
     "Runs": PAGE_OF_RUNS,
+    "Bulk": BULK,
+    "BulkForm": BULK_FORM,
+    "Comparison": COMPARISON,
+    "Changed": _object(changed=COUNT),
+    "Marks": MARKS,
+    "NewMarks": NEW_MARKS,
+    "MarksForm": MARKS_FORM,
+    "BatchRequest": _contract(batch.SCHEMA, optional=("batch_id",)),
+    "Batch": _object(batch_id=RUN_ID, url=ADDRESS, runs=RUNS),
     "SweepRequest": _contract(sweep.SCHEMA, optional=("run_id",)),
     "SweepResult": _contract(sweep_result.SCHEMA),
     "Sweeps": _object(runs=RUNS),

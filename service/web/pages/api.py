@@ -16,6 +16,7 @@ from service.web.services import runs_service, wait_for_news
 bp = Blueprint("api", __name__)
 
 MAX_WAIT_SECONDS = 20
+MAX_TICKERS = 1_000_000
 
 
 @bp.get("/status/<run_id>")
@@ -68,9 +69,21 @@ def rules() -> Response:
 
 
 @bp.get("/tickers")
-@describe(cached("Tickers, their dates and where the prices come from.", json_of("Tickers")))
+@describe(
+    cached("Tickers, their dates and where the prices come from.", json_of("Tickers")),
+    query("prefix", "only tickers that begin so"),
+    query("limit", "at most so many", type="integer", minimum=1, maximum=MAX_TICKERS),
+    errors=(400,),
+)
 def tickers() -> Response:
-    """The catalogue of tickers with prices."""
+    """The catalogue of tickers with prices, by name."""
+    prefix = request.args.get("prefix", "").upper()
+    limit = whole_number("limit", request.args.get("limit", str(MAX_TICKERS)), 1, MAX_TICKERS)
+    found = [
+        ticker
+        for ticker in runs_service().price_store.tickers()
+        if ticker.ticker.startswith(prefix)
+    ]
     known = [
         {
             "ticker": ticker.ticker,
@@ -80,6 +93,6 @@ def tickers() -> Response:
             "source": ticker.source,
             "prices_fingerprint": ticker.fingerprint,
         }
-        for ticker in runs_service().price_store.tickers()
+        for ticker in found[:limit]
     ]
     return conditional(jsonify(tickers=known))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 
 from flask import (
     Blueprint,
@@ -20,8 +21,9 @@ from flask import (
 from werkzeug.wrappers import Response as AnyResponse
 
 from rules.base_rule import CompositeRule
-from service.contract.errors import InvalidRequest, UserError
+from service.contract.errors import UserError
 from service.contract.status import BACKTEST, Status
+from service.store.prices import Ticker
 from service.store.rows import Run
 from service.usecases.rules import accepted_rules
 from service.usecases.views import view_of
@@ -34,9 +36,9 @@ from service.web.forms.submission import (
     LOCATION,
     accepted_response,
     faulty_field,
+    fields_of_parameters,
     form_content,
     has_form,
-    quoted,
     read_json,
     submit_document,
 )
@@ -51,13 +53,21 @@ from service.web.openapi.document import (
     query,
     text_of,
 )
+from service.web.pages.batches import batch_url, submit_batch
 from service.web.pages.common import (
     ETAG_OF_JSON,
     PAGE_OR_JSON,
     unfinished_response,
-    whole_number,
 )
-from service.web.presentation import elapsed, price_text, run_document, shown, utc
+from service.web.presentation import (
+    FIELD_LABELS,
+    elapsed,
+    period_of,
+    price_text,
+    rule_choice,
+    shown,
+    utc,
+)
 from service.web.result_page import (
     MAX_PAGE,
     OUTCOMES,
@@ -77,9 +87,6 @@ logger = logging.getLogger(__name__)
 bp = Blueprint("pages", __name__)
 
 MAX_LATEST_RUNS = 10
-DEFAULT_RUNS_ON_A_PAGE = 50
-MAX_RUNS_ON_A_PAGE = 200
-MAX_ROW_ID = 2**62
 EXAMPLE = {
     "ticker": "GOOG",
     "rule_id": "MA_CROSS_10_30",
@@ -107,23 +114,37 @@ def _dashboard(values: dict[str, str] | None = None, error: UserError | None = N
     """The page; without `values` the form shows those of the query, else its first values."""
     tickers = runs_service().price_store.tickers()
     if values is None:
-        values = {**run_form.values_of_empty_form(tickers), **request.args.to_dict()}
+        values = {**_first_values(tickers), **request.args.to_dict()}
+    latest = runs_service().run_store.latest(MAX_LATEST_RUNS)
+    rules = [rule for _, rule in sorted(accepted_rules().items())]
+    fields = [*run_form.REQUEST_FIELDS, "rule", "more_rules", *fields_of_parameters(rules)]
+    first_ticker = values["ticker"].partition(",")[0].strip().upper()
     page = render_template(
         "dashboard.html",
         values=values,
-        message="" if error is None else sentence(error),
-        faulty="" if error is None else faulty_field(error, values),
-        rules=[rule for _, rule in sorted(accepted_rules().items())],
+        message="" if error is None else sentence(error, FIELD_LABELS),
+        faulty="" if error is None else faulty_field(error, values, fields),
+        rules=rules,
+        rule_choices=[rule_choice(rule) for rule in rules],
         tickers=tickers,
+        range=next((each for each in tickers if each.ticker == first_ticker), None),
         price_command=services_of(current_app).price_import.command,
-        latest=runs_service().run_store.latest(MAX_LATEST_RUNS),
+        latest=latest,
+        marks=runs_service().run_store.marks_of([run.id for run in latest]),
         composite=run_form.COMPOSITE,
         modes=CompositeRule.MODES,
         members=run_form.MEMBERS,
         shown=shown,
         utc=utc,
+        period_of=period_of,
     )
     return make_response(page, 200 if error is None else status_of(error))
+
+
+def _first_values(tickers: Sequence[Ticker]) -> dict[str, str]:
+    """Those of an empty form, with the costs that the client used last."""
+    latest = runs_service().run_store.latest_of(client_name())
+    return {**run_form.values_of_empty_form(tickers), **run_form.costs_of(latest)}
 
 
 @bp.post("/backtest")
@@ -145,11 +166,14 @@ def _dashboard(values: dict[str, str] | None = None, error: UserError | None = N
 def submit() -> AnyResponse:
     """Submits a backtest: JSON is answered with 202, a form leads to the result page.
 
-    A form that is refused leads back to the form with what was typed.
+    A form that asks for several tickers or rules is a batch, and leads to its page. One that is
+    refused leads back to the form with what was typed.
     """
     if not has_form():
         return accepted_response(submit_document(runs_service().submit, read_json()))
     try:
+        if run_form.is_batch(request.form):
+            return redirect(batch_url(submit_batch(run_form.batch_from_form(request.form))), 303)
         run = submit_document(runs_service().submit, run_form.request_from_form(request.form))
     except UserError as error:
         if wants_json():
@@ -222,6 +246,7 @@ def _result_page(run: Run, asked: TradeQuery) -> Response:
     page = render_template(
         "result.html",
         run=run,
+        marks=runs_service().run_store.marks_of([run.id])[run.id],
         status=runs_service().status(run),
         run_request=json.loads(run.request),
         shown=shown,
@@ -249,61 +274,3 @@ def cancel(run_id: str) -> AnyResponse:
     if not wants_json():
         return redirect(url_for("pages.result", run_id=run_id), 303)
     return make_response(jsonify(runs_service().status(run).document()), 202)
-
-
-@bp.get("/runs")
-@describe(
-    {200: answer("A page of the history.", {**json_of("Runs"), **text_of("text/html")})},
-    query("ticker", "only its runs"),
-    query("status", "only runs in this state", enum=["", *map(str, Status)]),
-    query(
-        "limit",
-        "runs on a page",
-        type="integer",
-        minimum=1,
-        maximum=MAX_RUNS_ON_A_PAGE,
-        default=DEFAULT_RUNS_ON_A_PAGE,
-    ),
-    query(
-        "before",
-        "only runs before this number; `next` has it for the next page",
-        type="integer",
-        minimum=1,
-        maximum=MAX_ROW_ID,
-    ),
-    PAGE_OR_JSON,
-    errors=(400,),
-)
-def history() -> Response:
-    """The runs, the newest first, at most 200 on a page."""
-    limit = _number_from_query("limit", DEFAULT_RUNS_ON_A_PAGE, MAX_RUNS_ON_A_PAGE)
-    before = _number_from_query("before", MAX_ROW_ID, MAX_ROW_ID)
-    filters = {"ticker": request.args.get("ticker", "").upper(), "status": _status_from_query()}
-    # One more than is shown says whether there is another page.
-    rows = runs_service().run_store.latest(limit + 1, before, **filters)
-    page = rows[:limit]
-    older = None
-    if len(rows) > limit:
-        older = _history_url(before=page[-1].id, limit=limit, filters=filters)
-    if wants_json():
-        return jsonify(runs=[run_document(run) for run in page], next=older)
-    return make_response(
-        render_template("runs.html", runs=page, older=older, filters=filters, shown=shown, utc=utc)
-    )
-
-
-def _history_url(before: int, limit: int, filters: dict[str, str]) -> str:
-    used_filters = {name: value for name, value in filters.items() if value}
-    return url_for("pages.history", before=before, limit=limit, **used_filters)  # type: ignore[arg-type]
-
-
-def _number_from_query(name: str, default: int, most: int) -> int:
-    return whole_number(name, request.args.get(name, str(default)), least=1, most=most)
-
-
-def _status_from_query() -> str:
-    text = request.args.get("status", "")
-    if text and text not in list(Status):
-        template = "There is no status {value}; there are {names}."
-        raise InvalidRequest(template, value=quoted(text), names=", ".join(Status))
-    return text

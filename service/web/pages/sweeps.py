@@ -30,18 +30,21 @@ from service.usecases.sweeps import asked_of
 from service.web.addresses import run_url
 from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms import sweep as sweep_form
+from service.web.forms.run import costs_of
 from service.web.forms.submission import (
     FORCE,
     KEY,
     LOCATION,
     accepted_response,
     faulty_field,
+    fields_of_parameters,
     form_content,
     has_form,
     read_json,
     submit_document,
 )
 from service.web.forms.sweep_table import best_first, page_of, read_table, row_at
+from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import (
     RETRY,
@@ -61,10 +64,12 @@ from service.web.pages.common import (
 )
 from service.web.pages.files import csv_file
 from service.web.presentation import (
+    FIELD_LABELS,
     METRICS,
     elapsed,
     label_of,
     luck,
+    period_of,
     run_document,
     shown,
     shown_metric,
@@ -99,7 +104,9 @@ EXAMPLE = {
 def latest() -> Response:
     """The form of a sweep, filled with the request of `?sweep=<run_id>`, and the latest sweeps."""
     if wants_json():
-        return jsonify(runs=[run_document(run) for run in _latest_sweeps()])
+        sweeps = _latest_sweeps()
+        marks = runs_service().run_store.marks_of([run.id for run in sweeps])
+        return jsonify(runs=[run_document(run, marks[run.id]) for run in sweeps])
     values = None
     if "sweep" in request.args:
         values = _values_of_sweep(request.args["sweep"])
@@ -124,14 +131,20 @@ def _form_page(values: dict[str, str] | None, error: UserError | None = None) ->
     """The page; without `values` the form shows those of the query, else its first values."""
     tickers = runs_service().price_store.tickers()
     if values is None:
-        values = {**sweep_form.values_of_empty_form(tickers), **request.args.to_dict()}
+        costs = costs_of(runs_service().run_store.latest_of(client_name()))
+        first = {**sweep_form.values_of_empty_form(tickers), **costs}
+        values = {**first, **request.args.to_dict()}
+    sweeps = _latest_sweeps()
+    first_ticker = values["tickers"].partition(",")[0].strip().upper()
     installed = sorted(accepted_rules().items())
     rules = {name: rule for name, rule in installed if rule.metadata.parameters}
+    names = fields_of_parameters(rules.values())
+    fields = [*sweep_form.REQUEST_FIELDS, "tickers", "rule", *names]
     page = render_template(
         "sweeps.html",
         values=values,
-        message="" if error is None else sentence(error),
-        faulty="" if error is None else faulty_field(error, values),
+        message="" if error is None else sentence(error, FIELD_LABELS),
+        faulty="" if error is None else faulty_field(error, values, fields),
         rules=list(rules.values()),
         suggested={
             name: sweep_form.suggested_grid(rule.metadata.parameters)
@@ -139,9 +152,12 @@ def _form_page(values: dict[str, str] | None, error: UserError | None = None) ->
         },
         metrics=[metric for metric in METRICS if metric.name in SEARCH_METRICS],
         tickers=tickers,
-        latest=_latest_sweeps(),
+        range=next((each for each in tickers if each.ticker == first_ticker), None),
+        latest=sweeps,
+        marks=runs_service().run_store.marks_of([run.id for run in sweeps]),
         shown=shown,
         utc=utc,
+        period_of=period_of,
     )
     return make_response(page, 200 if error is None else status_of(error))
 
@@ -223,6 +239,7 @@ def _sweep_page(run: Run, page: int) -> Response:
         render_template(
             "sweep.html",
             run=run,
+            marks=runs_service().run_store.marks_of([run.id])[run.id],
             status=runs_service().status(run),
             sweep_request=asked_of(run),
             shown=shown,
