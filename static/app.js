@@ -28,8 +28,9 @@ async function limitDates() {
   if (!prices) return;
   document.querySelector("[data-range]").textContent = `; ${prices.ticker}: ${prices.first_day} – ${prices.last_day}`;
   const { start_date: start, end_date: end } = tickerField.form.elements;
-  const isApart = start.value >= prices.last_day || end.value <= prices.first_day;
-  if (isApart || start.value < prices.first_day) start.value = prices.first_day;
+  const isComplete = start.value && end.value;
+  const isApart = isComplete && (start.value >= prices.last_day || end.value <= prices.first_day);
+  if (isApart || (start.value && start.value < prices.first_day)) start.value = prices.first_day;
   if (isApart || end.value > prices.last_day) end.value = prices.last_day;
 }
 
@@ -100,6 +101,14 @@ async function swap(selector, page) {
   if (!answer?.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(selector);
   if (!fresh) return null;
+  return replace(old, fresh);
+}
+
+// What the reader chose stays chosen; where the reader is at work in it, the old part stays.
+function replace(old, fresh) {
+  if (old.querySelector("[name=run]") && old.contains(document.activeElement)) return null;
+  const chosen = new Set([...old.querySelectorAll("[name=run]:checked")].map((box) => box.value));
+  for (const box of fresh.querySelectorAll("[name=run]")) box.checked = chosen.has(box.value);
   old.replaceWith(fresh);
   fresh.querySelectorAll("time[data-local]").forEach(localTime);
   return fresh;
@@ -110,22 +119,20 @@ async function followTable() {
   const page = document.querySelector("[data-page]").dataset.page || location.href;
   while (unfinished()) {
     await wait(2);
-    const chosen = new Set([...document.querySelectorAll(".runs [name=run]:checked")].map((box) => box.value));
-    const fresh = await swap(".runs", page);
-    for (const box of fresh?.querySelectorAll("[name=run]") ?? []) box.checked = chosen.has(box.value);
+    await swap(".runs", page);
   }
 }
 
-// The page of a batch is loaded anew as its runs end, as long as the reader has chosen none of them.
+// The matrix of a batch follows its runs; once all have ended, the page has their comparison.
 async function followBatch() {
   while (unfinished()) {
     await wait(2);
-    if (document.querySelector(".batch [name=run]:checked")) continue;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
     if (!answer?.ok) continue;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (!page.querySelector("[data-status-url]")) return location.reload();
-    for (const part of [".matrix", ".lead"]) document.querySelector(part).replaceWith(page.querySelector(part));
+    const isAtWork = document.querySelector(".batch :focus, .batch [name=run]:checked");
+    if (!page.querySelector("[data-status-url]") && !isAtWork) return location.reload();
+    for (const part of [".matrix", ".lead"]) replace(document.querySelector(part), page.querySelector(part));
   }
 }
 
@@ -133,6 +140,13 @@ const following = document.querySelector("[data-standing]");
 if (following) followRun(unfinished());
 else if (document.querySelector("[data-follow]")) followBatch();
 else if (document.querySelector(".runs")) followTable();
+
+// Enter in the field of the tag adds it; the form's first button would compare.
+document.querySelector(".bulk [name=tag]")?.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.isComposing) return;
+  event.preventDefault();
+  event.target.form.querySelector("[name=action][value=tag]").click();
+});
 
 // How many runs are chosen stands beside the buttons.
 document.addEventListener("change", ({ target }) => {

@@ -43,11 +43,15 @@ const KINDS = {
 
 const SEPARATORS = { tickers: /[\s,;]/, rules: /[\s;]/, query: /\s/ };
 
-function wordBefore(field) {
-  const typed = field.value.slice(0, field.selectionStart);
-  let start = typed.length;
-  while (start > 0 && !SEPARATORS[field.dataset.complete].test(typed[start - 1])) start -= 1;
-  return { start, word: typed.slice(start) };
+// The word around the caret: from where to where it reaches, and what of it stands before the caret.
+function wordAt(field) {
+  const text = field.value;
+  const separator = SEPARATORS[field.dataset.complete];
+  let start = field.selectionStart;
+  let end = field.selectionStart;
+  while (start > 0 && !separator.test(text[start - 1])) start -= 1;
+  while (end < text.length && !separator.test(text[end])) end += 1;
+  return { start, end, word: text.slice(start, field.selectionStart) };
 }
 
 let fields = 0;
@@ -59,9 +63,12 @@ function complete(field) {
   list.setAttribute("aria-label", field.closest("label")?.firstChild?.textContent.trim() ?? "");
   list.hidden = true;
   field.after(list);
+  // The list stands in the label, and would become a part of the field's name.
+  field.setAttribute("aria-label", list.getAttribute("aria-label"));
   for (const [name, value] of Object.entries({ role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": list.id, autocomplete: "off" })) field.setAttribute(name, value);
   let chosen = -1;
   let asked = 0;
+  let span; // the part of the text that a suggestion replaces
 
   function close() {
     asked += 1;
@@ -79,10 +86,10 @@ function complete(field) {
   }
 
   function take(item) {
-    const { start } = wordBefore(field);
-    const rest = field.value.slice(field.selectionStart);
+    const { start } = span;
+    const rest = field.value.slice(span.end);
     const isOpen = item.dataset.open !== undefined;
-    const end = isOpen ? "" : field.dataset.complete === "tickers" ? (rest || field.dataset.single !== undefined ? "" : ", ") : " ";
+    const end = isOpen ? "" : field.dataset.complete === "tickers" ? (rest || field.dataset.single !== undefined ? "" : ", ") : rest.startsWith(" ") ? "" : " ";
     field.value = field.value.slice(0, start) + item.dataset.value + end + rest;
     const at = start + item.dataset.value.length + end.length;
     field.setSelectionRange(at, at);
@@ -93,9 +100,11 @@ function complete(field) {
 
   async function suggest() {
     const mine = (asked += 1);
-    const { word } = wordBefore(field);
+    const here = wordAt(field);
+    const { word } = here;
     const found = (await KINDS[field.dataset.complete](field, word)).filter((each) => each.value !== word).slice(0, MOST_SUGGESTIONS);
     if (mine !== asked) return;
+    span = here;
     list.replaceChildren(...found.map((each, at) => {
       const item = document.createElement("li");
       item.id = `${list.id}-${at}`;
@@ -115,16 +124,21 @@ function complete(field) {
   field.addEventListener("input", suggest);
   field.addEventListener("focus", () => field.dataset.complete !== "query" || suggest());
   field.addEventListener("blur", close);
+  field.addEventListener("click", close);
   list.addEventListener("mousedown", (event) => {
     event.preventDefault(); // the field keeps the focus
     const item = event.target.closest("li");
     if (item) take(item);
   });
   field.addEventListener("keydown", (event) => {
+    if (event.isComposing) return; // a letter that is not finished, as in Korean
     if (list.hidden) {
-      if (event.key === "ArrowDown") suggest();
+      if (event.key !== "ArrowDown") return;
+      event.preventDefault(); // the caret stays where it is
+      suggest();
       return;
     }
+    if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) close();
     const count = list.children.length;
     if (event.key === "ArrowDown") mark((chosen + 1) % count);
     else if (event.key === "ArrowUp") mark((chosen - 1 + count) % count);

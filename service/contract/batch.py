@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from service.contract.checks import checked
+from service.contract.documents import canonical_json
 from service.contract.errors import InvalidRequest
 from service.contract.sweep import SHARED_FIELDS
 
@@ -25,6 +27,12 @@ class BatchRequest:
     tickers: tuple[str, ...]
     rules: tuple[Mapping[str, Any], ...]
     shared: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that is asked for, and of the batch_id."""
+        document = [self.batch_id, self.tickers, self.rules, self.shared]
+        return hashlib.sha256(canonical_json(document).encode()).hexdigest()
 
     def documents(self) -> Iterator[dict[str, Any]]:
         """A request without a run_id for each run, ticker after ticker."""

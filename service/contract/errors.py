@@ -119,6 +119,18 @@ class RunConflict(UserError):
         )
 
 
+class BatchConflict(UserError):
+    """The batch_id is taken by another request (409)."""
+
+    code = "Conflict"
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(
+            "Batch {batch_id} exists with another request; send a new batch_id or none.",
+            batch_id=batch_id,
+        )
+
+
 class RunEnded(UserError):
     """The run has ended: there is nothing to cancel (409)."""
 

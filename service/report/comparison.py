@@ -14,7 +14,8 @@ from service.engine.thinning import extremes
 
 BASE = 100.0
 LEAST_RETURNS = 3  # fewer have no correlation worth the name
-COLUMNS = 400
+COLUMNS = 400  # of pixels, divided among the runs
+LEAST_COLUMNS = 40
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def comparison_of(equities: Mapping[str, pd.Series]) -> Comparison | None:
     rebased = {name: _rebased(equity, first, last) for name, equity in equities.items()}
     values = pd.DataFrame(rebased).rename_axis("date")
     peaks = values.cummax()
-    drawdowns = 100 * (peaks - values) / peaks
+    # Of a run that is bankrupt from the start nothing is left to fall.
+    drawdowns = (100 * (peaks - values) / peaks).mask(peaks <= 0, 100.0)
     shared = values.dropna()
     returns = shared.pct_change().iloc[1:].replace([np.inf, -np.inf], np.nan)
     correlation = returns.corr(min_periods=LEAST_RETURNS)
@@ -93,13 +95,18 @@ def _rebased(equity: pd.Series, first: pd.Timestamp, last: pd.Timestamp) -> pd.S
     return in_order
 
 
-def thinned(values: pd.Series) -> pd.Series:
-    """The days that a chart of this run needs: the lowest and the highest of each column."""
-    known = values.dropna()
-    if len(known) <= 2 * COLUMNS:
-        return known
-    kept = extremes(known.to_numpy(), COLUMNS) | {0, len(known) - 1}
-    return known.iloc[sorted(kept)]
+def kept_days(values: pd.DataFrame) -> pd.Index:
+    """The days that a chart needs: the lowest and the highest of each run in each column.
+
+    All runs are shown on the same days, so that beside each other stands what was so on one day.
+    """
+    if len(values) <= 2 * COLUMNS:
+        return values.index
+    kept = {0, len(values) - 1}
+    for name in values:
+        filled = values[name].ffill().bfill().to_numpy(dtype=np.float64)
+        kept |= extremes(filled, max(LEAST_COLUMNS, COLUMNS // values.shape[1]))
+    return values.index[sorted(kept)]
 
 
 def seconds_of(days: pd.Index) -> list[int]:

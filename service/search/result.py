@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from backtest.metrics import Floats
 from rules.base_rule import InvalidRule
 from rules.optimizer import Grid, SearchTable
 from service.contract.errors import InvalidRequest
 from service.contract.result import HEADLINE
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
+from service.engine.thinning import extremes
 from service.engine.version import ENGINE_VERSION
 from service.search.cross_validation import cross_validate
 from service.search.figure import draw_sweep
@@ -30,12 +32,13 @@ from service.search.search import (
     compare_across_tickers,
     joined_trials,
 )
-from service.search.walk_forward import WalkForwardStep, walk_forward
+from service.search.walk_forward import WalkForward, WalkForwardStep, walk_forward
 
 TOO_SHORT = "needs {needed} bars"
 STAYS_IN_CASH = "no combination traded in the training: in cash"
 KEEPS_POSITION = "no combination traded in the training: the position is kept"
 WHOLE_NUMBERS = ("num_trades",)  # whatever they were computed with
+CURVE_COLUMNS = 150  # of pixels: each keeps its lowest and its highest bar
 WALK_FORWARD_METRICS = ("total_return_pct", "sharpe_ratio", "max_drawdown_pct")
 
 
@@ -189,15 +192,63 @@ def _walk_forward_document(search: Search, numbers: SearchNumbers) -> dict[str, 
     walk = walk_forward(search, numbers)
     document = {name: walk.result[name] for name in WALK_FORWARD_METRICS}
     document["efficiency"] = _number_or_none(walk.efficiency)
-    document["folds"] = [_step_document(search, step) for step in walk.steps]
+    tested = Tested.of(walk)
+    document["curve"] = tested.curve()
+    document["folds"] = [_step_document(search, step, tested) for step in walk.steps]
     return document
 
 
-def _step_document(search: Search, step: WalkForwardStep) -> dict[str, str]:
+@dataclass(frozen=True)
+class Tested:
+    """The bars of all tests of a walk forward: days, equity and buy and hold, all of shape (n,)."""
+
+    days: Sequence[str]
+    equity: Floats
+    holding: Floats
+    first: int  # bar of the search
+
+    @classmethod
+    def of(cls, walk: WalkForward) -> Tested:
+        """Those of a walk forward."""
+        equity = walk.result.equity
+        return cls(
+            [str(moment.date()) for moment in equity.index],
+            equity.to_numpy(dtype=np.float64),
+            walk.result.benchmark.to_numpy(dtype=np.float64),
+            walk.steps[0].fold.test.start,
+        )
+
+    def curve(self) -> list[list[Any]]:
+        """Day, equity and buy and hold, both 100 at the start, thinned to what can be seen."""
+        bars = len(self.equity)
+        kept = {0, bars - 1} | extremes(self.equity, min(bars, CURVE_COLUMNS))
+        return [
+            [self.days[bar], round(self._value(self.equity, bar), 3), self._held(bar)]
+            for bar in sorted(kept)
+        ]
+
+    def _value(self, values: Floats, bar: int) -> float:
+        return float(100 * values[bar] / values[0])
+
+    def _held(self, bar: int) -> float:
+        return round(self._value(self.holding, bar), 3)
+
+    def returns_pct(self, test: slice) -> dict[str, float]:
+        """Of one test: from the close before it, or its first one, to its last."""
+        last = test.stop - 1 - self.first
+        before = max(0, test.start - 1 - self.first)
+        return {
+            name: round(float(100 * (values[last] / values[before] - 1)), 6)
+            for name, values in (("return_pct", self.equity), ("holding_pct", self.holding))
+        }
+
+
+def _step_document(search: Search, step: WalkForwardStep, tested: Tested) -> dict[str, Any]:
     index = search.data.index
-    document = {
+    document: dict[str, Any] = {
         "first_bar": str(index[step.fold.test.start].date()),
         "last_bar": str(index[step.fold.test.stop - 1].date()),
+        **tested.returns_pct(step.fold.test),
     }
     if step.rule is None:
         note = KEEPS_POSITION if search.terms.allow_short else STAYS_IN_CASH

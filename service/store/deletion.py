@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 
+from service.contract.status import Status
 from service.store.rows import FINAL
 from service.store.tables import figures, results, runs
 
@@ -29,9 +30,11 @@ def _pass_result_on(
     connection: Connection, run_id: str, work: str | None, deleted_ids: Collection[str]
 ) -> None:
     """Gives the result of a run to the oldest of those that were answered with it and stay."""
-    is_answered = runs.c.reused_from == run_id
+    # One that was cancelled while it was attached shows no result.
+    is_answered = and_(runs.c.reused_from == run_id, runs.c.status == Status.COMPLETED)
     query = select(runs.c.run_id).where(is_answered, runs.c.run_id.not_in(deleted_ids))
-    heir_id = connection.scalar(query.order_by(runs.c.id).limit(1))
+    # Locked: nobody else deletes the heir meanwhile.
+    heir_id = connection.scalar(query.order_by(runs.c.id).limit(1).with_for_update())
     if heir_id is None:
         return
     for table in (results, figures):

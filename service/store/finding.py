@@ -137,6 +137,9 @@ class FindingStore(RunStore):
         places = self._places(query.limit(limit + 1))
         has_more = len(places) > limit
         places = places[:limit]
+        if place is not None and not places:
+            # What was there has been deleted.
+            return self.find(conditions, sort, limit)
         if is_backwards:
             places.reverse()
         has_previous, has_next = (has_more, True) if is_backwards else (after is not None, has_more)

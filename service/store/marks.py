@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.store.database import Store
-from service.store.tables import run_notes, run_stars, run_tags
+from service.store.tables import run_notes, run_stars, run_tags, runs
 
 MAX_LISTED_TAGS = 200
+MAX_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -55,24 +56,41 @@ class MarkStore(Store):
         """Sets or takes the star of these runs."""
 
         def write(connection: Connection) -> None:
-            connection.execute(delete(run_stars).where(run_stars.c.runs_id.in_(ids)))
-            if is_starred and ids:
-                connection.execute(insert(run_stars), [{"runs_id": each} for each in ids])
+            if not is_starred:
+                connection.execute(delete(run_stars).where(run_stars.c.runs_id.in_(ids)))
+                return
+            present = select(run_stars.c.runs_id).where(run_stars.c.runs_id.in_(ids))
+            missing = _existing(connection, ids) - set(connection.scalars(present))
+            if missing:
+                connection.execute(insert(run_stars), [{"runs_id": each} for each in missing])
 
-        self._write(write)
+        self._write_again(write)
 
     def tag(self, ids: Collection[int], added: Collection[str], removed: Collection[str]) -> None:
         """Adds tags to these runs and removes others."""
 
         def write(connection: Connection) -> None:
-            names = {*added, *removed}
-            is_named = run_tags.c.tag.in_(names)
-            connection.execute(delete(run_tags).where(run_tags.c.runs_id.in_(ids), is_named))
-            rows = [{"runs_id": each, "tag": tag} for each in ids for tag in sorted(set(added))]
+            is_one = run_tags.c.runs_id.in_(ids)
+            is_removed = run_tags.c.tag.in_(set(removed) - set(added))
+            connection.execute(delete(run_tags).where(is_one, is_removed))
+            present = select(run_tags.c.runs_id, run_tags.c.tag).where(is_one)
+            known = {(row.runs_id, row.tag) for row in connection.execute(present)}
+            wanted = {(run, tag) for run in _existing(connection, ids) for tag in added}
+            rows = [{"runs_id": run, "tag": tag} for run, tag in sorted(wanted - known)]
             if rows:
                 connection.execute(insert(run_tags), rows)
 
-        self._write(write)
+        self._write_again(write)
+
+    def _write_again(self, change: Callable[[Connection], None]) -> None:
+        """As `_write`, again where somebody else wrote the same at the same moment."""
+        for tries_left in reversed(range(MAX_TRIES)):
+            try:
+                self._write(change)
+                return
+            except IntegrityError:
+                if not tries_left:
+                    raise
 
     def write_note(self, run: int, note: str, version: int) -> bool:
         """Writes the note of a run; False where its version is another one than is known."""
@@ -101,3 +119,8 @@ class MarkStore(Store):
         query = query.order_by(total.desc(), run_tags.c.tag).limit(MAX_LISTED_TAGS)
         rows = self._read(lambda connection: connection.execute(query).all())
         return {row.tag: row.total for row in rows}
+
+
+def _existing(connection: Connection, ids: Collection[int]) -> set[int]:
+    """Those of the runs that are still there."""
+    return set(connection.scalars(select(runs.c.id).where(runs.c.id.in_(ids))))

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from service.contract.batch import parse_batch
 from service.contract.errors import (
+    BatchConflict,
     BatchRefused,
     InvalidRequest,
-    RunConflict,
     RunNotFound,
     UserError,
 )
@@ -80,21 +80,22 @@ class Batches:
         """Records the runs of a batch document.
 
         The same batch_id with the same request gives the same batch. Raises BatchRefused with all
-        errors, RunConflict, QueueFull or TooManyRequests; then nothing is stored.
+        errors, BatchConflict, QueueFull or TooManyRequests; then nothing is stored.
         """
         if isinstance(document, dict):
             document = {"batch_id": str(uuid.uuid4()), **document}
         batch = parse_batch(document)
         errors: list[UserError] = []
-        parse = partial(_request, batch.batch_id)
+        parse = partial(_request, batch.digest)
         requests = list(_accepted(parse, enumerate(batch.documents()), errors))
         known = self._runs_of(batch.batch_id)
         if not known:
             self._record(batch.batch_id, requests, errors, client, force)
             known = self._runs_of(batch.batch_id)
-        asked = {request.run_id: request.canonical() for request in requests}
-        if {run.run_id: run.request for run in known} != asked:
-            raise RunConflict(batch.batch_id)
+        # Runs that were deleted, and a rule that was named twice, are missing.
+        asked = {request.run_id for request in requests}
+        if not {run.run_id for run in known} <= asked:
+            raise BatchConflict(batch.batch_id)
         return Batch(batch.batch_id, known)
 
     def _record(
@@ -106,13 +107,17 @@ class Batches:
         force: bool,
     ) -> None:
         runs = replace(self.runs, price_store=_PricesOfOneBatch(self.runs.price_store))
-        planned = list(_accepted(runs.planned, requests, errors))
+        accepted = _accepted(runs.planned, requests, errors)
+        # A rule may have been named in two ways.
+        cells = {(run.values["ticker"], run.values["rule_id"]): run for run in accepted}
+        planned = list(cells.values())
         if errors:
             # Each different one once.
             raise BatchRefused(list({str(error): error for error in errors}.values()))
-        if len(planned) > runs.max_pending:
-            template = "At most {most} runs may wait here at once; ask for fewer."
-            raise InvalidRequest(template, most=runs.max_pending)
+        most = min(runs.max_pending, runs.rate_limit or runs.max_pending)
+        if len(planned) > most:
+            template = "At most {most} runs may be asked for at once here; {count} are."
+            raise InvalidRequest(template, most=most, count=len(planned))
         runs.check_room(planned, client, force)
         columns = {"batch_id": batch_id, "client": client}
         runs.run_store.add_all([_with(run, columns, force) for run in planned])
@@ -138,10 +143,10 @@ def _accepted(check: Callable[[T], R], items: Iterable[T], errors: list[UserErro
             errors.append(error)
 
 
-def _request(batch_id: str, cell: tuple[int, Mapping[str, Any]]) -> BacktestRequest:
-    """The request of a cell; asked for twice it has the same run_id, and is recorded once."""
+def _request(batch_digest: str, cell: tuple[int, Mapping[str, Any]]) -> BacktestRequest:
+    """The request of a cell; of the same batch it always has the same run_id."""
     place, document = cell
-    digest = hashlib.sha256(f"{batch_id}\n{place}".encode()).digest()
+    digest = hashlib.sha256(f"{batch_digest}\n{place}".encode()).digest()
     run_id = uuid.UUID(bytes=digest[:16], version=4)
     return parse_request({"run_id": str(run_id), **document})
 

@@ -18,8 +18,8 @@ from service.report.comparison import (
     Comparison,
     comparison_of,
     daily_equity,
+    kept_days,
     seconds_of,
-    thinned,
 )
 from service.store.rows import Run
 from service.usecases.runs import Runs
@@ -78,9 +78,10 @@ class Compared:
         if comparison is None:
             return []
         curves = []
+        days = kept_days(comparison.values)
         for number, run in enumerate(self.rows):
             if run.run_id in comparison.values:
-                values = thinned(comparison.values[run.run_id])
+                values = comparison.values[run.run_id].loc[days].dropna()
                 drawdowns = comparison.drawdowns[run.run_id].loc[values.index]
                 curves.append(Curve(number, run, seconds_of(values.index), values, drawdowns))
         return curves

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from service.contract.errors import InvalidRequest, NoteChanged, RunEnded, RunNotFound
+from service.contract.status import Status
 from service.store.marks import Marks
 from service.store.rows import Run
 from service.usecases.runs import Runs
@@ -15,9 +16,9 @@ MAX_RUNS_AT_ONCE = 500
 MAX_TAG_CHARACTERS = 40
 MAX_TAGS = 20
 MAX_NOTE_CHARACTERS = 4000
-# Letters of any script, and what cannot be mistaken for a part of a search.
-TAG = re.compile(rf"[\w.:/+-]{{1,{MAX_TAG_CHARACTERS}}}")
-TAG_RULE = "a word of 1 to 40 letters, digits and . : / + - _"
+# Of any script, and nothing that could be mistaken for a part of a search.
+TAG = re.compile(rf"[^\s,\"<>=!~]{{1,{MAX_TAG_CHARACTERS}}}")
+TAG_RULE = 'a word of 1 to 40 characters, none of them , " < > = ! ~'
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Marking:
     ) -> None:
         """Raises InvalidRequest for a tag that is none, or where a run would have too many."""
         for tag in added:
-            if TAG.fullmatch(tag) is None:
+            if TAG.fullmatch(tag) is None or not tag.isprintable():
                 template = "{field} must be {what}; got {value}."
                 raise InvalidRequest(template, field="tag", what=TAG_RULE, value=tag[:50])
         for marks in self.runs.run_store.marks_of(_ids(chosen)).values():
@@ -68,7 +69,7 @@ class Marking:
         """Cancels those of the runs that have not ended; answers how many."""
         cancelled = 0
         for run in chosen:
-            if run.status.final:
+            if run.status.final or run.status == Status.CANCELLING:
                 continue
             try:
                 self.runs.cancel(run.run_id)
@@ -94,6 +95,7 @@ class Marking:
         if self.marks(run).note == note:
             return
         if not self.runs.run_store.write_note(run.id, note, version):
+            self.runs.run(run.run_id)  # raises RunNotFound where it was deleted meanwhile
             raise NoteChanged
 
 

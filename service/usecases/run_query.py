@@ -69,8 +69,11 @@ FIELDS: Mapping[str, QueryField] = {
 }
 # A value in quotes may hold spaces.
 CONDITION = re.compile(
-    r'\s*(?P<name>\w+)\s*(?P<comparison><=|>=|!=|=|<|>|~)\s*(?P<value>"[^"]*"|[^\s"]+)'
+    r"\s*(?P<name>\w+)\s*(?P<comparison><=|>=|!=|=|<|>|~)\s*"
+    r'(?P<value>"[^"]*"|(?![=<>!~])[^\s"]+)'
 )
+# What stands where a value is missing: the next condition.
+BEGINNING = re.compile(r"\w+(<|>|!=|=|~)")
 WORD = re.compile(r"\s*(?P<word>\S+)")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
@@ -96,7 +99,11 @@ def _conditions(text: str) -> Iterator[Condition]:
     while at < end:
         match = CONDITION.match(text, at)
         if match is not None:
-            yield _condition(match["name"].lower(), match["comparison"], match["value"])
+            name = match["name"].lower()
+            is_apart = text[match.start("value") - 1].isspace()
+            if is_apart and BEGINNING.match(match["value"]):
+                raise _missing_value(name)
+            yield _condition(name, match["comparison"], match["value"])
         else:
             match = WORD.match(text, at)
             assert match is not None
@@ -108,13 +115,22 @@ def _flag(word: str) -> Condition:
     """A condition of one word; `star` is the only one."""
     if word.lower() == "star":
         return Condition("star", "=", ["yes"])
-    if word.lower() in FIELDS:
-        field = FIELDS[word.lower()]
-        raise _unreadable(word, f"{field.name}{field.comparisons[0]}{field.example}")
-    if re.fullmatch(r"[\w.^=-]+", word):
+    name = word.rstrip("=<>!~").lower()
+    if name in FIELDS:
+        raise _missing_value(name)
+    if re.fullmatch(r"[\w.^-]+", word):
         template = "{word} is no condition; write ticker={word}, rule={word} or tag={word}."
         raise InvalidRequest(template, word=word[:40])
     raise _unreadable(word, EXAMPLE)
+
+
+def _missing_value(name: str) -> InvalidRequest:
+    if name not in FIELDS:
+        return _unknown_field(name)
+    field = FIELDS[name]
+    example = f"{name}{field.comparisons[0]}{field.example}"
+    template = "{field} has no value; a condition is written as {example}."
+    return InvalidRequest(template, field=name, example=example)
 
 
 def _unreadable(word: str, example: str) -> InvalidRequest:
@@ -153,7 +169,7 @@ def _values(field: QueryField, text: str) -> Sequence[Value]:
     values = [plain]
     if field.name in LISTED and not is_quoted:
         values = [each for each in plain.split(",") if each]
-    if field.name == "ticker":
+    if field.name in ("ticker", "rule"):
         values = [value.upper() for value in values]
     if field.choices:
         values = [value.lower() for value in values]

@@ -155,7 +155,7 @@ class Runs:
 
     def check_room(self, planned: Sequence[NewRun], client: str, force: bool) -> None:
         """Raises TooManyRequests, or QueueFull where they do not all fit into the queue."""
-        self._check_rate(client)
+        self._check_rate(client, len(planned))
         works = [None if force else run.work for run in planned]
         new = sum(1 for work in works if work is None or not self.run_store.has_leader(work))
         if not new:
@@ -164,11 +164,12 @@ class Runs:
         if waiting + new > self.max_pending:
             raise QueueFull(waiting)
 
-    def _check_rate(self, client: str) -> None:
+    def _check_rate(self, client: str, new: int) -> None:
         """Counts in the database, so that all replicas of the web count together."""
         if not self.rate_limit:
             return
-        if self.run_store.recent_count(client, RATE_SECONDS, self.rate_limit) >= self.rate_limit:
+        recent = self.run_store.recent_count(client, RATE_SECONDS, self.rate_limit)
+        if recent + new > self.rate_limit:
             raise TooManyRequests(self.rate_limit)
 
     def run(self, run_id: str) -> Run:

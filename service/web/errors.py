@@ -20,6 +20,7 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from service.contract.errors import (
+    BatchConflict,
     BatchRefused,
     NoResult,
     NoteChanged,
@@ -39,6 +40,7 @@ STATUS: dict[type[UserError], int] = {
     RunNotFound: 404,
     NoResult: 404,
     RunConflict: 409,
+    BatchConflict: 409,
     RunEnded: 409,
     NoteChanged: 409,
 }

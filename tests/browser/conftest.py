@@ -19,12 +19,18 @@ from tests.support.browsers import QUIET
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def platform_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SQLite file of `platform`."""
+    return tmp_path_factory.mktemp("db") / "browser.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def platform(platform_database: Path) -> Iterator[str]:
     """`make run` without make: the real web and controller on a database of their own."""
     environment = {
         **os.environ,
         "DB_HOST": "",
-        "SQLITE_PATH": str(tmp_path_factory.mktemp("db") / "browser.sqlite3"),
+        "SQLITE_PATH": str(platform_database),
         "BIN": str(Path(sys.executable).parent),
         "PORT": str(PORT),
         "LOG_LEVEL": "WARNING",

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.pages import URL, open_page
 from tests.browser.test_browser import search
 from tests.browser.test_result import submit
+from tests.browser.test_runs import ask_for_several
 
 pytestmark = pytest.mark.browser
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def addresses(platform: str, browser: Browser) -> list[str]:
     """Every kind of page."""
-    result = submit()
+    result, other = submit(), submit(rule_id="RSI")
+    batch = ask_for_several(open_page(browser)).removeprefix(URL)
     page = open_page(browser, "/sweeps")
     search(page)
     sweep = page.url.removeprefix(URL)
@@ -24,7 +26,9 @@ def addresses(platform: str, browser: Browser) -> list[str]:
         "/",
         f"/?run={result.rpartition('/')[2]}",
         "/runs",
-        "/runs?ticker=NONE",
+        "/runs?q=sharp",
+        f"/compare?run={result.rpartition('/')[2]}&run={other.rpartition('/')[2]}",
+        batch,
         "/sweeps",
         sweep,
         result,
@@ -70,7 +74,7 @@ def test_axe_finds_what_is_wrong(platform: str, browser: Browser) -> None:
 def test_the_focus_goes_to_the_first_error(platform: str, browser: Browser) -> None:
     page = open_page(browser)
     page.fill("input[name='MA_CROSS.fast']", "77")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     field = page.locator("input[name='MA_CROSS.fast']")
     expect(field).to_be_focused()
     expect(field).to_have_attribute("aria-invalid", "true")

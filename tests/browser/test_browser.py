@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 import pytest
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 def test_the_form_leads_to_the_result(platform: str, browser: Browser) -> None:
     page = open_page(browser)
-    page.select_option("select[name=ticker]", "GOOG")
+    page.fill("input[name=ticker]", "GOOG")
     page.fill("input[name=end_date]", "2020-02-07")
     run_it(page)
     tile = page.locator(".tiles > div").first
@@ -33,7 +35,10 @@ def test_parameters_follow_the_rule_and_dates_the_ticker(platform: str, browser:
     page.select_option("select[name=rule]", "RSI")
     expect(page.locator("fieldset[data-rule=MA_CROSS]")).to_be_hidden()
     expect(page.locator("input[name='RSI.period']")).to_have_value("14")
-    page.select_option("select[name=ticker]", "SPY")
+    page.fill("input[name=ticker]", "SPY")
+    page.keyboard.press("Tab")
+    expect(page.locator("input[name=end_date]")).to_have_value("2020-05-01")
+    page.get_by_role("button", name="All", exact=True).click()
     expect(page.locator("input[name=start_date]")).to_have_value("2000-05-01")
     page.fill("input[name='RSI.oversold']", "35")
     run_it(page)
@@ -53,7 +58,7 @@ def test_a_combination_of_rules_is_run(platform: str, browser: Browser) -> None:
 def test_a_refused_form_keeps_what_was_typed(platform: str, browser: Browser) -> None:
     page = open_page(browser)
     page.fill("input[name='MA_CROSS.fast']", "77")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("fast must be below slow, got 77 and 30.")
     expect(page.locator("input[name='MA_CROSS.fast']")).to_have_value("77")
 
@@ -100,21 +105,21 @@ def test_every_page_fits_and_is_readable(
 def search(page: Page) -> None:
     page.get_by_role("button", name=re.compile("^(Search|탐색)$")).click()
     expect(page).to_have_url(re.compile(r"/sweeps/[0-9a-f-]{36}$"))
-    expect(page.locator(".heatmap input")).to_be_visible(timeout=60_000)
+    figure = page.locator(".cells canvas:visible, .heatmap input:visible")
+    expect(figure).to_be_visible(timeout=60_000)
     page.wait_for_load_state()
 
 
-@pytest.mark.parametrize("javascript", [True, False])
-def test_a_cell_of_a_search_is_run_by_a_click(
-    platform: str, browser: Browser, javascript: bool
+def test_without_javascript_a_cell_of_a_search_is_run_by_a_click(
+    platform: str, browser: Browser
 ) -> None:
-    page = open_page(browser, "/sweeps", java_script_enabled=javascript)
+    page = open_page(browser, "/sweeps", java_script_enabled=False)
     page.fill("input[name=tickers]", "GOOG")
     page.fill("input[name='MA_CROSS.fast']", "5:25:5")
     page.fill("input[name='MA_CROSS.slow']", "30:80:10")
     search(page)
     expect(page.locator("h2").first).to_contain_text("MA_CROSS_")
-    expect(page.locator("section").first).to_contain_text("Deflated Sharpe ratio")
+    expect(page.locator(".checks")).to_contain_text("Deflated Sharpe ratio")
     rows = page.locator("#table ~ form tbody tr")
     expect(rows).to_have_count(30)
     page.get_by_role("link", name="slow").click()
@@ -127,6 +132,45 @@ def test_a_cell_of_a_search_is_run_by_a_click(
     )  # fast 25, slow 30: the upper left corner
     expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
     expect(page.locator("h1")).to_contain_text("MA_CROSS_25_30")
+
+
+def test_the_heatmap_answers_to_mouse_keys_and_sliders(platform: str, browser: Browser) -> None:
+    page = open_page(browser, "/sweeps")
+    page.select_option("select[name=rule]", "RSI")
+    page.fill("input[name='RSI.period']", "5:20:5")
+    page.fill("input[name='RSI.oversold']", "20,30")
+    page.fill("input[name='RSI.overbought']", "60,70,80")
+    search(page)
+    cells = page.locator("[data-cells][data-ready]")
+    expect(cells).to_be_attached()
+    reading = page.locator(".reading")
+    expect(reading).to_contain_text("(best of all)")
+    table = page.request.get(re.sub(r"[?#].*", "", page.url) + "/table.csv").text()
+    rows = list(csv.DictReader(io.StringIO(table)))
+    canvas = page.locator(".cells canvas")
+    page.select_option("[data-choice=x]", "overbought")
+    page.select_option("[data-choice=y]", "period")
+    slider = page.get_by_role("slider")
+    slider.focus()
+    slider.press("Home")
+    box = canvas.bounding_box()
+    assert box is not None
+    # The lower left corner: the smallest values of both
+    page.mouse.move(box["x"] + 70, box["y"] + box["height"] - 45)
+    expect(reading).to_contain_text("period 5, oversold 20, overbought 60: Sharpe ratio")
+    wanted = {"period": 5, "oversold": 20, "overbought": 60}
+    row = next(each for each in rows if {name: float(each[name]) for name in wanted} == wanted)
+    shown = float(reading.inner_text().rpartition(" ")[2])
+    assert shown == pytest.approx(float(row["sharpe_ratio"]), rel=1e-4)
+    canvas.click(position={"x": 70, "y": box["height"] - 45})
+    expect(page.locator(".chosen")).to_contain_text("period 5, oversold 20, overbought 60")
+    canvas.press("ArrowRight")
+    expect(reading).to_contain_text("overbought 70")
+    page.select_option("[data-choice=metric]", "num_trades")
+    expect(reading).to_contain_text("Trades")
+    page.get_by_role("button", name="Run this combination").click()
+    expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
+    expect(page.locator("h1")).to_contain_text("RSI_5_20_60")
 
 
 @pytest.mark.parametrize("width", [1280, 360])

@@ -182,9 +182,9 @@ def test_from_the_form_to_the_result_through_the_ingress(
     assert page.evaluate("getComputedStyle(document.querySelector('header')).display") == "flex", (
         "the style is there"
     )
-    page.select_option("select[name=ticker]", "GOOG")
+    page.fill("input[name=ticker]", "GOOG")
     page.fill("input[name=end_date]", "2020-02-07")
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Run", exact=True).click()
     expect(page).to_have_url(re.compile(rf"^{URL}/result/[0-9a-f-]{{36}}$"))
     expect(page.locator(".tiles > div").first).to_contain_text("162.95 %", timeout=60_000)
     expect(page.locator("[data-ready]")).to_be_attached()

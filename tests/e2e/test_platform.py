@@ -106,9 +106,9 @@ def test_from_the_form_to_the_result_in_a_browser(
     with release.web() as web:
         page = start_browser().new_page(locale="en-US")
         page.goto(web.url + "/")
-        page.select_option("select[name=ticker]", "GOOG")
+        page.fill("input[name=ticker]", "GOOG")
         page.fill("input[name=end_date]", "2020-02-07")
-        page.get_by_role("button", name="Run").click()
+        page.get_by_role("button", name="Run", exact=True).click()
         expect(page).to_have_url(re.compile(r"/result/[0-9a-f-]{36}$"))
         expect(page.locator(".tiles > div").first).to_contain_text("162.95 %", timeout=60_000)
         page.wait_for_load_state()

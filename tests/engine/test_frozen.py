@@ -22,7 +22,7 @@ SCHEMAS = {
     "result": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
     "status": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",
     "sweep": "5c26fb1d38f1e652325d4ae1b7f82921f4a3b969aa56a4bc8651f95374d25644",
-    "sweep_result": "0dd28b15e254b4391d2920d6803b34897a40629d78b5229dc82f3b5aa2f06cdd",
+    "sweep_result": "5dd6d5002324b7ded06e80182de0d7e03883441e82ccd6bd334639e3d4ccca52",
 }
 RELEASED_RULES = (
     "ATR",

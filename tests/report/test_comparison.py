@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.report.comparison import comparison_of, daily_equity, seconds_of, thinned
+from service.report.comparison import comparison_of, daily_equity, kept_days, seconds_of
 
 
 def equity(first: str, values: list[float], freq: str = "D") -> pd.Series:
@@ -55,6 +55,8 @@ def test_a_bankrupt_run_stays_at_nothing() -> None:
     assert comparison is not None
     assert comparison.total_return_pct("ruined") == -100.0
     assert np.isnan(comparison.correlations_of("ruined")[1])
+    assert comparison.max_drawdown_pct("ruined") == 100.0
+    assert not comparison.drawdowns["ruined"].isna().any()
 
 
 @given(
@@ -93,11 +95,17 @@ def test_bars_of_minutes_count_by_their_last_one_of_the_day() -> None:
     }
 
 
-def test_a_long_run_is_thinned_to_its_extremes() -> None:
-    values = equity("1990-01-01", np.sin(np.arange(9000) / 50).tolist())
-    kept = thinned(values)
+def test_long_runs_are_thinned_to_the_extremes_of_each_on_the_same_days() -> None:
+    days = pd.date_range("1990-01-01", periods=9000)
+    values = pd.DataFrame(
+        {"a": np.sin(np.arange(9000) / 50), "b": np.cos(np.arange(9000) / 70)}, index=days
+    )
+    values.loc[days[::3], "b"] = np.nan
+    kept = kept_days(values)
     assert len(kept) <= 802
-    assert (kept.iloc[0], kept.iloc[-1]) == (values.iloc[0], values.iloc[-1])
-    assert (kept.min(), kept.max()) == (values.min(), values.max())
-    assert set(kept.index) <= set(values.index)
-    assert seconds_of(kept.index)[0] == 631152000
+    assert (kept[0], kept[-1]) == (days[0], days[-1])
+    for name in values:
+        shown = values.loc[kept, name]
+        assert (shown.min(), shown.max()) == (values[name].min(), values[name].max())
+    assert seconds_of(kept)[0] == 631152000
+    assert kept_days(values.iloc[:500]).equals(days[:500])

@@ -8,9 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, func, select
 
+from service.contract.request import parse_request
 from service.contract.status import Status
 from service.store.tables import figures, results
 from service.usecases.runs import Runs
+from service.worker.run import RunWorker
 from tests.support.requests import REQUEST
 from tests.support.web import completed
 
@@ -43,6 +45,23 @@ def test_the_oldest_that_stays_inherits_the_result(
     with engine.connect() as connection:
         document = connection.scalar(select(results.c.result).where(results.c.run_id == heir))
     assert json.loads(str(document))["run_id"] == heir
+
+
+def test_a_cancelled_run_inherits_nothing(client: FlaskClient, runs: Runs) -> None:
+    """It shows no result; identical requests would wait for it for ever."""
+    leader = client.post("/backtest", json=REQUEST).json["run_id"]  # type: ignore[index]
+    cancelled = again(client)
+    runs.run_store.cancel(cancelled)
+    other = again(client)
+    request = parse_request(json.loads(runs.run(leader).request))
+    assert RunWorker(runs.run_store, runs.price_store).work(request) == 0
+    assert runs.run_store.delete([leader]) == 1
+    assert client.get(f"/result/{other}").json["status"] == "completed"  # type: ignore[index]
+    assert runs.run(again(client)).reused_from == other
+    runs.run_store.delete([run.run_id for run in runs.run_store.latest(10)])
+    answer = client.post("/backtest", json=REQUEST).json
+    assert answer is not None
+    assert answer["reused_from"] is None
 
 
 def test_the_last_one_takes_everything_with_it(

@@ -198,6 +198,12 @@ def test_the_day_of_the_request_is_a_whole_day(store: EveryStore, comparison: st
     assert expected
 
 
+def test_a_page_whose_runs_are_gone_is_the_first_one(store: EveryStore) -> None:
+    found = store.find([], "-asked", 10, after=Place(1))
+    assert _ids(found) == _ids(store.find([], "-asked", 10))
+    assert found.next is not None
+
+
 def test_a_place_that_is_gone_is_still_a_place(store: EveryStore) -> None:
     """Its run may have been deleted while the reader looked at the page."""
     found = store.find([], "-sharpe_ratio", 1000, after=Place(0, 0.5))

@@ -66,6 +66,28 @@ def test_of_many_writers_at_once_one_wins(store: EveryStore) -> None:
     assert [store.marks_of([run])[run].note] == won
 
 
+def test_the_same_marks_at_the_same_moment_are_no_error(store: EveryStore) -> None:
+    """A double click on a star; MySQL lets both look before either has written."""
+    one, gone = new_run(store), 10**6
+    errors: list[Exception] = []
+
+    def mark() -> None:
+        try:
+            for _ in range(10):
+                store.star([one, gone], is_starred=True)
+                store.tag([one, gone], added=["idea"], removed=[])
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=mark) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert store.marks_of([one])[one] == Marks(is_starred=True, tags=["idea"])
+
+
 def test_marks_go_with_their_run(store: EveryStore, engine: Engine) -> None:
     run = store.get(add_run(store, str(uuid.uuid4())))
     assert run is not None

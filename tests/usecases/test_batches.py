@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from service.contract.errors import (
+    BatchConflict,
     BatchRefused,
     InvalidRequest,
     QueueFull,
-    RunConflict,
     RunNotFound,
     TooManyRequests,
 )
@@ -64,9 +64,21 @@ def test_asked_for_twice_it_is_recorded_once(batches: Batches) -> None:
     first, second = batches.submit(document), batches.submit(document)
     assert [run.id for run in first.runs] == [run.id for run in second.runs]
     for other in ({"tickers": ["GOOG"]}, {"rules": ["RSI"]}, {"commission_rate": 0}):
-        with pytest.raises(RunConflict):
+        with pytest.raises(BatchConflict):
             batches.submit({**document, **other})
     assert len(batches.batch(document["batch_id"]).runs) == 6
+    # What was deleted since is no other request.
+    for run in first.runs:
+        batches.runs.cancel(run.run_id)
+    batches.runs.run_store.delete([first.runs[0].run_id])
+    assert len(batches.submit(document).runs) == 5
+
+
+def test_a_rule_that_is_named_in_two_ways_runs_once(batches: Batches) -> None:
+    document = {**BATCH, "rules": ["RSI", "RSI_14_30_70", {"rule_id": "RSI", "params": {}}]}
+    batch = batches.submit(document, force=True)
+    assert len(batch.runs) == 2
+    assert batch.rules == ["RSI_14_30_70"]
 
 
 def test_an_identical_run_of_before_answers_its_cell(batches: Batches, runs: Runs) -> None:
@@ -129,7 +141,7 @@ def test_it_does_not_overrun_the_queue(runs: Runs) -> None:
         batches.submit({**BATCH, "commission_rate": 0})
     # What is waiting already is no load.
     assert len(batches.submit(BATCH).runs) == 6
-    with pytest.raises(InvalidRequest, match="At most 7 runs may wait here at once"):
+    with pytest.raises(InvalidRequest, match="At most 7 runs may be asked for at once here; 8 are"):
         batches.submit({**BATCH, "rules": ["RSI", "MACD", "BB", "ATR"]})
 
 
@@ -139,6 +151,8 @@ def test_it_counts_as_its_runs_for_the_limit_of_a_client(runs: Runs) -> None:
     with pytest.raises(TooManyRequests):
         batches.submit({**BATCH, "commission_rate": 0}, "kim")
     assert len(batches.submit({**BATCH, "commission_rate": 0}, "lee").runs) == 6
+    with pytest.raises(InvalidRequest, match="At most 5 runs may be asked for at once here; 6"):
+        Batches(replace(runs, rate_limit=5)).submit({**BATCH, "commission_rate": 0.01})
 
 
 def test_a_batch_without_runs_is_none(batches: Batches, runs: Runs) -> None:

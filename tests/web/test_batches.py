@@ -105,6 +105,21 @@ def test_programs_send_json(client: FlaskClient) -> None:
     assert '"NADA"' in wrong.json["error"]  # type: ignore[index]
 
 
+def test_the_same_idempotency_key_is_the_same_batch(client: FlaskClient) -> None:
+    headers = {**BROWSER, "Idempotency-Key": "mine"}
+    places = {
+        client.post("/backtest", data=SEVERAL, headers=headers).headers["Location"]
+        for _ in range(2)
+    }
+    assert len(places) == 1
+
+
+def test_a_new_batch_says_that_nothing_has_a_result_yet(client: FlaskClient) -> None:
+    text = page(client, ask(client))
+    assert "None of these runs has a result yet" in text
+    assert "no two days in common" not in text
+
+
 def test_more_than_can_be_compared_are_chosen_from(client: FlaskClient, runs: Runs) -> None:
     rules = [f"RSI_{period}_30_70" for period in range(2, 14)]
     document = {"tickers": ["GOOG", "SPY"], "rules": rules, **DATES}

@@ -94,6 +94,7 @@ def test_stars_and_tags_of_many_runs_at_once(client: FlaskClient) -> None:
     assert answer.headers["Location"] == "/runs?q=status%3Dpending&sort=ticker&did=star&count=2"
     assert "2 runs have a star now." in page(client, answer.headers["Location"])
     client.post("/runs/bulk", data={**chosen, "action": "tag", "tag": "idea, 좋음"})
+    assert re.search(r'href="/runs\?q=tag%3Didea">idea 2</a>', page(client, "/runs"))
     assert set(listed(client, "/runs?q=star")) == set(ids[:2])
     assert set(listed(client, "/runs?q=tag=좋음 tag=idea")) == set(ids[:2])
     client.post("/runs/bulk", data={"run": ids[0], "action": "untag", "tag": "idea"})
@@ -200,11 +201,40 @@ def test_the_later_of_two_editors_is_told_and_loses_nothing(
     assert client.post(address, json={"note": "of both"}).status_code == 200
 
 
+def test_a_tag_that_somebody_adds_while_the_page_is_open_stays(client: FlaskClient) -> None:
+    run_id = asked(client)
+    address = f"/runs/{run_id}/marks"
+    client.post(address, json={"tags": ["old", "shown"]})
+    client.post("/runs/bulk", json={"runs": [run_id], "action": "tag", "tag": "of-another"})
+    form = {"shown_tags": "old shown", "tags": "shown mine"}
+    client.post(address, data=form, headers=BROWSER)
+    assert client.get(address).json["tags"] == ["mine", "of-another", "shown"]  # type: ignore[index]
+
+
+def test_a_refused_action_keeps_the_choice(client: FlaskClient) -> None:
+    run_id = asked(client)
+    form = {"run": run_id, "action": "tag", "tag": "x" * 41}
+    answer = client.post("/runs/bulk?q=star", data=form, headers=BROWSER)
+    assert answer.status_code == 400
+    assert "tag must be a word of 1 to 40 characters" in answer.text
+    assert f'name="run" value="{run_id}"' in answer.text
+    assert f'value="{"x" * 41}"' in answer.text
+    assert 'href="/runs?q=star"' in answer.text
+
+
+@pytest.mark.parametrize("path", ["/backtest", "/sweeps"])
+@pytest.mark.parametrize("field", ["rule", "rule_id"])
+def test_a_form_without_a_ticker_is_refused(client: FlaskClient, path: str, field: str) -> None:
+    answer = client.post(path, data={field: "RSI"}, headers=BROWSER)
+    assert answer.status_code == 400
+    assert "New backtest" in answer.text
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ({"tags": ["x" * 500]}, "tag must be a word of 1 to 40 letters"),
-        ({"tags": ["two words"]}, "tag must be a word of 1 to 40 letters"),
+        ({"tags": ["x" * 500]}, "tag must be a word of 1 to 40 characters"),
+        ({"tags": ["two words"]}, "tag must be a word of 1 to 40 characters"),
         (
             {"tags": [f"t{number}" for number in range(21)]},
             "A run has at most 20 tags; this would be 21.",
@@ -234,7 +264,7 @@ def test_a_note_of_a_megabyte_and_a_tag_of_500_characters(client: FlaskClient) -
     form = {"tags": "x" * 500, "note": "not lost", "version": "0"}
     answer = client.post(address, data=form, headers=BROWSER)
     assert answer.status_code == 400
-    assert "tag must be a word of 1 to 40 letters" in answer.text
+    assert "tag must be a word of 1 to 40 characters" in answer.text
     assert ">not lost</textarea>" in answer.text
     refused(client.get(f"/runs/{uuid.uuid4()}/marks"), 404, "NotFound", "There is no run")
 

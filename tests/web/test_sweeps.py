@@ -23,6 +23,7 @@ from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps, asked_of
 from service.web.forms.sweep import suggested_grid
 from service.web.forms.sweep_table import ROWS_ON_A_PAGE, row_at
+from service.web.sweep_page import checks_of
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.support.prices import series
@@ -146,7 +147,8 @@ def test_the_page_says_whose_prices_have_changed_since(client: FlaskClient, runs
 
 def cells(shown: str, column: str) -> list[float]:
     """The texts of one column of the page's table."""
-    head, _, body = shown.partition("<tbody>")[2].rpartition("<thead>")[2].partition("<tbody>")
+    table = shown[shown.index('id="table"') :]
+    head, _, body = table.partition("<thead>")[2].partition("<tbody>")
     names = re.findall(r'<a href="[^"]*" title="(\w+)">', head)
     texts = re.findall(r"<td[^>]*>([^<]*)</td>", body)
     return [
@@ -408,3 +410,102 @@ def test_a_rule_that_is_gone_cannot_be_run_any_more(
     assert answer.status_code == 400
     assert "GONE" in answer.json["error"]  # type: ignore[index]
     assert client.get(f"/sweeps?sweep={run_id}", headers=BROWSER).status_code == 200
+
+
+def test_the_cells_of_the_heatmap_are_the_rows_of_the_table(
+    client: FlaskClient, runs: Runs
+) -> None:
+    run_id = swept(client, runs, tickers=["GOOG", "SPY"])
+    rows = pd.read_csv(io.StringIO(client.get(f"/sweeps/{run_id}/table.csv").text))
+    for ticker in ("GOOG", "SPY"):
+        answer = client.get(f"/sweeps/{run_id}/cells.json?ticker={ticker}")
+        document = answer.json
+        assert document is not None
+        own = rows[rows["ticker"] == ticker]
+        assert document["first_row"] == own.index[0]
+        assert [each["name"] for each in document["parameters"]] == ["fast", "slow"]
+        for each in document["parameters"]:
+            assert each["values"] == own[each["name"]].tolist()
+        for name, values in document["metrics"].items():
+            np.testing.assert_allclose(
+                np.array(values, dtype=float), own[name].to_numpy(dtype=float), rtol=1e-5
+            )
+        again = client.get(answer.request.path, headers={"If-None-Match": "x"})
+        assert again.status_code == 200
+    first = client.get(f"/sweeps/{run_id}/cells.json?ticker=NONE").json
+    assert first is not None
+    assert first["ticker"] == "GOOG"
+
+
+def test_each_ticker_has_a_tab(client: FlaskClient, runs: Runs) -> None:
+    run_id = swept(client, runs, tickers=["GOOG", "SPY"], folds=3)
+    for ticker, other in (("GOOG", "SPY"), ("SPY", "GOOG")):
+        shown = page(client, f"/sweeps/{run_id}?ticker={ticker}")
+        assert re.search(rf'aria-current="page">{ticker}</a>', shown)
+        assert f"<h2>{ticker}: <code>" in shown
+        assert f"<h2>{other}: <code>" not in shown
+        assert f"cells.json?ticker={ticker}" in shown
+
+
+def test_the_walk_forward_has_a_curve_and_a_row_for_each_part(
+    client: FlaskClient, runs: Runs
+) -> None:
+    run_id = swept(client, runs, folds=3)
+    document = client.get(f"/sweeps/{run_id}").json
+    assert document is not None
+    walk = document["tickers"][0]["walk_forward"]
+    days, equity, holding = zip(*walk["curve"], strict=True)
+    assert (equity[0], holding[0]) == (100.0, 100.0)
+    assert equity[-1] - 100 == pytest.approx(walk["total_return_pct"], abs=1e-3)
+    assert list(days) == sorted(days)
+    assert (days[0], days[-1]) == (walk["folds"][0]["first_bar"], walk["folds"][-1]["last_bar"])
+    for values, name in ((equity, "return_pct"), (holding, "holding_pct")):
+        grown = np.prod([1 + fold[name] / 100 for fold in walk["folds"]])
+        assert 100 * grown == pytest.approx(values[-1], abs=1e-3)
+    shown = page(client, f"/sweeps/{run_id}")
+    for fold in walk["folds"]:
+        assert fold["first_bar"] in shown
+        assert f"{fold['return_pct']:,.2f} %" in shown
+
+
+SUMMARY = {
+    "ticker": "GOOG",
+    "tries": 12,
+    "buy_and_hold_pct": 50.0,
+    "best": {"metrics": {"total_return_pct": 80.0}},
+    "neighbours": {"count": 3, "mean": 0.5, "worst": 0.1},
+    "statistics": {
+        "timing_probability": 0.96,
+        "overfitting_probability": 0.4,
+        "reality_check_p": 0.04,
+        "deflated_sharpe_ratio": 0.99,
+        "probabilistic_sharpe_ratio": 0.999,
+    },
+    "walk_forward": {"total_return_pct": 20.0, "curve": [["2020-01-02", 100.0, 110.0]]},
+    "cross_validation": {"in_sample": 1.0, "out_of_sample": 0.4},
+}
+FOR = ["for", "for", "for", "for", "for", "", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "place", "verdict"),
+    [
+        ("best", {"metrics": {"total_return_pct": 40.0}}, 0, "against"),
+        ("statistics", {"timing_probability": 0.94}, 1, "against"),
+        ("statistics", {"timing_probability": None}, 1, ""),
+        ("statistics", {"overfitting_probability": 0.51}, 2, "against"),
+        ("statistics", {"reality_check_p": 0.06}, 3, "against"),
+        ("walk_forward", {"total_return_pct": 5.0}, 4, "against"),
+        ("walk_forward", {"curve": []}, 4, ""),
+        ("cross_validation", {"out_of_sample": -0.1}, 5, "against"),
+        ("statistics", {"deflated_sharpe_ratio": 0.1}, 7, ""),
+    ],
+)
+def test_a_check_says_what_speaks_for_the_best_and_what_against_it(
+    client: FlaskClient, part: str, change: dict[str, Any], place: int, verdict: str
+) -> None:
+    with client.application.test_request_context():
+        assert [check.verdict for check in checks_of(SUMMARY, "sharpe_ratio")] == FOR
+        changed = {**SUMMARY, part: {**SUMMARY[part], **change}}  # type: ignore[dict-item]
+        checks = list(checks_of(changed, "sharpe_ratio"))
+    assert [check.verdict for check in checks] == [*FOR[:place], verdict, *FOR[place + 1 :]]

@@ -78,6 +78,12 @@ def names_in(text: str) -> list[str]:
     return re.findall(r"[^\s,;]+", text)
 
 
+def first_of(tickers: Sequence[Ticker], text: str) -> Ticker | None:
+    """The entry of the first ticker that a user wrote; None where there are no such prices."""
+    names = names_in(text.upper())
+    return next((each for each in tickers if each.ticker in names[:1]), None)
+
+
 def _more_rules(form: Mapping[str, str]) -> list[str]:
     """The rules beside the first one; those of a combination stand in parentheses."""
     return re.findall(r"[^\s,;()]+(?:\([^)]*\)?)?", form.get("more_rules", "").upper())

@@ -85,7 +85,7 @@ def submit_document(submit: Submit, document: object) -> Run:
     """Submits the document in the name of the client, and logs a new run."""
     force = is_forced()
     client = client_name()
-    run, is_new = submit(_with_run_id_of_key(document, client), client, force)
+    run, is_new = submit(with_id_of_key(document, client, "run_id"), client, force)
     g.run_id = run.run_id
     if is_new:
         with run_context(run.run_id):
@@ -123,8 +123,11 @@ def is_forced() -> bool:
     return text == "true"
 
 
-def _with_run_id_of_key(document: object, client: str) -> object:
-    """The document with a run_id made of client and Idempotency-Key, unless it has its own."""
+def with_id_of_key(document: object, client: str, name: str) -> object:
+    """The document with an id, the field `name`, made of client and Idempotency-Key.
+
+    It stays as it is where it has its own, or where there is no key. Raises InvalidRequest.
+    """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return document
@@ -134,7 +137,7 @@ def _with_run_id_of_key(document: object, client: str) -> object:
     if not isinstance(document, dict):
         return document
     digest = hashlib.sha256(f"{client}\n{key}".encode()).digest()
-    return {"run_id": str(uuid.UUID(bytes=digest[:16], version=4)), **document}
+    return {name: str(uuid.UUID(bytes=digest[:16], version=4)), **document}
 
 
 # The fields of requests that have another name in the pages' forms.

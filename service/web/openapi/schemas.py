@@ -21,6 +21,7 @@ TEXTS = {"type": "array", "items": TEXT}
 STATUS = {"enum": [str(status) for status in Status]}
 RUN_ID = {"type": "string", "pattern": schema(request.SCHEMA)["properties"]["run_id"]["pattern"]}
 COUNT = {"type": "integer", "minimum": 0}
+NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
 WHOLE_NUMBER_TEXT = {**TEXT, "pattern": "^[0-9]{1,9}$"}
 
 
@@ -109,6 +110,7 @@ MARKS_FORM = {
     "properties": {
         "star": {"enum": ["yes", "no"]},
         "tags": {**TEXT, "description": "separated by spaces or commas"},
+        "shown_tags": {**TEXT, "description": "those that the page showed"},
         "note": TEXT,
         "version": WHOLE_NUMBER_TEXT,
     },
@@ -127,6 +129,12 @@ COMPARISON = _object(
         "anyOf": [{"type": "null"}, {"type": "array", "items": {"type": "array"}}],
     },
     shared_days=COUNT,
+)
+CELLS = _object(
+    ticker=TEXT,
+    first_row={**COUNT, "description": "the number of the first row in table.csv"},
+    parameters=_list(name=TEXT, values=NUMBERS),
+    metrics={"type": "object", "additionalProperties": NUMBERS},
 )
 ACTION = {"enum": ["star", "unstar", "tag", "untag", "cancel", "delete"]}
 TAG = {**TEXT, "description": "one or several, for the actions tag and untag"}
@@ -186,7 +194,6 @@ TICKERS = _object(
         prices_fingerprint=TEXT,
     )
 )
-NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
 COUNTS = {"type": "array", "items": COUNT}
 POINT = {"type": ["integer", "null"], "minimum": 0, "description": "the number of a point"}
 CHART = _object(
@@ -237,6 +244,7 @@ SCHEMAS: Mapping[str, Any] = {
     "Batch": _object(batch_id=RUN_ID, url=ADDRESS, runs=RUNS),
     "SweepRequest": _contract(sweep.SCHEMA, optional=("run_id",)),
     "SweepResult": _contract(sweep_result.SCHEMA),
+    "Cells": CELLS,
     "Sweeps": _object(runs=RUNS),
     "Rules": RULES,
     "Tickers": TICKERS,

@@ -12,7 +12,15 @@ from service.store.rows import Run
 from service.usecases.batches import Batch, Batches
 from service.usecases.comparing import MAX_COMPARED, compared
 from service.web.errors import wants_json
-from service.web.forms.submission import FORCE, LOCATION, has_form, is_forced, read_json
+from service.web.forms.submission import (
+    FORCE,
+    KEY,
+    LOCATION,
+    has_form,
+    is_forced,
+    read_json,
+    with_id_of_key,
+)
 from service.web.middleware.auth import client_name
 from service.web.openapi.document import answer, describe, json_of, text_of
 from service.web.pages.common import PAGE_OR_JSON
@@ -40,9 +48,11 @@ def batches_service() -> Batches:
 
 def submit_batch(document: object) -> Batch:
     """Submits a batch in the name of the client, and logs it."""
-    batch = batches_service().submit(document, client_name(), is_forced())
+    client = client_name()
+    document = with_id_of_key(document, client, "batch_id")
+    batch = batches_service().submit(document, client, is_forced())
     message = "Batch %s accepted: %d runs, client=%s"
-    logger.info(message, batch.batch_id, len(batch.runs), client_name())
+    logger.info(message, batch.batch_id, len(batch.runs), client)
     return batch
 
 
@@ -55,6 +65,7 @@ def batch_url(batch: Batch) -> str:
 @describe(
     {202: answer("All runs are recorded, or were before.", json_of("Batch"), LOCATION)},
     FORCE,
+    KEY,
     errors=(400, 409, 413, 415, 429),
     body=json_of("BatchRequest", cross=EXAMPLE),
 )

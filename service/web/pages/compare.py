@@ -84,6 +84,7 @@ def comparison_values(found: Compared) -> dict[str, Any]:
     values: dict[str, Any] = {
         "runs": found.rows,
         "comparison": found.comparison,
+        "completed": found.completed,
         "differences": list(_differences(found)),
         "metrics": list(_metric_rows(found)),
         "period_of": period_of,

@@ -282,11 +282,16 @@ def bulk() -> AnyResponse:
         fields: Any = {**request.form, "runs": chosen_ids}
     else:
         fields = read_json()
-    run_ids, action, tags = _checked_bulk(fields)
-    chosen = marking().chosen(run_ids)
-    if is_form and action == "delete" and request.form.get("confirmed") != "yes":
-        return _confirmation(chosen)
-    changed = _perform(action, chosen, tags)
+    try:
+        run_ids, action, tags = _checked_bulk(fields)
+        chosen = marking().chosen(run_ids)
+        if is_form and action == "delete" and request.form.get("confirmed") != "yes":
+            return _confirmation(chosen)
+        changed = _perform(action, chosen, tags)
+    except UserError as error:
+        if not is_form or wants_json():
+            raise
+        return _refused_bulk(error)
     logger.info("%s of %d runs: %d changed, client=%s", action, len(chosen), changed, client_name())
     if not is_form:
         return jsonify(changed=changed)
@@ -328,6 +333,19 @@ def _perform(action: str, chosen: Sequence[Run], tags: Sequence[str]) -> int:
         "delete": lambda: marking().delete(chosen),
     }
     return perform[action]()
+
+
+def _refused_bulk(error: UserError) -> Response:
+    """The page on which the choice and the tag can be corrected."""
+    page = render_template(
+        "bulk_refused.html",
+        message=sentence(error),
+        run_ids=request.form.getlist("run"),
+        tag=request.form.get("tag", ""),
+        action=request.form.get("action", ""),
+        arguments=_arguments(),
+    )
+    return make_response(page, status_of(error))
 
 
 def _confirmation(chosen: Sequence[Run]) -> Response:
@@ -382,10 +400,10 @@ def mark(run_id: str) -> AnyResponse:
     """
     g.run_id = run_id
     is_form = has_form()
-    fields = _marks_of_form() if is_form else read_json()
     run = runs_service().run(run_id)
     try:
-        _set_marks(run, _checked_marks(fields))
+        fields = _marks_of_form() if is_form else _checked_marks(read_json())
+        _set_marks(run, fields)
     except UserError as error:
         if not is_form or wants_json():
             raise
@@ -402,6 +420,7 @@ def _marks_of_form() -> dict[str, Any]:
         fields["star"] = form["star"] == "yes"
     if "tags" in form:
         fields["tags"] = tags_in(form["tags"])
+        fields["shown_tags"] = tags_in(form.get("shown_tags", ""))
     if "note" in form:
         # Browsers send the ends of lines as CR LF.
         fields["note"] = form["note"].replace("\r\n", "\n").strip()
@@ -444,14 +463,16 @@ MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 def _set_marks(run: Run, fields: Mapping[str, Any]) -> None:
     """Where anything is refused, nothing has changed."""
-    removed: set[str] = set()
+    tags = set(fields.get("tags", ()))
+    # What others added while the page was open stays; a program replaces all tags.
+    shown_tags = set(fields.get("shown_tags", marking().marks(run).tags))
+    added, removed = tags - shown_tags, shown_tags - tags
     if "tags" in fields:
-        removed = set(marking().marks(run).tags) - set(fields["tags"])
-        marking().check_tags([run], fields["tags"], removed)
+        marking().check_tags([run], added, removed)
     if "note" in fields:
         marking().write_note(run, fields["note"], fields.get("version", 0))
     if "tags" in fields:
-        marking().tag([run], fields["tags"], removed)
+        marking().tag([run], added, removed)
     if "star" in fields:
         marking().star([run], fields["star"])
 
@@ -466,6 +487,7 @@ def _refused_marks(run: Run, error: UserError) -> Response:
         is_changed=isinstance(error, NoteChanged),
         message=sentence(error),
         tags=request.form.get("tags", " ".join(present.tags)),
+        shown_tags=request.form.get("shown_tags", " ".join(present.tags)),
         note=request.form.get("note", present.note),
         back=run_url(run),
     )

@@ -30,6 +30,7 @@ from service.usecases.views import view_of
 from service.web.addresses import run_url
 from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms import run as run_form
+from service.web.forms.run import first_of
 from service.web.forms.submission import (
     FORCE,
     KEY,
@@ -117,8 +118,7 @@ def _dashboard(values: dict[str, str] | None = None, error: UserError | None = N
         values = {**_first_values(tickers), **request.args.to_dict()}
     latest = runs_service().run_store.latest(MAX_LATEST_RUNS)
     rules = [rule for _, rule in sorted(accepted_rules().items())]
-    fields = [*run_form.REQUEST_FIELDS, "rule", "more_rules", *fields_of_parameters(rules)]
-    first_ticker = values["ticker"].partition(",")[0].strip().upper()
+    fields = [*run_form.REQUEST_FIELDS, "rule", *fields_of_parameters(rules)]
     page = render_template(
         "dashboard.html",
         values=values,
@@ -127,7 +127,7 @@ def _dashboard(values: dict[str, str] | None = None, error: UserError | None = N
         rules=rules,
         rule_choices=[rule_choice(rule) for rule in rules],
         tickers=tickers,
-        range=next((each for each in tickers if each.ticker == first_ticker), None),
+        range=first_of(tickers, values.get("ticker", "")),
         price_command=services_of(current_app).price_import.command,
         latest=latest,
         marks=runs_service().run_store.marks_of([run.id for run in latest]),

@@ -30,7 +30,7 @@ from service.usecases.sweeps import asked_of
 from service.web.addresses import run_url
 from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms import sweep as sweep_form
-from service.web.forms.run import costs_of
+from service.web.forms.run import costs_of, first_of
 from service.web.forms.submission import (
     FORCE,
     KEY,
@@ -75,7 +75,9 @@ from service.web.presentation import (
     shown_metric,
     utc,
 )
+from service.web.server.event_loop import run_in_native_thread
 from service.web.services import runs_service, sweeps_service
+from service.web.sweep_page import cells_document, checks_of, metrics_of_cells, walk_lines
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +137,6 @@ def _form_page(values: dict[str, str] | None, error: UserError | None = None) ->
         first = {**sweep_form.values_of_empty_form(tickers), **costs}
         values = {**first, **request.args.to_dict()}
     sweeps = _latest_sweeps()
-    first_ticker = values["tickers"].partition(",")[0].strip().upper()
     installed = sorted(accepted_rules().items())
     rules = {name: rule for name, rule in installed if rule.metadata.parameters}
     names = fields_of_parameters(rules.values())
@@ -152,7 +153,7 @@ def _form_page(values: dict[str, str] | None, error: UserError | None = None) ->
         },
         metrics=[metric for metric in METRICS if metric.name in SEARCH_METRICS],
         tickers=tickers,
-        range=next((each for each in tickers if each.ticker == first_ticker), None),
+        range=first_of(tickers, values.get("tickers", "")),
         latest=sweeps,
         marks=runs_service().run_store.marks_of([run.id for run in sweeps]),
         shown=shown,
@@ -257,10 +258,19 @@ def _sweep_page(run: Run, page: int) -> Response:
 def _values_of_completed(run: Run, page: int) -> dict[str, object]:
     """Result and table, and the tickers whose prices have changed since."""
     result, content = sweeps_service().result_and_table(run)
+    table = run_in_native_thread(read_table, content)
+    ticker = _ticker_in_query(run)
+    summary = next((each for each in result.tickers if each["ticker"] == ticker), None)
+    walk = summary["walk_forward"] if summary else None
     return {
         "result": result,
+        "summary": summary,
+        "checks": list(checks_of(summary, result.metric)) if summary else [],
+        "walk": walk,
+        "walk_lines": walk_lines(walk),
+        "cell_metrics": metrics_of_cells(table, list(result.tickers[0]["best"]["params"])),
         "other_prices": _tickers_with_other_prices(result),
-        **_table_values(run, read_table(content), page),
+        **_table_values(run, table, page),
     }
 
 
@@ -273,9 +283,7 @@ def _tickers_with_other_prices(result: SweepResult) -> list[str]:
 def _table_values(run: Run, table: pd.DataFrame, page: int) -> dict[str, object]:
     """The page of the table; with a filter that is wrong all rows, and the problem to show."""
     sweep_request = asked_of(run)
-    ticker = request.args.get("ticker", "")
-    if ticker not in sweep_request.tickers:
-        ticker = sweep_request.tickers[0]
+    ticker = _ticker_in_query(run)
     default_sort = best_first(sweep_request.metric)
     where = request.args.get("where", "")
     sort = request.args.get("sort", default_sort)
@@ -287,6 +295,33 @@ def _table_values(run: Run, table: pd.DataFrame, page: int) -> dict[str, object]
         sort = default_sort
         rows = page_of(table, ticker, "", sort, 1)
     return {"table": rows, "ticker": ticker, "where": where, "sort": sort, "problem": problem}
+
+
+@bp.get("/sweeps/<run_id>/cells.json")
+@describe(
+    cached("The rows of one ticker, column by column.", json_of("Cells")),
+    query("ticker", "one of the sweep; the first without it"),
+    errors=(404,),
+)
+def cells(run_id: str) -> Response:
+    """Parameters and metrics of every combination, as the heatmap of the page draws them."""
+    g.run_id = run_id
+    run = sweeps_service().sweep(run_id)
+    result, content = sweeps_service().result_and_table(run)
+    parameters = list(result.tickers[0]["best"]["params"])
+    document = run_in_native_thread(_cells, content, _ticker_in_query(run), parameters)
+    return conditional(jsonify(document))
+
+
+def _cells(content: str, ticker: str, parameters: list[str]) -> dict[str, object]:
+    return cells_document(read_table(content), ticker, parameters)
+
+
+def _ticker_in_query(run: Run) -> str:
+    """The ticker that is shown, the first where the query names none of the sweep."""
+    known = asked_of(run).tickers
+    ticker = request.args.get("ticker", "")
+    return ticker if ticker in known else known[0]
 
 
 @bp.get("/sweeps/<run_id>/table.csv")

@@ -38,7 +38,8 @@ WHERE id BETWEEN :first AND :last AND start_date IS NULL AND json_valid(request)
 """
 FILL_HOLDING = """
 UPDATE runs SET buy_and_hold_return_pct = (
-    SELECT {holding} FROM results WHERE results.run_id = COALESCE(runs.reused_from, runs.run_id)
+    SELECT {holding} FROM results
+    WHERE results.run_id = COALESCE(runs.reused_from, runs.run_id) AND json_valid(results.result)
 )
 WHERE id BETWEEN :first AND :last AND kind = 'backtest' AND status = 'completed'
 """
