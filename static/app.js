@@ -141,6 +141,25 @@ if (following) followRun(unfinished());
 else if (document.querySelector("[data-follow]")) followBatch();
 else if (document.querySelector(".runs")) followTable();
 
+// The form of a search says what it would compute, or what is wrong, as it is filled in.
+const estimateField = document.querySelector("[data-estimate]");
+let estimates = 0;
+async function estimate() {
+  const mine = (estimates += 1);
+  await wait(0.4);
+  if (mine !== estimates) return;
+  const form = estimateField.closest("form");
+  const body = new URLSearchParams(new FormData(form));
+  const answer = await fetch(estimateField.dataset.estimate, { method: "POST", body, headers: { Accept: "application/json" } }).catch(() => null);
+  const told = answer && (await answer.json().catch(() => null));
+  if (mine === estimates && told) estimateField.textContent = told.sentence ?? told.error;
+}
+if (estimateField) {
+  estimateField.closest("form").addEventListener("input", estimate);
+  estimateField.closest("form").addEventListener("change", estimate);
+  estimate();
+}
+
 // Enter in the field of the tag adds it; the form's first button would compare.
 document.querySelector(".bulk [name=tag]")?.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.isComposing) return;

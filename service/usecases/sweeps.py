@@ -29,6 +29,16 @@ MAX_REQUEST_BYTES = 60_000
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a sweep would compute: rows of all tickers, and roughly the seconds of one core."""
+
+    combinations: int
+    skipped: int
+    tickers: int
+    core_seconds: float
+
+
+@dataclass(frozen=True)
 class Sweeps:
     """What the web may do with sweeps; in the store a sweep is a run of its own kind."""
 
@@ -41,10 +51,25 @@ class Sweeps:
             raise InvalidRequest("The grid is too long; write its values as start:stop:step.")
         return self.runs.record(request, lambda: self._planned(request), client, force)
 
-    def _planned(self, request: SweepRequest) -> NewRun:
-        prices = {name: self.runs.ticker(name).fingerprint for name in request.priced_tickers}
+    def estimate(self, document: object) -> Estimate:
+        """What the sweep of `document` would compute; raises as `submit` does, stores nothing."""
+        request = parse_sweep(with_run_id(document))
+        plan = self._plan(request, self._prices(request), validate=False)
+        plan.check()
+        return Estimate(len(plan.grid), plan.grid.skipped, len(request.tickers), plan.core_seconds)
+
+    def _prices(self, request: SweepRequest) -> dict[str, str]:
+        return {name: self.runs.ticker(name).fingerprint for name in request.priced_tickers}
+
+    def _plan(
+        self, request: SweepRequest, prices: Mapping[str, str], *, validate: bool
+    ) -> SweepPlan:
         series_of = cache(lambda ticker: self.runs.price_store.series(prices[ticker]))
-        plan = SweepPlan(request, series_of, validate=True)
+        return SweepPlan(request, series_of, validate=validate)
+
+    def _planned(self, request: SweepRequest) -> NewRun:
+        prices = self._prices(request)
+        plan = self._plan(request, prices, validate=True)
         plan.check()
         digest = rules_digest(plan.rule)
         fingerprint = hashlib.sha256(canonical_json(prices).encode()).hexdigest()

@@ -13,6 +13,7 @@ from rules.base_rule import BaseRule, Parameter
 from service.search.verdict import Evidence
 from service.store.marks import Marks
 from service.store.rows import Run
+from service.usecases.sweeps import Estimate
 from service.web.middleware.texts import plural, text
 
 
@@ -260,6 +261,25 @@ def luck(summary: Mapping[str, Any]) -> str:
         reality_check=_or_nan(statistics["reality_check_p"]),
     )
     return evidence.sentence(text)
+
+
+def estimate_text(found: Estimate) -> str:
+    """What a search would compute, in a sentence."""
+    seconds = max(1, math.ceil(found.core_seconds))
+    counted = {
+        "count": f"{found.combinations:,}",
+        "skipped": f"{found.skipped:,}",
+        "tickers": found.tickers,
+        "seconds": plural("%(count)s second", "%(count)s seconds", seconds)
+        % {"count": f"{seconds:,}"},
+    }
+    return (
+        text(
+            "%(count)s combinations on each of %(tickers)s tickers (%(skipped)s skipped): about "
+            "%(seconds)s on one core."
+        )
+        % counted
+    )
 
 
 def _or_nan(value: float | None) -> float:

@@ -86,6 +86,7 @@ def test_ask_compare_mark_find_and_share(
     page.fill(".marks [name=note]", "Holds up before 2018.")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".marks .tag")).to_have_text("idea")
+    expect(page.locator(".marks .written")).to_have_text("Holds up before 2018.")
     chosen = page.url.partition("#")[0].rpartition("/")[2]
 
     add_many_runs(platform_database)

@@ -49,7 +49,7 @@ def test_the_form_asks_for_every_rule_on_every_ticker(client: FlaskClient, runs:
     text = page(client, address)
     assert "6 of 6 runs have ended" in text
     assert text.count('type="checkbox" name="run"') == 6
-    assert text.count("<strong>best</strong>") == 1
+    assert text.count("<strong>most beyond holding</strong>") == 1
     assert "Each run counts from 100 on" in text
     (listed,) = re.findall(r'href="(/runs\?q=batch[^"]+)"', text)
     assert "6 runs" in page(client, listed)

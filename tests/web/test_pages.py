@@ -205,7 +205,7 @@ def test_the_page_of_the_history_leads_to_older_runs(client: FlaskClient, runs: 
     text = page(client, "/runs?limit=2&ticker=GOOG")
     assert 'rel="next" href="/runs?' in text
     assert "before=" in text
-    assert "No runs." in page(client, "/runs?ticker=SPY")
+    assert "No run fulfils these conditions." in page(client, "/runs?ticker=SPY")
 
 
 def test_errors_are_pages_for_browsers(client: FlaskClient) -> None:

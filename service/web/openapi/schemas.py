@@ -245,6 +245,9 @@ SCHEMAS: Mapping[str, Any] = {
     "SweepRequest": _contract(sweep.SCHEMA, optional=("run_id",)),
     "SweepResult": _contract(sweep_result.SCHEMA),
     "Cells": CELLS,
+    "Estimate": _object(
+        combinations=COUNT, skipped=COUNT, tickers=COUNT, core_seconds=NUMBER, sentence=TEXT
+    ),
     "Sweeps": _object(runs=RUNS),
     "Rules": RULES,
     "Tickers": TICKERS,

@@ -28,7 +28,7 @@ from service.store.rows import Run
 from service.usecases.rules import accepted_rules
 from service.usecases.sweeps import asked_of
 from service.web.addresses import run_url
-from service.web.errors import retry_after, sentence, status_of, wants_json
+from service.web.errors import error_response, retry_after, sentence, status_of, wants_json
 from service.web.forms import sweep as sweep_form
 from service.web.forms.run import costs_of, first_of
 from service.web.forms.submission import (
@@ -67,6 +67,7 @@ from service.web.presentation import (
     FIELD_LABELS,
     METRICS,
     elapsed,
+    estimate_text,
     label_of,
     luck,
     period_of,
@@ -129,7 +130,9 @@ def _values_of_sweep(run_id: str) -> dict[str, str] | None:
     return sweep_form.values_of_request(sweep_request, rule)
 
 
-def _form_page(values: dict[str, str] | None, error: UserError | None = None) -> Response:
+def _form_page(
+    values: dict[str, str] | None, error: UserError | None = None, estimated: str = ""
+) -> Response:
     """The page; without `values` the form shows those of the query, else its first values."""
     tickers = runs_service().price_store.tickers()
     if values is None:
@@ -144,6 +147,7 @@ def _form_page(values: dict[str, str] | None, error: UserError | None = None) ->
     page = render_template(
         "sweeps.html",
         values=values,
+        estimated=estimated,
         message="" if error is None else sentence(error, FIELD_LABELS),
         faulty="" if error is None else faulty_field(error, values, fields),
         rules=list(rules.values()),
@@ -194,6 +198,42 @@ def submit() -> AnyResponse:
         page = _form_page(request.form.to_dict(), error)
         return retry_after(page, error.retry_after_s)
     return redirect(run_url(run), 303)
+
+
+@bp.post("/sweeps/estimate")
+@describe(
+    {
+        200: answer(
+            "How many combinations, and roughly how long.",
+            {**json_of("Estimate"), **text_of("text/html")},
+        )
+    },
+    PAGE_OR_JSON,
+    errors=(400, 413, 415),
+    body={**json_of("SweepRequest", cross=EXAMPLE), **form_content("Form")},
+)
+def estimate() -> Response:
+    """What a search would compute, before it is asked for; a form comes back with the answer."""
+    is_form = has_form()
+    document = sweep_form.request_from_form(request.form) if is_form else read_json()
+    try:
+        found = sweeps_service().estimate(document)
+    except UserError as error:
+        if not is_form:
+            raise
+        if not wants_json():
+            return _form_page(request.form.to_dict(), error)
+        # In the words of the form, which shows the sentence as it is filled in.
+        return error_response(status_of(error), error.code, sentence(error, FIELD_LABELS))
+    if is_form and not wants_json():
+        return _form_page(request.form.to_dict(), estimated=estimate_text(found))
+    return jsonify(
+        combinations=found.combinations,
+        skipped=found.skipped,
+        tickers=found.tickers,
+        core_seconds=found.core_seconds,
+        sentence=estimate_text(found),
+    )
 
 
 @bp.get("/sweeps/<run_id>")
