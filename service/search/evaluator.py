@@ -134,7 +134,7 @@ class SearchEvaluator:
     def _signals(self, params: Columns) -> tuple[Signals, Ints]:
         """The signals of k rows on every bar, (k, n), and the bars that each row needs, (k,)."""
         rule = self._rule
-        if _has_only_conditions(rule):
+        if has_only_conditions(rule):
             return self._signals_of_conditions(rule, params)
         part = Grid(rule, params, skipped=0)
         signals = [
@@ -169,7 +169,7 @@ def _row_count(params: Columns) -> int:
     return len(next(iter(params.values())))
 
 
-def _has_only_conditions(rule: type[BaseRule]) -> TypeGuard[type[ConditionRule]]:
+def has_only_conditions(rule: type[BaseRule]) -> TypeGuard[type[ConditionRule]]:
     """Whether the rule's signals are its conditions, so that they can be made for many rows."""
     if not issubclass(rule, ConditionRule):
         return False

@@ -20,7 +20,8 @@ from service.engine.metrics import Reference
 from service.prices.checks import check_prices
 from service.prices.series import PriceSeries
 from service.search.chunk_metrics import CHUNK_METRICS
-from service.search.evaluator import DEFAULT_METRICS, engine_on
+from service.search.combined import as_asked, combined
+from service.search.evaluator import DEFAULT_METRICS, engine_on, has_only_conditions
 from service.search.numbers import SearchNumbers, joined_numbers, numbers_per_row
 from service.search.search import Search
 
@@ -34,6 +35,8 @@ SHARD_BYTES = 15 << 20
 BYTES_PER_NUMBER = 8
 MAX_METRICS = len(DEFAULT_METRICS) + 2  # the metric of the search, and one more
 SINGLE_RUN_COST = 20  # times that of a metric of CHUNK_METRICS
+# Of the signals of one row that are made by themselves, in bars: a millisecond or more.
+SIGNALS_COST = 50_000
 REALITY_CHECK_COST = 6  # times that of a row
 # Combinations of a plug-in's rule that the validator is asked about before a sweep is accepted.
 MAX_CORNERS = 16
@@ -56,12 +59,15 @@ class SweepPlan:
     _searches: dict[str, Search] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def rule(self) -> BaseRule:
+    def asked_rule(self) -> BaseRule:
         """The rule asked for; numbers in its name stand where the grid says nothing."""
-        rule = rule_of(self.request.rule_id, {}, validate=self.validate)
-        if isinstance(rule, CompositeRule):
-            raise InvalidRequest("A search takes one rule by its name, such as MA_CROSS.")
-        return rule
+        return rule_of(self.request.rule_id, {}, validate=self.validate)
+
+    @cached_property
+    def rule(self) -> BaseRule:
+        """The same with parameters of its own, where it is a combination of rules."""
+        rule = self.asked_rule
+        return combined(rule) if isinstance(rule, CompositeRule) else rule
 
     @cached_property
     def grid(self) -> Grid:
@@ -126,7 +132,7 @@ class SweepPlan:
         """Asks the validator about the corners of the grid, and a sample of its combinations."""
         try:
             for row in self._validated_rows():
-                refuse_faulty(self.grid.rule_at(row))
+                refuse_faulty(as_asked(self.grid.rule_at(row)))
         except InvalidRule as error:
             raise InvalidRequest(error.template, **error.values) from None
 
@@ -166,6 +172,8 @@ class SweepPlan:
         cost = bars
         for fold in search.walk_forward_folds:
             cost += fold.train.stop - fold.train.start
+        if not has_only_conditions(type(self.rule)):
+            cost += SIGNALS_COST
         if self.request.metric not in CHUNK_METRICS:
             cost *= SINGLE_RUN_COST
         if self.request.reality_check:

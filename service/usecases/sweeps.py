@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from rules.base_rule import CompositeRule
 from rules.plugins import rules_digest
 from service.contract.documents import canonical_json
 from service.contract.errors import InvalidRequest, NoResult, RunNotFound
@@ -17,7 +18,8 @@ from service.contract.request import BacktestRequest
 from service.contract.status import SWEEP
 from service.contract.sweep import SweepRequest, parse_sweep
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
-from service.engine.adapter import fingerprint_of_work
+from service.engine.adapter import fingerprint_of_work, rule_of
+from service.search.combined import combined
 from service.search.plan import SweepPlan
 from service.store.requests import NewRun
 from service.store.rows import Run, StoredResult
@@ -71,7 +73,7 @@ class Sweeps:
         prices = self._prices(request)
         plan = self._plan(request, prices, validate=True)
         plan.check()
-        digest = rules_digest(plan.rule)
+        digest = rules_digest(plan.asked_rule)
         fingerprint = hashlib.sha256(canonical_json(prices).encode()).hexdigest()
         row = {
             "run_id": request.run_id,
@@ -126,7 +128,13 @@ class Sweeps:
 
     def single(self, run: Run, ticker: str, params: Mapping[str, Any]) -> BacktestRequest:
         """The request for a backtest of one combination; raises InvalidRequest."""
-        return asked_of(run).single(str(uuid.uuid4()), ticker, run.rule_id, params)
+        asked = asked_of(run)
+        rule = rule_of(asked.rule_id, {}, validate=False)
+        if isinstance(rule, CompositeRule):
+            # A combination has its numbers in its name alone.
+            rule_id = type(combined(rule))(**params).rule_id
+            return asked.single(str(uuid.uuid4()), ticker, rule_id, {})
+        return asked.single(str(uuid.uuid4()), ticker, run.rule_id, params)
 
 
 def _result_from_store(run: Run, stored: StoredResult) -> SweepResult:

@@ -99,7 +99,7 @@ class SweepWorker:
 
         All of a sweep is computed with the same rules: with other ones it begins again.
         """
-        digest = agreed_digest(lambda: plan.rule, run.rules_digest, self.expected_rules)
+        digest = agreed_digest(lambda: plan.asked_rule, run.rules_digest, self.expected_rules)
         if digest == run.rules_digest:
             return run
         if shards[-1].end_row != plan.rows:

@@ -57,7 +57,8 @@ def _figure_of_sweep(
     request: SweepRequest, tables: Mapping[str, SearchTable]
 ) -> tuple[bytes, list[dict[str, Any]]]:
     # The figure does not show the run_id.
-    key = _digest(replace(request, run_id=""), tables)
+    shown = [(table.grid.params, table.metrics, table.metric) for table in tables.values()]
+    key = _digest(replace(request, run_id=""), list(tables), shown)
     if key not in _drawn:
         _drawn[key] = draw_sweep(request, tables)
     figure: tuple[bytes, list[dict[str, Any]]] = deepcopy(_drawn[key])

@@ -111,7 +111,6 @@ def in_data() -> Iterator[str]:
     yield from ("a finite number", "The request must be a JSON object.")
     yield REWORDED
     yield "A combination takes no params: write the numbers into its rules."
-    yield "A search takes one rule by its name, such as MA_CROSS."
     yield "The grid is too long; write its values as start:stop:step."
     yield "Send row, or at.x and at.y, as a form."
     yield "There is no combination at that point of the figure."

@@ -53,7 +53,7 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     if has_request_fields(form):
         return document_from_text(form)
     tickers = names_in(form.get("ticker", "").upper())
-    return {**_shared_fields(form), "ticker": " ".join(tickers), **_rule_fields(form)}
+    return {**_shared_fields(form), "ticker": " ".join(tickers), **rule_fields(form)}
 
 
 def is_batch(form: Mapping[str, str]) -> bool:
@@ -65,7 +65,7 @@ def is_batch(form: Mapping[str, str]) -> bool:
 
 def batch_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     """The batch document of the form; wrong values stay in it and are refused by the contract."""
-    rules: list[object] = [_rule_fields(form)]
+    rules: list[object] = [rule_fields(form)]
     for rule_id in _more_rules(form):
         if rule_id not in rules:
             rules.append(rule_id)
@@ -103,7 +103,7 @@ def empty_numbers(form: Mapping[str, str]) -> dict[str, str]:
     return {name: "" for name in NUMBERS if name in form and not form[name].strip()}
 
 
-def _rule_fields(form: Mapping[str, str]) -> dict[str, Any]:
+def rule_fields(form: Mapping[str, str]) -> dict[str, Any]:
     """`rule_id`, and for a single rule `params`."""
     rule = form.get("rule", "")
     if rule == COMPOSITE:
@@ -164,12 +164,16 @@ def values_of_request(request: BacktestRequest, rule: BaseRule) -> dict[str, str
     if request.allow_short:
         values["allow_short"] = "on"
     if isinstance(rule, CompositeRule):
-        rule_ids = [member.rule_id for member in rule.members]
-        members = dict(zip(MEMBERS, rule_ids, strict=False))
-        return {**values, "rule": COMPOSITE, "mode": rule.mode, **members}
+        return {**values, **values_of_combination(rule)}
     name = rule.metadata.name
     params = {f"{name}.{key}": number_text(value) for key, value in rule.params.items()}
     return {**values, "rule": name, **params}
+
+
+def values_of_combination(rule: CompositeRule) -> dict[str, str]:
+    """The form's values with which it names the rule."""
+    rule_ids = [member.rule_id for member in rule.members]
+    return {"rule": COMPOSITE, "mode": rule.mode, **dict(zip(MEMBERS, rule_ids, strict=False))}
 
 
 def _field_text(value: Any) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rules.base_rule import BaseRule, Parameter, number_text
+from rules.base_rule import BaseRule, CompositeRule, Parameter, number_text
 from service.contract.request import document_from_text
 from service.contract.sweep import SCHEMA, SweepRequest
 from service.store.prices import Ticker
@@ -25,6 +25,8 @@ REQUEST_FIELDS = (
     "benchmark",
     "folds",
 )
+# The field with the parameters of a combination
+GRID = "grid"
 CHECKBOXES = ("allow_short", "anchored", "reality_check")
 # The number of parameters for which the empty form suggests more than one value.
 SEARCHED_PARAMETERS = 2
@@ -39,6 +41,9 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     fields["benchmark"] = form.get("benchmark", "").upper()
     rule = form.get("rule", "")
     texts = run_form.parameter_texts(form, rule)
+    if rule == run_form.COMPOSITE:
+        rule = str(run_form.rule_fields(form)["rule_id"])
+        texts = grid_in(texts.get(GRID, ""))
     return {
         **document_from_text(fields, SCHEMA),
         **run_form.empty_numbers(form),
@@ -46,6 +51,12 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
         "rule_id": rule,
         "grid": {name: text for name, text in texts.items() if text},
     }
+
+
+def grid_in(text: str) -> dict[str, str]:
+    """The parameters of a combination as a user writes them: `fast_1=5:20:5 period_2=7,14`."""
+    parts = [part.partition("=") for part in text.split()]
+    return {name: values for name, _, values in parts}
 
 
 def values_of_empty_form(tickers: Sequence[Ticker]) -> dict[str, str]:
@@ -62,10 +73,17 @@ def values_of_request(request: SweepRequest, rule: BaseRule) -> dict[str, str]:
     document = request.document()
     values = {name: _field_text(document[name]) for name in REQUEST_FIELDS}
     values["tickers"] = ", ".join(request.tickers)
-    values["rule"] = rule.metadata.name
     for name in CHECKBOXES:
         if document[name]:
             values[name] = "on"
+    if isinstance(rule, CompositeRule):
+        grid = [f"{name}={_grid_text(value)}" for name, value in request.grid.items()]
+        return {
+            **values,
+            **run_form.values_of_combination(rule),
+            f"{run_form.COMPOSITE}.{GRID}": " ".join(grid),
+        }
+    values["rule"] = rule.metadata.name
     for name, value in rule.params.items():
         values[f"{rule.metadata.name}.{name}"] = number_text(value)
     for name, value in request.grid.items():

@@ -30,7 +30,7 @@ from service.usecases.sweeps import asked_of
 from service.web.addresses import run_url
 from service.web.errors import error_response, retry_after, sentence, status_of, wants_json
 from service.web.forms import sweep as sweep_form
-from service.web.forms.run import costs_of, first_of
+from service.web.forms.run import COMPOSITE, MEMBERS, costs_of, first_of
 from service.web.forms.submission import (
     FORCE,
     KEY,
@@ -71,6 +71,7 @@ from service.web.presentation import (
     label_of,
     luck,
     period_of,
+    rule_choice,
     run_document,
     shown,
     shown_metric,
@@ -147,6 +148,9 @@ def _form_page(
     page = render_template(
         "sweeps.html",
         values=values,
+        composite=COMPOSITE,
+        members=MEMBERS,
+        rule_choices=[rule_choice(rule) for rule in rules.values()],
         estimated=estimated,
         message="" if error is None else sentence(error, FIELD_LABELS),
         faulty="" if error is None else faulty_field(error, values, fields),
