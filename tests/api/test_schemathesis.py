@@ -177,19 +177,33 @@ def narrow(document: Any) -> None:
     sweep["grid"] = {"enum": [SWEEP["grid"], {"fast": 5}]}
     sweep["metric"] = {"enum": ["sharpe_ratio", "win_rate_pct"]}
     sweep["folds"] = {"enum": [0, 3, 20]}
-    for request in (single, sweep):
+    batch = schemas["BatchRequest"]["properties"]
+    batch["tickers"] = {"enum": [["GOOG"], ["SPY", "GOOG"]]}
+    batch["rules"] = {"enum": [["RSI"], [{"rule_id": "MA_CROSS", "params": {"fast": 5}}]]}
+    schemas["Bulk"]["properties"]["runs"] = {"enum": [[RUN_ID]]}
+    schemas["Bulk"]["properties"]["action"] = {"enum": ["star", "unstar", "cancel"]}
+    schemas["NewMarks"]["properties"]["tags"] = {"enum": [[], ["idea"]]}
+    for request in (single, sweep, batch):
         request["start_date"] = {"enum": ["2013-01-02"]}
         request["benchmark"] = {"enum": ["", "SPY", "GOOG"]}
         request["end_date"] = {"enum": ["2020-02-07"]}
     del document["paths"]["/sweeps/{run_id}/run"]  # takes a form alone
+    for path in ("/compare", "/compare.csv"):  # need several runs
+        del document["paths"][path]
+    searches = {
+        "q": {"enum": ["", "ticker=GOOG star", "sharpe_ratio>0.5 note~x"]},
+        "before": {"enum": ["1", "5"]},
+        "after": {"enum": ["1", "5"]},
+    }
     for path, operations in document["paths"].items():
-        if path in ("/backtest", "/sweeps"):
+        if path in ("/backtest", "/sweeps", "/estimate", "/runs/bulk", "/runs/{run_id}/marks"):
             content = operations["post"]["requestBody"]["content"]
             operations["post"]["requestBody"]["content"] = {
                 "application/json": content["application/json"]
             }
         for operation in operations.values():
             for parameter in operation["parameters"]:
+                parameter["schema"] = searches.get(parameter["name"], parameter["schema"])
                 if parameter["name"] == "run_id":
                     parameter["schema"] = {
                         "enum": [SWEEP_ID if path.startswith("/sweeps") else RUN_ID]

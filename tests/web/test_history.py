@@ -144,6 +144,10 @@ def test_cancelling_many_leaves_those_that_have_ended(client: FlaskClient, runs:
         ({"runs": "x", "action": "star"}, 400, "runs must be a list of run_ids; got x."),
         ({"runs": ["x"], "action": "burn"}, 400, "action must be one of star, unstar"),
         ({"runs": ["x"], "action": "tag"}, 400, "tag is missing."),
+        ({"runs": ["x"], "action": "star", "tag": 5}, 400, "tag must be a text; got 5."),
+        ({"runs": ["x"], "action": 5}, 400, "action must be a text; got 5."),
+        ({"action": "star"}, 400, "runs is missing."),
+        ({"runs": ["x"], "action": "star", "all": 1}, 400, 'There is no field "all".'),
         ([], 400, "The request must be a JSON object."),
     ],
 )

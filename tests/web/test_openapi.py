@@ -149,7 +149,7 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
         "/sweeps": {"json": SWEEP},
         "/sweeps/{run_id}/run": {"data": {"row": "0"}},
         "/batches": {"json": BATCH},
-        "/sweeps/estimate": {"json": SWEEP},
+        "/estimate": {"json": SWEEP},
         "/runs/bulk": {"json": {"runs": [ids[0]], "action": "star"}},
         "/runs/{run_id}/marks": {"json": {"star": True}},
     }
@@ -195,7 +195,7 @@ def good_and_bad(client: CheckedClient, ids: Ids) -> None:
 def lists(client: CheckedClient, run_id: str) -> None:
     for address in ("/compare", "/compare.csv"):
         client.get(address)
-    for path in ("/sweeps/estimate", "/batches", "/runs/bulk", f"/runs/{run_id}/marks"):
+    for path in ("/estimate", "/batches", "/runs/bulk", f"/runs/{run_id}/marks"):
         client.post(path, json={"surprise": 1})
         client.post(path, data="x", content_type="text/plain")
         client.post(path, data="x" * 70_000, content_type="application/json")

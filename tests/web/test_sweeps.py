@@ -512,16 +512,16 @@ def test_a_check_says_what_speaks_for_the_best_and_what_against_it(
 
 
 def test_the_form_says_what_it_would_compute(client: FlaskClient, runs: Runs) -> None:
-    answer = client.post("/sweeps/estimate?format=json", data=FORM)
+    answer = client.post("/estimate?format=json", data=FORM)
     document = answer.json
     assert document is not None
     # 10 is below none of 10 15 20 25, 30 and 60 are above all.
     assert (document["combinations"], document["skipped"], document["tickers"]) == (11, 4, 2)
     sentence = "11 combinations on each of 2 tickers (4 skipped): about 1 second on one core."
     assert document["sentence"] == sentence
-    assert sentence in client.post("/sweeps/estimate", data=FORM, headers=BROWSER).text
-    larger = client.post("/sweeps/estimate", json={**SWEEP, "grid": {"fast": "1:100:1"}}).json
-    same = client.post("/sweeps/estimate", json={**SWEEP, "grid": {"fast": "1:10:1"}}).json
+    assert sentence in client.post("/estimate", data=FORM, headers=BROWSER).text
+    larger = client.post("/estimate", json={**SWEEP, "grid": {"fast": "1:100:1"}}).json
+    same = client.post("/estimate", json={**SWEEP, "grid": {"fast": "1:10:1"}}).json
     assert larger is not None
     assert same is not None
     per_row = larger["core_seconds"] / larger["combinations"]
@@ -533,9 +533,9 @@ def test_an_estimate_of_what_is_wrong_is_refused_in_the_words_of_the_form(
     client: FlaskClient,
 ) -> None:
     wrong = {**FORM, "initial_capital": ""}
-    answer = client.post("/sweeps/estimate?format=json", data=wrong)
+    answer = client.post("/estimate?format=json", data=wrong)
     assert answer.status_code == 400
     assert answer.json["error"].startswith("Capital must be a number")  # type: ignore[index]
-    page_of_it = client.post("/sweeps/estimate", data=wrong, headers=BROWSER)
+    page_of_it = client.post("/estimate", data=wrong, headers=BROWSER)
     assert page_of_it.status_code == 400
     assert 'id="problem"' in page_of_it.text

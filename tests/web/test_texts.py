@@ -25,7 +25,7 @@ from service.usecases.marks import TAG_RULE
 from service.usecases.run_query import FIELDS
 from service.web import presentation, warnings
 from service.web.errors import BUSY, INTERNAL, SENTENCES, UNAVAILABLE
-from service.web.pages.history import MARKS
+from service.web.pages.history import BULK, FORM_MARKS, MARKS
 from service.web.presentation import FIELD_LABELS, LABELS, METRIC_GROUPS, METRICS
 from tests.support.requests import REQUEST, SWEEP
 
@@ -115,7 +115,8 @@ def in_data() -> Iterator[str]:
     yield "Send row, or at.x and at.y, as a form."
     yield "There is no combination at that point of the figure."
     yield from (BatchRefused([]).template, NoteChanged().template)
-    yield from ("a list of run_ids", "the place that another page of the list named")
+    yield from (what for kinds in (BULK, FORM_MARKS) for _, what in kinds.values())
+    yield "the place that another page of the list named"
 
 
 NEEDED = sorted({*in_templates(), *in_python(), *in_errors(), *in_data()})

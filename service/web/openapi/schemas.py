@@ -9,7 +9,7 @@ from rules.base_rule import CompositeRule
 from service.contract import batch, request, result, sweep, sweep_result
 from service.contract.documents import schema
 from service.contract.status import BACKTEST, SWEEP, Status
-from service.usecases.marks import MAX_RUNS_AT_ONCE
+from service.usecases.marks import MAX_NOTE_CHARACTERS, MAX_RUNS_AT_ONCE
 
 TEXT = {"type": "string"}
 DATE = {**TEXT, "format": "date"}
@@ -104,7 +104,11 @@ PAGE_OF_RUNS = _object(
 )
 VERSION = {**COUNT, "maximum": 10**9, "description": "of the note; raised by every change"}
 MARKS = _object(star={"type": "boolean"}, tags=TEXTS, note=TEXT, version=VERSION)
-NEW_MARKS = {**MARKS, "required": []}
+NEW_MARKS = {
+    **MARKS,
+    "required": [],
+    "properties": {**MARKS["properties"], "note": {**TEXT, "maxLength": MAX_NOTE_CHARACTERS}},
+}
 MARKS_FORM = {
     "type": "object",
     "properties": {
@@ -140,6 +144,7 @@ ACTION = {"enum": ["star", "unstar", "tag", "untag", "cancel", "delete"]}
 TAG = {**TEXT, "description": "one or several, for the actions tag and untag"}
 BULK = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["runs", "action"],
     "properties": {
         "runs": {"type": "array", "items": RUN_ID, "minItems": 1, "maxItems": MAX_RUNS_AT_ONCE},

@@ -16,6 +16,7 @@ from service.web.errors import wants_json
 from service.web.middleware.conditional import conditional
 from service.web.middleware.texts import text
 from service.web.openapi.document import answer, cached, describe, json_of, query, text_of
+from service.web.openapi.schemas import RUN_ID
 from service.web.pages.common import PAGE_OR_JSON
 from service.web.pages.files import csv_file
 from service.web.presentation import FIELD_LABELS, METRICS, period_of, run_document, shown, utc
@@ -24,13 +25,18 @@ from service.web.services import runs_service
 
 bp = Blueprint("compare", __name__)
 
-RUNS = query(
-    "run",
-    f"2 to {MAX_COMPARED} run_ids",
-    type="array",
-    items={"type": "string"},
-    maxItems=MAX_COMPARED,
-)
+RUNS = {
+    **query(
+        "run",
+        f"2 to {MAX_COMPARED} different run_ids",
+        type="array",
+        items=RUN_ID,
+        minItems=2,
+        maxItems=MAX_COMPARED,
+        uniqueItems=True,
+    ),
+    "required": True,
+}
 # Of the metrics that say which run is the better one
 MORE_IS_BETTER = frozenset(
     {

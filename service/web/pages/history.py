@@ -47,7 +47,7 @@ DEFAULT_RUNS_ON_A_PAGE = 50
 MAX_RUNS_ON_A_PAGE = 200
 MAX_ROW_ID = 2**62
 MAX_COUNT = 10**9
-PLACE = "^[0-9]{1,18}(:.{1,200})?$"
+PLACE = "^[1-9][0-9]{0,17}(:.{1,200})?$"
 TEXT_COLUMNS = ("ticker", "rule", "status", "start_date", "end_date")
 SORTS = tuple(sign + name for name in SORTED for sign in ("", "-"))
 LIST_ARGUMENTS = ("q", "sort", "limit", "before", "after", "ticker", "status")
@@ -264,8 +264,6 @@ def _what_was_done() -> str:
         ),
         303: answer("A form leads back to the list.", text_of("text/html"), LOCATION),
     },
-    *(query(name, "of the list that the form leads back to") for name in LIST_ARGUMENTS),
-    query("only", "of a form: the one run that its button is about"),
     PAGE_OR_JSON,
     errors=(400, 404, 413, 415),
     body={
@@ -274,12 +272,16 @@ def _what_was_done() -> str:
     },
 )
 def bulk() -> AnyResponse:
-    """Marks, cancels or deletes up to 500 runs at once."""
+    """Marks, cancels or deletes up to 500 runs at once.
+
+    A form comes from the list: the query says what that shows, and `only` is the run of a star.
+    """
     is_form = has_form()
     if is_form:
         only = request.args.get("only")
         chosen_ids = [only] if only else request.form.getlist("run")
-        fields: Any = {**request.form, "runs": chosen_ids}
+        names = [name for name in ("action", "tag") if name in request.form]
+        fields: Any = {"runs": chosen_ids, **{name: request.form[name] for name in names}}
     else:
         fields = read_json()
     try:
@@ -305,22 +307,19 @@ def bulk() -> AnyResponse:
 
 def _checked_bulk(fields: Any) -> tuple[Sequence[str], str, list[str]]:
     """Run_ids, action and tags of the body; raises InvalidRequest."""
-    if not isinstance(fields, dict):
-        raise InvalidRequest("The request must be a JSON object.")
-    template = "{field} must be {what}; got {value}."
-    run_ids = fields.get("runs")
-    if not isinstance(run_ids, list) or not all(isinstance(each, str) for each in run_ids):
-        what = "a list of run_ids"
-        raise InvalidRequest(template, field="runs", what=what, value=quoted(str(run_ids)))
-    action = fields.get("action")
+    checked = _checked_fields(fields, BULK)
+    for name in ("runs", "action"):
+        if name not in checked:
+            raise InvalidRequest("{field} is missing.", field=name)
+    action = checked["action"]
     if action not in ACTIONS:
         names = ", ".join(ACTIONS)
         template = "{field} must be one of {names}; got {value}."
-        raise InvalidRequest(template, field="action", names=names, value=quoted(str(action)))
-    tags = tags_in(str(fields.get("tag", ""))) if action in ("tag", "untag") else []
+        raise InvalidRequest(template, field="action", names=names, value=quoted(action))
+    tags = tags_in(checked.get("tag", "")) if action in ("tag", "untag") else []
     if action in ("tag", "untag") and not tags:
         raise InvalidRequest("{field} is missing.", field="tag")
-    return run_ids, action, tags
+    return checked["runs"], action, tags
 
 
 def _perform(action: str, chosen: Sequence[Run], tags: Sequence[str]) -> int:
@@ -402,7 +401,7 @@ def mark(run_id: str) -> AnyResponse:
     is_form = has_form()
     run = runs_service().run(run_id)
     try:
-        fields = _marks_of_form() if is_form else _checked_marks(read_json())
+        fields = _marks_of_form() if is_form else _checked_fields(read_json(), MARKS)
         _set_marks(run, fields)
     except UserError as error:
         if not is_form or wants_json():
@@ -417,47 +416,65 @@ def _marks_of_form() -> dict[str, Any]:
     form = request.form
     fields: dict[str, Any] = {}
     if "star" in form:
-        fields["star"] = form["star"] == "yes"
+        fields["star"] = {"yes": True, "no": False}.get(form["star"])
     if "tags" in form:
         fields["tags"] = tags_in(form["tags"])
         fields["shown_tags"] = tags_in(form.get("shown_tags", ""))
     if "note" in form:
         # Browsers send the ends of lines as CR LF.
         fields["note"] = form["note"].replace("\r\n", "\n").strip()
-        fields["version"] = whole_number("version", form.get("version", "0"), 0, MAX_COUNT)
-    return fields
+    if "version" in form:
+        fields["version"] = whole_number("version", form["version"], 0, MAX_COUNT)
+    return _checked_fields(fields, FORM_MARKS)
 
 
-def _checked_marks(fields: Any) -> dict[str, Any]:
-    """The fields, each of its type; raises InvalidRequest."""
+def _checked_fields(fields: Any, kinds: Kinds) -> dict[str, Any]:
+    """The fields, each of its kind; raises InvalidRequest."""
     if not isinstance(fields, dict):
         raise InvalidRequest("The request must be a JSON object.")
     template = "{field} must be {what}; got {value}."
     for name, value in fields.items():
-        if name not in MARKS:
-            names = ", ".join(MARKS)
+        if name not in kinds:
+            names = ", ".join(kinds)
             unknown = 'There is no field "{field}". The fields are {names}.'
             raise InvalidRequest(unknown, field=quoted(name), names=names)
-        is_right, what = MARKS[name]
+        is_right, what = kinds[name]
         if not is_right(value):
             raise InvalidRequest(template, field=name, what=what, value=quoted(str(value)))
     return fields
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+    # To JSON 5.0 is a whole number.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= MAX_COUNT and value == int(value)
 
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
-# What each field must be.
-MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+Kinds = Mapping[str, tuple[Callable[[Any], bool], str]]
+# What each field of a body must be.
+MARKS: Kinds = {
     "star": (lambda value: isinstance(value, bool), "true or false"),
     "tags": (_are_texts, "a list of texts"),
-    "note": (lambda value: isinstance(value, str), "a text"),
+    "note": (_is_text, "a text"),
     "version": (_is_count, "a whole number"),
+}
+FORM_MARKS: Kinds = {
+    **MARKS,
+    "star": (lambda value: isinstance(value, bool), "yes or no"),
+    "shown_tags": (_are_texts, "a list of texts"),
+}
+BULK: Kinds = {
+    "runs": (_are_texts, "a list of run_ids"),
+    "action": (_is_text, "a text"),
+    "tag": (_is_text, "a text"),
 }
 
 
@@ -470,7 +487,7 @@ def _set_marks(run: Run, fields: Mapping[str, Any]) -> None:
     if "tags" in fields:
         marking().check_tags([run], added, removed)
     if "note" in fields:
-        marking().write_note(run, fields["note"], fields.get("version", 0))
+        marking().write_note(run, fields["note"], int(fields.get("version", 0)))
     if "tags" in fields:
         marking().tag([run], added, removed)
     if "star" in fields:

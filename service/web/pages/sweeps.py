@@ -204,7 +204,7 @@ def submit() -> AnyResponse:
     return redirect(run_url(run), 303)
 
 
-@bp.post("/sweeps/estimate")
+@bp.post("/estimate")
 @describe(
     {
         200: answer(
