@@ -105,6 +105,7 @@ function complete(field) {
     const found = (await KINDS[field.dataset.complete](field, word)).filter((each) => each.value !== word).slice(0, MOST_SUGGESTIONS);
     if (mine !== asked) return;
     span = here;
+    const before = list.children[chosen]?.dataset.value;
     list.replaceChildren(...found.map((each, at) => {
       const item = document.createElement("li");
       item.id = `${list.id}-${at}`;
@@ -118,10 +119,23 @@ function complete(field) {
     }));
     list.hidden = !found.length;
     field.setAttribute("aria-expanded", String(Boolean(found.length)));
-    mark(-1);
+    mark(found.findIndex((each) => each.value === before));
   }
 
-  field.addEventListener("input", suggest);
+  // While the answer is on its way, the list keeps what still fits the text.
+  function narrow() {
+    if (list.hidden) return;
+    span = wordAt(field);
+    const wanted = span.word.toLowerCase();
+    for (const item of [...list.children]) if (!item.dataset.value.toLowerCase().includes(wanted)) item.remove();
+    if (!list.children.length) close();
+    else mark(-1);
+  }
+
+  field.addEventListener("input", () => {
+    narrow();
+    suggest();
+  });
   field.addEventListener("focus", () => field.dataset.complete !== "query" || suggest());
   field.addEventListener("blur", close);
   field.addEventListener("click", close);

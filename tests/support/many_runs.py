@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, func, insert, literal_column, select, text
 from service.contract.documents import canonical_json
 from service.contract.status import Status
 from service.store.database import utc_in
-from service.store.finding import Place
+from service.store.finding import Condition, Place
 from service.store.tables import run_stars, run_tags, runs
 from tests.support.databases import MYSQL
 from tests.support.prices import TICKERS
@@ -42,6 +42,20 @@ AT_WORK = {
     "finished_at": None,
     "lease_until": utc_in(3600),
     "claimed_by": "w",
+}
+# Of the list of runs: conditions and order.
+SEARCHES: Mapping[str, tuple[Sequence[Condition], str]] = {
+    "by excess": ([], "-excess_pct"),
+    "of a ticker and a rule": (
+        [Condition("ticker", "=", ["GOOG"]), Condition("rule", "=", ["RSI"])],
+        "-sharpe_ratio",
+    ),
+    "good ones": ([Condition("sharpe_ratio", ">", [0.8])], "-asked"),
+    "none": ([Condition("status", "=", ["cancelled"])], "-asked"),
+    "a part of a name": ([Condition("rule", "~", ["cross"])], "start_date"),
+    "with a tag of every third run": ([Condition("tag", "=", ["common"])], "-sharpe_ratio"),
+    "without a tag": ([Condition("tag", "!=", ["common"])], "-total_return_pct"),
+    "with a star": ([Condition("star", "=", ["yes"])], "-asked"),
 }
 
 
