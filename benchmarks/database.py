@@ -3,8 +3,8 @@
 `TEST_MYSQL=root:<password>@<host>:<port> python -m benchmarks.database` makes a database of its own
 on that server and drops it at the end; without TEST_MYSQL it uses a SQLite file. 880,000 runs have
 ended, 10,000 are at work, 110,000 wait; `--runs` takes another number, in the same proportions. It
-fails when the median of a query is above 10 ms, or that of a search of the list above 100 ms for each
-100,000 runs.
+fails when the median of a query is above 10 ms, or that of a search of the list above 100 ms for
+each 100,000 runs.
 """
 
 from __future__ import annotations

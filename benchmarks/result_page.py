@@ -2,7 +2,8 @@
 
 URL is a platform that `make run` started, with the sample prices. For runs of 2,700, 100,000 and
 1,000,000 bars (made up, imported by hand: see docs/user-guide.md) give the addresses of their pages
-after it; the page of a search counts as ready with its heatmap. First it presses Run twenty times and waits for the answer on the screen.
+after it; the page of a search counts as ready with its heatmap. First it presses Run twenty times
+and waits for the answer on the screen.
 """
 
 from __future__ import annotations

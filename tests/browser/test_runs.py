@@ -122,7 +122,7 @@ def test_tickers_complete_and_dates_stay_where_there_are_prices(
     ticker = page.locator("input[name=ticker]")
     ticker.fill("")
     ticker.press_sequentially("aap")
-    expect(page.get_by_role("option")).to_have_text(re.compile("^AAPL"))
+    expect(page.locator(".suggestions li")).to_have_text(re.compile("^AAPL"))
     ticker.press("ArrowDown")
     ticker.press("Enter")
     expect(ticker).to_have_value("AAPL, ")
