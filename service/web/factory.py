@@ -20,7 +20,7 @@ from service.web.middleware import auth, conditional, metrics, origin, slots, te
 from service.web.middleware.auth import Login
 from service.web.missing_prices import PriceImport
 from service.web.openapi.document import answer, cached, describe
-from service.web.pages import api, batches, compare, docs, files, health, history, sweeps
+from service.web.pages import api, batches, compare, docs, files, health, history, marks, sweeps
 from service.web.pages import runs as pages
 from service.web.services import Services, keep_services
 
@@ -69,7 +69,7 @@ def create_app(
         first_wait_seconds=first_wait_seconds,
     )
     keep_services(app, services)
-    for page in (pages, history, compare, batches, sweeps, api, files, health, docs):
+    for page in (pages, history, marks, compare, batches, sweeps, api, files, health, docs):
         app.register_blueprint(page.bp)
     _describe_static_files(app)
     _install_middleware(app, services, max_at_once)

@@ -11,6 +11,7 @@ from threading import Event
 from flask import Flask, current_app
 
 from service.store.rows import Run
+from service.usecases.marks import Marking
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
 from service.web.middleware.auth import Login
@@ -90,3 +91,8 @@ def wait_for_news(
 def sweeps_service() -> Sweeps:
     """The sweeps, in a request."""
     return services_of(current_app).sweeps
+
+
+def marking() -> Marking:
+    """The use cases of marks, in a request."""
+    return Marking(runs_service())

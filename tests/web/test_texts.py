@@ -25,7 +25,8 @@ from service.usecases.marks import TAG_RULE
 from service.usecases.run_query import FIELDS
 from service.web import presentation, warnings
 from service.web.errors import BUSY, INTERNAL, SENTENCES, UNAVAILABLE
-from service.web.pages.history import BULK, FORM_MARKS, MARKS
+from service.web.pages.history import BULK
+from service.web.pages.marks import FORM_MARKS, MARKS
 from service.web.presentation import FIELD_LABELS, LABELS, METRIC_GROUPS, METRICS
 from tests.support.requests import REQUEST, SWEEP
 

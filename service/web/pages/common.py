@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from flask import Response, jsonify, make_response, request
 
@@ -16,6 +17,8 @@ from service.web.services import runs_service
 PAGE_OR_JSON = query("format", "`json` answers JSON whatever Accept says")
 ETAG_OF_JSON = {"ETag": {**ETAG["ETag"], "required": False, "description": "of the JSON"}}
 POLL_SECONDS = 1.0
+# What each field of a body must be: a check, and its words.
+Kinds = Mapping[str, tuple[Callable[[Any], bool], str]]
 MAX_DIGITS = 19
 
 
@@ -42,3 +45,29 @@ def choice_in_query(name: str, choices: Sequence[str]) -> str:
         template = "{field} must be one of {names}; got {value}."
         raise InvalidRequest(template, field=name, names=", ".join(choices), value=quoted(value))
     return value
+
+
+def are_texts(value: Any) -> bool:
+    """Whether it is a list of texts."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a text."""
+    return isinstance(value, str)
+
+
+def checked_fields(fields: Any, kinds: Kinds) -> dict[str, Any]:
+    """The fields of a body, each of its kind; raises InvalidRequest."""
+    if not isinstance(fields, dict):
+        raise InvalidRequest("The request must be a JSON object.")
+    template = "{field} must be {what}; got {value}."
+    for name, value in fields.items():
+        if name not in kinds:
+            names = ", ".join(kinds)
+            unknown = 'There is no field "{field}". The fields are {names}.'
+            raise InvalidRequest(unknown, field=quoted(name), names=names)
+        is_right, what = kinds[name]
+        if not is_right(value):
+            raise InvalidRequest(template, field=name, what=what, value=quoted(str(value)))
+    return fields

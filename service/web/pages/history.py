@@ -10,7 +10,6 @@ from typing import Any
 from flask import (
     Blueprint,
     Response,
-    g,
     jsonify,
     make_response,
     redirect,
@@ -20,24 +19,29 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from service.contract.errors import InvalidRequest, NoteChanged, UserError
+from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import Status
 from service.store.finding import MAX_FOUND, NEWEST_FIRST, SORTED, Condition, Found, Place
-from service.store.marks import Marks
 from service.store.rows import Run
 from service.usecases.comparing import MAX_COMPARED
-from service.usecases.marks import Marking, tags_in
+from service.usecases.marks import tags_in
 from service.usecases.run_query import FIELDS, checked_sort, conditions_of
-from service.web.addresses import run_url
 from service.web.errors import sentence, status_of, wants_json
 from service.web.forms.submission import LOCATION, has_form, quoted, read_json
 from service.web.middleware.auth import client_name
 from service.web.middleware.texts import plural, text
 from service.web.openapi.document import answer, describe, json_of, query, text_of
 from service.web.openapi.document import schema as openapi_schema
-from service.web.pages.common import PAGE_OR_JSON, whole_number
+from service.web.pages.common import (
+    PAGE_OR_JSON,
+    Kinds,
+    are_texts,
+    checked_fields,
+    is_text,
+    whole_number,
+)
 from service.web.presentation import period_of, run_document, shown, utc
-from service.web.services import runs_service
+from service.web.services import marking, runs_service
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,11 @@ PLACE = "^[1-9][0-9]{0,17}(:.{1,200})?$"
 TEXT_COLUMNS = ("ticker", "rule", "status", "start_date", "end_date")
 SORTS = tuple(sign + name for name in SORTED for sign in ("", "-"))
 LIST_ARGUMENTS = ("q", "sort", "limit", "before", "after", "ticker", "status")
+BULK: Kinds = {
+    "runs": (are_texts, "a list of run_ids"),
+    "action": (is_text, "a text"),
+    "tag": (is_text, "a text"),
+}
 ACTIONS = ("star", "unstar", "tag", "untag", "cancel", "delete")
 # What was done, said on the list afterwards.
 DONE: Mapping[str, Callable[[int], str]] = {
@@ -73,11 +82,6 @@ DONE: Mapping[str, Callable[[int], str]] = {
         "%(count)s run was deleted.", "%(count)s runs were deleted.", count
     ),
 }
-
-
-def marking() -> Marking:
-    """The use cases of marks, in a request."""
-    return Marking(runs_service())
 
 
 @bp.get("/runs")
@@ -307,7 +311,7 @@ def bulk() -> AnyResponse:
 
 def _checked_bulk(fields: Any) -> tuple[Sequence[str], str, list[str]]:
     """Run_ids, action and tags of the body; raises InvalidRequest."""
-    checked = _checked_fields(fields, BULK)
+    checked = checked_fields(fields, BULK)
     for name in ("runs", "action"):
         if name not in checked:
             raise InvalidRequest("{field} is missing.", field=name)
@@ -359,153 +363,3 @@ def _confirmation(chosen: Sequence[Run]) -> Response:
         period_of=period_of,
     )
     return make_response(page)
-
-
-@bp.get("/runs/<run_id>/marks")
-@describe({200: answer("The marks.", json_of("Marks"))}, errors=(404,))
-def marks(run_id: str) -> Response:
-    """Star, tags and note of a run or of a sweep."""
-    g.run_id = run_id
-    return jsonify(marks_document(marking().marks(runs_service().run(run_id))))
-
-
-def marks_document(known: Marks) -> dict[str, object]:
-    """Marks as JSON."""
-    return {
-        "star": known.is_starred,
-        "tags": list(known.tags),
-        "note": known.note,
-        "version": known.version,
-    }
-
-
-@bp.post("/runs/<run_id>/marks")
-@describe(
-    {
-        200: answer("The marks as they are now.", json_of("Marks")),
-        303: answer("A form leads back to the page of the run.", text_of("text/html"), LOCATION),
-    },
-    PAGE_OR_JSON,
-    errors=(400, 404, 409, 413, 415),
-    body={
-        **json_of("NewMarks"),
-        "application/x-www-form-urlencoded": {"schema": openapi_schema("MarksForm")},
-    },
-)
-def mark(run_id: str) -> AnyResponse:
-    """Sets star, tags or note of a run; what is not named stays.
-
-    A note is only replaced where `version` is that of the note that the writer saw.
-    """
-    g.run_id = run_id
-    is_form = has_form()
-    run = runs_service().run(run_id)
-    try:
-        fields = _marks_of_form() if is_form else _checked_fields(read_json(), MARKS)
-        _set_marks(run, fields)
-    except UserError as error:
-        if not is_form or wants_json():
-            raise
-        return _refused_marks(run, error)
-    if not is_form:
-        return jsonify(marks_document(marking().marks(run)))
-    return redirect(run_url(run, part="marks"), 303)
-
-
-def _marks_of_form() -> dict[str, Any]:
-    form = request.form
-    fields: dict[str, Any] = {}
-    if "star" in form:
-        fields["star"] = {"yes": True, "no": False}.get(form["star"])
-    if "tags" in form:
-        fields["tags"] = tags_in(form["tags"])
-        fields["shown_tags"] = tags_in(form.get("shown_tags", ""))
-    if "note" in form:
-        # Browsers send the ends of lines as CR LF.
-        fields["note"] = form["note"].replace("\r\n", "\n").strip()
-    if "version" in form:
-        fields["version"] = whole_number("version", form["version"], 0, MAX_COUNT)
-    return _checked_fields(fields, FORM_MARKS)
-
-
-def _checked_fields(fields: Any, kinds: Kinds) -> dict[str, Any]:
-    """The fields, each of its kind; raises InvalidRequest."""
-    if not isinstance(fields, dict):
-        raise InvalidRequest("The request must be a JSON object.")
-    template = "{field} must be {what}; got {value}."
-    for name, value in fields.items():
-        if name not in kinds:
-            names = ", ".join(kinds)
-            unknown = 'There is no field "{field}". The fields are {names}.'
-            raise InvalidRequest(unknown, field=quoted(name), names=names)
-        is_right, what = kinds[name]
-        if not is_right(value):
-            raise InvalidRequest(template, field=name, what=what, value=quoted(str(value)))
-    return fields
-
-
-def _is_count(value: Any) -> bool:
-    # To JSON 5.0 is a whole number.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= value <= MAX_COUNT and value == int(value)
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-Kinds = Mapping[str, tuple[Callable[[Any], bool], str]]
-# What each field of a body must be.
-MARKS: Kinds = {
-    "star": (lambda value: isinstance(value, bool), "true or false"),
-    "tags": (_are_texts, "a list of texts"),
-    "note": (_is_text, "a text"),
-    "version": (_is_count, "a whole number"),
-}
-FORM_MARKS: Kinds = {
-    **MARKS,
-    "star": (lambda value: isinstance(value, bool), "yes or no"),
-    "shown_tags": (_are_texts, "a list of texts"),
-}
-BULK: Kinds = {
-    "runs": (_are_texts, "a list of run_ids"),
-    "action": (_is_text, "a text"),
-    "tag": (_is_text, "a text"),
-}
-
-
-def _set_marks(run: Run, fields: Mapping[str, Any]) -> None:
-    """Where anything is refused, nothing has changed."""
-    tags = set(fields.get("tags", ()))
-    # What others added while the page was open stays; a program replaces all tags.
-    shown_tags = set(fields.get("shown_tags", marking().marks(run).tags))
-    added, removed = tags - shown_tags, shown_tags - tags
-    if "tags" in fields:
-        marking().check_tags([run], added, removed)
-    if "note" in fields:
-        marking().write_note(run, fields["note"], int(fields.get("version", 0)))
-    if "tags" in fields:
-        marking().tag([run], added, removed)
-    if "star" in fields:
-        marking().star([run], fields["star"])
-
-
-def _refused_marks(run: Run, error: UserError) -> Response:
-    """The page on which what was typed can be corrected."""
-    present = marking().marks(run)
-    page = render_template(
-        "marks_refused.html",
-        run=run,
-        present=present,
-        is_changed=isinstance(error, NoteChanged),
-        message=sentence(error),
-        tags=request.form.get("tags", " ".join(present.tags)),
-        shown_tags=request.form.get("shown_tags", " ".join(present.tags)),
-        note=request.form.get("note", present.note),
-        back=run_url(run),
-    )
-    return make_response(page, status_of(error))
