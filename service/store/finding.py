@@ -27,7 +27,7 @@ from sqlalchemy import (
 from service.store.rows import Run, RunStore, columns_of, run_from
 from service.store.tables import run_notes, run_stars, run_tags, runs
 
-MAX_FOUND = 10_000  # more are not counted
+MAX_FOUND = 5_000  # more are not counted
 INDEX = "ix_runs_search"
 NEWEST_FIRST = "-asked"
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, func, insert, literal_column, select, text
 from service.contract.documents import canonical_json
 from service.contract.status import Status
 from service.store.database import utc_in
-from service.store.finding import Condition, Place
+from service.store.finding import Condition
 from service.store.tables import run_stars, run_tags, runs
 from tests.support.databases import MYSQL
 from tests.support.prices import TICKERS
@@ -45,6 +45,7 @@ AT_WORK = {
 }
 # Of the list of runs: conditions and order.
 SEARCHES: Mapping[str, tuple[Sequence[Condition], str]] = {
+    "newest first": ([], "-asked"),
     "by excess": ([], "-excess_pct"),
     "of a ticker and a rule": (
         [Condition("ticker", "=", ["GOOG"]), Condition("rule", "=", ["RSI"])],
@@ -170,7 +171,6 @@ def queries(engine: Engine, counts: Counts) -> Mapping[str, Callable[[], object]
         "latest 50": lambda: store.latest(50),
         "latest sweeps": lambda: store.latest(20, kind="sweep"),
         "latest of a client": lambda: store.latest_of("c3"),
-        "a page in the middle": lambda: store.find([], "-asked", 50, after=Place(middle_id)),
         "of a client, last minute, to 600": lambda: store.recent_count("c1", 60, 600),
         "identical work": lambda: store.has_leader("f" * 64),
         "the next client that waits": lambda: store.waiting_clients("c3", 1),

@@ -98,7 +98,7 @@ ACCEPTED = _object(
 )
 PAGE_OF_RUNS = _object(
     runs=RUNS,
-    count={**COUNT, "description": "of the runs on all pages, counted to 10,000"},
+    count={**COUNT, "description": "of the runs on all pages, counted to 5,000"},
     previous={**TEXT_OR_NONE, "description": "the address of the page before; null on the first"},
     next={**TEXT_OR_NONE, "description": "the address of the next page; null on the last"},
 )
