@@ -145,7 +145,7 @@ class FindingStore(RunStore):
         has_previous, has_next = (has_more, True) if is_backwards else (after is not None, has_more)
         return Found(
             runs=self._rows([place.id for place in places]),
-            count=self._count_to(wanted, MAX_FOUND),
+            count=self._count(_from_index(select(literal(1))).where(wanted), MAX_FOUND),
             previous=places[0] if places and has_previous else None,
             next=places[-1] if places and has_next else None,
         )
@@ -162,11 +162,6 @@ class FindingStore(RunStore):
         # One that was deleted a moment ago is left out.
         return [by_id[each] for each in ids if each in by_id]
 
-    def _count_to(self, condition: ColumnElement[bool], limit: int) -> int:
-        rows = _from_index(select(literal(1))).where(condition).limit(limit).subquery()
-        query = select(func.count()).select_from(rows)
-        return self._read(lambda connection: connection.scalar(query)) or 0
-
 
 class _Order:
     """The order of the found runs: by a column, those without a value last, then by age."""
@@ -179,31 +174,25 @@ class _Order:
 
     def query(self, is_backwards: bool) -> Select[Any]:
         """Id and value of the runs in this order, or from its end to its beginning."""
-        value = literal(None) if self.is_by_age else self._column
-        query = select(runs.c.id, value)
+        goes_down = self._is_falling != is_backwards
+        column = self._column.desc() if goes_down else self._column
         if self.is_by_age:
-            is_falling = self._is_falling != is_backwards
-            return query.order_by(runs.c.id.desc() if is_falling else runs.c.id)
+            return select(runs.c.id, literal(None)).order_by(column)
+        query = select(runs.c.id, self._column)
         has_no_value = self._column.is_(None)
-        keys = [has_no_value, self._directed(self._column), runs.c.id.desc()]
         if is_backwards:
-            column = self._column if self._is_falling else self._column.desc()
-            keys = [has_no_value.desc(), column, runs.c.id]
-        return query.order_by(*keys)
-
-    def _directed(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        return column.desc() if self._is_falling else column
+            return query.order_by(has_no_value.desc(), column, runs.c.id)
+        return query.order_by(has_no_value, column, runs.c.id.desc())
 
     def is_beyond(self, place: Place, is_backwards: bool) -> ColumnElement[bool]:
         """Whether a run comes after the place in this order, or before it."""
+        goes_down = self._is_falling != is_backwards
         if self.is_by_age:
-            older = self._is_falling != is_backwards
-            return runs.c.id < place.id if older else runs.c.id > place.id
+            return runs.c.id < place.id if goes_down else runs.c.id > place.id
         is_next = runs.c.id > place.id if is_backwards else runs.c.id < place.id
         if place.value is None:
             is_same = and_(self._column.is_(None), is_next)
             return or_(is_same, self._column.is_not(None)) if is_backwards else is_same
-        goes_down = self._is_falling != is_backwards
         is_further = self._column < place.value if goes_down else self._column > place.value
         found = or_(is_further, and_(self._column == place.value, is_next))
         return found if is_backwards else or_(found, self._column.is_(None))

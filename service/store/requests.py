@@ -143,11 +143,11 @@ class RequestStore(FindingStore, MarkStore):
 
     def queue_position(self, run: Run) -> int:
         """How many queued runs came before this one, counted to MAX_COUNTED."""
-        return self._count(and_(IS_QUEUED, runs.c.id < run.id), MAX_COUNTED)
+        return self._count_runs(and_(IS_QUEUED, runs.c.id < run.id), MAX_COUNTED)
 
     def queued_count(self, limit: int | None = MAX_COUNTED) -> int:
         """How many runs wait for a job, counted to `limit`, or to the end where it is None."""
-        return self._count(IS_QUEUED, limit)
+        return self._count_runs(IS_QUEUED, limit)
 
     def queue(self) -> tuple[int, float | None]:
         """How many runs wait for a job, and for how many seconds the first of them has."""
@@ -162,12 +162,10 @@ class RequestStore(FindingStore, MarkStore):
     def recent_count(self, client: str, seconds: int, limit: int) -> int:
         """How many runs a client recorded in the last seconds, counted to `limit`."""
         is_recent = and_(runs.c.client == client, runs.c.created_at > utc_in(-seconds))
-        return self._count(is_recent, limit)
+        return self._count_runs(is_recent, limit)
 
-    def _count(self, condition: ColumnElement[bool], limit: int | None) -> int:
-        rows = select(literal(1)).select_from(runs).where(condition).limit(limit).subquery()
-        query = select(func.count()).select_from(rows)
-        return self._read(lambda connection: connection.scalar(query)) or 0
+    def _count_runs(self, condition: ColumnElement[bool], limit: int | None) -> int:
+        return self._count(select(literal(1)).select_from(runs).where(condition), limit)
 
     def marks(self, run_ids: Collection[str]) -> dict[str, object]:
         """For each of these runs something that differs once its state or its progress does."""

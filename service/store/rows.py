@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, and_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, func, select, update
 
 from service.contract.result import HEADLINE
 from service.contract.status import BACKTEST, SWEEP, Reason, Status
@@ -176,6 +176,11 @@ class RunStore(Store):
 
     def _update(self, run_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
         return self._write(lambda connection: update_run(connection, run_id, condition, values))
+
+    def _count(self, query: Select[Any], limit: int | None) -> int:
+        """How many rows the query has, counted to `limit`, or to the end where it is None."""
+        total = select(func.count()).select_from(query.limit(limit).subquery())
+        return self._read(lambda connection: connection.scalar(total)) or 0
 
     def _select(self, condition: ColumnElement[bool], limit: int | None = None) -> list[Run]:
         query = select(*columns_of(Run)).where(condition).order_by(runs.c.id).limit(limit)

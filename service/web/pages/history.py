@@ -23,7 +23,6 @@ from service.contract.errors import InvalidRequest, UserError
 from service.contract.status import Status
 from service.store.finding import MAX_FOUND, NEWEST_FIRST, SORTED, Condition, Found, Place
 from service.store.rows import Run
-from service.usecases.comparing import MAX_COMPARED
 from service.usecases.marks import tags_in
 from service.usecases.run_query import FIELDS, checked_sort, conditions_of
 from service.web.errors import sentence, status_of, wants_json
@@ -144,7 +143,6 @@ def runs() -> Response:
         choices=_choices(tags),
         done=_what_was_done(),
         most=MAX_FOUND,
-        most_compared=MAX_COMPARED,
         shown=shown,
         utc=utc,
         period_of=period_of,
