@@ -61,10 +61,10 @@ ON_MYSQL := tests/store/test_store.py tests/store/test_migrate.py tests/store/te
 
 .PHONY: test-mysql
 test-mysql: .venv/developer ## Run the tests of stores, controller and web on MySQL 8.0 in a container (needs Docker)
-	@docker run --detach --rm --name $(MYSQL_CONTAINER) --publish 127.0.0.1:33306:3306 --env MYSQL_ROOT_PASSWORD=test mysql:8.0 >/dev/null
+	@docker run --detach --rm --name $(MYSQL_CONTAINER) --publish 127.0.0.1::3306 --env MYSQL_ROOT_PASSWORD=test mysql:8.0 >/dev/null
 	@trap 'docker rm --force --volumes $(MYSQL_CONTAINER) >/dev/null' EXIT INT TERM; \
 	until docker exec -e MYSQL_PWD=test $(MYSQL_CONTAINER) mysql -h 127.0.0.1 -u root -e 'SELECT VERSION()'; do sleep 1; done 2>/dev/null; \
-	TEST_MYSQL=root:test@127.0.0.1:33306 $(BIN)/python -m pytest $(ON_MYSQL)
+	TEST_MYSQL=root:test@$$(docker port $(MYSQL_CONTAINER) 3306) $(BIN)/python -m pytest $(ON_MYSQL)
 
 FAULTS_CONTAINER ?= stock-backtest-faults-mysql
 
