@@ -4,7 +4,7 @@ from functools import partial
 
 from flask import Flask
 
-from scripts.config import Config, InvalidConfig, load_config
+from scripts.config import Config, InvalidConfig, load_config, names_of_hosts
 from scripts.logger_config import set_up_logging
 from service.store.leases import LeaseStore
 from service.store.migrate import open_database, schema_problem
@@ -46,6 +46,7 @@ def make_app() -> Flask:
         database_name=_database_name(config),
         price_import=PriceImport(config.prices_command, config.launcher == "kubernetes"),
         max_at_once=config.web_threads,
+        allowed_hosts=names_of_hosts(config.allowed_hosts),
         first_wait_seconds=FIRST_WAIT_SECONDS if config.launcher == "local" else 0.0,
     )
     put_behind(application, config.application_root, config.proxy_hops)

@@ -18,6 +18,8 @@ USER_LINE = rf"{NAME}:{PASSWORD_METHOD}\$[A-Za-z0-9]+\$[0-9a-f]{{128}}"
 MIN_SECRET_CHARACTERS = 16
 TOKEN_LINE = rf"{NAME}:[0-9a-f]{{64}}"
 
+HOST = r"(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)"
+
 
 class InvalidConfig(SystemExit):
     """A setting cannot be used; the program ends with the message, which names the variable."""
@@ -96,6 +98,11 @@ class Config:
     proxy_hops: int = _setting(
         0, "trusted proxies in front, whose X-Forwarded-* headers count", least=0
     )
+    allowed_hosts: str = _setting(
+        ".localhost",
+        "names that the web is known by, with commas; .example.org has all below it, * is any name",
+        form=rf"{HOST}(,{HOST})*",
+    )
     web_bind: str = _setting("127.0.0.1:5000", "address and port of the web", form=r"\S+:\d+")
     web_workers: int = _setting(1, "processes of the web")
     web_threads: int = _setting(4, "requests that one process of the web works on at the same time")
@@ -170,6 +177,11 @@ def name_and_secret(text: str) -> dict[str, str]:
         name, _, hashed = line.partition(":")
         hashes[name] = hashed
     return hashes
+
+
+def names_of_hosts(text: str) -> list[str]:
+    """The names in ALLOWED_HOSTS."""
+    return text.split(",")
 
 
 def job_environment() -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import TextIO
 _run_id: ContextVar[str] = ContextVar("run_id", default="-")
 
 TEXT = "%(asctime)s %(levelname)s %(name)s [run_id=%(run_id)s] %(message)s"
+INDENT = "    "
 # In a WSGI environment: the run_id that a request was about, for the access log
 WSGI_RUN_ID = "stock_backtest.run_id"
 # Below WARNING they log at every look at the schema and at every request.
@@ -75,7 +76,32 @@ def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:
         _log_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
 
 
+def printable(text: str) -> str:
+    """The text with JSON's escape for each character that is not printable: `\\n`, `\\u001b`.
+
+    Names, paths and messages come from users: a line break in them would begin a line of theirs in
+    the log, and other control characters would speak to the terminal of whoever reads it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; those of a trace follow it, indented, so that none of them looks like one."""
+        line = printable(self._line(record))
+        trace = self._trace(record)
+        return "\n".join([line, *(f"{INDENT}{printable(row)}" for row in trace.splitlines())])
+
+    def _line(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        return self.formatMessage(record)
+
+    def _trace(self, record: logging.LogRecord) -> str:
+        return self.formatException(record.exc_info) if record.exc_info else ""
+
     # The name is that of the logging module.
     def formatTime(  # noqa: N802
         self, record: logging.LogRecord, datefmt: str | None = None
@@ -94,6 +120,7 @@ class _JsonFormatter(_TextFormatter):
             "run_id": _run_id.get(),
             "message": record.getMessage(),
         }
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        if trace := self._trace(record):
+            line["trace"] = trace
+        # Without ensure_ascii, which would escape Korean too, only ASCII's own are escaped so far.
+        return printable(json.dumps(line, ensure_ascii=False))

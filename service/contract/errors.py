@@ -90,6 +90,18 @@ class NoteChanged(UserError):
         )
 
 
+class UnknownHost(UserError):
+    """The request is for a name that is not one of this service (400)."""
+
+    code = "UnknownHost"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            'This service is not known as "{host}"; an operator can add the name to ALLOWED_HOSTS.',
+            host=host[:253],
+        )
+
+
 class RunNotFound(UserError):
     """No run has this id (404)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from io import BytesIO
 from typing import IO, Any
@@ -16,7 +16,7 @@ from scripts.config import ROOT
 from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
 from service.usecases.runs import Runs
 from service.web import errors
-from service.web.middleware import auth, conditional, metrics, origin, slots, texts, unread
+from service.web.middleware import auth, conditional, hosts, metrics, origin, slots, texts, unread
 from service.web.middleware.auth import Login
 from service.web.missing_prices import PriceImport
 from service.web.openapi.document import answer, cached, describe
@@ -46,11 +46,13 @@ def create_app(
     price_import: PriceImport | None = None,
     max_at_once: int = 4,
     first_wait_seconds: float = 0.0,
+    allowed_hosts: Collection[str] = (hosts.ANY,),
 ) -> Flask:
     """The application around a service; it keeps nothing on disk or between two requests.
 
     `schema_problem`, `database_name` and `first_wait_seconds` are those of `Services`; without
     `login` everybody may use every page. `max_at_once` requests are worked on at the same time.
+    `allowed_hosts` are those of `hosts.install`.
     """
     app = Flask(
         "service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
@@ -72,11 +74,13 @@ def create_app(
     for page in (pages, history, marks, compare, batches, sweeps, api, files, health, docs):
         app.register_blueprint(page.bp)
     _describe_static_files(app)
-    _install_middleware(app, services, max_at_once)
+    _install_middleware(app, services, max_at_once, allowed_hosts)
     return app
 
 
-def _install_middleware(app: Flask, services: Services, max_at_once: int) -> None:
+def _install_middleware(
+    app: Flask, services: Services, max_at_once: int, allowed_hosts: Collection[str]
+) -> None:
     """Installs what happens to every request and answer, in the order in which it happens."""
     errors.install(app)
     # The metrics come before everything that refuses a request, so that they count it too.
@@ -86,6 +90,7 @@ def _install_middleware(app: Flask, services: Services, max_at_once: int) -> Non
     unread.install(app)
     app.after_request(_add_headers)
     _log_with_run_id(app)
+    hosts.install(app, allowed_hosts)
     origin.install(app)
     auth.install(app, services.login)
     slots.install(app, max_at_once)

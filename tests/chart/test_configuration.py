@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.config import Config
+from scripts.config import Config, names_of_hosts
 from tests.chart.rendering import (
     CHART,
     EXTERNAL,
@@ -100,6 +100,30 @@ SET = {
 def test_a_value_reaches_its_setting(path: str) -> None:
     name, value = SET[path]
     assert getattr(config_of(objects(laid_over(SECRET, at(path, value)))), name) == value
+
+
+def allowed_hosts(values: Object) -> list[str]:
+    config = config_of(objects(laid_over(SECRET, values)))
+    return names_of_hosts(config.allowed_hosts)
+
+
+def test_the_web_is_known_by_its_service_and_its_own_machine() -> None:
+    service = "bt-stock-backtest-web"
+    below = ["", ".stocks", ".stocks.svc", ".stocks.svc.cluster.local"]
+    expected = [".localhost", *(f"{service}{end}" for end in below)]
+    assert allowed_hosts({}) == expected
+    more = {"web": {"allowedHosts": ["bt.example.org", "*.intra.example"]}}
+    assert allowed_hosts(more) == [*expected, "bt.example.org", ".intra.example"]
+
+
+def test_the_web_is_known_by_what_leads_to_it() -> None:
+    ingress = {"ingress": {"enabled": True, "hosts": ["a.org", "*.b.org"]}}
+    assert allowed_hosts(ingress)[-2:] == ["a.org", ".b.org"]
+    parents = [{"name": "gateway"}]
+    route = {"httpRoute": {"enabled": True, "parentRefs": parents, "hostnames": ["c.org"]}}
+    assert allowed_hosts(route)[-1] == "c.org"
+    of_gateway = {"httpRoute": {"enabled": True, "parentRefs": parents}}
+    assert allowed_hosts(of_gateway)[-1] == "*", "its Gateway chooses"
 
 
 @pytest.mark.parametrize(("has_access_log", "setting"), [(True, "true"), (False, "false")])

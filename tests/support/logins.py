@@ -13,6 +13,7 @@ from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app
 from service.web.middleware.auth import Login
+from service.web.middleware.guesses import Guesses
 
 PASSWORD = "pass:wörd"
 TOKEN = "a-token-of-alice"
@@ -24,7 +25,7 @@ HASH = (
 )
 USERS = {"alice": HASH}
 TOKENS = {"nightly": hashlib.sha256(TOKEN.encode()).hexdigest()}
-BASIC = Login("basic", USERS, TOKENS)
+BASIC = Login("basic", USERS, TOKENS, guesses=Guesses(pause_seconds=0.0))
 PROXY = Login("proxy-header", {}, TOKENS, proxy_secret=SECRET)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import re
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,7 +19,8 @@ from service.contract.documents import schema
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
-from service.web.middleware.auth import MAX_HASHED_AT_ONCE, Login
+from service.web.middleware import guesses
+from service.web.middleware.auth import Login
 from service.web.openapi.document import ERRORS
 from tests.support.logins import BASIC, PROXY, TOKEN, bearer
 from tests.support.openapi_check import CheckedClient, Seen, described_by
@@ -91,15 +90,6 @@ def declared(app: Flask) -> Seen:
     }
 
 
-@contextmanager
-def hashing(login: Login) -> Iterator[None]:
-    """Inside the block as many passwords are being verified as are allowed at the same time."""
-    with ExitStack() as stack:
-        for _ in range(MAX_HASHED_AT_ONCE):
-            stack.enter_context(login._hashing)
-        yield
-
-
 @LOGINS
 def test_every_declared_status_is_really_given(
     engine: Engine, runs: Runs, monkeypatch: pytest.MonkeyPatch, login: Login
@@ -112,7 +102,8 @@ def test_every_declared_status_is_really_given(
         everything(client, run_id)
         client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
     if login.mode == "basic":
-        with hashing(login):
+        with monkeypatch.context() as full:
+            full.setattr(guesses, "MAX_AT_ONCE", 0)
             everything(client, run_id, {"Authorization": "Basic bm9ib2R5Ong="})
     good_and_bad(client, run_id)
     everything(client, ("nobody", "nobody", "no one"))

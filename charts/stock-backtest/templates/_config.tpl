@@ -1,3 +1,24 @@
+{{/*
+The names that the web is known by: its own machine's (port-forward), the Service's, those of Ingress and HTTPRoute, and
+web.allowedHosts. An HTTPRoute without hostnames leaves the choice to its Gateway.
+*/}}
+{{- define "stock-backtest.allowedHosts" -}}
+{{- $service := printf "%s-web" (include "stock-backtest.fullname" .) -}}
+{{- $inNamespace := printf "%s.%s" $service .Release.Namespace -}}
+{{- $hosts := list ".localhost" $service $inNamespace (printf "%s.svc" $inNamespace) (printf "%s.svc.cluster.local" $inNamespace) -}}
+{{- if .Values.ingress.enabled -}}
+{{- $hosts = concat $hosts .Values.ingress.hosts -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- $hosts = concat $hosts (.Values.httpRoute.hostnames | default (list "*")) -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range concat $hosts .Values.web.allowedHosts -}}
+{{- $names = append $names (hasPrefix "*." . | ternary (trimPrefix "*" .) .) -}}
+{{- end -}}
+{{- $names | uniq | join "," -}}
+{{- end }}
+
 {{/* The settings of scripts/config.py; what stands here and nowhere else rolls the pods when it changes. */}}
 {{- define "stock-backtest.config" -}}
 {{- $database := include "stock-backtest.database" . | fromYaml -}}
@@ -30,5 +51,6 @@ METRICS_DIR: /run/metrics
 MAX_BODY_BYTES: {{ .Values.config.maxBodyBytes | int | quote }}
 APPLICATION_ROOT: {{ include "stock-backtest.basePath" . | quote }}
 PROXY_HOPS: {{ or .Values.ingress.enabled .Values.httpRoute.enabled | ternary 1 0 | quote }}
+ALLOWED_HOSTS: {{ include "stock-backtest.allowedHosts" . | quote }}
 PRICES_COMMAND: kubectl --namespace {{ .Release.Namespace }} exec -i deploy/{{ include "stock-backtest.fullname" . }}-web -- python scripts/data_loader.py
 {{- end }}

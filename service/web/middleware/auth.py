@@ -17,7 +17,7 @@ from werkzeug.exceptions import Unauthorized
 from werkzeug.security import check_password_hash
 
 from scripts.config import NAME, PASSWORD_METHOD, Config, name_and_secret
-from service.contract.errors import TooManyLogins
+from service.web.middleware.guesses import Guesses
 from service.web.server.event_loop import run_in_native_thread
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ SECRET_HEADER = "X-Auth-Proxy-Secret"  # noqa: S105
 # Verified for unknown names, so that they take as long as known ones.
 NOBODY = f"{PASSWORD_METHOD}$nobody$" + "0" * 128
 MAX_REMEMBERED_LOGINS = 1024
-# With more, guesses could keep all threads busy.
+# With more, passwords could keep all cores busy; the others wait.
 MAX_HASHED_AT_ONCE = 2
 MAX_CLIENT_CHARACTERS = 64
 
@@ -44,6 +44,7 @@ class Login:
     proxy_secret: str = field(default="", repr=False)
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     _verified: set[bytes] = field(default_factory=set, repr=False)
+    guesses: Guesses = field(default_factory=Guesses, repr=False)
     _hashing: BoundedSemaphore = field(
         default_factory=lambda: BoundedSemaphore(MAX_HASHED_AT_ONCE), repr=False
     )
@@ -61,7 +62,8 @@ class Login:
             secret = request.headers.get(SECRET_HEADER, "")
             return self._name_from_proxy(secret, request.headers.get(self.proxy_header, ""))
         if authorization is not None and scheme == "basic":
-            return self._checked_name(authorization.username or "", authorization.password or "")
+            name, password = authorization.username or "", authorization.password or ""
+            return self._checked_name(name, password, request.remote_addr or "")
         return None
 
     def challenges(self) -> list[WWWAuthenticate]:
@@ -82,7 +84,7 @@ class Login:
         is_trusted = hmac.compare_digest(sent, self.proxy_secret.encode())
         return name if is_trusted and re.fullmatch(NAME, name) else None
 
-    def _checked_name(self, name: str, password: str) -> str | None:
+    def _checked_name(self, name: str, password: str, address: str) -> str | None:
         """The name where the password is right.
 
         Scrypt takes some 60 ms, too long for every request: a login that was right is remembered,
@@ -94,21 +96,20 @@ class Login:
         login = hmac.digest(self._key, f"{name}:{password}".encode(), "sha256")
         if login in self._verified:
             return name
-        is_right = self._is_right(self.users.get(name, NOBODY), password)
-        if not is_right or name not in self.users:
+        with self.guesses.attempt(address, name) as attempt:
+            attempt.is_right = self._is_right(name, password)
+        if not attempt.is_right:
             return None
         if len(self._verified) >= MAX_REMEMBERED_LOGINS:
             self._verified.clear()
         self._verified.add(login)
         return name
 
-    def _is_right(self, known: str, password: str) -> bool:
-        if not self._hashing.acquire(blocking=False):
-            raise TooManyLogins(MAX_HASHED_AT_ONCE)
-        try:
-            return run_in_native_thread(check_password_hash, known, password)
-        finally:
-            self._hashing.release()
+    def _is_right(self, name: str, password: str) -> bool:
+        known = self.users.get(name, NOBODY)
+        with self._hashing:
+            is_right = run_in_native_thread(check_password_hash, known, password)
+        return is_right and name in self.users
 
 
 def login_of(config: Config) -> Login:
@@ -139,5 +140,16 @@ def _check_login(login: Login) -> None:
     g.user = login.name(request)
     if g.user is None:
         if "Authorization" in request.headers or SECRET_HEADER in request.headers:
-            logger.warning("Login refused: client=%s", client_name())
+            logger.warning("Login refused: name=%s, address=%s", _sent_name(login), client_name())
         raise Unauthorized(www_authenticate=login.challenges())
+
+
+def _sent_name(login: Login) -> str:
+    """The name that came with a refused login, where a user has it; a token has none.
+
+    Another may be a password that was typed into the wrong field.
+    """
+    name = request.authorization.username if request.authorization else None
+    if name is None:
+        return "-"
+    return name if name in login.users else "unknown"
