@@ -6,6 +6,16 @@ from collections.abc import Sequence
 from datetime import date
 
 
+class BadRow(Exception):
+    """The database has something that cannot be read: a fault of the system, not of its user (500).
+
+    `what` names it, such as "The result of run 1234".
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} cannot be read; the log says why.")
+
+
 class UserError(Exception):
     """An error that the user can correct.
 

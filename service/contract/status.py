@@ -53,6 +53,7 @@ class Reason(StrEnum):
     CLUSTER_AWAY = "ClusterAway"
     DISRUPTED = "Disrupted"
     CANCELLED_BY_USER = "CancelledByUser"
+    BAD_ROW = "BadRow"
 
 
 HINTS: Mapping[Reason, str] = {
@@ -105,6 +106,9 @@ HINTS: Mapping[Reason, str] = {
         " names."
     ),
     Reason.DISRUPTED: ("The cluster took the worker's node away; the run starts again by itself."),
+    Reason.BAD_ROW: (
+        "Something wrote into the database what the platform cannot read; ask for the run again."
+    ),
     Reason.JOB_LOST: "The Job was deleted while it ran; run it again.",
 }
 

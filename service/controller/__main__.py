@@ -54,6 +54,7 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
         may_act=lambda: leadership.held,
         patience=patience_of(config),
         look_seconds=LOOK_SECONDS,
+        lease_seconds=config.lease_seconds,
     )
     upkeep = Upkeep(store, config.result_retention_days)
     launcher_check = LauncherCheck(launcher)

@@ -1,4 +1,4 @@
-"""What to do about a run: pure functions of its row, its job and the database's clock."""
+"""What to do about a run: pure functions of its row, its job and how long both have lasted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from service.contract.status import ExitCode, Reason, Status
+from service.controller.ages import Times
 from service.launchers.launcher import JobState, Problem
 from service.store.rows import ActiveRun, Run
 
@@ -60,11 +61,13 @@ class Policy:
     """By what a controller decides.
 
     `run_timeout` ends a run whose job depends on the controller; a job that outlives it
-    (`jobs_outlive_controller`) keeps its own deadline.
+    (`jobs_outlive_controller`) keeps its own deadline. A worker that does not renew its lease for
+    `lease_seconds` has lost it.
     """
 
     jobs_outlive_controller: bool
     run_timeout: timedelta
+    lease_seconds: float = 60.0
     patience: Patience = DEFAULT_PATIENCE
 
 
@@ -114,11 +117,11 @@ Decision = Wait | Forget | RemoveJob | Cancel | Requeue | Fail
 def decide(
     run: ActiveRun | None,
     job: JobState | None,
-    now: datetime,
+    times: Times,
     policy: Policy,
     unwanted_seconds: float = 0.0,
 ) -> Decision:
-    """One row, its job and the database's clock to one decision.
+    """One row, its job and how long it has lasted to one decision.
 
     `run` is None where no active run has the job, for `unwanted_seconds` by now.
     """
@@ -128,14 +131,12 @@ def decide(
         return Cancel()
     if job is not None and not job.alive:
         return _with_ended_job(run, job)
-    if not policy.jobs_outlive_controller and _seconds_since_launch(run, now) > (
-        policy.run_timeout.total_seconds()
-    ):
-        seconds = policy.run_timeout.total_seconds()
-        return Fail(Reason.TIMEOUT, f"The run took longer than {seconds:.0f} seconds.")
+    timeout_seconds = policy.run_timeout.total_seconds()
+    if not policy.jobs_outlive_controller and times.launched > timeout_seconds:
+        return Fail(Reason.TIMEOUT, f"The run took longer than {timeout_seconds:.0f} seconds.")
     if job is None:
-        return _without_job(run, now, policy)
-    return _with_living_job(run, job, now, policy)
+        return _without_job(run, times, policy)
+    return _with_living_job(run, job, times, policy)
 
 
 def _without_run(job: JobState | None, unwanted_seconds: float) -> Decision:
@@ -152,17 +153,17 @@ def _with_ended_job(run: ActiveRun, job: JobState) -> Decision:
     return _with_ended_workers(run, job)
 
 
-def _without_job(run: ActiveRun, now: datetime, policy: Policy) -> Decision:
+def _without_job(run: ActiveRun, times: Times, policy: Policy) -> Decision:
     """Launched by a controller that is gone, or its job was deleted.
 
     A worker may still be at it, unless its job would be listed.
     """
-    is_late = _seconds_since_launch(run, now) > MAX_ORPHAN_SECONDS
+    is_late = times.launched > MAX_ORPHAN_SECONDS
     was_claimed = run.claimed_by is not None  # by a worker of this launch
     if policy.jobs_outlive_controller and is_late and was_claimed:
         return Fail(Reason.JOB_LOST, "The run's Job was deleted before it had ended.")
     if run.status == Status.RUNNING:
-        if _lacks_worker(run, now, is_late):
+        if _lacks_worker(run, times, policy, is_late):
             return _retry_or_fail(run, Reason.WORKER_LOST, "The worker fell silent.")
         return Wait()
     if is_late:
@@ -170,14 +171,14 @@ def _without_job(run: ActiveRun, now: datetime, policy: Policy) -> Decision:
     return Wait()
 
 
-def _lacks_worker(run: ActiveRun, now: datetime, is_late: bool) -> bool:
+def _lacks_worker(run: ActiveRun, times: Times, policy: Policy, is_late: bool) -> bool:
     """Whether nobody works on a running run; the row of a sweep has no lease to tell."""
     if run.is_sweep:
         return is_late or run.launched_at is None
-    return run.lease_until is None or run.lease_until < now
+    return run.lease_until is None or times.silent > policy.lease_seconds
 
 
-def _with_living_job(run: ActiveRun, job: JobState, now: datetime, policy: Policy) -> Decision:
+def _with_living_job(run: ActiveRun, job: JobState, times: Times, policy: Policy) -> Decision:
     if job.leaving is not None:
         return Wait()
     if job.lost:
@@ -185,22 +186,21 @@ def _with_living_job(run: ActiveRun, job: JobState, now: datetime, policy: Polic
         return Requeue(Reason.DISRUPTED, message, counted_launches=0)
     problem = job.problem
     if problem is not None and problem.seconds >= policy.patience.seconds_with(problem.reason):
-        return _with_lasting_problem(run, job, problem, now, policy)
+        return _with_lasting_problem(run, job, problem, times, policy)
     never_began = run.is_sweep and run.claimed_by is None
     if never_began and job.retried:
         # Two pods of the sweep failed before they began; the others would too.
         return _with_ended_workers(run, job)
-    if _lease_ran_out(run, now, policy):
+    if _lease_ran_out(run, times, policy):
         return _retry_or_fail(run, Reason.WORKER_LOST, "The worker fell silent.")
     return Wait()
 
 
 def _with_lasting_problem(
-    run: ActiveRun, job: JobState, problem: Problem, now: datetime, policy: Policy
+    run: ActiveRun, job: JobState, problem: Problem, times: Times, policy: Policy
 ) -> Decision:
-    waits_for_quota = problem.reason == Reason.QUOTA_EXCEEDED and not has_waited(
-        run, now, policy.patience.quota
-    )
+    has_time = times.waited <= policy.patience.quota
+    waits_for_quota = problem.reason == Reason.QUOTA_EXCEEDED and has_time
     if not waits_for_quota:
         return Fail(problem.reason, problem.message)
     if job.exit_code is not None:
@@ -209,12 +209,12 @@ def _with_lasting_problem(
     return Requeue(problem.reason, problem.message, counted_launches=0)
 
 
-def _lease_ran_out(run: ActiveRun, now: datetime, policy: Policy) -> bool:
+def _lease_ran_out(run: ActiveRun, times: Times, policy: Policy) -> bool:
     """The second pod of a job gets some time to claim the run."""
     if run.status != Status.RUNNING or run.lease_until is None:
         return False
     grace_seconds = SECOND_POD_SECONDS if policy.jobs_outlive_controller else 0
-    return run.lease_until + timedelta(seconds=grace_seconds) < now
+    return times.silent > policy.lease_seconds + grace_seconds
 
 
 def _with_ended_workers(run: ActiveRun, job: JobState) -> Decision:
@@ -266,18 +266,6 @@ def _retry_or_fail(run: ActiveRun, reason: Reason, message: str) -> Decision:
     if run.launches < MAX_LAUNCHES:
         return Requeue()
     return Fail(reason, message)
-
-
-def _seconds_since_launch(run: ActiveRun, now: datetime) -> float:
-    """0 where it was not launched."""
-    if run.launched_at is None:
-        return 0.0
-    return (now - run.launched_at).total_seconds()
-
-
-def has_waited(run: ActiveRun, now: datetime, seconds: float) -> bool:
-    """Whether the run was asked for longer ago than that."""
-    return (now - run.created_at).total_seconds() > seconds
 
 
 def is_stuck(job: JobState) -> bool:

@@ -14,8 +14,9 @@ from scripts.logger_config import run_context
 from service.contract.errors import UserError
 from service.contract.request import parse_request
 from service.contract.status import Reason
-from service.controller.decisions import QUOTA_SECONDS, has_waited, is_stuck, next_runs
-from service.controller.vitals import LAUNCHES
+from service.controller.ages import waited_seconds
+from service.controller.decisions import QUOTA_SECONDS, is_stuck, next_runs
+from service.controller.vitals import BAD_ROWS, LAUNCHES
 from service.controller.work import work_of_request, work_of_sweep
 from service.launchers.launcher import (
     JobState,
@@ -25,8 +26,9 @@ from service.launchers.launcher import (
     LaunchFailed,
     Work,
 )
+from service.store.database import DatabaseError
 from service.store.queue import QueueStore
-from service.store.rows import Run
+from service.store.rows import ActiveRun, Run
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +119,8 @@ class Dispatcher:
         waiting = [
             run for client in clients for run in self._store.queued_of(client, limit_per_client)
         ]
-        return sorted(waiting, key=lambda run: run.id)
+        readable = [run for run in waiting if not set_aside(self._store, run)]
+        return sorted(readable, key=lambda run: run.id)
 
     def _has_old_job(self, run_id: str, jobs: Mapping[str, JobState]) -> bool:
         """Whether a job of the queued run is still there; it is told to go unless it was."""
@@ -134,9 +137,19 @@ class Dispatcher:
                     continue
                 launched.add(run.run_id)
                 self._note_turn(run.client)
-                if not self._launch(replace(run, launches=run.launches + 1), now):
+                if not self._launch_one(replace(run, launches=run.launches + 1), now):
                     break
         return launched
+
+    def _launch_one(self, run: Run, now: datetime) -> bool:
+        """As `_launch`; what is wrong with one run stops no other: it is tried again later."""
+        try:
+            return self._launch(run, now)
+        except (DatabaseError, LauncherAway):
+            raise
+        except Exception:
+            logger.exception("The run could not be launched")
+            return True
 
     def _note_turn(self, client: str) -> None:
         self._served.pop(client, None)
@@ -175,7 +188,7 @@ class Dispatcher:
         """Tries again after a second, then two, then four: whoever refuses has enough to do."""
         logger.warning("The job cannot be started yet: %s", error)
         is_quota = error.reason == Reason.QUOTA_EXCEEDED
-        if is_quota and has_waited(run, now, self._quota_seconds):
+        if is_quota and waited_seconds(run, now) > self._quota_seconds:
             self._store.fail(run, Reason.QUOTA_EXCEEDED, str(error))
             return
         message = str(error) if error.reason else None
@@ -183,6 +196,18 @@ class Dispatcher:
         if self._launcher.jobs_outlive_controller and error.everybody:
             self._pause_seconds = min(max(1.0, 2 * self._pause_seconds), MAX_LAUNCH_PAUSE_SECONDS)
             self._paused_until = time.monotonic() + self._pause_seconds
+
+
+def set_aside(store: QueueStore, run: ActiveRun) -> bool:
+    """Ends a run whose row cannot be read; False where it can be."""
+    if not run.bad_columns:
+        return False
+    with run_context(run.run_id or "-"):
+        if store.set_aside(run):
+            BAD_ROWS.inc()
+            message = "Row %d of the runs cannot be read and was set aside: %s"
+            logger.error(message, run.id, ", ".join(run.bad_columns))
+    return True
 
 
 def _is_there(job: JobState) -> bool:

@@ -7,11 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from service.store.leases import CONTROLLER, LeaseStore
+from service.store.leases import CONTROLLER, LEADERSHIP_SECONDS, LeaseStore
 
 logger = logging.getLogger(__name__)
 
-LEADERSHIP_SECONDS = 6
 RENEW_SECONDS = (
     1.0  # a standby takes over one lease and one renewal after the active one fell silent
 )
@@ -21,9 +20,9 @@ class Leadership:
     """A lease in the database, kept by a thread of its own so that a long pass does not lose it.
 
     An advisory lock of MySQL would live as long as its session: a controller that is paused would
-    keep it. The lease runs out by the database's clock, and its holder stops believing in it
-    before that. `is_alive` answers whether the loop of this controller still turns: one that
-    stands still gives the lease up.
+    keep it. A lease that is not renewed runs out by the clocks of those who watch it, and its
+    holder stops believing in it before that. `is_alive` answers whether the loop of this
+    controller still turns: one that stands still gives the lease up.
     """
 
     def __init__(self, leases: LeaseStore, holder: str, is_alive: Callable[[], bool]) -> None:

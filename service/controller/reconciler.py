@@ -11,6 +11,7 @@ from typing import NamedTuple, assert_never
 
 from scripts.logger_config import run_context
 from service.contract.status import Reason, Status
+from service.controller.ages import Ages, Times
 from service.controller.decisions import (
     DEFAULT_PATIENCE,
     Cancel,
@@ -25,10 +26,11 @@ from service.controller.decisions import (
     decide,
     is_stuck,
 )
-from service.controller.dispatcher import LAUNCHES_PER_PASS, Dispatcher, remove_job
+from service.controller.dispatcher import LAUNCHES_PER_PASS, Dispatcher, remove_job, set_aside
 from service.controller.evidence import EvidenceCollector
 from service.controller.vitals import observe
 from service.launchers.launcher import JobState, Launcher, LauncherAway
+from service.store.claims import CLAIM_SECONDS
 from service.store.queue import QueueStore
 from service.store.rows import ActiveRun
 
@@ -68,6 +70,7 @@ class Controller:
         may_act: Callable[[], bool] = lambda: True,
         patience: Patience = DEFAULT_PATIENCE,
         look_seconds: float = 0.0,
+        lease_seconds: float = CLAIM_SECONDS,
     ) -> None:
         self._store = store
         self._launcher = launcher
@@ -76,8 +79,10 @@ class Controller:
         self._policy = Policy(
             jobs_outlive_controller=launcher.jobs_outlive_controller,
             run_timeout=timedelta(seconds=timeout_seconds),
+            lease_seconds=lease_seconds,
             patience=patience,
         )
+        self._ages = Ages(lease_seconds)
         self.dispatcher = Dispatcher(store, launcher, max_active, may_act, patience.quota)
         self.evidence = EvidenceCollector(store, launcher)
         self._looked = -math.inf
@@ -97,7 +102,7 @@ class Controller:
         # The jobs are listed before the rows are read: a job that ended has written its row.
         jobs = self._list_jobs([*active_ids, *self.evidence.waiting])
         self._looked = time.monotonic()
-        active = {run.run_id: run for run in self._store.active()}
+        active = {run.run_id: run for run in self._readable_runs()}
         jobs_without_run = {run_id: job for run_id, job in jobs.items() if run_id not in active}
         self._drop_old_notes(active, jobs_without_run)
         now = self._store.now()
@@ -106,6 +111,11 @@ class Controller:
         self.evidence.explain_waiting(jobs)
         self._remove_oldest_failed(jobs_without_run)
         self._known |= self.dispatcher.step(jobs, now)
+        self._ages.forget_all_but(self._known)
+
+    def _readable_runs(self) -> list[ActiveRun]:
+        """The active runs; those whose rows cannot be read are ended."""
+        return [run for run in self._store.active() if not set_aside(self._store, run)]
 
     def stop(self) -> None:
         """Ends every job that depends on this controller.
@@ -189,7 +199,7 @@ class Controller:
         if job is not None and is_stuck(job):
             self._launcher.remove(run_id, force=True)
         if run is None:
-            self._reconcile_job(run_id, job, now)
+            self._reconcile_job(run_id, job)
             return
         if job is not None and job.launch != run.launches:
             # Another controller has launched the run since.
@@ -197,11 +207,11 @@ class Controller:
             job = None
         self._carry_out(self._decision(run, job, now), run, job)
 
-    def _reconcile_job(self, run_id: str, job: JobState | None, now: datetime) -> None:
+    def _reconcile_job(self, run_id: str, job: JobState | None) -> None:
         """A job that no active run has."""
         since = self._unwanted_since.get(run_id, math.inf)
         unwanted_seconds = time.monotonic() - since
-        decision = decide(None, job, now, self._policy, unwanted_seconds)
+        decision = decide(None, job, Times(), self._policy, unwanted_seconds)
         is_kept_to_look_at = self._launcher.jobs_outlive_controller
         has_ended = job is None or not job.alive
         is_over = isinstance(decision, Forget) and has_ended and not is_kept_to_look_at
@@ -217,7 +227,7 @@ class Controller:
         unmarked = self._unmarked.get(launch_of(run))
         if unmarked is not None and not goes_on and run.status != Status.CANCELLING:
             return unmarked
-        return decide(run, job, now, self._policy)
+        return decide(run, job, self._ages.times(run, now), self._policy)
 
     def _carry_out(self, decision: Decision, run: ActiveRun, job: JobState | None) -> None:
         match decision:

@@ -27,6 +27,9 @@ RUNS_ENDED = Counter(
     ["status"],
 )
 FAILURES = Counter("stock_backtest_failures", "Those that failed", ["reason"])
+BAD_ROWS = Counter(
+    "stock_backtest_bad_rows", "Runs that were set aside because their rows cannot be read"
+)
 _BUCKETS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600)
 WAITED = Histogram(
     "stock_backtest_run_waited_seconds", "From the request to the first worker", buckets=_BUCKETS

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, func, insert, or_
+from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, func, insert, or_
 
 from service.contract.status import Status
 from service.store.database import utc_in
@@ -21,6 +21,7 @@ from service.store.rows import (
 from service.store.tables import figures, results, runs
 
 CLAIM_SECONDS = 60
+MAX_LEASES_AHEAD = 2  # a worker may have been told another length
 
 
 class ClaimStore(RunStore):
@@ -40,7 +41,7 @@ class ClaimStore(RunStore):
 
         The worker may have it although its claim was not answered: the connection broke.
         """
-        lease_ran_out = and_(runs.c.status == Status.RUNNING, runs.c.lease_until < utc_in())
+        lease_ran_out = and_(runs.c.status == Status.RUNNING, self._ran_out(runs.c.lease_until))
         self._update(
             run_id,
             or_(runs.c.status == Status.PENDING, lease_ran_out),
@@ -55,6 +56,11 @@ class ClaimStore(RunStore):
         run = self.get(run_id)
         is_ours = run is not None and run.status == Status.RUNNING and run.claimed_by == worker
         return run.attempt if run is not None and is_ours else None
+
+    def _ran_out(self, lease_until: Column[Any]) -> ColumnElement[bool]:
+        """Whether a lease has ended, or ends later than any could: the clock was set back since."""
+        latest = utc_in(MAX_LEASES_AHEAD * self.lease_seconds)
+        return or_(lease_until < utc_in(), lease_until > latest)
 
     def renew(self, run_id: str, attempt: int) -> bool:
         """Keeps the lease, at once or not at all; False when the run was taken away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from service.contract.errors import BadRow
 from service.prices.series import PriceSeries, series_from_content
 from service.store.database import Store, utc_in
+from service.store.rows import reading
 from service.store.tables import price_series, tickers
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,10 @@ class PriceStore(Store):
         """The series with this fingerprint."""
         query = select(price_series.c.content).where(price_series.c.fingerprint == fingerprint)
         content = self._read(lambda connection: connection.scalar(query))
-        return None if content is None else series_from_content(zlib.decompress(content))
+        if content is None:
+            return None
+        with reading(f"The price series {fingerprint}"):
+            return series_from_content(zlib.decompress(content))
 
     def series(self, fingerprint: str) -> PriceSeries:
         """As `read`, of a fingerprint that a row has: a series is never deleted."""
@@ -81,7 +89,7 @@ class PriceStore(Store):
         """The catalogue, by name."""
         query = select(tickers).order_by(tickers.c.ticker)
         rows = self._read(lambda connection: connection.execute(query).all())
-        return [_ticker_from(row) for row in rows]
+        return [ticker for row in rows if (ticker := _readable_ticker_from(row))]
 
 
 def _insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
@@ -94,12 +102,23 @@ def _insert_if_new(connection: Connection, table: Table, row: Mapping[str, Any])
     return True
 
 
+def _readable_ticker_from(row: Row[Any]) -> Ticker | None:
+    """None where the entry cannot be read: the other tickers can be used all the same."""
+    try:
+        return _ticker_from(row)
+    except BadRow as error:
+        logger.error("%s: %s", error, error.__cause__)
+        return None
+
+
 def _ticker_from(row: Row[Any]) -> Ticker:
-    return Ticker(
-        ticker=row.ticker,
-        fingerprint=row.fingerprint,
-        source=row.source,
-        first_day=date.fromisoformat(row.first_day),
-        last_day=date.fromisoformat(row.last_day),
-        bars=row.bars,
-    )
+    """Raises BadRow."""
+    with reading(f"The entry of the ticker {row.ticker}"):
+        return Ticker(
+            ticker=row.ticker,
+            fingerprint=row.fingerprint,
+            source=row.source,
+            first_day=date.fromisoformat(row.first_day),
+            last_day=date.fromisoformat(row.last_day),
+            bars=int(row.bars),
+        )

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Integer,
+    String,
+    and_,
+    cast,
+    delete,
+    or_,
+    select,
+    update,
+)
 
-from service.contract.status import Status
+from service.contract.status import Reason, Status
 from service.store.database import utc_in
 from service.store.identical import end_run
 from service.store.rows import (
@@ -19,6 +34,8 @@ from service.store.rows import (
     ActiveRun,
     Run,
     RunStore,
+    active_run_from,
+    bad_row_message,
     columns_of,
     failure_values,
     fitting_message,
@@ -30,7 +47,7 @@ from service.store.shards import (
     ended_sweeps_with_numbers,
     give_back_shards,
 )
-from service.store.tables import runs
+from service.store.tables import Moment, runs
 
 IS_LAUNCHED = or_(
     runs.c.status.in_((Status.RUNNING, Status.CANCELLING)),
@@ -66,7 +83,7 @@ class QueueStore(RunStore):
         """Every run that was launched and has not ended, oldest first."""
         query = select(*columns_of(ActiveRun)).where(IS_LAUNCHED).order_by(runs.c.id)
         rows = self._read(lambda connection: connection.execute(query).all())
-        return [ActiveRun(**{**row._mapping, "status": Status(row.status)}) for row in rows]
+        return [active_run_from(row) for row in rows]
 
     def active_clients(self) -> dict[str, str]:
         """The clients of those runs, by run_id."""
@@ -181,6 +198,32 @@ class QueueStore(RunStore):
         condition = _is_same_launch(run)
         return self._write(lambda connection: end_run(connection, run.run_id, condition, values))
 
+    def set_aside(self, run: ActiveRun) -> bool:
+        """Ends an unfinished run whose row cannot be read; what stood there is its evidence.
+
+        A moment or a number that is none is replaced, so that the row can be read from then on.
+        """
+        is_it = and_(runs.c.id == run.id, or_(IS_UNFINISHED, runs.c.status == Status.CANCELLING))
+        columns = [runs.c[name] for name in run.bad_columns]
+        stood = [cast(column, String).label(column.name) for column in columns]
+
+        def write(connection: Connection) -> bool:
+            row = connection.execute(select(*stood).where(is_it)).one_or_none()
+            if row is None:
+                return False
+            evidence = json.dumps({"row": dict(row._mapping)})
+            failure = failure_values(Reason.BAD_ROW, bad_row_message(run.bad_columns), evidence)
+            values = {**failure, **_replacements(columns)}
+            if "run_id" not in run.bad_columns:
+                return end_run(connection, run.run_id, is_it, values)
+            # No other run can be attached to one that has no name.
+            changed = connection.execute(
+                update(runs).where(is_it).values({**values, "leads": None})
+            )
+            return changed.rowcount == 1
+
+        return self._write(write)
+
     def ended(self, run_ids: Collection[str]) -> list[EndedRun]:
         """How those of the runs ended that have."""
         if not run_ids:
@@ -234,6 +277,20 @@ class QueueStore(RunStore):
         return moment
 
 
+def _replacements(columns: Collection[Column[Any]]) -> dict[str, Any]:
+    """Values for the columns that have something else than a moment or a number.
+
+    A text stays as it is: nothing would be right in its place.
+    """
+    values: dict[str, Any] = {}
+    for column in columns:
+        if isinstance(column.type, Moment):
+            values[column.name] = None if column.nullable else utc_in()
+        elif isinstance(column.type, Integer | Double):
+            values[column.name] = None if column.nullable else 0
+    return values
+
+
 def _is_same_launch(run: ActiveRun) -> ColumnElement[bool]:
     """Pending or running, for a worker that is told to end releases its run on the way.
 
@@ -245,10 +302,11 @@ def _is_same_launch(run: ActiveRun) -> ColumnElement[bool]:
     return and_(condition, runs.c.launched_at == run.launched_at)
 
 
-def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
-    if start is None or end is None:
+def _seconds_between(start: object, end: object) -> float | None:
+    """None where one of them is not there, or is no moment; the clock may have been set back."""
+    if not isinstance(start, datetime) or not isinstance(end, datetime):
         return None
-    return (end - start).total_seconds()
+    return max(0.0, (end - start).total_seconds())
 
 
 def _delete_unneeded(connection: Connection, run_ids: Collection[str]) -> int:

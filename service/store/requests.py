@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -33,11 +34,13 @@ from service.store.rows import (
     StoredResult,
     columns_of,
     run_from,
+    unzipped,
     update_run,
 )
 from service.store.shards import ENDED_STATUSES, NewSweep, count_shards, insert_sweep
 from service.store.tables import figures, results, runs, sweep_shards
 
+UNREADABLE = "unreadable"
 MAX_COUNTED = 1000  # a longer queue is not counted to its end at every look
 
 
@@ -128,10 +131,13 @@ class RequestStore(FindingStore, MarkStore):
         return {row.run_id: run_from(row) for row in rows}
 
     def counts(self) -> dict[str, int]:
-        """How many runs are in each state."""
+        """How many runs are in each state; those of an unknown one are UNREADABLE."""
         query = select(runs.c.status, func.count().label("total")).group_by(runs.c.status)
         rows = self._read(lambda connection: connection.execute(query).all())
-        return {row.status: row.total for row in rows}
+        counts = Counter[str]()
+        for row in rows:
+            counts[row.status if row.status in list(Status) else UNREADABLE] += row.total
+        return counts
 
     def failures(self) -> dict[str, int]:
         """How many runs failed, by reason."""
@@ -156,12 +162,16 @@ class RequestStore(FindingStore, MarkStore):
         first = self._read(lambda connection: connection.execute(query).one_or_none())
         if first is None:
             return 0, None
-        waited = first.now - first.created_at
-        return self.queued_count(limit=None), waited.total_seconds()
+        is_moment = isinstance(first.created_at, datetime)
+        waited = (first.now - first.created_at).total_seconds() if is_moment else 0.0
+        return self.queued_count(limit=None), max(0.0, waited)
 
     def recent_count(self, client: str, seconds: int, limit: int) -> int:
         """How many runs a client recorded in the last seconds, counted to `limit`."""
-        is_recent = and_(runs.c.client == client, runs.c.created_at > utc_in(-seconds))
+        # What lies in the future was asked for before the clock was set back.
+        is_recent = and_(
+            runs.c.client == client, runs.c.created_at.between(utc_in(-seconds), utc_in(1))
+        )
         return self._count_runs(is_recent, limit)
 
     def _count_runs(self, condition: ColumnElement[bool], limit: int | None) -> int:
@@ -195,12 +205,14 @@ class RequestStore(FindingStore, MarkStore):
     def overview_of(self, run: Run) -> str | None:
         """What the page of a long run shows first; None where that is made of its table."""
         overview = self._of_results(run, results.c.overview)
-        return None if overview is None else zlib.decompress(overview).decode()
+        return (
+            None if overview is None else unzipped(overview, f"What is shown of run {run.run_id}")
+        )
 
     def table_of(self, run: Run) -> str | None:
         """The equity curve of a backtest; None where there is no result."""
         table = self._of_results(run, results.c.equity_csv)
-        return None if table is None else zlib.decompress(table).decode()
+        return None if table is None else unzipped(table, f"The table of run {run.run_id}")
 
     def _of_results(self, run: Run, column: Column[Any]) -> Any:
         query = select(column).where(results.c.run_id == (run.reused_from or run.run_id))
@@ -220,7 +232,8 @@ class RequestStore(FindingStore, MarkStore):
         # A worker of release 0.2.0 that ends while this one is being installed writes the table
         # of a sweep into the column of equity curves.
         table = row.equity_csv if row.table_csv is None else row.table_csv
-        return StoredResult(row.result, zlib.decompress(table).decode(), row.chart_base64)
+        table_csv = unzipped(table, f"The table of run {run_id}")
+        return StoredResult(row.result, table_csv, row.chart_base64)
 
 
 def _insert_run(connection: Connection, new_run: NewRun) -> None:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, func, select, update
 
+from service.contract.errors import BadRow
 from service.contract.result import HEADLINE
 from service.contract.status import BACKTEST, SWEEP, Reason, Status
 from service.store.database import Store, utc_in
 from service.store.tables import runs
 
 MAX_MESSAGE_CHARACTERS = 4000
+RUN_ID = re.compile("[0-9a-f-]{32,36}")
+ASKED_NUMBERS = ("initial_capital", "commission_rate", "slippage_rate")
+ASKED_DAYS = ("start_date", "end_date")
+AnyRun = TypeVar("AnyRun", bound="ActiveRun")
 # The metrics of a result that are columns of its run, too.
 LISTED_METRICS = (*HEADLINE, "buy_and_hold_return_pct")
 
@@ -35,9 +44,11 @@ class ActiveRun:
     launches: int
     claimed_by: str | None
     lease_until: datetime | None
-    created_at: datetime
+    created_at: datetime | None
     launched_at: datetime | None
     kind: str = BACKTEST
+    # Those that cannot be read; the row is shown as a run that failed.
+    bad_columns: tuple[str, ...] = ()
 
     @property
     def is_sweep(self) -> bool:
@@ -141,14 +152,121 @@ def fitting_message(message: str | None) -> str | None:
     return message[: MAX_MESSAGE_CHARACTERS - 3] + "..."
 
 
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raises BadRow with the name `what` where the body cannot read something that was stored."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, RecursionError, zlib.error) as error:
+        raise BadRow(what) from error
+
+
+def unzipped(content: bytes, what: str) -> str:
+    """The text of a compressed column; raises BadRow."""
+    with reading(what):
+        return zlib.decompress(content).decode()
+
+
 def columns_of(row_type: type[ActiveRun]) -> list[Column[Any]]:
     """The columns of a Run, or of an ActiveRun."""
-    return [runs.c[field.name] for field in fields(row_type)]
+    return [runs.c[field.name] for field in fields(row_type) if field.name in runs.c]
 
 
 def run_from(row: Row[Any]) -> Run:
     """A row of `columns_of(Run)`."""
-    return Run(**{**row._mapping, "status": Status(row.status)})
+    return _read_row(Run, row)
+
+
+def active_run_from(row: Row[Any]) -> ActiveRun:
+    """A row of `columns_of(ActiveRun)`."""
+    return _read_row(ActiveRun, row)
+
+
+def _read_row(row_type: type[AnyRun], row: Row[Any]) -> AnyRun:
+    """The row, or what can be read of it as a run that failed: one bad row stops no other.
+
+    SQLite takes any text for any column, tools write what they like, and a later release may know
+    states that this one does not.
+    """
+    values = dict(row._mapping)
+    bad_columns = tuple(name for name, value in values.items() if not _fits(row_type, name, value))
+    if not bad_columns:
+        return row_type(**{**values, "status": Status(row.status)})
+    for name in bad_columns:
+        values[name] = _EMPTY.get(_TYPES[row_type][name][0])
+    values |= {"status": Status.FAILED, "reason": Reason.BAD_ROW, "bad_columns": bad_columns}
+    values |= {name: each for name, each in _instead(row.id).items() if name in bad_columns}
+    if row_type is Run:
+        values["message"] = bad_row_message(bad_columns)
+    return row_type(**values)
+
+
+def _instead(number: int) -> dict[str, str]:
+    """What stands for a text that cannot be read, where pages and the API need one of its form."""
+    return {"run_id": f"00000000-0000-4000-8000-{number:012d}", "request": "{}", "kind": BACKTEST}
+
+
+def bad_row_message(bad_columns: Collection[str]) -> str:
+    """The sentence for the users of a run that cannot be read."""
+    return f"The row of this run cannot be read: {', '.join(bad_columns)}."
+
+
+def _fits(row_type: type[ActiveRun], name: str, value: object) -> bool:
+    """Whether a column has what its field may have."""
+    if not isinstance(value, _TYPES[row_type][name]):
+        return False
+    check = _CHECKS.get(name)
+    return check is None or value is None or check(value)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_request(text: str) -> bool:
+    """Whether it has at least what every page of a run shows."""
+    if not _is_object(text):
+        return False
+    asked = json.loads(text)
+    has_numbers = all(isinstance(asked.get(name), int | float) for name in ASKED_NUMBERS)
+    return has_numbers and all(_is_day(asked.get(name)) for name in ASKED_DAYS)
+
+
+def _is_day(text: object) -> bool:
+    try:
+        return isinstance(text, str) and date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _types_of(row_type: type[ActiveRun]) -> dict[str, tuple[type, ...]]:
+    """The types that the columns of a row may have; a driver may give a whole number for a Double.
+
+    A status is text in the row.
+    """
+    hints = get_type_hints(row_type)
+    types = {name: get_args(hint) or (hint,) for name, hint in hints.items()}
+    whole = {name: (*allowed, int) for name, allowed in types.items() if float in allowed}
+    return {**types, **whole, "status": (str,)}
+
+
+_TYPES: Mapping[type[ActiveRun], Mapping[str, tuple[type, ...]]] = {
+    row_type: _types_of(row_type) for row_type in (ActiveRun, Run)
+}
+# What a field has instead of something that is not of its type; None where there is nothing else.
+_EMPTY: Mapping[type, Any] = {str: "", int: 0}
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "run_id": lambda run_id: RUN_ID.fullmatch(run_id) is not None,
+    "status": frozenset(Status).__contains__,
+    "kind": lambda kind: kind in (BACKTEST, SWEEP),
+    "request": _is_request,
+    "evidence": _is_object,
+    "start_date": _is_day,
+    "end_date": _is_day,
+}
 
 
 def update_run(

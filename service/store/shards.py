@@ -22,7 +22,7 @@ from sqlalchemy import (
 from service.contract.status import SWEEP, Reason, Status
 from service.store.claims import ClaimStore
 from service.store.database import utc_in
-from service.store.rows import FINAL, Run, fitting_message, update_run
+from service.store.rows import FINAL, Run, fitting_message, reading, update_run
 from service.store.tables import runs, sweep_shards, sweeps
 
 MAX_TRIES = 2
@@ -121,8 +121,9 @@ class ShardStore(ClaimStore):
         """The fingerprint of each ticker's price series."""
         query = select(sweeps.c.prices).where(sweeps.c.run_id == run_id)
         text = self._read(lambda connection: connection.scalar(query))
-        fingerprints: dict[str, str] = json.loads(text or "{}")
-        return fingerprints
+        with reading(f"The list of the prices of sweep {run_id}"):
+            fingerprints: dict[str, str] = json.loads(text or "{}")
+            return fingerprints
 
     def shards(self, run_id: str, with_numbers: bool = False) -> list[Shard]:
         """All of them in order; their numbers, which are large, only where they are wanted."""
@@ -192,7 +193,7 @@ class ShardStore(ClaimStore):
         """
         run_id = run.run_id
         is_running = sweep_shards.c.status == Status.RUNNING
-        lease_ran_out = and_(is_running, sweep_shards.c.lease_until < utc_in())
+        lease_ran_out = and_(is_running, self._ran_out(sweep_shards.c.lease_until))
         is_lost = and_(lease_ran_out, sweep_shards.c.tries >= MAX_TRIES)
         lost_values = _failure_values(Reason.WORKER_LOST, LOST_MESSAGE)
         self._update_shard(run_id, shard, is_lost, lost_values)

@@ -5,12 +5,14 @@ The view `backtest_results` over them is in the migrations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -20,13 +22,41 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+
+class Moment(TypeDecorator[Any]):
+    """UTC. What a row has instead of a moment is read as it is: `rows` says that it is none."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """With microseconds on MySQL too."""
+        own = mysql.DATETIME(fsp=6) if dialect.name == "mysql" else DateTime()
+        return dialect.type_descriptor(own)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """That of DateTime, without its error, which would keep all other rows from being read."""
+        read = self.impl_instance.result_processor(dialect, coltype)
+        if read is None:
+            return None
+
+        def read_leniently(value: Any) -> Any:
+            try:
+                return read(value)
+            except (ValueError, TypeError):
+                return value
+
+        return read_leniently
+
 
 metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)s"})
 
 Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER only
-Moment = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")  # UTC
 Sha256 = String(64)
 # Names that differ in case only are two clients.
 CaseSensitiveName = mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin")
@@ -77,11 +107,11 @@ runs = Table(
     Column("attempt", Integer, nullable=False, default=0),  # raised by every claim
     Column("launches", Integer, nullable=False, default=0),  # raised by every launch
     Column("claimed_by", String(100)),
-    Column("lease_until", Moment),
-    Column("created_at", Moment, nullable=False),
-    Column("launched_at", Moment),
-    Column("started_at", Moment),
-    Column("finished_at", Moment),
+    Column("lease_until", Moment()),
+    Column("created_at", Moment(), nullable=False),
+    Column("launched_at", Moment()),
+    Column("started_at", Moment()),
+    Column("finished_at", Moment()),
     Column("total_return_pct", Double),
     Column("sharpe_ratio", Double),
     Column("max_drawdown_pct", Double),
@@ -143,7 +173,7 @@ sweep_shards = Table(
     Column("tries", Integer, nullable=False, default=0),  # claims that were not given back
     Column("attempt", Integer, nullable=False, default=0),  # raised by every claim
     Column("claimed_by", String(100)),
-    Column("lease_until", Moment),
+    Column("lease_until", Moment()),
     Column("numbers", Blob),  # NumPy's npz, until the sweep has ended
     mysql_charset="utf8mb4",
 )
@@ -186,7 +216,7 @@ price_series = Table(
     metadata,
     Column("fingerprint", Sha256, primary_key=True),
     Column("content", Blob, nullable=False),  # zlib; never changed
-    Column("created_at", Moment, nullable=False),
+    Column("created_at", Moment(), nullable=False),
     mysql_charset="utf8mb4",
 )
 
@@ -208,6 +238,6 @@ leases = Table(
     metadata,
     Column("name", String(40), primary_key=True),
     Column("holder", String(100), nullable=False),
-    Column("until", Moment, nullable=False),
+    Column("until", Moment(), nullable=False),
     mysql_charset="utf8mb4",
 )

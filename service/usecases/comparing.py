@@ -21,7 +21,7 @@ from service.report.comparison import (
     kept_days,
     seconds_of,
 )
-from service.store.rows import Run
+from service.store.rows import Run, reading
 from service.usecases.runs import Runs
 from service.usecases.views import called_here
 
@@ -93,9 +93,10 @@ class Compared:
         for run in self.completed:
             document = self.runs.run_store.document_of(run)
             if document is not None:
-                result = json.loads(document)
-                headline = {name: result[name] for name in HEADLINE}
-                found[run.run_id] = {**result["metrics"], **headline}
+                with reading(f"The result of run {run.run_id}"):
+                    result = json.loads(document)
+                    headline = {name: result[name] for name in HEADLINE}
+                    found[run.run_id] = {**result["metrics"], **headline}
         return found
 
     @cached_property
@@ -121,6 +122,8 @@ def compared(runs: Runs, run_ids: Sequence[str], compute: Compute = called_here)
     for run_id in different:
         if run_id not in rows:
             raise RunNotFound(run_id)
+        if rows[run_id].bad_columns:
+            raise InvalidRequest("Run {run_id} cannot be read; compare without it.", run_id=run_id)
         if rows[run_id].kind != BACKTEST:
             template = "{run_id} is a search of parameters; only backtests can be compared."
             raise InvalidRequest(template, run_id=run_id)

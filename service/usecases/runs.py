@@ -44,7 +44,7 @@ from service.engine.adapter import (
 from service.store.leases import CONTROLLER, LeaseStore
 from service.store.prices import PriceStore, Ticker
 from service.store.requests import NewRun, RequestStore
-from service.store.rows import Run, StoredResult
+from service.store.rows import Run, StoredResult, reading
 
 RATE_SECONDS = 60
 MAX_NEAR_TICKERS = 3
@@ -266,8 +266,9 @@ def _check_same(run: Run, request: Request) -> None:
 
 
 def result_from_store(stored: StoredResult) -> BacktestResult:
-    """Result v1 as the run stored it, with the figure in it."""
-    return BacktestResult(**{**json.loads(stored.result), "chart_base64": stored.chart_base64})
+    """Result v1 as the run stored it, with the figure in it; raises BadRow."""
+    with reading("The result of a run"):
+        return BacktestResult(**{**json.loads(stored.result), "chart_base64": stored.chart_base64})
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -22,7 +22,7 @@ from service.engine.adapter import fingerprint_of_work, rule_of
 from service.search.combined import combined
 from service.search.plan import SweepPlan
 from service.store.requests import NewRun
-from service.store.rows import Run, StoredResult
+from service.store.rows import Run, StoredResult, reading
 from service.store.shards import NewSweep
 from service.usecases.runs import Runs, searched_values, with_run_id
 
@@ -108,7 +108,7 @@ class Sweeps:
         return SweepResult(
             run.run_id,
             "failed",
-            asked_of(run).metric,
+            "" if run.bad_columns else asked_of(run).metric,
             error_message=run.message,
             error_code=run.reason,
             provenance=provenance,
@@ -138,12 +138,13 @@ class Sweeps:
 
 
 def _result_from_store(run: Run, stored: StoredResult) -> SweepResult:
-    document = {
-        **json.loads(stored.result),
-        "chart_base64": stored.chart_base64,
-        "run_id": run.run_id,
-    }
-    return SweepResult(**document)
+    with reading(f"The result of run {run.run_id}"):
+        document = {
+            **json.loads(stored.result),
+            "chart_base64": stored.chart_base64,
+            "run_id": run.run_id,
+        }
+        return SweepResult(**document)
 
 
 def asked_of(run: Run) -> SweepRequest:

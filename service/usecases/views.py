@@ -23,7 +23,7 @@ from service.report.bars import Bars, bars_from_csv
 from service.report.chart import chart_of
 from service.report.overview import lines_of
 from service.report.sheet import sheet_of
-from service.store.rows import Run
+from service.store.rows import Run, reading
 from service.usecases.runs import Runs
 
 FIGURE_WORDS = WORDS
@@ -70,7 +70,8 @@ class View:
     @cached_property
     def _overview(self) -> Mapping[str, Any] | None:
         stored = self.runs.run_store.overview_of(self.run)
-        return None if stored is None else json.loads(stored)
+        with reading(f"What is shown of run {self.run.run_id}"):
+            return None if stored is None else json.loads(stored)
 
     def figure(
         self, words: Mapping[str, str], is_dark: bool, draw: Compute = called_here
@@ -143,5 +144,6 @@ def view_of(runs: Runs, run: Run, compute: Compute = called_here) -> View:
     text = runs.run_store.document_of(run) if run.status == Status.COMPLETED else None
     if text is None:
         raise NoResult(run.run_id, run.status)
-    result = BacktestResult(**{**json.loads(text), "run_id": run.run_id})
+    with reading(f"The result of run {run.run_id}"):
+        result = BacktestResult(**{**json.loads(text), "run_id": run.run_id})
     return View(runs, run, result, compute)

@@ -20,6 +20,7 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from service.contract.errors import (
+    BadRow,
     BatchConflict,
     BatchRefused,
     NoResult,
@@ -30,6 +31,7 @@ from service.contract.errors import (
     UnknownTicker,
     UserError,
 )
+from service.contract.status import Reason
 from service.store.database import DatabaseError, NoConnectionFree
 from service.web.middleware.texts import text, translated
 from service.web.services import services_of
@@ -58,6 +60,7 @@ SENTENCES = {
 RETRY_DATABASE_SECONDS = 5
 BUSY = "Too many large answers are on their way to slow clients; try again in a moment."
 UNAVAILABLE = "The database cannot be reached; try again in a moment."
+BAD_ROW = "What is stored of this cannot be read; an operator finds the reason in the log."
 INTERNAL = "Internal server error; an operator finds the reason in the log by the run_id."
 
 
@@ -77,6 +80,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(DatabaseError, _answer_database_away)
     app.register_error_handler(NoConnectionFree, _answer_database_away)
+    app.register_error_handler(BadRow, _answer_bad_row)
     app.register_error_handler(Exception, _answer_crash)
 
 
@@ -131,6 +135,11 @@ def _answer_database_away(error: DatabaseError | NoConnectionFree) -> Response:
     logger.exception("The database cannot be reached")
     response = error_response(503, "DatabaseAway", text(UNAVAILABLE))
     return retry_after(response, RETRY_DATABASE_SECONDS)
+
+
+def _answer_bad_row(error: BadRow) -> Response:
+    logger.exception("Something stored cannot be read")
+    return error_response(500, Reason.BAD_ROW, text(BAD_ROW))
 
 
 def _answer_crash(error: Exception) -> Response:

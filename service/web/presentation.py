@@ -318,14 +318,15 @@ def _parameter_document(parameter: Parameter) -> dict[str, object]:
 def run_document(run: Run, marks: Marks) -> Mapping[str, object]:
     """A run of the history, as GET /runs answers it."""
     first, last = days_of(run)
+    # None where the row cannot be read.
     return {
         "run_id": run.run_id,
         "ticker": run.ticker,
         "rule_id": run.rule_id,
         "status": run.status,
         "reason": run.reason,
-        "start_date": first,
-        "end_date": last,
+        "start_date": first or None,
+        "end_date": last or None,
         "costs_pct": run.costs_pct,
         "total_return_pct": run.total_return_pct,
         "buy_and_hold_return_pct": run.buy_and_hold_return_pct,
@@ -333,7 +334,7 @@ def run_document(run: Run, marks: Marks) -> Mapping[str, object]:
         "sharpe_ratio": run.sharpe_ratio,
         "max_drawdown_pct": run.max_drawdown_pct,
         "num_trades": run.num_trades,
-        "created_at": utc(run.created_at),
+        "created_at": utc(run.created_at) or None,
         "kind": run.kind,
         "batch_id": run.batch_id,
         "star": marks.is_starred,
@@ -348,7 +349,7 @@ def days_of(run: Run) -> tuple[str, str]:
         return run.start_date, run.end_date
     # The release before recorded it during an upgrade.
     asked = json.loads(run.request)
-    return asked["start_date"], asked["end_date"]
+    return asked.get("start_date", ""), asked.get("end_date", "")
 
 
 def period_of(run: Run) -> str:
@@ -356,11 +357,15 @@ def period_of(run: Run) -> str:
     return " – ".join(days_of(run))
 
 
-def utc(moment: datetime) -> str:
-    """ISO 8601 to the second, UTC."""
+def utc(moment: datetime | None) -> str:
+    """ISO 8601 to the second, UTC; nothing where the moment cannot be read."""
+    if moment is None:
+        return ""
     return moment.isoformat(timespec="seconds") + "Z"
 
 
-def elapsed(moment: datetime) -> int:
+def elapsed(moment: datetime | None) -> int:
     """Whole seconds since then; `moment` is UTC."""
+    if moment is None:
+        return 0
     return max(0, int((datetime.now(UTC) - moment.replace(tzinfo=UTC)).total_seconds()))

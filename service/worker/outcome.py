@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.contract.errors import UserError
+from service.contract.errors import BadRow, UserError
 from service.contract.status import ExitCode, Reason
 from service.store.database import AWAY, DatabaseError
 from service.worker.holding import Stopped
@@ -34,6 +34,9 @@ def failure_of(error: Exception, engine_message: str) -> Failure:
         lacks_data = error.code == Reason.NO_DATA
         exit_code = ExitCode.NO_DATA if lacks_data else ExitCode.BAD_INPUT
         return Failure(error.code, str(error), exit_code)
+    if isinstance(error, BadRow):
+        logger.error("Something stored cannot be read", exc_info=error)
+        return Failure(Reason.BAD_ROW, str(error), ExitCode.ENGINE_ERROR)
     logger.error("The engine failed", exc_info=error)
     return Failure(Reason.ENGINE_ERROR, engine_message, ExitCode.ENGINE_ERROR)
 

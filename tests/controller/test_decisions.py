@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.status import SWEEP, Reason, Status
+from service.controller.ages import Times
 from service.controller.decisions import (
     Cancel,
     Decision,
@@ -42,6 +43,14 @@ GIVEN_BACK = replace(PENDING, attempt=1, claimed_by="w")
 CANCELLING = replace(ROW, status=Status.CANCELLING)
 SWEPT = replace(ROW, kind=SWEEP, lease_until=None)
 LATE = {"launched_at": NOW - timedelta(seconds=31)}
+
+
+def decided(
+    run: Run | None, job: JobState | None, policy: Policy, unwanted_seconds: float = 0.0
+) -> Decision:
+    """Of a controller that sees the run for the first time, at NOW."""
+    times = Times() if run is None else Times.by_clock(run, NOW, policy.lease_seconds)
+    return decide(run, job, times, policy, unwanted_seconds)
 
 
 def with_problem(reason: Reason, seconds: float) -> JobState:
@@ -118,7 +127,7 @@ def silent(seconds: int) -> Run:
     ],
 )
 def test_on_a_cluster(run: Run, job: JobState | None, expected: Decision | Reason) -> None:
-    check(decide(run, job, NOW, ON_A_CLUSTER), expected)
+    check(decided(run, job, ON_A_CLUSTER), expected)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +171,7 @@ def test_on_a_cluster(run: Run, job: JobState | None, expected: Decision | Reaso
 def test_local_processes(
     run: Run | None, job: JobState | None, expected: Decision | Reason
 ) -> None:
-    check(decide(run, job, NOW, LOCAL), expected)
+    check(decided(run, job, LOCAL), expected)
 
 
 def check(decision: Decision, expected: Decision | Reason) -> None:
@@ -188,8 +197,8 @@ BUDGETS = {
 @pytest.mark.parametrize("reason", BUDGETS)
 def test_each_problem_has_its_budget(reason: Reason) -> None:
     seconds = BUDGETS[reason]
-    assert decide(PENDING, with_problem(reason, seconds - 0.1), NOW, ON_A_CLUSTER) == WAIT
-    decision = decide(PENDING, with_problem(reason, seconds), NOW, ON_A_CLUSTER)
+    assert decided(PENDING, with_problem(reason, seconds - 0.1), ON_A_CLUSTER) == WAIT
+    decision = decided(PENDING, with_problem(reason, seconds), ON_A_CLUSTER)
     if reason == Reason.QUOTA_EXCEEDED:
         assert decision == Requeue(reason, "Why.", counted_launches=0)
     else:
@@ -210,7 +219,7 @@ def test_a_quota_that_refuses_the_second_pod_takes_no_blame_away(
     run: Run, code: int | None, expected: Decision | Reason
 ) -> None:
     job = replace(with_problem(Reason.QUOTA_EXCEEDED, 60), exit_code=code)
-    decision = decide(run, job, NOW, ON_A_CLUSTER)
+    decision = decided(run, job, ON_A_CLUSTER)
     check(decision, expected)
     if isinstance(decision, Requeue):
         assert decision.counted_launches == (code is not None)
@@ -219,25 +228,25 @@ def test_a_quota_that_refuses_the_second_pod_takes_no_blame_away(
 def test_budgets_can_be_set() -> None:
     policy = replace(ON_A_CLUSTER, patience=Patience(image_pull=20, unschedulable=30, quota=40))
     for reason, seconds in ((Reason.IMAGE_PULL, 20), (Reason.UNSCHEDULABLE, 30)):
-        assert decide(PENDING, with_problem(reason, seconds - 1), NOW, policy) == WAIT
-        check(decide(PENDING, with_problem(reason, seconds), NOW, policy), Fail(reason, "Why."))
+        assert decided(PENDING, with_problem(reason, seconds - 1), policy) == WAIT
+        check(decided(PENDING, with_problem(reason, seconds), policy), Fail(reason, "Why."))
     over_quota = with_problem(Reason.QUOTA_EXCEEDED, 60)
     recent = replace(PENDING, created_at=NOW - timedelta(seconds=39))
-    assert isinstance(decide(recent, over_quota, NOW, policy), Requeue)
+    assert isinstance(decided(recent, over_quota, policy), Requeue)
     old = replace(PENDING, created_at=NOW - timedelta(seconds=41))
-    assert isinstance(decide(old, over_quota, NOW, policy), Fail)
+    assert isinstance(decided(old, over_quota, policy), Fail)
 
 
 def test_a_disrupted_run_waits_for_the_next_pod_however_long() -> None:
-    assert decide(PENDING, with_problem(Reason.DISRUPTED, 9e9), NOW, ON_A_CLUSTER) == WAIT
+    assert decided(PENDING, with_problem(Reason.DISRUPTED, 9e9), ON_A_CLUSTER) == WAIT
 
 
 def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
     for run in (PENDING, ROW, replace(ROW, launches=3)):
-        decision = decide(run, JobState(alive=True, lost=True), NOW, ON_A_CLUSTER)
+        decision = decided(run, JobState(alive=True, lost=True), ON_A_CLUSTER)
         assert isinstance(decision, Requeue)
         assert (decision.reason, decision.counted_launches) == (Reason.DISRUPTED, 0)
-    assert decide(CANCELLING, JobState(alive=True, lost=True), NOW, ON_A_CLUSTER) == CANCEL
+    assert decided(CANCELLING, JobState(alive=True, lost=True), ON_A_CLUSTER) == CANCEL
 
 
 @pytest.mark.parametrize(
@@ -250,14 +259,14 @@ def test_a_node_that_does_nothing_any_more_costs_no_launch() -> None:
     ],
 )
 def test_a_job_of_a_run_that_has_ended(job: JobState | None, expected: Decision) -> None:
-    assert decide(None, job, NOW, ON_A_CLUSTER) == expected
+    assert decided(None, job, ON_A_CLUSTER) == expected
 
 
 def test_a_job_that_nobody_has_waited_for_in_ten_minutes() -> None:
     """However old it is: a long run has ended a moment ago."""
     old = JobState(alive=True, age=9999)
-    assert decide(None, old, NOW, ON_A_CLUSTER, unwanted_seconds=600) == FORGET
-    assert decide(None, old, NOW, ON_A_CLUSTER, unwanted_seconds=601) == REMOVE
+    assert decided(None, old, ON_A_CLUSTER, unwanted_seconds=600) == FORGET
+    assert decided(None, old, ON_A_CLUSTER, unwanted_seconds=601) == REMOVE
 
 
 @pytest.mark.parametrize(
@@ -275,7 +284,7 @@ def test_when_a_job_is_stuck(job: JobState, expected: bool) -> None:
 
 
 def test_local_processes_are_cancelled_too() -> None:
-    assert decide(CANCELLING, ALIVE, NOW, LOCAL) == CANCEL
+    assert decided(CANCELLING, ALIVE, LOCAL) == CANCEL
 
 
 def waiting(*clients: str) -> list[Run]:

@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert
 
+from service.contract.request import parse_request
 from service.contract.status import Status
 from service.store.finding import SORTED, Condition, Found, Place
 from service.store.rows import Run
 from service.store.tables import run_notes, run_stars, run_tags, runs
 from tests.support.databases import migrated_database
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.stores import EveryStore
 
 FIRST_MOMENT = datetime(2026, 1, 1)
@@ -33,6 +35,7 @@ COMPARE = {
 }
 NUMBERS = ("costs_pct", "total_return_pct", "sharpe_ratio", "excess_pct", "num_trades")
 RUNS = 90
+ASKED = parse_request({**REQUEST, "run_id": RUN_ID}).canonical()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def _fill(engine: Engine) -> None:
             has_numbers = number % 4 != 0
             row = {
                 "run_id": str(uuid.UUID(int=number)),
-                "request": "{}",
+                "request": ASKED,
                 "ticker": ("GOOG", "SPY", "005930.KS")[number % 3],
                 "rule_id": RULES[number % len(RULES)],
                 "prices_fingerprint": "f",

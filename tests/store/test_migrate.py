@@ -13,12 +13,13 @@ from sqlalchemy import Engine, func, inspect, select, text
 
 from scripts.config import ROOT, Config
 from service.contract.documents import canonical_json
+from service.contract.request import parse_request
 from service.contract.status import Status
 from service.store import migrate as migration
 from service.store.database import connect
 from service.store.tables import metadata, runs
 from tests.support.databases import MYSQL, database_environment
-from tests.support.requests import RUN_ID
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.stores import EveryStore
 
 RUNS = (
@@ -110,10 +111,12 @@ def test_migrations_wait_for_each_other_on_mysql(engine: Engine) -> None:
 
 
 SWEEP_ID = "22222222-2222-4222-8222-222222222222"
+OTHER_ID = "33333333-3333-4333-8333-333333333333"
+ASKED = parse_request({**REQUEST, "run_id": RUN_ID}).canonical()
 INSERT_RUN = """
 INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint, rules_digest, status,
                   attempt, launches, created_at, num_trades, kind)
-VALUES (:run_id, '{}', 'GOOG', 'RSI', 'f', 'd', 'completed', 1, 1,
+VALUES (:run_id, :request, 'GOOG', 'RSI', 'f', 'd', 'completed', 1, 1,
         '2026-01-02 03:04:05.678901', 7, :kind)
 """
 
@@ -129,7 +132,7 @@ def old(engine: Engine) -> Engine:
     upgrade(engine, "0003")
     with engine.begin() as connection:
         for run_id, kind in ((RUN_ID, "backtest"), (SWEEP_ID, "sweep")):
-            connection.execute(text(INSERT_RUN), {"run_id": run_id, "kind": kind})
+            connection.execute(text(INSERT_RUN), {"run_id": run_id, "kind": kind, "request": ASKED})
             row = {"run_id": run_id, "result": '{"a": 1}', "table": b"zlib"}
             columns = "run_id, result, equity_csv"
             connection.execute(
@@ -251,10 +254,11 @@ def test_the_release_before_works_on_the_new_schema(old: Engine) -> None:
             text(
                 "INSERT INTO runs (run_id, request, ticker, rule_id, prices_fingerprint,"
                 " rules_digest, status, attempt, launches, created_at) VALUES"
-                " ('another', '{}', 'SPY', 'RSI', 'f', 'd', 'pending', 0, 0, '2026-01-02')"
-            )
+                " (:run_id, :request, 'SPY', 'RSI', 'f', 'd', 'pending', 0, 0, '2026-01-02')"
+            ),
+            {"run_id": OTHER_ID, "request": ASKED},
         )
-    assert [run.run_id for run in EveryStore(old).queued(9)] == ["another"]
+    assert [run.run_id for run in EveryStore(old).queued(9)] == [OTHER_ID]
 
 
 def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) -> None:

@@ -186,15 +186,16 @@ def test_listing_and_polling_never_touch_results(store: EveryStore, engine: Engi
 def test_leases_are_held_by_one(engine: Engine) -> None:
     leases = LeaseStore(engine)
     assert not leases.is_held("controller")
-    assert leases.take("controller", "a", 60)
-    assert leases.take("controller", "a", 60)
-    assert not leases.take("controller", "b", 60)
+    assert leases.take("controller", "a", 6)
+    assert leases.take("controller", "a", 6)
+    assert not leases.take("controller", "b", 6)
     assert leases.is_held("controller")
     leases.drop("controller", "b")
     assert leases.is_held("controller")
     leases.drop("controller", "a")
-    assert leases.take("controller", "b", -1), "free again"
-    assert leases.take("controller", "a", 60), "b's has run out"
+    assert leases.take("controller", "b", 6), "free again"
+    assert not leases.take("controller", "a", 0), "it has just begun to watch"
+    assert leases.take("controller", "a", 0), "b has not renewed it"
 
 
 def test_the_database_clock_is_utc_and_can_look_ahead(engine: Engine) -> None:

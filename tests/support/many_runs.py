@@ -9,13 +9,14 @@ from typing import Any
 
 from sqlalchemy import Engine, event, func, insert, literal_column, select, text, update
 
-from service.contract.documents import canonical_json
+from service.contract.request import parse_request
 from service.contract.status import Status
 from service.store.database import utc_in
 from service.store.finding import Condition
 from service.store.tables import run_stars, run_tags, runs
 from tests.support.databases import MYSQL
 from tests.support.prices import TICKERS
+from tests.support.requests import REQUEST, RUN_ID
 from tests.support.stores import EveryStore
 
 CLIENTS = 20
@@ -23,7 +24,7 @@ FIRST_ROWS = 1000
 MAX_COPIED_ROWS = 50_000
 RULES = ("MA_CROSS_10_30", "RSI_14_30_70", "MACD_12_26_9")
 COMMON = {
-    "request": canonical_json({"as_long": "as a request is" * 25}),
+    "request": parse_request({**REQUEST, "run_id": RUN_ID}).canonical(),
     "prices_fingerprint": "f" * 64,
     "rules_digest": "d" * 64,
     "status": Status.COMPLETED,

@@ -24,7 +24,7 @@ from service.contract.errors import (
 )
 from service.contract.status import NO_CONTROLLER, Status
 from service.store.database import utc_in
-from service.store.leases import CONTROLLER, LeaseStore
+from service.store.leases import CONTROLLER, LEADERSHIP_SECONDS, LeaseStore
 from service.store.prices import PriceStore
 from service.store.rows import StoredResult
 from service.store.tables import runs as table
@@ -175,7 +175,7 @@ def test_a_waiting_run_says_when_nobody_starts_runs(runs: Runs, engine: Engine) 
     watched = replace(runs, leases=leases)
     run, _ = watched.submit(dict(REQUEST))
     assert watched.status(watched.run(run.run_id)).hint == NO_CONTROLLER
-    leases.take(CONTROLLER, "somebody", 60)
+    leases.take(CONTROLLER, "somebody", LEADERSHIP_SECONDS)
     assert watched.status(watched.run(run.run_id)).hint is None
     leases.drop(CONTROLLER, "somebody")
     runs.run_store.mark_launched(run.run_id)

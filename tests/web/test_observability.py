@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from scripts.config import ROOT
-from service.store.leases import CONTROLLER, LeaseStore
+from service.store.leases import CONTROLLER, LEADERSHIP_SECONDS, LeaseStore
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
@@ -110,7 +110,7 @@ def test_what_only_slows_users_down_is_a_warning(engine: Engine, runs: Runs) -> 
     status, document = ready(leased)
     assert (status, document["missing"]) == (200, [])
     assert document["warnings"] == ["no controller is running: runs wait"]
-    LeaseStore(engine).take(CONTROLLER, "somebody", 30)
+    LeaseStore(engine).take(CONTROLLER, "somebody", LEADERSHIP_SECONDS)
     assert ready(leased)[1]["warnings"] == []
 
 

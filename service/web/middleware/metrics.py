@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from service.contract.status import Status
 from service.store.database import DatabaseError
-from service.store.requests import RequestStore
+from service.store.requests import UNREADABLE, RequestStore
 from service.web.openapi.document import answer, describe, text_of
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class _Runs(Collector):
         family = GaugeMetricFamily(
             "stock_backtest_runs", "Runs in the database by status", labels=["status"]
         )
-        for status in Status:
+        for status in (*Status, UNREADABLE):
             family.add_metric([status], counts.get(status, 0))
         yield family
         family = GaugeMetricFamily(

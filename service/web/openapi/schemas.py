@@ -13,6 +13,7 @@ from service.usecases.marks import MAX_NOTE_CHARACTERS, MAX_RUNS_AT_ONCE
 
 TEXT = {"type": "string"}
 DATE = {**TEXT, "format": "date"}
+DATE_OR_NONE = {"type": ["string", "null"], "format": "date"}
 ADDRESS = {**TEXT, "format": "uri-reference"}
 NUMBER = {"type": "number"}
 NUMBER_OR_NONE = {"type": ["number", "null"]}
@@ -53,8 +54,8 @@ RUNS = _list(
     rule_id=TEXT,
     status=STATUS,
     reason=TEXT_OR_NONE,
-    start_date=DATE,
-    end_date=DATE,
+    start_date=DATE_OR_NONE,
+    end_date=DATE_OR_NONE,
     costs_pct={
         **NUMBER_OR_NONE,
         "description": "commission and slippage of a trade, in percent of its value",
@@ -65,7 +66,11 @@ RUNS = _list(
     sharpe_ratio=NUMBER_OR_NONE,
     max_drawdown_pct=NUMBER_OR_NONE,
     num_trades={"type": ["integer", "null"]},
-    created_at={**TEXT, "format": "date-time"},
+    created_at={
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": "null, like other fields, where the row of the run cannot be read (BadRow)",
+    },
     kind={
         "enum": [BACKTEST, SWEEP],
         "description": "the numbers of a sweep are those of its best combination",

@@ -286,7 +286,7 @@ def _sweep_page(run: Run, page: int) -> Response:
             run=run,
             marks=runs_service().run_store.marks_of([run.id])[run.id],
             status=runs_service().status(run),
-            sweep_request=asked_of(run),
+            sweep_request=None if run.bad_columns else asked_of(run),
             shown=shown,
             luck=luck,
             label_of=label_of,
