@@ -14,6 +14,7 @@ from service.usecases.rules import accepted_rules
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
 from service.web.middleware.auth import login_of
+from service.web.middleware.slots import pause_without_slot
 from service.web.missing_prices import PriceImport
 
 # A local run of some thousand bars takes half a second, a Job in a cluster several.
@@ -32,8 +33,8 @@ def make_app() -> Flask:
     # Checked at the start, so that a bad plug-in is named in the first lines of the log.
     accepted_rules()
     runs = Runs(
-        run_store=RequestStore(engine),
-        price_store=PriceStore(engine),
+        run_store=RequestStore(engine, pause=pause_without_slot),
+        price_store=PriceStore(engine, pause=pause_without_slot),
         max_pending=config.max_pending_runs,
         rate_limit=config.rate_limit_per_minute,
         leases=LeaseStore(engine),
@@ -56,7 +57,7 @@ def make_app() -> Flask:
 
 def _database_name(config: Config) -> str:
     if not config.db_host:
-        return "the database"
+        return f"the database {config.sqlite_path}"
     return f"the database {config.db_name} on {config.db_host}:{config.db_port}"
 
 

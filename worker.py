@@ -30,6 +30,7 @@ from service.worker.software import Software
 logger = logging.getLogger("worker")
 stopping = threading.Event()
 
+RULES_DIGEST = "RULES_DIGEST"  # set by the controller
 UNRECORDED_RUN_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -52,7 +53,9 @@ def perform_one() -> int:
         with run_context(environment["RUN_ID"]):
             return work_on_sweep(environment, config)
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
-    is_recorded = "run_id" in fields and has_database(config)
+    # A controller has a database: one that is missing is away, not none.
+    has_controller = RULES_DIGEST in environment
+    is_recorded = "run_id" in fields and (has_controller or has_database(config))
     if is_recorded:
         set_up_logging(config.log_level, config.log_format)
     else:
@@ -65,7 +68,7 @@ def perform_one() -> int:
         return ExitCode.BAD_INPUT
     with run_context(request.run_id):
         if is_recorded:
-            return work(request, config, environment.get("RULES_DIGEST"))
+            return work(request, config, environment.get(RULES_DIGEST))
         return print_result(request, config)
 
 
@@ -107,7 +110,7 @@ def work_on_sweep(environment: Mapping[str, str], config: Config) -> int:
         claims=ShardStore(engine, config.lease_seconds, DATABASE_PATIENCE_SECONDS),
         prices=PriceStore(engine, DATABASE_PATIENCE_SECONDS),
         software=software_of(config),
-        expected_rules=environment.get("RULES_DIGEST"),
+        expected_rules=environment.get(RULES_DIGEST),
         stopping=stopping,
     )
     index = environment.get("JOB_COMPLETION_INDEX")

@@ -79,9 +79,19 @@ class Child:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.handle, number)
             select.select([self.handle], [], [], seconds)
+        self._end_descendants()
         self.process.join()
         if self.handle is not None:
             os.close(self.handle)
+
+    def _end_descendants(self) -> None:
+        """Kills what a rule or a library of its left running: all of its process group.
+
+        A group keeps its number while anything is in it.
+        """
+        assert self.process.pid is not None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class LocalProcess(Launcher):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, func, insert, or_
@@ -32,8 +33,9 @@ class ClaimStore(RunStore):
         engine: Engine,
         lease_seconds: int = CLAIM_SECONDS,
         patience_seconds: float = 0.0,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(engine, patience_seconds)
+        super().__init__(engine, patience_seconds, pause)
         self.lease_seconds = lease_seconds
 
     def claim(self, run_id: str, worker: str) -> int | None:

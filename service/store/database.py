@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -20,9 +22,10 @@ from sqlalchemy import (
     make_url,
 )
 from sqlalchemy.exc import DBAPIError as DatabaseError
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DisconnectionError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.sql.expression import FunctionElement
 
 from scripts.config import Config
@@ -34,6 +37,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_SECONDS = 30
+LOCK_PAUSE_SECONDS = 0.02
+FILE = "file"  # of a connection to SQLite: what `_file_of` answered when it was opened
 MAX_RETRY_PAUSE_SECONDS = 10.0
 MAX_DEADLOCK_TRIES = 5
 DEADLOCK = 1213  # MySQL ends one of two transactions that wait for each other
@@ -82,10 +87,22 @@ def connect(config: Config, patient: bool = False) -> Engine:
             isolation_level="READ COMMITTED",
             connect_args={**_mysql_waits(patient), **_mysql_tls(config)},
         )
-    engine = create_engine(url, connect_args={"timeout": 30})
+    engine = create_engine(url, creator=partial(_open_sqlite, str(url.database)))
     event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "checkout", _check_file)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _open_sqlite(path: str) -> sqlite3.Connection:
+    """A connection to a file that is there: migrations make it, and nothing else does.
+
+    A database whose file was deleted would otherwise be a new one, without a word and a table.
+    Nothing waits inside SQLite for a lock of another process: all requests of the web share one
+    thread, and it would stand still. `retry_while_locked` waits.
+    """
+    address = f"{Path(path).absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(address, uri=True, timeout=0, check_same_thread=False)
 
 
 def _mysql_waits(patient: bool) -> dict[str, Any]:
@@ -114,13 +131,35 @@ def _mysql_tls(config: Config) -> dict[str, Any]:
     return {}
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    record.info[FILE] = _file_of(connection)
     # SQLite keeps any bytes as a text: those that are none must not stop whoever reads the others.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _check_file(
+    connection: sqlite3.Connection, record: ConnectionPoolEntry, _: PoolProxiedConnection
+) -> None:
+    """A connection whose file was deleted or replaced is not used any more.
+
+    It would go on reading and writing what nobody else sees.
+    """
+    if _file_of(connection) != record.info[FILE]:
+        raise DisconnectionError("the file of the database was deleted or replaced")
+
+
+def _file_of(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    """Device and number of the file that has the database's name now."""
+    _, _, path = connection.execute("PRAGMA database_list").fetchone()
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -131,12 +170,18 @@ class Store:
     """What one process asks of the database, a method for each question.
 
     `patience_seconds`: how long a call tries again while the database is away, before it raises
-    one of `AWAY`.
+    one of `AWAY`. `pause` waits while another process has an SQLite file locked.
     """
 
-    def __init__(self, engine: Engine, patience_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        patience_seconds: float = 0.0,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._engine = engine
         self._patience_seconds = patience_seconds
+        self._pause = pause
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         """What `query` answers on a connection of its own."""
@@ -145,7 +190,9 @@ class Store:
             with self._engine.connect() as connection:
                 return query(connection)
 
-        return _retry_while_away(read, self._patience_seconds)
+        return _retry_while_away(
+            lambda: retry_while_locked(read, self._pause), self._patience_seconds
+        )
 
     def _write(self, change: Callable[[Connection], T]) -> T:
         """What `change` answers; all that it does is one transaction."""
@@ -157,16 +204,41 @@ class Store:
         It may read before it writes: an SQLite transaction that did not say so at its beginning
         could not wait for another writer.
         """
+
+        def write() -> T:
+            with self._engine.connect() as plain:
+                connection = plain.execution_options(begin="BEGIN IMMEDIATE")
+                with connection.begin():
+                    return change(connection)
+
         for tries_left in reversed(range(MAX_DEADLOCK_TRIES)):
             try:
-                with self._engine.connect() as plain:
-                    connection = plain.execution_options(begin="BEGIN IMMEDIATE")
-                    with connection.begin():
-                        return change(connection)
+                return retry_while_locked(write, self._pause)
             except OperationalError as error:
                 if not tries_left or not _is_deadlock(error):
                     raise
         raise AssertionError("the last try returns or raises")
+
+
+def retry_while_locked(action: Callable[[], T], pause: Callable[[float], None] = time.sleep) -> T:
+    """Tries again while another process has an SQLite file locked, for ANSWER_SECONDS at most.
+
+    No connection is held meanwhile: who only reads does not wait for those who write.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return action()
+        except OperationalError as error:
+            if not _is_locked(error) or time.monotonic() > deadline:
+                raise
+        pause(LOCK_PAUSE_SECONDS)
+
+
+def _is_locked(error: OperationalError) -> bool:
+    """SQLite's extended codes have the plain one in their lowest byte."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _is_deadlock(error: OperationalError) -> bool:

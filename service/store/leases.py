@@ -26,8 +26,8 @@ STAMP = leases.c.holder + " " + cast(leases.c.until, String)
 class LeaseStore(Store):
     """The leases of one database, as one process sees them."""
 
-    def __init__(self, engine: Engine, patience_seconds: float = 0.0) -> None:
-        super().__init__(engine, patience_seconds)
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
         self._watched: dict[str, tuple[str, float]] = {}
 
     def take(self, name: str, holder: str, seconds: int) -> bool:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from scripts.config import Config, load_config
 from scripts.logger_config import set_up_logging
-from service.store.database import connect
+from service.store.database import connect, retry_while_locked
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,11 @@ def migrate(engine: Engine) -> None:
     Several processes may call it at the same time: they wait for each other. Raises DatabaseRefused
     when a later release left a schema that this one cannot work with.
     """
+    _create_file(engine)
+    retry_while_locked(lambda: _migrate(engine))
+
+
+def _migrate(engine: Engine) -> None:
     settings = _settings()
     with (
         engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection,
@@ -64,6 +69,17 @@ def migrate(engine: Engine) -> None:
         elif not _only_adds(current):
             raise DatabaseRefused(NEWER.format(current=current, known=_head()))
         connection.commit()
+
+
+def _create_file(engine: Engine) -> None:
+    """Makes the file of an SQLite database, empty, where there is none."""
+    if engine.dialect.name != "sqlite":
+        return
+    path = Path(str(engine.url.database))
+    try:
+        path.touch()
+    except OSError as error:
+        raise DatabaseRefused(f"{path} cannot be used: {error.strerror}") from None
 
 
 def _revision(connection: Connection) -> str | None:
@@ -164,6 +180,7 @@ def check(engine: Engine) -> None:
 def main(config: Config) -> None:
     """Waits for the database, then migrates it."""
     engine = connect(config, patient=True)
+    _create_file(engine)
     wait_for(engine, config.db_wait_seconds)
     migrate(engine)
     logger.info("The database is at the newest schema")

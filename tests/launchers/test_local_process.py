@@ -123,6 +123,36 @@ def test_a_job_is_ended_though_the_process_it_was_forked_from_has_died(
     assert after.exit_code == 3, "another process is forked from"
 
 
+@pytest.mark.parametrize("outcome", ["stopped", "ended"])
+def test_what_a_job_started_ends_with_it(
+    launched: list[LocalProcess], tmp_path: Path, outcome: str
+) -> None:
+    """A rule may start processes that ignore that they are told to end."""
+    launcher = LocalProcess(partial(leave_a_process, tmp_path / "up", outcome == "ended"))
+    launched.append(launcher)
+    run_id = str(uuid.uuid4())
+    launcher.launch(Work(run_id, {}), 1)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (tmp_path / "up").exists() or launcher.jobs()[run_id].alive == (outcome == "ended"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    _, pid = map(int, (tmp_path / "up").read_text().split())
+    assert not is_dead(pid)
+    launcher.remove(run_id)
+    while not is_dead(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def leave_a_process(path: Path, ends: bool) -> None:
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sleep(path)
+    if ends:
+        os._exit(0)
+    time.sleep(PATIENCE_SECONDS)
+
+
 def is_dead(pid: int) -> bool:
     """Whether it is gone, or nobody has asked for its exit code yet."""
     try:

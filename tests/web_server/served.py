@@ -51,6 +51,7 @@ class Web:
             **os.environ,
             "MAX_PENDING_RUNS": "100000",
             "RATE_LIMIT_PER_MINUTE": "0",
+            "ALLOWED_HOSTS": "web",
             "WEB_BIND": f"127.0.0.1:{self.port}",
             **database_environment(engine),
             **settings,

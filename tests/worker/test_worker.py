@@ -15,7 +15,7 @@ from scripts.config import ROOT
 from service.contract.documents import checker
 from service.contract.request import parse_request, text_from_request
 from service.contract.result import BacktestResult
-from service.contract.status import Status
+from service.contract.status import ExitCode, Status
 from service.usecases.runs import Runs
 from tests.support.requests import REQUEST, RUN_ID
 
@@ -115,6 +115,26 @@ def test_with_a_database_the_result_is_stored(database: Path, runs: Runs) -> Non
     alone = BacktestResult(**json.loads(worker(**text_from_request(request)).stdout))
     assert stored.reproducible() == alone.reproducible()
     assert worker(database, **text_from_request(request)).returncode == 0, "nothing left to do"
+
+
+@pytest.mark.parametrize("sqlite_path", ["", "gone.sqlite3"])
+def test_a_database_that_a_controller_has_is_away_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sqlite_path: str
+) -> None:
+    """It was deleted: the result must not go to standard output, where nobody looks for it."""
+    path = str(tmp_path / sqlite_path) if sqlite_path else ""
+    patience = "import worker, sys; worker.DATABASE_PATIENCE_SECONDS = 0; sys.exit(worker.main())"
+    names = {**os.environ, **ENVIRONMENT, "DB_HOST": "", "SQLITE_PATH": path, "RUN_ID": RUN_ID}
+    done = subprocess.run(
+        [sys.executable, "-c", patience],
+        cwd=ROOT,
+        env={**names, "RULES_DIGEST": "d" * 64},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == ExitCode.DATABASE_AWAY
+    assert "total_return_pct" not in done.stdout
+    assert not Path(path).is_file()
 
 
 def test_sigterm_gives_the_run_back(database: Path, runs: Runs) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore, Lock
 
-from flask import Flask, g, request
+from flask import Flask, g, has_request_context, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
@@ -60,6 +61,15 @@ def without_slot() -> Iterator[None]:
     finally:
         slots.acquire()
         g.slot = slots
+
+
+def pause_without_slot(seconds: float) -> None:
+    """Sleeps, in a request without its slot: one that waits for the database holds nobody up."""
+    if not has_request_context():
+        time.sleep(seconds)
+        return
+    with without_slot():
+        time.sleep(seconds)
 
 
 def _receive_body() -> None:
