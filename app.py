@@ -36,6 +36,7 @@ def make_app() -> Flask:
         run_store=RequestStore(engine, pause=pause_without_slot),
         price_store=PriceStore(engine, pause=pause_without_slot),
         max_pending=config.max_pending_runs,
+        max_pending_rows=config.max_pending_rows,
         rate_limit=config.rate_limit_per_minute,
         leases=LeaseStore(engine),
     )

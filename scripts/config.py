@@ -67,7 +67,12 @@ class Config:
     log_format: str = _setting("text", "text or json", choices=("text", "json"))
     prices_dir: str = _setting("data", "CSV files for a worker without a database")
     max_active_runs: int = _setting(2, "runs that compute at the same time")
-    max_pending_runs: int = _setting(1000, "runs that may wait; more are refused with 429")
+    max_pending_runs: int = _setting(
+        1000, "runs that may wait, shared by the clients; more are refused with 429"
+    )
+    max_pending_rows: int = _setting(
+        2_000_000, "combinations of unfinished searches, shared by the clients; more get 429"
+    )
     rate_limit_per_minute: int = _setting(
         600, "runs that one client may ask for in a minute; 0 for any", least=0
     )

@@ -165,14 +165,34 @@ class RunEnded(UserError):
 
 
 class QueueFull(UserError):
-    """Too many runs are waiting (429)."""
+    """Too many runs are waiting, or too many of the client's own (429)."""
 
     code = "QueueFull"
     retry_after_s = 10
 
-    def __init__(self, waiting: int) -> None:
-        super().__init__(
-            "{waiting} runs are waiting already; try again in a few seconds.", waiting=waiting
+    def __init__(self, waiting: int, own: int = 0) -> None:
+        if own:
+            template = (
+                "{own} of the {waiting} waiting runs are yours, and others need room too; "
+                "try again when some of them have started."
+            )
+        else:
+            template = "{waiting} runs are waiting already; try again in a few seconds."
+        super().__init__(template, waiting=waiting, own=own)
+
+
+class TooManyRows(QueueFull):
+    """The unfinished searches of all clients have too many rows (429)."""
+
+    retry_after_s = 60
+
+    def __init__(self, waiting: int, own: int) -> None:
+        UserError.__init__(
+            self,
+            "The unfinished searches have {waiting} combinations, {own} of them yours; try again "
+            "when some have ended, or vary fewer values.",
+            waiting=waiting,
+            own=own,
         )
 
 

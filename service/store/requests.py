@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from service.contract.status import Status
+from service.contract.status import SWEEP, Status
 from service.store.database import utc_in
 from service.store.deletion import delete_runs
 from service.store.finding import FindingStore
@@ -154,6 +154,21 @@ class RequestStore(FindingStore, MarkStore):
     def queued_count(self, limit: int | None = MAX_COUNTED) -> int:
         """How many runs wait for a job, counted to `limit`, or to the end where it is None."""
         return self._count_runs(IS_QUEUED, limit)
+
+    def queued_by_client(self) -> dict[str, int]:
+        """How many runs of each client wait for a job."""
+        total = func.count().label("total")
+        query = select(runs.c.client, total).where(IS_QUEUED).group_by(runs.c.client)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row.client: row.total for row in rows}
+
+    def rows_by_client(self) -> dict[str, int]:
+        """How many rows the unfinished sweeps of each client have."""
+        length = func.sum(sweep_shards.c.end_row - sweep_shards.c.first_row).label("total")
+        query = select(runs.c.client, length).join_from(runs, sweep_shards)
+        query = query.where(IS_UNFINISHED, runs.c.kind == SWEEP).group_by(runs.c.client)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row.client: int(row.total) for row in rows}
 
     def queue(self) -> tuple[int, float | None]:
         """How many runs wait for a job, and for how many seconds the first of them has."""

@@ -66,6 +66,11 @@ class NewSweep:
     fingerprints: Mapping[str, str]
     shards: Sequence[slice]
 
+    @property
+    def rows(self) -> int:
+        """Of all its shards."""
+        return int(self.shards[-1].stop)
+
 
 def insert_sweep(connection: Connection, run_id: str, sweep: NewSweep) -> None:
     """Records what belongs to a sweep beside its run."""

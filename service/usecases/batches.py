@@ -106,6 +106,7 @@ class Batches:
         client: str,
         force: bool,
     ) -> None:
+        self.runs.check_rate(client, 1)
         runs = replace(self.runs, price_store=_PricesOfOneBatch(self.runs.price_store))
         accepted = _accepted(runs.planned, requests, errors)
         # A rule may have been named in two ways.
@@ -118,6 +119,7 @@ class Batches:
         if len(planned) > most:
             template = "At most {most} runs may be asked for at once here; {count} are."
             raise InvalidRequest(template, most=most, count=len(planned))
+        runs.check_rate(client, len(planned))
         runs.check_room(planned, client, force)
         columns = {"batch_id": batch_id, "client": client}
         runs.run_store.add_all([_with(run, columns, force) for run in planned])

@@ -21,6 +21,7 @@ from service.contract.errors import (
     RunEnded,
     RunNotFound,
     TooManyRequests,
+    TooManyRows,
     UnknownTicker,
 )
 from service.contract.request import BacktestRequest, parse_request
@@ -45,6 +46,7 @@ from service.store.leases import CONTROLLER, LeaseStore
 from service.store.prices import PriceStore, Ticker
 from service.store.requests import NewRun, RequestStore
 from service.store.rows import Run, StoredResult, reading
+from service.usecases.shares import may_have
 
 RATE_SECONDS = 60
 MAX_NEAR_TICKERS = 3
@@ -71,7 +73,9 @@ class Request(Protocol):
 class Runs:
     """What the web may do with runs.
 
-    `rate_limit` is the number of runs that one client may submit in a minute, 0 for any number.
+    `max_pending` runs and `max_pending_rows` rows of sweeps may wait, shared by the clients as
+    `service.usecases.shares` says. `rate_limit` is the number of runs that one client may submit in
+    a minute, 0 for any number.
     With `leases` the status of a waiting run says when no controller is there to start it.
     """
 
@@ -79,6 +83,7 @@ class Runs:
     price_store: PriceStore
     _: KW_ONLY
     max_pending: int = 1000
+    max_pending_rows: int = 2_000_000
     rate_limit: int = 0
     leases: LeaseStore | None = None
 
@@ -101,6 +106,7 @@ class Runs:
         if known is not None:
             _check_same(known, request)
             return known, False
+        self.check_rate(client, 1)
         planned = plan()
         self.check_room([planned], client, force)
         work = None if force else planned.work
@@ -154,18 +160,33 @@ class Runs:
         return data
 
     def check_room(self, planned: Sequence[NewRun], client: str, force: bool) -> None:
-        """Raises TooManyRequests, or QueueFull where they do not all fit into the queue."""
-        self._check_rate(client, len(planned))
-        works = [None if force else run.work for run in planned]
-        new = sum(1 for work in works if work is None or not self.run_store.has_leader(work))
+        """Raises QueueFull where they do not all fit into the queue, or into the client's share."""
+        new = [run for run in planned if force or not self._has_leader(run)]
         if not new:
             return
         waiting = self.run_store.queued_count(self.max_pending)
-        if waiting + new > self.max_pending:
-            raise QueueFull(waiting)
+        if waiting + len(new) > self.max_pending:
+            held = self.run_store.queued_by_client()
+            if not may_have(held, client, len(new), self.max_pending):
+                waiting = sum(held.values())
+                own = held.get(client, 0)
+                raise QueueFull(waiting, own if own < waiting else 0)
+        rows = sum(run.sweep.rows for run in new if run.sweep is not None)
+        if rows:
+            held = self.run_store.rows_by_client()
+            own = held.get(client, 0)
+            if own and not may_have(held, client, rows, self.max_pending_rows):
+                raise TooManyRows(sum(held.values()), own)
 
-    def _check_rate(self, client: str, new: int) -> None:
-        """Counts in the database, so that all replicas of the web count together."""
+    def _has_leader(self, run: NewRun) -> bool:
+        return run.work is not None and self.run_store.has_leader(run.work)
+
+    def check_rate(self, client: str, new: int) -> None:
+        """Raises TooManyRequests where the client may not ask for so many more runs now.
+
+        Counts in the database, so that all replicas of the web count together. It comes before the
+        runs are planned, which takes the time.
+        """
         if not self.rate_limit:
             return
         recent = self.run_store.recent_count(client, RATE_SECONDS, self.rate_limit)

@@ -36,6 +36,7 @@ RUNS = (
 
 def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> None:
     migration.check(engine)
+    (tmp_path / "fresh.sqlite3").touch()
     fresh = connect(Config(sqlite_path=str(tmp_path / "fresh.sqlite3")))
     metadata.create_all(fresh)
     for table in metadata.tables:
@@ -47,6 +48,7 @@ def test_migrations_make_what_the_tables_say(engine: Engine, tmp_path: Path) -> 
 @pytest.mark.process
 def test_migrating_again_does_nothing_and_two_at_once_are_safe(tmp_path: Path) -> None:
     path = tmp_path / "twice.sqlite3"
+    path.touch()
     engine = connect(Config(sqlite_path=str(path)))
     assert migration.schema_problem(engine)
     command = [sys.executable, "-m", "service.store.migrate"]

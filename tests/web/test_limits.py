@@ -18,9 +18,9 @@ LARGE = MAX_SMALL_BYTES + 1
 
 @pytest.fixture
 def answering() -> FlaskClient:
-    """An application that has room for two large answers."""
+    """An application that has room for two large answers of one client."""
     app = Flask("answering")
-    app.after_request(UnreadAnswers(max_bytes=2 * LARGE).limit)
+    app.after_request(UnreadAnswers(max_bytes=4 * LARGE).limit)
     app.add_url_rule("/large", "large", lambda: Response(b"x" * LARGE))
     app.add_url_rule("/small", "small", lambda: Response(b"x" * MAX_SMALL_BYTES))
     app.add_url_rule("/file", "file", lambda: send_file(Path(__file__)))
@@ -43,6 +43,26 @@ def test_one_large_answer_too_many_is_refused(answering: FlaskClient) -> None:
     unread[0].close()
     assert ask(answering, "/large").status_code == 200
     assert ask(answering, "/large").status_code == 503
+
+
+def test_who_reads_nothing_leaves_room_for_others() -> None:
+    app = Flask("answering")
+    app.after_request(UnreadAnswers(max_bytes=8 * LARGE).limit)
+    app.add_url_rule("/large", "large", lambda: Response(b"x" * LARGE))
+    client = app.test_client()
+
+    def unread_of(address: str) -> int:
+        """How many answers this client gets and does not read."""
+        environment = {"REMOTE_ADDR": address}
+        answers = [
+            client.get("/large", environ_base=environment, headers={"Accept": "*/*"})
+            for _ in range(9)
+        ]
+        kept.extend(answers)
+        return sum(answer.status_code == 200 for answer in answers)
+
+    kept: list[Response] = []
+    assert [unread_of(f"10.0.0.{number}") for number in range(5)] == [4, 2, 1, 1, 0]
 
 
 def test_an_answer_without_a_body_is_forgotten_as_well(answering: FlaskClient) -> None:

@@ -38,6 +38,7 @@ LAUNCHER: kubernetes
 JOB_TEMPLATE: {{ include "stock-backtest.jobTemplateName" . }}
 MAX_ACTIVE_RUNS: {{ .Values.worker.maxActive | quote }}
 MAX_PENDING_RUNS: {{ .Values.worker.maxPending | quote }}
+MAX_PENDING_ROWS: {{ .Values.worker.maxPendingRows | int | quote }}
 RATE_LIMIT_PER_MINUTE: {{ .Values.web.rateLimitPerMinute | int | quote }}
 RESULT_RETENTION_DAYS: {{ .Values.config.resultRetentionDays | quote }}
 RUN_TIMEOUT_SECONDS: {{ .Values.worker.timeoutSeconds | quote }}

@@ -2,16 +2,20 @@
 
 An answer stays in memory until its client has taken it. Clients that ask for large results and do
 not read them would take all memory of the process, so that one answer too many is replaced by 503.
+Of what the others have left, a client may have half, or a single answer: so there is room for the
+first answer of somebody else.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from http import HTTPStatus
 from threading import Lock
 
 from flask import Flask, Response
 
 from service.web import errors
+from service.web.middleware.auth import client_name
 from service.web.middleware.texts import text
 
 # Of one process: some 14 of the largest results that there are, and hundreds of usual ones.
@@ -23,11 +27,11 @@ RETRY_SECONDS = 5
 
 
 class UnreadAnswers:
-    """The bytes of the large answers that this process holds."""
+    """The bytes of the large answers that this process holds, for each client."""
 
     def __init__(self, max_bytes: int = MAX_UNREAD_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self._bytes = Counter[str]()
         self._lock = Lock()
 
     def limit(self, response: Response) -> Response:
@@ -36,19 +40,27 @@ class UnreadAnswers:
         size = response.calculate_content_length() or 0
         if size <= MAX_SMALL_BYTES:
             return response
+        client = client_name()
         with self._lock:
-            has_room = self._bytes + size <= self._max_bytes
+            has_room = self._has_room(client, size)
             if has_room:
-                self._bytes += size
+                self._bytes[client] += size
         if not has_room:
             response.close()
             return _refusal()
-        response.call_on_close(lambda: self._forget(size))
+        response.call_on_close(lambda: self._forget(client, size))
         return response
 
-    def _forget(self, size: int) -> None:
+    def _has_room(self, client: str, size: int) -> bool:
+        own = self._bytes[client]
+        left_by_others = self._max_bytes - self._bytes.total() + own
+        return own + size <= (left_by_others // 2 if own else left_by_others)
+
+    def _forget(self, client: str, size: int) -> None:
         with self._lock:
-            self._bytes -= size
+            self._bytes[client] -= size
+            if not self._bytes[client]:
+                del self._bytes[client]
 
 
 def install(app: Flask) -> None:
