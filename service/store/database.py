@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 ANSWER_SECONDS = 30
 LOCK_PAUSE_SECONDS = 0.02
-FILE = "file"  # of a connection to SQLite: what `_file_of` answered when it was opened
+FILE = "file"  # of a connection to SQLite: which file it has opened
 MAX_RETRY_PAUSE_SECONDS = 10.0
 MAX_DEADLOCK_TRIES = 5
 DEADLOCK = 1213  # MySQL ends one of two transactions that wait for each other
@@ -88,8 +88,10 @@ def connect(config: Config, patient: bool = False) -> Engine:
             connect_args={**_mysql_waits(patient), **_mysql_tls(config)},
         )
     engine = create_engine(url, creator=partial(_open_sqlite, str(url.database)))
+    watched = _WatchedFile(str(url.database))
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "checkout", _check_file)
+    event.listen(engine, "connect", watched.note)
+    event.listen(engine, "checkout", watched.check)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -131,8 +133,7 @@ def _mysql_tls(config: Config) -> dict[str, Any]:
     return {}
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-    record.info[FILE] = _file_of(connection)
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     # SQLite keeps any bytes as a text: those that are none must not stop whoever reads the others.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
@@ -141,25 +142,33 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry)
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _check_file(
-    connection: sqlite3.Connection, record: ConnectionPoolEntry, _: PoolProxiedConnection
-) -> None:
+class _WatchedFile:
     """A connection whose file was deleted or replaced is not used any more.
 
     It would go on reading and writing what nobody else sees.
     """
-    if _file_of(connection) != record.info[FILE]:
-        raise DisconnectionError("the file of the database was deleted or replaced")
 
+    def __init__(self, path: str) -> None:
+        self._path = path
 
-def _file_of(connection: sqlite3.Connection) -> tuple[int, int] | None:
-    """Device and number of the file that has the database's name now."""
-    _, _, path = connection.execute("PRAGMA database_list").fetchone()
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+    def note(self, _: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        """Of a new connection."""
+        record.info[FILE] = self._number()
+
+    def check(
+        self, _: sqlite3.Connection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
+    ) -> None:
+        """Raises DisconnectionError, for which the pool opens another connection."""
+        if self._number() != record.info[FILE]:
+            raise DisconnectionError("the file of the database was deleted or replaced")
+
+    def _number(self) -> tuple[int, int] | None:
+        """Device and number of the file that has the name now."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -188,12 +188,15 @@ def _read_row(row_type: type[AnyRun], row: Row[Any]) -> AnyRun:
     SQLite takes any text for any column, tools write what they like, and a later release may know
     states that this one does not.
     """
-    values = dict(row._mapping)
-    bad_columns = tuple(name for name, value in values.items() if not _fits(row_type, name, value))
+    columns = _COLUMNS[row_type]
+    values = {column.name: value for column, value in zip(columns, row, strict=True)}
+    bad = [column for column in columns if not column.may_have(values[column.name])]
+    bad_columns = tuple(column.name for column in bad)
     if not bad_columns:
-        return row_type(**{**values, "status": Status(row.status)})
-    for name in bad_columns:
-        values[name] = _EMPTY.get(_TYPES[row_type][name][0])
+        values["status"] = Status(values["status"])
+        return row_type(**values)
+    for column in bad:
+        values[column.name] = _EMPTY.get(column.types[0])
     values |= {"status": Status.FAILED, "reason": Reason.BAD_ROW, "bad_columns": bad_columns}
     values |= {name: each for name, each in _instead(row.id).items() if name in bad_columns}
     if row_type is Run:
@@ -211,12 +214,21 @@ def bad_row_message(bad_columns: Collection[str]) -> str:
     return f"The row of this run cannot be read: {', '.join(bad_columns)}."
 
 
-def _fits(row_type: type[ActiveRun], name: str, value: object) -> bool:
-    """Whether a column has what its field may have."""
-    if not isinstance(value, _TYPES[row_type][name]):
-        return False
-    check = _CHECKS.get(name)
-    return check is None or value is None or check(value)
+@dataclass(frozen=True)
+class _Column:
+    """What a column may have: something of these types, and where there is a check what it passes.
+
+    It is NoneType where the field has None.
+    """
+
+    name: str
+    types: tuple[type, ...]
+    check: Callable[[Any], bool] | None
+
+    def may_have(self, value: object) -> bool:
+        if not isinstance(value, self.types):
+            return False
+        return self.check is None or value is None or self.check(value)
 
 
 def _is_object(text: str) -> bool:
@@ -228,11 +240,12 @@ def _is_object(text: str) -> bool:
 
 def _is_request(text: str) -> bool:
     """Whether it has at least what every page of a run shows."""
-    if not _is_object(text):
+    try:
+        asked = json.loads(text)
+        has_numbers = all(isinstance(asked[name], int | float) for name in ASKED_NUMBERS)
+        return has_numbers and all(_is_day(asked[name]) for name in ASKED_DAYS)
+    except (ValueError, TypeError, KeyError, RecursionError):
         return False
-    asked = json.loads(text)
-    has_numbers = all(isinstance(asked.get(name), int | float) for name in ASKED_NUMBERS)
-    return has_numbers and all(_is_day(asked.get(name)) for name in ASKED_DAYS)
 
 
 def _is_day(text: object) -> bool:
@@ -242,20 +255,21 @@ def _is_day(text: object) -> bool:
         return False
 
 
-def _types_of(row_type: type[ActiveRun]) -> dict[str, tuple[type, ...]]:
-    """The types that the columns of a row may have; a driver may give a whole number for a Double.
-
-    A status is text in the row.
-    """
+def _described(row_type: type[ActiveRun]) -> list[_Column]:
+    """The columns of a row by the types of its fields."""
     hints = get_type_hints(row_type)
-    types = {name: get_args(hint) or (hint,) for name, hint in hints.items()}
-    whole = {name: (*allowed, int) for name, allowed in types.items() if float in allowed}
-    return {**types, **whole, "status": (str,)}
+    names = [column.name for column in columns_of(row_type)]
+    return [_Column(name, _types_of(hints[name]), _CHECKS.get(name)) for name in names]
 
 
-_TYPES: Mapping[type[ActiveRun], Mapping[str, tuple[type, ...]]] = {
-    row_type: _types_of(row_type) for row_type in (ActiveRun, Run)
-}
+def _types_of(hint: Any) -> tuple[type, ...]:
+    """A status is text in the row, and a driver may give a whole number for a Double."""
+    if hint is Status:
+        return (str,)
+    types = get_args(hint) or (hint,)
+    return (*types, int) if float in types else types
+
+
 # What a field has instead of something that is not of its type; None where there is nothing else.
 _EMPTY: Mapping[type, Any] = {str: "", int: 0}
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
@@ -266,6 +280,9 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "evidence": _is_object,
     "start_date": _is_day,
     "end_date": _is_day,
+}
+_COLUMNS: Mapping[type[ActiveRun], Sequence[_Column]] = {
+    row_type: _described(row_type) for row_type in (ActiveRun, Run)
 }
 
 
