@@ -26,7 +26,7 @@ from service.contract.result import HEADLINE, RESULT_VERSION, BacktestResult
 from service.engine.enhanced_engine import frozen_metrics_of
 from service.engine.look_ahead import checked_for_look_ahead
 from service.engine.metrics import LEAST_BARS, Reference, metrics_of
-from service.engine.version import ENGINE_VERSION, FROZEN_VERSION
+from service.engine.version import ENGINE_VERSION, FROZEN_VERSION, LARGE_FIGURE_VERSION
 from service.prices.checks import check_prices, check_prices_1_0_0
 from service.prices.finding import Finding
 from service.prices.series import PriceSeries
@@ -141,6 +141,12 @@ class Definitions:
     least_bars: int
 
 
+SINCE_1_1_0 = Definitions(
+    metrics_of=metrics_of,
+    check_prices=check_prices,
+    repeated_fields=(*REPEATED_FIELDS, "risk_free_rate", "benchmark"),
+    least_bars=LEAST_BARS,
+)
 DEFINITIONS: Mapping[str, Definitions] = {
     FROZEN_VERSION: Definitions(
         metrics_of=lambda result, _: frozen_metrics_of(result),
@@ -148,12 +154,8 @@ DEFINITIONS: Mapping[str, Definitions] = {
         repeated_fields=REPEATED_FIELDS,
         least_bars=0,
     ),
-    ENGINE_VERSION: Definitions(
-        metrics_of=metrics_of,
-        check_prices=check_prices,
-        repeated_fields=(*REPEATED_FIELDS, "risk_free_rate", "benchmark"),
-        least_bars=LEAST_BARS,
-    ),
+    LARGE_FIGURE_VERSION: SINCE_1_1_0,
+    ENGINE_VERSION: SINCE_1_1_0,
 }
 
 

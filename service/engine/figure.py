@@ -13,23 +13,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
+from PIL import Image
 
-from service.engine.look import STORED, Look
+from service.engine.look import STORED, STORED_UNTIL_1_1_0, Look
 from service.engine.thinning import extremes
 
-# Inches, and dots per inch: 1200 x 900 pixels.
+# Inches, and dots per inch: 1200 x 900 pixels, or 960 x 720.
 WIDTH = 12.0
 HEIGHT = 9.0
 DOTS_PER_INCH = 100
+SMALL_DOTS_PER_INCH = 80
 PIXEL_COLUMNS = 1000  # about as many as the axes have
 MAX_MARKERS = 2000
 MILLION = 1e6
@@ -40,6 +44,13 @@ BLUE = "#2563eb"
 GREY = "#94a3b8"
 GREEN = "#15803d"
 RED = "#dc2626"
+# Of a small figure: each colour of lines and letters, and how much of it there is on the paper.
+PAPER = "#ffffff"
+INKS = (GREY, BLUE, GREEN, RED, "#000000")
+STRENGTHS = (1 / 3, 2 / 3, 1.0)
+GRID = "#b0b0b0"
+GRID_STRENGTH = 0.25
+FILL_STRENGTH = 0.35
 DARK_PAPER = "#0f172a"
 LIGHT_INK = "#e2e8f0"
 # A package of fonts that is never imported: NanumGothic, under the SIL Open Font License
@@ -63,13 +74,13 @@ def draw_figure(
     signed_drawdown: bool = False,
     look: Look = STORED,
 ) -> bytes:
-    """PNG of 1200 x 900 pixels; the same input gives the same bytes.
+    """PNG of 1200 x 900 pixels, or 960 x 720; the same input gives the same bytes.
 
     `bars` has close, equity, drawdown and buy_and_hold for each bar, `trades` are those of the
     result. Version 1.0.0 of the engine wrote drawdowns as negative numbers: `signed_drawdown`. The
     time hardly grows with the number of bars.
     """
-    if look == STORED:
+    if look in (STORED, STORED_UNTIL_1_1_0):
         return _drawn(bars, trades, title, signed_drawdown, look)
     # The settings are those of the process: nobody else may draw meanwhile.
     with rc_context(_settings_of(look)):
@@ -83,7 +94,8 @@ def _drawn(
     signed_drawdown: bool,
     look: Look,
 ) -> bytes:
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DOTS_PER_INCH)
+    dots_per_inch = SMALL_DOTS_PER_INCH if look.is_small else DOTS_PER_INCH
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=dots_per_inch)
     canvas = FigureCanvasAgg(figure)
     price, equity, drawdown = figure.subplots(
         3, 1, sharex=True, height_ratios=PANEL_HEIGHTS, gridspec_kw=MARGINS
@@ -93,7 +105,7 @@ def _drawn(
     _draw_price(price, bars, trades, look)
     _draw_equity(equity, bars, look)
     _draw_drawdown(drawdown, bars, signed_drawdown, look)
-    return png_of(canvas)
+    return _small_png_of(canvas) if look.is_small else png_of(canvas)
 
 
 def _settings_of(look: Look) -> Any:
@@ -130,6 +142,33 @@ def png_of(canvas: FigureCanvasAgg) -> bytes:
     return buffer.getvalue()
 
 
+def _small_png_of(canvas: FigureCanvasAgg) -> bytes:
+    """As `png_of`, with the nearest of few colours for each pixel."""
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(pixels).convert("RGB")
+    canvas.renderer = None
+    buffer = io.BytesIO()
+    few = picture.quantize(palette=_palette(), dither=Image.Dither.NONE)
+    few.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+@cache
+def _palette() -> Image.Image:
+    """A picture whose palette has the colours of a small figure."""
+    shades = [_shade(ink, strength) for ink in INKS for strength in STRENGTHS]
+    colours = [_shade(PAPER, 1.0), _shade(GRID, GRID_STRENGTH), _shade(RED, FILL_STRENGTH), *shades]
+    picture = Image.new("P", (1, 1))
+    picture.putpalette(np.array(colours, dtype=np.uint8).tobytes())
+    return picture
+
+
+def _shade(colour: str, strength: float) -> NDArray[np.float64]:
+    """So much of the colour on white paper, each of red, green and blue from 0 to 255."""
+    return np.round(255 * (1 + strength * (np.array(to_rgb(colour)) - 1)))
+
+
 def _draw_price(
     axes: Axes, bars: pd.DataFrame, trades: Sequence[Mapping[str, Any]], look: Look
 ) -> None:
@@ -154,7 +193,7 @@ def _draw_equity(axes: Axes, bars: pd.DataFrame, look: Look) -> None:
 
 def _draw_drawdown(axes: Axes, bars: pd.DataFrame, signed: bool, look: Look) -> None:
     dates, depths = _thinned(bars.index.to_numpy(), -100 * bars["drawdown"].to_numpy())
-    axes.fill_between(dates, depths, 0, color=RED, alpha=0.35, linewidth=0)
+    axes.fill_between(dates, depths, 0, color=RED, alpha=FILL_STRENGTH, linewidth=0)
     _dress(axes, look.word("Drawdown, %"))
     if not signed:
         axes.yaxis.set_major_formatter(lambda depth, _: f"{abs(depth):g}")
@@ -165,7 +204,7 @@ def _draw_drawdown(axes: Axes, bars: pd.DataFrame, signed: bool, look: Look) -> 
 
 def _dress(axes: Axes, label: str) -> None:
     axes.set_ylabel(label)
-    axes.grid(alpha=0.25)
+    axes.grid(color=GRID, alpha=GRID_STRENGTH)
     axes.margins(x=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:

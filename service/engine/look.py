@@ -10,15 +10,20 @@ WORDS = ("Close", "Bought", "Sold", "Price", "Equity", "Buy and hold", "Strategy
 
 @dataclass(frozen=True)
 class Look:
-    """`words` has a translation for each of WORDS; what is missing stays English."""
+    """`words` has a translation for each of WORDS; what is missing stays English.
+
+    `is_small`: fewer pixels and few colours, a sixth of the bytes.
+    """
 
     words: Mapping[str, str] = field(default_factory=dict)
     is_dark: bool = False
+    is_small: bool = False
 
     def word(self, english: str) -> str:
         """The translation."""
         return self.words.get(english, english)
 
 
-# The look of the figure that is stored with each result
-STORED = Look()
+# Of the figure that is stored with each result, and of those that were until version 1.1.0.
+STORED = Look(is_small=True)
+STORED_UNTIL_1_1_0 = Look()

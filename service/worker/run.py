@@ -16,6 +16,7 @@ from service.contract.result import BacktestResult
 from service.contract.status import ExitCode, Status
 from service.engine.adapter import Performed, rule_of, run_backtest
 from service.engine.figure import draw_figure
+from service.engine.look import STORED, STORED_UNTIL_1_1_0
 from service.engine.version import ENGINE_VERSION, FROZEN_VERSION
 from service.prices.series import PriceSeries
 from service.report.bars import bars_of_table
@@ -56,7 +57,11 @@ def perform(
     performed = run_backtest(request, series, rule, digest, benchmark, version)
     title = f"{request.ticker}  {rule.rule_id}"
     png = draw_figure(
-        performed.bars, performed.result.trades, title, signed_drawdown=version == FROZEN_VERSION
+        performed.bars,
+        performed.result.trades,
+        title,
+        signed_drawdown=version == FROZEN_VERSION,
+        look=STORED if version == ENGINE_VERSION else STORED_UNTIL_1_1_0,
     )
     provenance = {**performed.result.provenance, **software.provenance()}
     result = replace(performed.result, provenance=provenance).with_figure(png)

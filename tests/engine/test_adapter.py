@@ -43,7 +43,7 @@ def test_the_result_is_the_engine_run_on_the_window() -> None:
         "rules_digest": "digest",
         "prices_source": "GOOG.csv",
         "prices_fingerprint": series("GOOG").fingerprint,
-        "engine_version": "1.1.0",
+        "engine_version": "1.2.0",
         "contract_version": 1,
         "fill": "next_open",
     }

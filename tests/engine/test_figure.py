@@ -13,23 +13,43 @@ from PIL import Image
 
 from scripts.config import ROOT
 from service.engine.figure import MAX_MARKERS, PIXEL_COLUMNS, _thinned, draw_figure
+from service.engine.look import STORED, STORED_UNTIL_1_1_0, Look
 from tests.support.backtests import perform
 
 
-def draw(**change: object) -> bytes:
+LARGE = Look()
+
+
+def draw(look: Look = STORED, **change: object) -> bytes:
     done = perform(**change)  # type: ignore[arg-type]
-    return draw_figure(done.bars, done.result.trades, "GOOG")
+    return draw_figure(done.bars, done.result.trades, "GOOG", look=look)
 
 
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def test_it_is_a_png_of_the_promised_size() -> None:
-    png = draw()
+@pytest.mark.parametrize(
+    ("look", "shape", "most"), [(STORED, (720, 960, 3), 26_000), (LARGE, (900, 1200, 3), 300_000)]
+)
+def test_it_is_a_png_of_the_promised_size(look: Look, shape: tuple[int, ...], most: int) -> None:
+    png = draw(look)
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    assert pixels(png).shape == (900, 1200, 3)
-    assert len(png) < 300_000
+    assert pixels(png).shape == shape
+    assert len(png) < most
+
+
+def test_a_small_figure_looks_like_a_large_one() -> None:
+    """Its few colours are those of the large one, and nowhere far from what was there."""
+    small = Image.open(io.BytesIO(draw()))
+    assert len(small.getcolors()) <= 18
+    large = Image.open(io.BytesIO(draw(LARGE))).convert("RGB").resize(small.size)
+    difference = np.abs(np.asarray(small.convert("RGB"), float) - np.asarray(large, float))
+    assert difference.mean() < 5
+
+
+def test_stored_figures_of_earlier_versions_stay_as_they_were() -> None:
+    assert STORED_UNTIL_1_1_0 == LARGE
 
 
 def test_the_same_bytes_for_the_same_run() -> None:
@@ -44,10 +64,11 @@ def coloured(png: bytes, colour: tuple[int, int, int]) -> int:
 def test_entries_and_exits_are_marked() -> None:
     green = (0x15, 0x80, 0x3D)
     red = (0xDC, 0x26, 0x26)
-    assert coloured(draw(), green) > 1000
-    assert coloured(draw(), red) > 1000
-    never = draw(rule_id="BB_20_10")
-    assert coloured(never, green) == 0
+    for look in (STORED, LARGE):
+        assert coloured(draw(look), green) > 800
+        assert coloured(draw(look), red) > 800
+        never = draw(look, rule_id="BB_20_10")
+        assert coloured(never, green) == 0
 
 
 def test_fills_with_and_without_a_time_of_day() -> None:
