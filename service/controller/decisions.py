@@ -11,7 +11,7 @@ from datetime import timedelta
 from service.contract.status import ExitCode, Reason, Status
 from service.controller.ages import Times
 from service.launchers.launcher import JobState, Problem
-from service.store.rows import ActiveRun, Run
+from service.store.rows import CLAIM_SECONDS, ActiveRun, Run
 
 MAX_LAUNCHES = 3
 MAX_LEAVING_SECONDS = 120  # a job that was told to end and is still there: its node may be dead
@@ -67,7 +67,7 @@ class Policy:
 
     jobs_outlive_controller: bool
     run_timeout: timedelta
-    lease_seconds: float = 60.0
+    lease_seconds: float = CLAIM_SECONDS
     patience: Patience = DEFAULT_PATIENCE
 
 

@@ -30,9 +30,8 @@ from service.controller.dispatcher import LAUNCHES_PER_PASS, Dispatcher, remove_
 from service.controller.evidence import EvidenceCollector
 from service.controller.vitals import observe
 from service.launchers.launcher import JobState, Launcher, LauncherAway
-from service.store.claims import CLAIM_SECONDS
 from service.store.queue import QueueStore
-from service.store.rows import ActiveRun
+from service.store.rows import CLAIM_SECONDS, ActiveRun
 
 logger = logging.getLogger(__name__)
 

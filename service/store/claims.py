@@ -12,7 +12,9 @@ from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, func, in
 from service.contract.status import Status
 from service.store.database import utc_in
 from service.store.identical import end_run
+from service.store.packing import pack
 from service.store.rows import (
+    CLAIM_SECONDS,
     RunStore,
     StoredResult,
     failure_values,
@@ -21,7 +23,6 @@ from service.store.rows import (
 )
 from service.store.tables import figures, results, runs
 
-CLAIM_SECONDS = 60
 MAX_LEASES_AHEAD = 2  # a worker may have been told another length
 
 
@@ -83,7 +84,10 @@ class ClaimStore(RunStore):
 
         `columns` of the row change with it. False, and nothing stored, when the run was taken away.
         """
-        tables = {"equity_csv": _compressed(stored.table_csv)}
+        tables = {
+            "equity_csv": _heading_of(stored.table_csv),
+            "table_csv": pack(stored.table_csv),
+        }
         if stored.overview is not None:
             tables["overview"] = _compressed(stored.overview)
         return self._finish(run_id, attempt, stored, columns, tables)
@@ -91,14 +95,9 @@ class ClaimStore(RunStore):
     def finish_sweep(
         self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
     ) -> bool:
-        """As `finish`, for a sweep and its table of combinations.
-
-        A sweep has no equity curve. Release 0.2.0, to which one may roll back, looks for the table
-        there: the heading alone lets it show the page of the sweep, with an empty table.
-        """
-        heading, _, _ = stored.table_csv.partition("\n")
+        """As `finish`, for a sweep and its table of combinations."""
         tables = {
-            "equity_csv": _compressed(f"{heading}\n"),
+            "equity_csv": _heading_of(stored.table_csv),
             "table_csv": _compressed(stored.table_csv),
         }
         return self._finish(run_id, attempt, stored, columns, tables)
@@ -137,6 +136,15 @@ class ClaimStore(RunStore):
         values = failure_values(reason, message)
         is_held = is_held_by(attempt)
         return self._write(lambda connection: end_run(connection, run_id, is_held, values))
+
+
+def _heading_of(table_csv: str) -> bytes:
+    """For release 0.2.0, to which one may roll back: there it looks for the table.
+
+    The heading alone lets it show the page of the run, with an empty table.
+    """
+    heading, _, _ = table_csv.partition("\n")
+    return _compressed(f"{heading}\n")
 
 
 def _compressed(text: str) -> bytes:

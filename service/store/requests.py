@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     and_,
@@ -26,6 +25,7 @@ from service.store.deletion import delete_runs
 from service.store.finding import FindingStore
 from service.store.identical import leader_columns, pass_work_on
 from service.store.marks import MarkStore
+from service.store.packing import unpack
 from service.store.rows import (
     CANCELLED_VALUES,
     IS_QUEUED,
@@ -33,6 +33,7 @@ from service.store.rows import (
     Run,
     StoredResult,
     columns_of,
+    reading,
     run_from,
     unzipped,
     update_run,
@@ -226,10 +227,11 @@ class RequestStore(FindingStore, MarkStore):
 
     def table_of(self, run: Run) -> str | None:
         """The equity curve of a backtest; None where there is no result."""
-        table = self._of_results(run, results.c.equity_csv)
-        return None if table is None else unzipped(table, f"The table of run {run.run_id}")
+        # Results of earlier releases have it in the column of equity curves.
+        table = self._of_results(run, func.coalesce(results.c.table_csv, results.c.equity_csv))
+        return None if table is None else _unpacked(table, run.run_id)
 
-    def _of_results(self, run: Run, column: Column[Any]) -> Any:
+    def _of_results(self, run: Run, column: ColumnElement[Any]) -> Any:
         query = select(column).where(results.c.run_id == (run.reused_from or run.run_id))
         return self._read(lambda connection: connection.scalar(query))
 
@@ -244,11 +246,14 @@ class RequestStore(FindingStore, MarkStore):
         row = self._read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
             return None
-        # A worker of release 0.2.0 that ends while this one is being installed writes the table
-        # of a sweep into the column of equity curves.
+        # Results of earlier releases have it in the column of equity curves.
         table = row.equity_csv if row.table_csv is None else row.table_csv
-        table_csv = unzipped(table, f"The table of run {run_id}")
-        return StoredResult(row.result, table_csv, row.chart_base64)
+        return StoredResult(row.result, _unpacked(table, run_id), row.chart_base64)
+
+
+def _unpacked(table: bytes, run_id: str) -> str:
+    with reading(f"The table of run {run_id}"):
+        return unpack(table)
 
 
 def _insert_run(connection: Connection, new_run: NewRun) -> None:

@@ -20,6 +20,7 @@ from service.store.database import Store, utc_in
 from service.store.tables import runs
 
 MAX_MESSAGE_CHARACTERS = 4000
+CLAIM_SECONDS = 60  # how long a worker holds a run that it does not renew
 RUN_ID = re.compile("[0-9a-f-]{32,36}")
 ASKED_NUMBERS = ("initial_capital", "commission_rate", "slippage_rate")
 ASKED_DAYS = ("start_date", "end_date")

@@ -146,8 +146,8 @@ results = Table(
     metadata,
     Column("run_id", String(36), ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
     Column("result", LongText, nullable=False),  # canonical JSON without the figure
-    Column("equity_csv", Blob, nullable=False),  # zlib
-    Column("table_csv", Blob),  # zlib; the combinations of a sweep
+    Column("equity_csv", Blob, nullable=False),  # zlib; the heading, for release 0.2.0
+    Column("table_csv", Blob),  # of a backtest as `packing` makes it, of a sweep zlib
     Column("overview", Blob),  # zlib; JSON, of a long run: what its page shows first
     mysql_charset="utf8mb4",
 )

@@ -164,7 +164,7 @@ def test_completed_rows(
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    [("results", "result"), ("results", "equity_csv"), ("results", "overview")],
+    [("results", "result"), ("results", "table_csv"), ("results", "overview")],
 )
 @pytest.mark.parametrize("value", [b"\xff\xfe", "garbage", "[]", "{}"])
 def test_a_result_that_cannot_be_read_is_said_to_be_so(

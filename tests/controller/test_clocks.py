@@ -15,9 +15,10 @@ from service.controller.reconciler import Controller
 from service.launchers.launcher import JobState
 from service.store import leases as leases_module
 from service.store import tables
-from service.store.claims import CLAIM_SECONDS, ClaimStore
+from service.store.claims import ClaimStore
 from service.store.database import utc_in
 from service.store.leases import CONTROLLER, LeaseStore
+from service.store.rows import CLAIM_SECONDS
 from service.usecases.runs import Runs
 from tests.support.clocks import SteadyClock, set_forward
 from tests.support.controllers import submit

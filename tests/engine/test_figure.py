@@ -16,7 +16,6 @@ from service.engine.figure import MAX_MARKERS, PIXEL_COLUMNS, _thinned, draw_fig
 from service.engine.look import STORED, STORED_UNTIL_1_1_0, Look
 from tests.support.backtests import perform
 
-
 LARGE = Look()
 
 

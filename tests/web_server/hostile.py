@@ -147,5 +147,5 @@ def large_answer(web: Web, size: int) -> str:
     table = random.Random(1).randbytes(size // 2).hex().encode()
     with web.engine.begin() as connection:
         changed = update(results).where(results.c.run_id == run.run_id)
-        connection.execute(changed.values(equity_csv=zlib.compress(table, 1)))
+        connection.execute(changed.values(equity_csv=zlib.compress(table, 1), table_csv=None))
     return f"/result/{run.run_id}/equity.csv"
