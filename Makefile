@@ -57,7 +57,7 @@ demo-api: .venv/installed ## Run the README's Python client against a running da
 	@$(BIN)/python scripts/demo_api.py $(BASE)
 
 MYSQL_CONTAINER ?= stock-backtest-test-mysql
-ON_MYSQL := tests/store/test_store.py tests/store/test_migrate.py tests/store/test_indexes.py tests/store/test_finding.py tests/store/test_marks.py tests/store/test_deletion.py tests/controller/test_leadership.py tests/usecases/test_runs.py tests/usecases/test_identical_work.py tests/worker/test_run.py tests/controller tests/web/test_json_api.py tests/web/test_pages.py tests/web/test_refusals.py tests/web/test_history.py tests/web/test_batches.py
+ON_MYSQL := tests/store/test_store.py tests/store/test_migrate.py tests/store/test_indexes.py tests/store/test_finding.py tests/store/test_marks.py tests/store/test_deletion.py tests/controller/test_leadership.py tests/usecases/test_runs.py tests/usecases/test_identical_work.py tests/usecases/test_shares.py tests/worker/test_run.py tests/controller tests/web/test_json_api.py tests/web/test_pages.py tests/web/test_refusals.py tests/web/test_history.py tests/web/test_batches.py
 
 .PHONY: test-mysql
 test-mysql: .venv/developer ## Run the tests of stores, controller and web on MySQL 8.0 in a container (needs Docker)

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from scripts.config import ROOT, Config
 from service.search import plan
+from service.store import watching
 from service.store.migrate import migrate, schema_problem
 from service.store.prices import PriceStore
 from service.usecases.runs import Runs
@@ -24,6 +25,7 @@ from service.usecases.sweeps import Sweeps
 from service.web.factory import create_app
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
+from tests.support.clocks import SteadyClock
 from tests.support.databases import MYSQL, connected, migrated_database
 from tests.support.figures import draw_anew, draw_once
 from tests.support.openapi_check import CheckedClient
@@ -54,6 +56,14 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         migrate(engine)
         _save_prices(engine)
     return path
+
+
+@pytest.fixture
+def steady_clock(monkeypatch: pytest.MonkeyPatch) -> SteadyClock:
+    """The clock by which leases are watched, where the test moves it."""
+    clock = SteadyClock()
+    monkeypatch.setattr(watching, "time", clock)
+    return clock
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from service.launchers.launcher import (
     LaunchFailed,
     Work,
 )
-from service.store.database import DatabaseError
+from service.store.database import AWAY, DatabaseError
 from service.store.queue import QueueStore
 from service.store.rows import ActiveRun, Run
 
@@ -111,14 +111,15 @@ class Dispatcher:
     def _waiting_runs(self, limit_per_client: int) -> list[Run]:
         """The first runs of the clients that come after the last one served, by arrival."""
         last = next(reversed(self._served), None)
-        clients = self._store.waiting_clients(last, CLIENTS_PER_PASS)
+        clients, nameless = self._store.waiting_clients(last, CLIENTS_PER_PASS)
         missing = CLIENTS_PER_PASS - len(clients)
         if last is not None and missing:
-            from_the_start = self._store.waiting_clients(None, missing)
+            from_the_start, more = self._store.waiting_clients(None, missing)
+            nameless += more
             clients += [client for client in from_the_start if client <= last]
-        waiting = [
-            run for client in clients for run in self._store.queued_of(client, limit_per_client)
-        ]
+        waiting = self._store.queued_rows(nameless)
+        for client in clients:
+            waiting += self._store.queued_of(client, limit_per_client)
         readable = [run for run in waiting if not set_aside(self._store, run)]
         return sorted(readable, key=lambda run: run.id)
 
@@ -199,14 +200,24 @@ class Dispatcher:
 
 
 def set_aside(store: QueueStore, run: ActiveRun) -> bool:
-    """Ends a run whose row cannot be read; False where it can be."""
+    """Ends a run whose row cannot be read; False where it can be.
+
+    A kind that a later release knows is left to it.
+    """
     if not run.bad_columns:
         return False
-    with run_context(run.run_id or "-"):
-        if store.set_aside(run):
-            BAD_ROWS.inc()
-            message = "Row %d of the runs cannot be read and was set aside: %s"
-            logger.error(message, run.id, ", ".join(run.bad_columns))
+    if run.bad_columns == ("kind",):
+        return True
+    with run_context(run.run_id):
+        try:
+            if store.set_aside(run):
+                BAD_ROWS.inc()
+                message = "Row %d of the runs cannot be read and was set aside: %s"
+                logger.error(message, run.id, ", ".join(run.bad_columns))
+        except AWAY:
+            raise
+        except Exception:
+            logger.exception("Row %d of the runs cannot be read, nor set aside", run.id)
     return True
 
 

@@ -81,7 +81,7 @@ class Controller:
             lease_seconds=lease_seconds,
             patience=patience,
         )
-        self._ages = Ages(lease_seconds)
+        self._ages = Ages()
         self.dispatcher = Dispatcher(store, launcher, max_active, may_act, patience.quota)
         self.evidence = EvidenceCollector(store, launcher)
         self._looked = -math.inf
@@ -113,8 +113,14 @@ class Controller:
         self._ages.forget_all_but(self._known)
 
     def _readable_runs(self) -> list[ActiveRun]:
-        """The active runs; those whose rows cannot be read are ended."""
-        return [run for run in self._store.active() if not set_aside(self._store, run)]
+        """The active runs; those whose rows cannot be read are ended, and their jobs with them."""
+        readable = []
+        for run in self._store.active():
+            if not set_aside(self._store, run):
+                readable.append(run)
+            elif "run_id" not in run.bad_columns and self._may_act():
+                remove_job(self._launcher, run.run_id)
+        return readable
 
     def stop(self) -> None:
         """Ends every job that depends on this controller.

@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 NUMBERS_SECONDS = 10.0  # between two looks for numbers of sweeps that have ended
 EXPIRY_SECONDS = 60.0
 RUNS_PER_BATCH = 500
+MAX_JUMP_SECONDS = 600.0
+HOLD_SECONDS = 86_400.0
 
 
 class Upkeep:
@@ -27,6 +29,7 @@ class Upkeep:
         self._next_numbers = 0.0
         self._next_expiry = 0.0
         self._expired_until: datetime | None = None
+        self._looked: tuple[datetime, float] | None = None
 
     def step(self) -> None:
         """Whatever it is time for."""
@@ -39,6 +42,10 @@ class Upkeep:
 
     def _expire(self, now: float) -> None:
         """One batch; the next pass goes on while there is more."""
+        if self._clock_jumped():
+            self._next_expiry = now + HOLD_SECONDS
+            logger.warning("The database's clock has jumped: nothing is deleted by age for a day")
+            return
         deleted, self._expired_until = self._store.expire(
             self._retention_days, RUNS_PER_BATCH, self._expired_until
         )
@@ -47,3 +54,21 @@ class Upkeep:
             logger.info(message, deleted, self._retention_days)
         if self._expired_until is None:
             self._next_expiry = now + EXPIRY_SECONDS
+
+    def _clock_jumped(self) -> bool:
+        """Whether the database's clock went other than time since the last look.
+
+        By it runs would be old that have just ended.
+        """
+        clock, passed = self._store.now(), _time_passed()
+        before = self._looked
+        self._looked = (clock, passed)
+        if before is None:
+            return False
+        by_clock = (clock - before[0]).total_seconds()
+        return abs(by_clock - (passed - before[1])) > MAX_JUMP_SECONDS
+
+
+def _time_passed() -> float:
+    """Seconds from some moment on, those of a sleeping machine included where it counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

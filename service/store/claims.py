@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, and_, func, insert, or_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    String,
+    and_,
+    cast,
+    func,
+    insert,
+    or_,
+    select,
+)
 
 from service.contract.status import Status
 from service.store.database import utc_in
@@ -22,8 +35,9 @@ from service.store.rows import (
     update_run,
 )
 from service.store.tables import figures, results, runs
+from service.store.watching import Watched
 
-MAX_LEASES_AHEAD = 2  # a worker may have been told another length
+RENEWALS_PER_LEASE = 3
 
 
 class ClaimStore(RunStore):
@@ -37,6 +51,7 @@ class ClaimStore(RunStore):
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(engine, patience_seconds, pause)
+        self._watched = Watched()
         self.lease_seconds = lease_seconds
 
     def claim(self, run_id: str, worker: str) -> int | None:
@@ -44,10 +59,11 @@ class ClaimStore(RunStore):
 
         The worker may have it although its claim was not answered: the connection broke.
         """
-        lease_ran_out = and_(runs.c.status == Status.RUNNING, self._ran_out(runs.c.lease_until))
+        abandoned = self._abandoned_attempt(run_id)
+        is_abandoned = and_(runs.c.status == Status.RUNNING, runs.c.attempt == abandoned)
         self._update(
             run_id,
-            or_(runs.c.status == Status.PENDING, lease_ran_out),
+            or_(runs.c.status == Status.PENDING, is_abandoned),
             status=Status.RUNNING,
             attempt=runs.c.attempt + 1,
             claimed_by=worker,
@@ -60,10 +76,26 @@ class ClaimStore(RunStore):
         is_ours = run is not None and run.status == Status.RUNNING and run.claimed_by == worker
         return run.attempt if run is not None and is_ours else None
 
-    def _ran_out(self, lease_until: Column[Any]) -> ColumnElement[bool]:
-        """Whether a lease has ended, or ends later than any could: the clock was set back since."""
-        latest = utc_in(MAX_LEASES_AHEAD * self.lease_seconds)
-        return or_(lease_until < utc_in(), lease_until > latest)
+    def _abandoned_attempt(self, run_id: str) -> int | None:
+        """The attempt that has the run and has let its lease run out; None where none has."""
+        columns = (runs.c.attempt, cast(runs.c.lease_until, String).label("until"))
+        ran_out = ran_out_by_clock(runs.c.lease_until)
+        is_at_work = and_(runs.c.run_id == run_id, runs.c.status == Status.RUNNING)
+        query = select(*columns, ran_out).where(is_at_work)
+        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else self.abandoned(run_id, row)
+
+    def abandoned(self, key: Hashable, row: Row[Any]) -> int | None:
+        """The attempt of a row of `attempt`, `until` and `ran_out`, where its lease has run out.
+
+        That is once it was watched for its length. Where the clock says so as well, two renewals
+        that did not come are enough.
+        """
+        watched_seconds = self._watched.seconds(key, (row.attempt, row.until))
+        missed_seconds = 2 * self.lease_seconds / RENEWALS_PER_LEASE
+        enough_seconds = missed_seconds if row.ran_out else self.lease_seconds
+        is_abandoned = row.until is not None and watched_seconds >= enough_seconds
+        return int(row.attempt) if is_abandoned else None
 
     def renew(self, run_id: str, attempt: int) -> bool:
         """Keeps the lease, at once or not at all; False when the run was taken away."""
@@ -136,6 +168,11 @@ class ClaimStore(RunStore):
         values = failure_values(reason, message)
         is_held = is_held_by(attempt)
         return self._write(lambda connection: end_run(connection, run_id, is_held, values))
+
+
+def ran_out_by_clock(lease_until: Column[Any]) -> ColumnElement[bool]:
+    """Whether the database's clock says that a lease has ended."""
+    return (lease_until < utc_in()).label("ran_out")
 
 
 def _heading_of(table_csv: str) -> bytes:

@@ -159,7 +159,8 @@ class _WatchedFile:
         self, _: sqlite3.Connection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
     ) -> None:
         """Raises DisconnectionError, for which the pool opens another connection."""
-        if self._number() != record.info[FILE]:
+        number = self._number()
+        if number is None or number != record.info[FILE]:
             raise DisconnectionError("the file of the database was deleted or replaced")
 
     def _number(self) -> tuple[int, int] | None:

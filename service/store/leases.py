@@ -1,12 +1,10 @@
 """Leases by name: which of several processes is the active one.
 
-The clock of the database may jump, so that nobody compares it with the end of a lease: a lease is
-free once whoever wants it has watched it for its whole length and nobody has renewed it.
+A lease is free once whoever wants it has watched it for its whole length and nobody has renewed it.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.store.database import Store, utc_in
 from service.store.tables import leases
+from service.store.watching import Watched
 
 CONTROLLER = "controller"  # the lease of the one active controller
 LEADERSHIP_SECONDS = 6  # its length
@@ -28,7 +27,7 @@ class LeaseStore(Store):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._watched: dict[str, tuple[str, float]] = {}
+        self._watched = Watched()
 
     def take(self, name: str, holder: str, seconds: int) -> bool:
         """Takes or keeps the lease; False while another holder may have it."""
@@ -41,7 +40,7 @@ class LeaseStore(Store):
         stamp = self._read(lambda connection: connection.scalar(query))
         if stamp is None:
             return self._insert(name, values)
-        if self._watched_seconds(name, stamp) <= seconds:
+        if self._watched.seconds(name, stamp) <= seconds:
             return False
         is_unchanged = and_(leases.c.name == name, stamp == STAMP)
         takeover = update(leases).where(is_unchanged).values(values)
@@ -54,15 +53,6 @@ class LeaseStore(Store):
         except IntegrityError:
             return False
         return True
-
-    def _watched_seconds(self, name: str, stamp: str) -> float:
-        """For how long the lease has been seen as it is now."""
-        now = time.monotonic()
-        seen_stamp, since = self._watched.get(name, ("", now))
-        if seen_stamp != stamp:
-            self._watched[name] = (stamp, now)
-            return 0.0
-        return now - since
 
     def is_held(self, name: str, seconds: int = LEADERSHIP_SECONDS) -> bool:
         """Whether a process is active; a lease that ends later than it could be is none."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from service.contract.errors import BadRow
 from service.prices.series import PriceSeries, series_from_content
 from service.store.database import Store, utc_in
-from service.store.rows import reading
+from service.store.rows import checked_text, reading
 from service.store.tables import price_series, tickers
 
 logger = logging.getLogger(__name__)
@@ -113,11 +113,11 @@ def _readable_ticker_from(row: Row[Any]) -> Ticker | None:
 
 def _ticker_from(row: Row[Any]) -> Ticker:
     """Raises BadRow."""
-    with reading(f"The entry of the ticker {row.ticker}"):
+    with reading(f"The entry of the ticker {row.ticker!r}"):
         return Ticker(
-            ticker=row.ticker,
-            fingerprint=row.fingerprint,
-            source=row.source,
+            ticker=checked_text(row.ticker),
+            fingerprint=checked_text(row.fingerprint),
+            source=checked_text(row.source),
             first_day=date.fromisoformat(row.first_day),
             last_day=date.fromisoformat(row.last_day),
             bars=int(row.bars),

@@ -31,6 +31,7 @@ from service.store.rows import (
     FINAL,
     IS_QUEUED,
     IS_UNFINISHED,
+    UNREADABLE_CHARACTER,
     ActiveRun,
     Run,
     RunStore,
@@ -39,6 +40,7 @@ from service.store.rows import (
     columns_of,
     failure_values,
     fitting_message,
+    text_of,
     update_run,
 )
 from service.store.shards import (
@@ -49,6 +51,7 @@ from service.store.shards import (
 )
 from service.store.tables import Moment, runs
 
+MAX_EVIDENCE = 200  # characters of each column
 IS_LAUNCHED = or_(
     runs.c.status.in_((Status.RUNNING, Status.CANCELLING)),
     and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)),
@@ -95,25 +98,38 @@ class QueueStore(RunStore):
         """Pending runs that were not launched yet, oldest first."""
         return self._select(IS_QUEUED, limit)
 
-    def waiting_clients(self, after: str | None, limit: int) -> list[str]:
+    def waiting_clients(self, after: str | None, limit: int) -> tuple[list[str], list[int]]:
         """The clients with queued runs whose names come after `after`, by name.
 
-        One step of the index for each, however many runs they have.
+        One step of the index for each, however many runs they have. With them the ids of queued
+        rows whose clients have no readable names: they cannot be asked for by name.
         """
 
-        def list_clients(connection: Connection) -> list[str]:
+        def list_clients(connection: Connection) -> tuple[list[str], list[int]]:
             clients: list[str] = []
+            nameless: list[int] = []
             last = after
-            while len(clients) < limit:
-                query = first if last is None else first.where(runs.c.client > last)
-                last = connection.scalar(query)
-                if last is None:
+            while len(clients) + len(nameless) < limit:
+                query = first.where(runs.c.id.not_in(nameless))
+                if last is not None:
+                    query = query.where(runs.c.client > last)
+                row = connection.execute(query).one_or_none()
+                if row is None:
                     break
-                clients.append(last)
-            return clients
+                if isinstance(row.client, str) and UNREADABLE_CHARACTER not in row.client:
+                    last = row.client
+                    clients.append(last)
+                else:
+                    nameless.append(row.id)
+            return clients, nameless
 
-        first = select(runs.c.client).where(IS_QUEUED).order_by(runs.c.client).limit(1)
+        columns = (runs.c.client, runs.c.id)
+        first = select(*columns).where(IS_QUEUED).order_by(runs.c.client).limit(1)
         return self._read(list_clients)
+
+    def queued_rows(self, ids: Collection[int]) -> list[Run]:
+        """Queued runs by the ids of their rows."""
+        return self._select(and_(IS_QUEUED, runs.c.id.in_(ids))) if ids else []
 
     def queued_of(self, client: str, limit: int) -> list[Run]:
         """As `queued`, of one client."""
@@ -211,7 +227,8 @@ class QueueStore(RunStore):
             row = connection.execute(select(*stood).where(is_it)).one_or_none()
             if row is None:
                 return False
-            evidence = json.dumps({"row": dict(row._mapping)})
+            there = {name: text_of(each)[:MAX_EVIDENCE] for name, each in row._mapping.items()}
+            evidence = json.dumps({"row": there}, ensure_ascii=False)
             failure = failure_values(Reason.BAD_ROW, bad_row_message(run.bad_columns), evidence)
             values = {**failure, **_replacements(columns)}
             if "run_id" not in run.bad_columns:

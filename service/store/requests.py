@@ -167,7 +167,9 @@ class RequestStore(FindingStore, MarkStore):
         """How many rows the unfinished sweeps of each client have."""
         length = func.sum(sweep_shards.c.end_row - sweep_shards.c.first_row).label("total")
         query = select(runs.c.client, length).join_from(runs, sweep_shards)
-        query = query.where(IS_UNFINISHED, runs.c.kind == SWEEP).group_by(runs.c.client)
+        is_its_own = runs.c.reused_from.is_(None)
+        query = query.where(IS_UNFINISHED, runs.c.kind == SWEEP, is_its_own)
+        query = query.group_by(runs.c.client)
         rows = self._read(lambda connection: connection.execute(query).all())
         return {row.client: int(row.total) for row in rows}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ CLAIM_SECONDS = 60  # how long a worker holds a run that it does not renew
 RUN_ID = re.compile("[0-9a-f-]{32,36}")
 ASKED_NUMBERS = ("initial_capital", "commission_rate", "slippage_rate")
 ASKED_DAYS = ("start_date", "end_date")
+UNREADABLE_CHARACTER = "\ufffd"
 AnyRun = TypeVar("AnyRun", bound="ActiveRun")
 # The metrics of a result that are columns of its run, too.
 LISTED_METRICS = (*HEADLINE, "buy_and_hold_return_pct")
@@ -162,6 +164,18 @@ def reading(what: str) -> Iterator[None]:
         raise BadRow(what) from error
 
 
+def checked_text(value: object) -> str:
+    """The value, which SQLite may have as something else; raises TypeError where it is no text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def text_of(value: object) -> str:
+    """The value as a text, with marks in the place of bytes that are none."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
 def unzipped(content: bytes, what: str) -> str:
     """The text of a compressed column; raises BadRow."""
     with reading(what):
@@ -229,6 +243,8 @@ class _Column:
     def may_have(self, value: object) -> bool:
         if not isinstance(value, self.types):
             return False
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
         return self.check is None or value is None or self.check(value)
 
 
@@ -243,9 +259,9 @@ def _is_request(text: str) -> bool:
     """Whether it has at least what every page of a run shows."""
     try:
         asked = json.loads(text)
-        has_numbers = all(isinstance(asked[name], int | float) for name in ASKED_NUMBERS)
+        has_numbers = all(math.isfinite(asked[name]) for name in ASKED_NUMBERS)
         return has_numbers and all(_is_day(asked[name]) for name in ASKED_DAYS)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return False
 
 
@@ -277,6 +293,8 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "run_id": lambda run_id: RUN_ID.fullmatch(run_id) is not None,
     "status": frozenset(Status).__contains__,
     "kind": lambda kind: kind in (BACKTEST, SWEEP),
+    # A text that is no UTF-8 is read with marks in it, and could not be found again.
+    "client": lambda client: UNREADABLE_CHARACTER not in client,
     "request": _is_request,
     "evidence": _is_object,
     "start_date": _is_day,

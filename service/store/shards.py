@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    String,
     and_,
     case,
+    cast,
     func,
     insert,
     or_,
@@ -20,7 +22,7 @@ from sqlalchemy import (
 )
 
 from service.contract.status import SWEEP, Reason, Status
-from service.store.claims import ClaimStore
+from service.store.claims import ClaimStore, ran_out_by_clock
 from service.store.database import utc_in
 from service.store.rows import FINAL, Run, fitting_message, reading, update_run
 from service.store.tables import runs, sweep_shards, sweeps
@@ -197,8 +199,9 @@ class ShardStore(ClaimStore):
         read it: one that has begun again with other rules meanwhile gives nothing.
         """
         run_id = run.run_id
+        abandoned = self._abandoned_shard(run_id, shard)
         is_running = sweep_shards.c.status == Status.RUNNING
-        lease_ran_out = and_(is_running, self._ran_out(sweep_shards.c.lease_until))
+        lease_ran_out = and_(is_running, sweep_shards.c.attempt == abandoned)
         is_lost = and_(lease_ran_out, sweep_shards.c.tries >= MAX_TRIES)
         lost_values = _failure_values(Reason.WORKER_LOST, LOST_MESSAGE)
         self._update_shard(run_id, shard, is_lost, lost_values)
@@ -215,6 +218,15 @@ class ShardStore(ClaimStore):
         is_free = and_(or_(is_waiting, lease_ran_out), has_same_rules)
         self._update_shard(run_id, shard, is_free, claim_values)
         return self.attempt_of(run_id, shard, worker)
+
+    def _abandoned_shard(self, run_id: str, shard: int) -> int | None:
+        """As `_abandoned_attempt`, of a shard."""
+        columns = (sweep_shards.c.attempt, cast(sweep_shards.c.lease_until, String).label("until"))
+        ran_out = ran_out_by_clock(sweep_shards.c.lease_until)
+        is_at_work = sweep_shards.c.status == Status.RUNNING
+        query = select(*columns, ran_out).where(_is_shard(run_id, shard), is_at_work)
+        row = self._read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else self.abandoned((run_id, shard), row)
 
     def attempt_of(self, run_id: str, shard: int, worker: str) -> int | None:
         """The attempt with which this worker has the shard, None where it has not.

@@ -6,6 +6,7 @@ The view `backtest_results` over them is in the migrations.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 from sqlalchemy import (
@@ -47,9 +48,12 @@ class Moment(TypeDecorator[Any]):
 
         def read_leniently(value: Any) -> Any:
             try:
-                return read(value)
+                moment = read(value)
             except (ValueError, TypeError):
                 return value
+            if moment is None or moment.tzinfo is None:
+                return moment
+            return moment.astimezone(UTC).replace(tzinfo=None)
 
         return read_leniently
 

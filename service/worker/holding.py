@@ -14,13 +14,13 @@ from contextvars import copy_context
 from functools import cache
 
 from service.contract.status import ExitCode
+from service.store.claims import RENEWALS_PER_LEASE
 from service.store.database import DatabaseError
 
 logger = logging.getLogger(__name__)
 
 DATABASE_PATIENCE_SECONDS = 120.0
 CLAIM_PAUSE_SECONDS = 1.0
-RENEWALS_PER_LEASE = 3
 
 
 class Stopped(BaseException):

@@ -7,6 +7,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -29,9 +30,20 @@ from tests.support.web import BROWSER, completed, page, refused, swept
 pytestmark = pytest.mark.skipif(bool(MYSQL), reason="MySQL refuses what is not of a column's type")
 
 # What tools, disks and other releases leave behind.
-GARBAGE: list[Any] = ["garbage", b"\xff\xfe\x00", 7, "", "9999-99-99 99:99:99", -1e308, "[1]"]
+GARBAGE: list[Any] = [
+    "garbage",
+    b"\xff\xfe\x00",
+    7,
+    "",
+    "9999-99-99 99:99:99",
+    float("inf"),
+    "[1]",
+    "2024-01-01T00:00:00Z",
+    "한" * 20_000,
+    '{"initial_capital": 1e999, "start_date": "2013-01-02", "end_date": "2020-02-07"}',
+]
 LISTS = ("/", "/runs", "/sweeps", "/runs?sort=-asked", "/runs?sort=sharpe_ratio", "/runs?q=star")
-SPARED = ("id", "leads", "reused_from", "client", "batch_id")
+SPARED = ("id", "leads", "reused_from", "batch_id")
 COLUMNS = [column.name for column in runs_table.columns if column.name not in SPARED]
 
 
@@ -81,8 +93,7 @@ def test_queued_rows_that_cannot_be_read_stop_nothing(
     bad = copies_of(engine, first)
     for column, run_id in bad.items():
         spoil(engine, column, value, run_id)
-    for name in ("launched_at", "client"):
-        spoil(engine, name, None if name == "launched_at" else "somebody", first)
+    spoil(engine, "client", "somebody", first)
     all_pages_answer(client, first, bad["created_at"], bad["request"])
     controller.dispatcher.max_active = 100
     for _ in range(12):
@@ -91,6 +102,7 @@ def test_queued_rows_that_cannot_be_read_stop_nothing(
     all_pages_answer(client, *bad.values())
     with engine.connect() as connection:
         query = text("SELECT count(*) FROM runs WHERE status = 'pending' AND launched_at IS NULL")
+        query = text(f"{query.text} AND kind IN ('backtest', 'sweep')")
         assert connection.scalar(query) == 0, "every one of them was launched or has ended"
 
 
@@ -135,6 +147,72 @@ def test_a_row_at_work_that_cannot_be_read_ends(
             row = tuple(connection.execute(query, {"run_id": run_id}).one())
         assert row == ("failed", "BadRow"), column
         all_pages_answer(client, run_id)
+
+
+def test_a_moment_with_a_zone_is_one(engine: Engine, runs: Runs, controller: Controller) -> None:
+    (run_id,) = submit(runs)
+    spoil(engine, "created_at", "2024-01-01T09:00:00+09:00", run_id)
+    assert runs.run(run_id).created_at == datetime(2024, 1, 1)
+    controller.step()
+    spoil(engine, "started_at", "2024-01-01T00:00:00Z", run_id)
+    assert runs.run_store.claim(run_id, "w") == 1
+    controller.step()
+    runs.run_store.fail_attempt(run_id, 1, "BadInput", "")
+    controller.step()
+    (other,) = submit(runs)
+    controller.step()
+    assert runs.run(other).launched_at is not None
+
+
+@pytest.mark.parametrize("name", ["CAST('blob' AS BLOB)", "CAST(x'80' AS TEXT)", "'a' || x'ff'"])
+def test_a_client_without_a_readable_name_keeps_nobody_waiting(
+    engine: Engine, runs: Runs, controller: Controller, launcher: ByHand, name: str
+) -> None:
+    (served,) = submit(runs)
+    controller.step()
+    bad, good = submit(runs), submit(runs)
+    with closing(sqlite3.connect(str(engine.url.database))) as connection, connection:
+        statement = f"UPDATE runs SET client = {name} WHERE run_id = ?"
+        connection.execute(statement, bad)
+        connection.execute("UPDATE runs SET client = '김' WHERE run_id = ?", good)
+    controller.step()
+    assert launcher.launched == [served, *good]
+    controller.step()
+    with engine.connect() as connection:
+        query = text("SELECT reason FROM runs WHERE run_id = :run_id")
+        assert connection.scalar(query, {"run_id": bad[0]}) == "BadRow"
+
+
+def test_a_kind_of_a_later_release_is_left_to_it(
+    engine: Engine, runs: Runs, controller: Controller, launcher: ByHand
+) -> None:
+    (run_id,) = submit(runs)
+    spoil(engine, "kind", "portfolio", run_id)
+    controller.step()
+    assert launcher.launched == []
+    spoil(engine, "kind", "backtest", run_id)
+    controller.step()
+    assert launcher.launched == [run_id]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO run_tags VALUES (1, x'ff')",
+        "INSERT INTO run_notes VALUES (1, x'ff', 1)",
+        "UPDATE tickers SET ticker = x'ff' WHERE ticker = 'SPY'",
+        "UPDATE tickers SET source = x'ff' WHERE ticker = 'SPY'",
+    ],
+)
+def test_what_belongs_to_runs_and_tickers(
+    engine: Engine, client: FlaskClient, runs: Runs, statement: str
+) -> None:
+    run_id, other = completed(client, runs), completed(client, runs, initial_capital=5)
+    with closing(sqlite3.connect(str(engine.url.database))) as connection, connection:
+        connection.execute(statement)
+    all_pages_answer(client, run_id)
+    assert client.get(f"/compare?run={run_id}&run={other}").status_code == 200
+    assert client.get(f"/runs/{run_id}/marks").status_code in (200, 405)
 
 
 def test_a_state_of_a_later_release_is_left_as_it_is(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.contract.status import SWEEP, Reason, Status
-from service.controller.ages import Times
+from service.controller.ages import Times, waited_seconds
 from service.controller.decisions import (
     Cancel,
     Decision,
@@ -45,12 +45,19 @@ SWEPT = replace(ROW, kind=SWEEP, lease_until=None)
 LATE = {"launched_at": NOW - timedelta(seconds=31)}
 
 
+def times_of(run: Run | None, policy: Policy) -> Times:
+    if run is None:
+        return Times()
+    launched = (NOW - (run.launched_at or NOW)).total_seconds()
+    left = ((run.lease_until or NOW) - NOW).total_seconds()
+    return Times(launched, policy.lease_seconds - left, waited_seconds(run, NOW))
+
+
 def decided(
     run: Run | None, job: JobState | None, policy: Policy, unwanted_seconds: float = 0.0
 ) -> Decision:
-    """Of a controller that sees the run for the first time, at NOW."""
-    times = Times() if run is None else Times.by_clock(run, NOW, policy.lease_seconds)
-    return decide(run, job, times, policy, unwanted_seconds)
+    """Of a controller that has seen all of the run, at NOW."""
+    return decide(run, job, times_of(run, policy), policy, unwanted_seconds)
 
 
 def with_problem(reason: Reason, seconds: float) -> JobState:

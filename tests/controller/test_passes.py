@@ -7,17 +7,15 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine, update
 
 from service.contract.status import Reason, Status
 from service.controller import dispatcher
 from service.controller import reconciler as module
 from service.controller.decisions import Decision
 from service.controller.reconciler import Controller
-from service.store.database import utc_in
-from service.store.rows import Run
-from service.store.tables import runs as runs_table
+from service.store.rows import CLAIM_SECONDS, Run
 from service.usecases.runs import Runs
+from tests.support.clocks import SteadyClock
 from tests.support.controllers import submit
 from tests.support.launchers import ByHand
 from tests.support.requests import REQUEST
@@ -123,13 +121,13 @@ def test_a_finished_run_is_left_alone_whatever_its_job_says(
 
 
 def test_a_silent_worker_is_killed_before_the_run_is_marked(
-    runs: Runs, launcher: ByHand, controller: Controller, engine: Engine
+    runs: Runs, launcher: ByHand, controller: Controller, steady_clock: SteadyClock
 ) -> None:
     (run_id,) = submit(runs)
     controller.step()
     runs.run_store.claim(run_id, "w")
-    with engine.begin() as connection:
-        connection.execute(update(runs_table).values(lease_until=utc_in(-1)))
+    controller.step()
+    steady_clock.now += CLAIM_SECONDS + 1
     controller.step()
     assert set(launcher.removed) == {run_id}
     controller.step()

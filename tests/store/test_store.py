@@ -6,7 +6,7 @@ import threading
 import uuid
 
 import pytest
-from sqlalchemy import Engine, select, text, update
+from sqlalchemy import Engine, select, text
 
 from scripts.config import Config
 from service.contract.status import Status
@@ -14,8 +14,9 @@ from service.store import database
 from service.store.database import connect, utc_in
 from service.store.leases import LeaseStore
 from service.store.prices import PriceStore
-from service.store.rows import StoredResult
-from service.store.tables import metadata, runs
+from service.store.rows import CLAIM_SECONDS, StoredResult
+from service.store.tables import metadata
+from tests.support.clocks import SteadyClock
 from tests.support.prices import series
 from tests.support.requests import RUN_ID
 from tests.support.stored_runs import add_run
@@ -99,15 +100,11 @@ def test_terminal_rows_never_change(store: EveryStore) -> None:
     assert store.result(RUN_ID) is None
 
 
-def expire(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(update(runs).values(lease_until=utc_in(-1)))
-
-
-def test_an_expired_lease_can_be_taken_over(store: EveryStore, engine: Engine) -> None:
+def test_an_expired_lease_can_be_taken_over(store: EveryStore, steady_clock: SteadyClock) -> None:
     add_run(store)
     assert store.claim(RUN_ID, "a") == 1
-    expire(engine)
+    assert store.claim(RUN_ID, "b") is None
+    steady_clock.now += CLAIM_SECONDS
     assert store.claim(RUN_ID, "b") == 2
     assert not store.renew(RUN_ID, 1)
     assert not store.finish(RUN_ID, 1, STORED, HEADLINE)

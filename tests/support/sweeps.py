@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 
 import pandas as pd
-from sqlalchemy import Engine, text
 
-from service.store.rows import Run
+from service.store.rows import CLAIM_SECONDS, Run
+from service.store.shards import ShardStore
 from service.usecases.sweeps import Sweeps
+from tests.support.clocks import SteadyClock
 from tests.support.requests import SWEEP
 
 TWO_TICKERS = {**SWEEP, "tickers": ["GOOG", "SPY"]}
@@ -26,9 +27,7 @@ def table_of(sweeps: Sweeps, run_id: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(sweeps.table_csv(sweeps.sweep(run_id))))
 
 
-def end_leases(engine: Engine) -> None:
-    """Lets the leases of all shards run out, as if their workers had fallen silent."""
-    with engine.begin() as connection:
-        connection.execute(
-            text("UPDATE sweep_shards SET lease_until = '2020-01-01' WHERE status = 'running'")
-        )
+def watch_leases_end(store: ShardStore, run: Run, shard: int, steady_clock: SteadyClock) -> None:
+    """Another worker has watched a shard for the length of its lease: nobody has renewed it."""
+    assert store.claim_shard(run, shard, "watching") is None
+    steady_clock.now += CLAIM_SECONDS

@@ -127,6 +127,15 @@ def test_of_one_address_one_attempt_at_a_time_is_in_the_way_of_a_name() -> None:
             each.result(20)
 
 
+def test_all_addresses_of_a_network_are_one_client(clock: Clock) -> None:
+    attempts = Guesses(pause_seconds=0.5)
+    for number in range(3):
+        guess(attempts, f"2001:db8::{number}", f"name{number}")
+    assert clock.now == 101.0
+    guess(attempts, "2001:db8:0:1::1", "another")
+    assert clock.now == 101.0
+
+
 def test_what_is_kept_of_addresses_is_bounded(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

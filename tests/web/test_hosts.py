@@ -77,18 +77,28 @@ def test_probes_are_answered_under_any_name(laptop: FlaskClient) -> None:
 
 def test_names_of_an_installation(engine: Engine, runs: Runs) -> None:
     client = client_known_as(engine, runs, "bt.example.org,.intra.example")
-    for host in ("bt.example.org", "BT.example.org:443", "a.b.intra.example", "10.0.0.1:30080"):
+    for host in (
+        "bt.example.org.",
+        "bt.example.org",
+        "BT.example.org:443",
+        "a.b.intra.example",
+        "10.0.0.1:30080",
+    ):
         assert client.get("/runs", headers={"Host": host}).status_code == 200, host
     for host in ("localhost", "x.bt.example.org", "example.org", "xintra.example"):
         assert client.get("/runs", headers={"Host": host}).status_code == 400, host
 
 
 def test_behind_a_proxy_the_outer_name_counts(engine: Engine, runs: Runs) -> None:
-    inside = {"Host": "evil.example"}
-    client = client_known_as(engine, runs, "example.org", hops=1)
-    assert client.get("/runs", headers={**OUTSIDE, **inside}).status_code == 200
+    """And the one that the proxy used: a page may send the headers of a proxy that is not there."""
+    client = client_known_as(engine, runs, "example.org,.svc", hops=1)
+    for inside in ("example.org", "bt-web.stocks.svc:80", "10.1.2.3:5000"):
+        assert client.get("/runs", headers={**OUTSIDE, "Host": inside}).status_code == 200
     forged = {**OUTSIDE, "X-Forwarded-Host": "evil.example", "Host": "example.org"}
     assert client.get("/runs", headers=forged).status_code == 400
+    for forwarded in ("example.org", "10.0.0.1"):
+        rebound = {**OUTSIDE, "X-Forwarded-Host": forwarded, "Host": "evil.example"}
+        assert client.get("/runs", headers=rebound).status_code == 400
 
 
 def test_any_name(engine: Engine, runs: Runs) -> None:

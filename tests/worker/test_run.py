@@ -17,8 +17,8 @@ from scripts.logger_config import current_run_id, run_context
 from service.contract.errors import NoData
 from service.contract.request import BacktestRequest, parse_request
 from service.contract.status import ExitCode, Reason, Status
-from service.store.database import utc_in
 from service.store.prices import PriceStore
+from service.store.rows import CLAIM_SECONDS
 from service.store.tables import runs as runs_table
 from service.usecases.runs import Runs
 from service.worker import holding
@@ -26,6 +26,7 @@ from service.worker import run as module
 from service.worker.holding import Stopped
 from service.worker.run import RunWorker, perform
 from service.worker.software import Software
+from tests.support.clocks import SteadyClock
 from tests.support.outage import ERRORS, GONE, away_in, lost_answer
 from tests.support.prices import series
 from tests.support.requests import REQUEST, RUN_ID
@@ -105,7 +106,7 @@ def test_it_waits_while_another_worker_holds_the_run(
     worker: RunWorker,
     runs: Runs,
     request_: BacktestRequest,
-    engine: Engine,
+    steady_clock: SteadyClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runs.run_store.claim(RUN_ID, "another")
@@ -114,8 +115,7 @@ def test_it_waits_while_another_worker_holds_the_run(
     def sleep(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) == 3:
-            with engine.begin() as connection:
-                connection.execute(update(runs_table).values(lease_until=utc_in(-1)))
+            steady_clock.now += CLAIM_SECONDS
 
     monkeypatch.setattr(holding.time, "sleep", sleep)
     assert worker.work(request_) == ExitCode.DONE

@@ -28,11 +28,12 @@ from service.worker import sweep as module
 from service.worker.holding import Stopped
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
+from tests.support.clocks import SteadyClock
 from tests.support.databases import database_environment
 from tests.support.outage import away_in
 from tests.support.requests import SWEEP
 from tests.support.stores import EveryStore
-from tests.support.sweeps import TWO_TICKERS, end_leases, submit_launched, table_of
+from tests.support.sweeps import TWO_TICKERS, submit_launched, table_of, watch_leases_end
 
 
 def test_indexes_share_the_work_and_the_last_one_ends_it(
@@ -53,14 +54,14 @@ def test_indexes_share_the_work_and_the_last_one_ends_it(
 
 
 def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
-    sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None, engine: Engine
+    sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None, steady_clock: SteadyClock
 ) -> None:
     run = submit_launched(sweeps, TWO_TICKERS)
     store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "first")
     for name in ("first", "second"):
         assert store.claim_shard(run, 2, name)
-        end_leases(engine)
+        watch_leases_end(store, run, 2, steady_clock)
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
     result = sweeps.result(sweeps.sweep(run.run_id))
     rows = table_of(sweeps, run.run_id)
@@ -86,15 +87,14 @@ def test_a_shard_whose_worker_died_is_tried_once_more_then_named(
 
 
 def test_a_shard_whose_worker_died_once_is_computed(
-    sweeps: Sweeps, sweep_worker: SweepWorker, engine: Engine
+    sweeps: Sweeps, sweep_worker: SweepWorker, steady_clock: SteadyClock
 ) -> None:
     run = submit_launched(sweeps)
     store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "first")
     first = store.claim_shard(run, 0, "first")
     assert first
-    assert store.claim_shard(run, 0, "second") is None
-    end_leases(engine)
+    watch_leases_end(store, run, 0, steady_clock)
     assert sweep_worker.work(run.run_id) == ExitCode.DONE
     assert not store.finish_shard(run.run_id, 0, first, b"")
     assert sweeps.result(sweeps.sweep(run.run_id)).failed == []
@@ -202,14 +202,14 @@ def test_a_worker_of_a_launch_that_was_taken_back_does_not_start_the_sweep(
 
 
 def test_a_launch_that_could_not_be_made_gives_no_shard_another_try(
-    sweeps: Sweeps, sweep_worker: SweepWorker, engine: Engine
+    sweeps: Sweeps, sweep_worker: SweepWorker, steady_clock: SteadyClock
 ) -> None:
     run = submit_launched(sweeps)
     store = sweeps.runs.run_store
     store.start_sweep(run.run_id, "w")
     for name in ("first", "second"):
         assert store.claim_shard(run, 0, name)
-        end_leases(engine)
+        watch_leases_end(store, run, 0, steady_clock)
     (active,) = store.active()
     assert store.requeue(active, counted_launches=1)
     assert store.mark_launched(run.run_id)

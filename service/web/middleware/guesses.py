@@ -3,7 +3,9 @@
 Refusing an address or a name after some wrong passwords would shut out its owner as well. Instead
 attempts wait for each other: at most one from each address, and of these one with each name, is
 verified at a time, and after a wrong one both pause. So guesses from one address, or for one name,
-are at most four in a second, and whoever knows a password waits for those that came before.
+are at most four in a second, and whoever knows a password waits for those that came before. Only
+where very many wait already a newcomer is refused and tries again; a login that this process has
+verified before never comes here.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from threading import Lock
 
 from service.contract.errors import TooManyLogins
@@ -21,6 +24,7 @@ PAUSE_SECONDS = 0.25
 MAX_IN_LANE = 32
 MAX_AT_ONCE = 256
 MAX_IDLE_LANES = 1_000
+IPV6_PREFIX = 64
 
 
 @dataclass
@@ -63,7 +67,8 @@ class Guesses:
         Raises TooManyLogins, before the body, where too many wait already.
         """
         attempt = Attempt()
-        with self._turn(self._addresses, address) as first, self._turn(self._names, name) as second:
+        origin = _network(address)
+        with self._turn(self._addresses, origin) as first, self._turn(self._names, name) as second:
             try:
                 yield attempt
             finally:
@@ -94,6 +99,15 @@ class Guesses:
             lane.count += 1
             self._count += 1
             return lane
+
+
+def _network(address: str) -> str:
+    """The address; of IPv6 the network of which one client has all addresses."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    return address if ip.version == 4 else str(ip_network((ip, IPV6_PREFIX), strict=False))
 
 
 def _forget_idle(lanes: dict[str, Lane]) -> None:

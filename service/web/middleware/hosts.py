@@ -33,11 +33,22 @@ def install(app: Flask, allowed: Collection[str]) -> None:
 
     @app.before_request
     def check_host() -> None:
-        name = _name(request.host)
-        if request.endpoint in OPEN or is_address(name) or host_is_trusted(name, names):
+        if request.endpoint in OPEN:
             return
-        logger.warning("Refused: ALLOWED_HOSTS does not have %s", request.host)
-        raise UnknownHost(name)
+        for host in _hosts():
+            name = _name(host)
+            if not is_address(name) and not host_is_trusted(name, names):
+                logger.warning("Refused: ALLOWED_HOSTS does not have %s", host)
+                raise UnknownHost(name)
+
+
+def _hosts() -> list[str]:
+    """That of the request, and that of which a proxy says that it was asked for.
+
+    A page could send the header of a proxy itself, where there is none in front.
+    """
+    before_proxy = request.environ.get("werkzeug.proxy_fix.orig", {}).get("HTTP_HOST")
+    return [request.host] if before_proxy is None else [request.host, before_proxy]
 
 
 def is_address(name: str) -> bool:
@@ -52,6 +63,8 @@ def is_address(name: str) -> bool:
 def _name(host: str) -> str:
     """In lower case, without the port and an IPv6 address's brackets; "" where it is none."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+    # A dot at the end says that the name is whole.
+    return name.removesuffix(".")
