@@ -48,13 +48,16 @@ def perform_one() -> int:
     """The run that the environment asks for."""
     config = load_config()
     environment = job_environment()
+    # A controller has a database: one that is missing is away, not none.
+    has_controller = RULES_DIGEST in environment
+    if has_controller and not config.database_url:
+        print("The controller has a database, and this worker knows none", file=sys.stderr)
+        return ExitCode.DATABASE_AWAY
     if environment.get("RUN_KIND") == SWEEP:
         set_up_logging(config.log_level, config.log_format)
         with run_context(environment["RUN_ID"]):
             return work_on_sweep(environment, config)
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
-    # A controller has a database: one that is missing is away, not none.
-    has_controller = RULES_DIGEST in environment
     is_recorded = "run_id" in fields and (has_controller or has_database(config))
     if is_recorded:
         set_up_logging(config.log_level, config.log_format)
