@@ -59,10 +59,10 @@ def figure(run_id: str) -> Response:
     return conditional(Response(_figure(run_id, lang, theme), mimetype="image/png"))
 
 
-def _figure(run_id: str, lang: str, theme: str) -> bytes:
+def _figure(run_id: str, lang: str, theme: str, is_large: bool = False) -> bytes:
     """PNG; the stored one where its prices are gone, so that no other can be drawn."""
     run = runs_service().backtest(run_id)
-    if (lang, theme) != STORED_LOOK:
+    if is_large or (lang, theme) != STORED_LOOK:
         view = view_of(runs_service(), run, run_in_native_thread)
         drawn = view.figure(words_of_figure(lang), theme == DARK, run_one_at_a_time)
         if drawn is not None:
@@ -127,7 +127,7 @@ def report(run_id: str) -> Response:
         page=page_values(view),
         rows=trade_rows(view)[:MAX_TRADES_IN_A_REPORT],
         style=Markup(style),  # noqa: S704  our own style sheet
-        figure=_data_url(_figure(run_id, language(), LIGHT)),
+        figure=_data_url(_figure(run_id, language(), LIGHT, is_large=True)),
         dark_figure=_data_url(_figure(run_id, language(), DARK)),
         shown=shown,
         price=price_text,
