@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
-import service.controller.vitals  # noqa: F401  registers the controller's metrics
+import service.controller.vitals  # registers the controller's metrics
+import service.launchers.kubernetes.api  # noqa: F401  and those of its calls
 from service.contract.status import Reason
 from service.store.tables import metadata
 from service.web.middleware import metrics
