@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.store.database import Store
-from service.store.rows import text_of
+from service.store.rows import marked_text
 from service.store.tables import run_notes, run_stars, run_tags, runs
 
 MAX_LISTED_TAGS = 200
@@ -38,14 +38,14 @@ class MarkStore(Store):
             tags: dict[int, list[str]] = {each: [] for each in ids}
             tag_query = select(run_tags).where(run_tags.c.runs_id.in_(ids)).order_by(run_tags.c.tag)
             for row in connection.execute(tag_query):
-                tags[row.runs_id].append(text_of(row.tag))
+                tags[row.runs_id].append(marked_text(row.tag))
             notes = select(run_notes).where(run_notes.c.runs_id.in_(ids))
             noted = {row.runs_id: row for row in connection.execute(notes)}
             return {
                 each: Marks(
                     each in starred,
                     tags[each],
-                    text_of(noted[each].note) if each in noted else "",
+                    marked_text(noted[each].note) if each in noted else "",
                     noted[each].version if each in noted else 0,
                 )
                 for each in ids
@@ -119,7 +119,7 @@ class MarkStore(Store):
         query = select(run_tags.c.tag, total).group_by(run_tags.c.tag)
         query = query.order_by(total.desc(), run_tags.c.tag).limit(MAX_LISTED_TAGS)
         rows = self._read(lambda connection: connection.execute(query).all())
-        return {text_of(row.tag): row.total for row in rows}
+        return {marked_text(row.tag): row.total for row in rows}
 
 
 def _existing(connection: Connection, ids: Collection[int]) -> set[int]:

@@ -1,4 +1,4 @@
-"""The table of a backtest in a quarter of the bytes that zlib takes for its text.
+"""The table of a backtest in a third of the bytes that zlib takes for its text.
 
 Most of the text are digits that other columns imply: while a position is held the equity moves as
 holding does, and the drawdown is that of the equity. So a column is kept as its distance from what

@@ -40,7 +40,7 @@ from service.store.rows import (
     columns_of,
     failure_values,
     fitting_message,
-    text_of,
+    marked_text,
     update_run,
 )
 from service.store.shards import (
@@ -227,7 +227,7 @@ class QueueStore(RunStore):
             row = connection.execute(select(*stood).where(is_it)).one_or_none()
             if row is None:
                 return False
-            there = {name: text_of(each)[:MAX_EVIDENCE] for name, each in row._mapping.items()}
+            there = {name: marked_text(each)[:MAX_EVIDENCE] for name, each in row._mapping.items()}
             evidence = json.dumps({"row": there}, ensure_ascii=False)
             failure = failure_values(Reason.BAD_ROW, bad_row_message(run.bad_columns), evidence)
             values = {**failure, **_replacements(columns)}

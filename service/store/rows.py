@@ -171,7 +171,7 @@ def checked_text(value: object) -> str:
     return value
 
 
-def text_of(value: object) -> str:
+def marked_text(value: object) -> str:
     """The value as a text, with marks in the place of bytes that are none."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 

@@ -34,10 +34,6 @@ class Watched:
             sighting = self._sightings[key] = _Sighting(state, now)
         return now - sighting.since
 
-    def forget(self, key: Hashable) -> None:
-        """Of something that has ended."""
-        self._sightings.pop(key, None)
-
     def forget_all_but(self, keys: Collection[Hashable]) -> None:
         """Keeps what was seen of these only."""
         self._sightings = {key: each for key, each in self._sightings.items() if key in keys}
