@@ -200,13 +200,10 @@ class Dispatcher:
 
 
 def set_aside(store: QueueStore, run: ActiveRun) -> bool:
-    """Ends a run whose row cannot be read; False where it can be.
-
-    A kind that a later release knows is left to it.
-    """
+    """Ends a run whose row cannot be read; False where it can be."""
     if not run.bad_columns:
         return False
-    if run.bad_columns == ("kind",):
+    if run.is_of_later_release:
         return True
     with run_context(run.run_id):
         try:

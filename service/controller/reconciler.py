@@ -118,9 +118,13 @@ class Controller:
         for run in self._store.active():
             if not set_aside(self._store, run):
                 readable.append(run)
-            elif "run_id" not in run.bad_columns and self._may_act():
+            elif self._has_job_to_end(run):
                 remove_job(self._launcher, run.run_id)
         return readable
+
+    def _has_job_to_end(self, run: ActiveRun) -> bool:
+        has_name = "run_id" not in run.bad_columns
+        return has_name and not run.is_of_later_release and self._may_act()
 
     def stop(self) -> None:
         """Ends every job that depends on this controller.

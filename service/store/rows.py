@@ -57,6 +57,11 @@ class ActiveRun:
     def is_sweep(self) -> bool:
         return self.kind == SWEEP
 
+    @property
+    def is_of_later_release(self) -> bool:
+        """Whether its kind is all that this release does not know: it is left to the other one."""
+        return self.bad_columns == ("kind",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run(ActiveRun):

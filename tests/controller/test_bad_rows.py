@@ -193,6 +193,9 @@ def test_a_kind_of_a_later_release_is_left_to_it(
     spoil(engine, "kind", "backtest", run_id)
     controller.step()
     assert launcher.launched == [run_id]
+    spoil(engine, "kind", "portfolio", run_id)
+    controller.step()
+    assert launcher.removed == [], "a later release has launched it"
 
 
 @pytest.mark.parametrize(
