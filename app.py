@@ -10,6 +10,7 @@ from service.store.leases import LeaseStore
 from service.store.migrate import open_database, schema_problem
 from service.store.prices import PriceStore
 from service.store.requests import RequestStore
+from service.store.room import RoomStore
 from service.usecases.rules import accepted_rules
 from service.usecases.runs import Runs
 from service.web.factory import create_app, put_behind
@@ -47,6 +48,7 @@ def make_app() -> Flask:
         login=login_of(config),
         database_name=_database_name(config),
         price_import=PriceImport(config.prices_command, config.launcher == "kubernetes"),
+        room_store=RoomStore(engine, config.database_gib),
         max_at_once=config.web_threads,
         allowed_hosts=names_of_hosts(config.allowed_hosts),
         first_wait_seconds=FIRST_WAIT_SECONDS if config.launcher == "local" else 0.0,

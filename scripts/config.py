@@ -79,6 +79,12 @@ class Config:
     result_retention_days: float = _setting(
         0.0, "days after which ended runs are deleted; 0 keeps all", least=0
     )
+    result_retention_gib: float = _setting(
+        0.0, "GiB of results above which the oldest runs are deleted; 0 keeps all", least=0
+    )
+    database_gib: float = _setting(
+        0.0, "GiB that MySQL has room for: near it, warns; 0 where that is not known", least=0
+    )
     run_timeout_seconds: int = _setting(900, "a run that takes longer is stopped")
     image_pull_seconds: int = _setting(
         180, "how long a cluster may try to get the worker's image", least=0

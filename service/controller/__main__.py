@@ -16,7 +16,7 @@ from scripts.logger_config import set_up_logging
 from service.controller.decisions import Patience
 from service.controller.leadership import Leadership
 from service.controller.reconciler import Controller
-from service.controller.upkeep import Upkeep
+from service.controller.upkeep import Retention, Upkeep
 from service.controller.vitals import ACTIVE, LAST_PASS, PASS_SECONDS, Vitals
 from service.launchers.launcher import Launcher, LauncherAway
 from service.launchers.local_process import LocalProcess
@@ -24,6 +24,7 @@ from service.store.database import DatabaseError
 from service.store.leases import LeaseStore
 from service.store.migrate import open_database
 from service.store.queue import QueueStore
+from service.store.upkeep import UpkeepStore
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
         look_seconds=LOOK_SECONDS,
         lease_seconds=config.lease_seconds,
     )
-    upkeep = Upkeep(store, config.result_retention_days)
+    retention = Retention(config.result_retention_days, config.result_retention_gib)
+    upkeep = Upkeep(UpkeepStore(engine), retention)
     launcher_check = LauncherCheck(launcher)
     installed_rules(validate=True)  # a plug-in that is left out is named in this log too
     if config.controller_port:
@@ -69,7 +71,7 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
             ACTIVE.set(leadership.held)
             if leadership.held:
                 _pass(controller, upkeep)
-            vitals.problem = launcher_check.problem()
+            vitals.problem = launcher_check.problem() or leadership.problem
         except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
             vitals.problem = _logged_problem(error)
             stop.wait(1)

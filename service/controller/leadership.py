@@ -22,7 +22,8 @@ class Leadership:
     An advisory lock of MySQL would live as long as its session: a controller that is paused would
     keep it. A lease that is not renewed runs out by the clocks of those who watch it, and its
     holder stops believing in it before that. `is_alive` answers whether the loop of this
-    controller still turns: one that stands still gives the lease up.
+    controller still turns: one that stands still gives the lease up. `problem` says why the lease
+    could not be asked for, "" where it could.
     """
 
     def __init__(self, leases: LeaseStore, holder: str, is_alive: Callable[[], bool]) -> None:
@@ -30,6 +31,7 @@ class Leadership:
         self._holder = holder
         self._is_alive = is_alive
         self._held_until = 0.0
+        self.problem = ""
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
@@ -53,9 +55,11 @@ class Leadership:
         while not self._is_stopped.is_set():
             try:
                 self.take()
+                self.problem = ""
             except Exception as error:  # noqa: BLE001  without this thread nobody starts runs
                 reason = getattr(error, "orig", repr(error))
-                logger.warning("The controller's lease could not be renewed: %s", reason)
+                self.problem = f"The controller's lease could not be renewed: {reason}"
+                logger.warning("%s", self.problem)
             self._is_stopped.wait(RENEW_SECONDS)
 
     def stop(self) -> None:

@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from datetime import datetime
 
-from service.store.queue import QueueStore
+from service.store.upkeep import UpkeepStore
 
 logger = logging.getLogger(__name__)
 
 NUMBERS_SECONDS = 10.0  # between two looks for numbers of sweeps that have ended
 EXPIRY_SECONDS = 60.0
+SERIES_SECONDS = 3600.0
 RUNS_PER_BATCH = 500
+SERIES_PER_BATCH = 100
 MAX_JUMP_SECONDS = 600.0
 HOLD_SECONDS = 86_400.0
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Retention:
+    """For how many days ended runs are kept, and how much all of them may take; 0: no limit."""
+
+    days: float = 0.0
+    gib: float = 0.0
 
 
 class Upkeep:
-    """A little at a time, so that a pass of the controller stays short.
+    """A little at a time, so that a pass of the controller stays short."""
 
-    `retention_days` is how long an ended run is kept; 0 keeps every run.
-    """
-
-    def __init__(self, store: QueueStore, retention_days: float) -> None:
+    def __init__(self, store: UpkeepStore, retention: Retention | None = None) -> None:
         self._store = store
-        self._retention_days = retention_days
+        self._retention = retention or Retention()
         self._next_numbers = 0.0
         self._next_expiry = 0.0
+        self._next_size = 0.0
+        self._next_series = 0.0
         self._expired_until: datetime | None = None
+        self._dropped_until: datetime | None = None
         self._looked: tuple[datetime, float] | None = None
+        self._unreferenced: set[str] = set()
 
     def step(self) -> None:
         """Whatever it is time for."""
@@ -37,8 +50,14 @@ class Upkeep:
         if now >= self._next_numbers:
             self._next_numbers = now + NUMBERS_SECONDS
             self._store.forget_numbers()
-        if self._retention_days and now >= self._next_expiry:
+            self._store.measure(RUNS_PER_BATCH)
+        if self._retention.days and now >= self._next_expiry:
             self._expire(now)
+        if self._retention.gib and now >= self._next_size:
+            self._make_room(now)
+        if now >= self._next_series:
+            self._next_series = now + SERIES_SECONDS
+            self._drop_series()
 
     def _expire(self, now: float) -> None:
         """One batch; the next pass goes on while there is more."""
@@ -47,13 +66,40 @@ class Upkeep:
             logger.warning("The database's clock has jumped: nothing is deleted by age for a day")
             return
         deleted, self._expired_until = self._store.expire(
-            self._retention_days, RUNS_PER_BATCH, self._expired_until
+            self._retention.days, RUNS_PER_BATCH, self._expired_until
         )
         if deleted:
             message = "Deleted %d runs that ended more than %g days ago"
-            logger.info(message, deleted, self._retention_days)
+            logger.info(message, deleted, self._retention.days)
         if self._expired_until is None:
             self._next_expiry = now + EXPIRY_SECONDS
+
+    def _make_room(self, now: float) -> None:
+        """As `_expire`, by size."""
+        excess_bytes = self._store.stored_bytes() - int(self._retention.gib * GIB)
+        if excess_bytes <= 0:
+            self._dropped_until = None
+            self._next_size = now + EXPIRY_SECONDS
+            return
+        deleted, self._dropped_until = self._store.drop_oldest(
+            excess_bytes, RUNS_PER_BATCH, self._dropped_until
+        )
+        if deleted:
+            message = "Deleted the %d oldest runs: results take more than %g GiB"
+            logger.info(message, deleted, self._retention.gib)
+        if self._dropped_until is None:
+            self._next_size = now + EXPIRY_SECONDS
+
+    def _drop_series(self) -> None:
+        """Price series that nothing referred to at this look and at the one before.
+
+        A request that was planned with a series a moment ago refers to it long before the second.
+        """
+        unreferenced = self._store.unreferenced_series(SERIES_PER_BATCH)
+        dropped = self._store.drop_series(unreferenced & self._unreferenced)
+        self._unreferenced = unreferenced
+        if dropped:
+            logger.info("Deleted %d price series that nothing refers to", dropped)
 
     def _clock_jumped(self) -> bool:
         """Whether the database's clock went other than time since the last look.

@@ -74,7 +74,7 @@ class PriceStore(Store):
             return series_from_content(zlib.decompress(content))
 
     def series(self, fingerprint: str) -> PriceSeries:
-        """As `read`, of a fingerprint that a row has: a series is never deleted."""
+        """As `read`, of a fingerprint that a row has: none is deleted that a row refers to."""
         series = self.read(fingerprint)
         assert series is not None
         return series

@@ -17,7 +17,6 @@ from sqlalchemy import (
     String,
     and_,
     cast,
-    delete,
     or_,
     select,
     update,
@@ -29,6 +28,7 @@ from service.store.identical import end_run
 from service.store.rows import (
     CANCELLED_VALUES,
     FINAL,
+    IS_LAUNCHED,
     IS_QUEUED,
     IS_UNFINISHED,
     UNREADABLE_CHARACTER,
@@ -45,17 +45,11 @@ from service.store.rows import (
 )
 from service.store.shards import (
     count_shards,
-    drop_numbers,
-    ended_sweeps_with_numbers,
     give_back_shards,
 )
 from service.store.tables import Moment, runs
 
 MAX_EVIDENCE = 200  # characters of each column
-IS_LAUNCHED = or_(
-    runs.c.status.in_((Status.RUNNING, Status.CANCELLING)),
-    and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)),
-)
 
 
 @dataclass(frozen=True)
@@ -262,37 +256,6 @@ class QueueStore(RunStore):
             for row in rows
         ]
 
-    def expire(
-        self, days: float, limit: int, after: datetime | None
-    ) -> tuple[int, datetime | None]:
-        """Deletes runs that ended so many days ago, results and all.
-
-        Looks at `limit` of them, from the moment `after` on. A run that others were answered from
-        stays as long as those do. Answers how many are gone and where to go on, None at the end.
-        """
-        is_old = runs.c.finished_at < utc_in(-int(days * 86_400))
-        if after is not None:
-            is_old = and_(is_old, runs.c.finished_at >= after)
-        columns = (runs.c.run_id, runs.c.finished_at)
-        query = select(*columns).where(is_old).order_by(runs.c.finished_at).limit(limit)
-        rows = self._read(lambda connection: connection.execute(query).all())
-        run_ids = {row.run_id for row in rows}
-        deleted = self._write(lambda connection: _delete_unneeded(connection, run_ids))
-        is_last_batch = len(rows) < limit
-        return deleted, None if is_last_batch else rows[-1].finished_at
-
-    def forget_numbers(self) -> None:
-        """Drops what the shards of ended sweeps came to."""
-        run_ids = self._read(ended_sweeps_with_numbers)
-        if run_ids:
-            self._write(lambda connection: drop_numbers(connection, run_ids))
-
-    def now(self) -> datetime:
-        """The database's clock, UTC."""
-        moment = self._read(lambda connection: connection.scalar(select(utc_in())))
-        assert isinstance(moment, datetime)
-        return moment
-
 
 def _replacements(columns: Collection[Column[Any]]) -> dict[str, Any]:
     """Values for the columns that have something else than a moment or a number.
@@ -324,16 +287,3 @@ def _seconds_between(start: object, end: object) -> float | None:
     if not isinstance(start, datetime) or not isinstance(end, datetime):
         return None
     return max(0.0, (end - start).total_seconds())
-
-
-def _delete_unneeded(connection: Connection, run_ids: Collection[str]) -> int:
-    """Locks the rows before it looks: from then on no new run is answered from them."""
-    if not run_ids:
-        return 0
-    locked_query = select(runs.c.run_id).where(runs.c.run_id.in_(run_ids)).with_for_update()
-    locked = connection.scalars(locked_query).all()
-    needed_query = select(runs.c.reused_from).where(runs.c.reused_from.in_(locked))
-    needed = connection.scalars(needed_query).all()
-    unneeded = set(locked) - set(needed)
-    is_unneeded = and_(runs.c.run_id.in_(unneeded), runs.c.status.in_(FINAL))
-    return connection.execute(delete(runs).where(is_unneeded)).rowcount

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import (
@@ -15,11 +16,12 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
 )
 from sqlalchemy.exc import IntegrityError
 
-from service.contract.status import SWEEP, Status
+from service.contract.status import SWEEP, Reason, Status
 from service.store.database import utc_in
 from service.store.deletion import delete_runs
 from service.store.finding import FindingStore
@@ -28,6 +30,7 @@ from service.store.marks import MarkStore
 from service.store.packing import unpack
 from service.store.rows import (
     CANCELLED_VALUES,
+    IS_LAUNCHED,
     IS_QUEUED,
     IS_UNFINISHED,
     Run,
@@ -43,6 +46,7 @@ from service.store.tables import figures, results, runs, sweep_shards
 
 UNREADABLE = "unreadable"
 MAX_COUNTED = 1000  # a longer queue is not counted to its end at every look
+MAX_LATEST_FAILURES = 200
 
 
 @dataclass(frozen=True)
@@ -175,14 +179,34 @@ class RequestStore(FindingStore, MarkStore):
 
     def queue(self) -> tuple[int, float | None]:
         """How many runs wait for a job, and for how many seconds the first of them has."""
+        age = self.queue_age()
+        return (0, None) if age is None else (self.queued_count(limit=None), age)
+
+    def queue_age(self) -> float | None:
+        """For how many seconds the first run that waits for a job has; None where none waits."""
         columns = (runs.c.created_at, utc_in().label("now"))
         query = select(*columns).where(IS_QUEUED).order_by(runs.c.id).limit(1)
         first = self._read(lambda connection: connection.execute(query).one_or_none())
         if first is None:
-            return 0, None
+            return None
         is_moment = isinstance(first.created_at, datetime)
         waited = (first.now - first.created_at).total_seconds() if is_moment else 0.0
-        return self.queued_count(limit=None), max(0.0, waited)
+        return max(0.0, waited)
+
+    def is_any_at_work(self) -> bool:
+        """Whether a run was launched and has not ended."""
+        query = select(literal(1)).select_from(runs).where(IS_LAUNCHED).limit(1)
+        return self._read(lambda connection: connection.scalar(query)) is not None
+
+    def bad_rows(self) -> int:
+        """How many runs have a state that is none, or were set aside among the last that failed."""
+        with_bad_state = self._count_runs(
+            or_(*_between(runs.c.status, sorted(Status))), MAX_COUNTED
+        )
+        reasons = select(runs.c.reason).where(runs.c.status == Status.FAILED)
+        latest = reasons.order_by(runs.c.id.desc()).limit(MAX_LATEST_FAILURES).subquery()
+        set_aside = select(latest.c.reason).where(latest.c.reason == Reason.BAD_ROW)
+        return with_bad_state + self._count(set_aside, MAX_COUNTED)
 
     def recent_count(self, client: str, seconds: int, limit: int) -> int:
         """How many runs a client recorded in the last seconds, counted to `limit`."""
@@ -251,6 +275,14 @@ class RequestStore(FindingStore, MarkStore):
         # Results of earlier releases have it in the column of equity curves.
         table = row.equity_csv if row.table_csv is None else row.table_csv
         return StoredResult(row.result, _unpacked(table, run_id), row.chart_base64)
+
+
+def _between(column: ColumnElement[str], known: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """What is none of the known values, as ranges between them: an index answers those."""
+    yield column < known[0]
+    for low, high in pairwise(known):
+        yield and_(column > low, column < high)
+    yield column > known[-1]
 
 
 def _unpacked(table: bytes, run_id: str) -> str:

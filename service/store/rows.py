@@ -12,7 +12,18 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, and_, func, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from service.contract.errors import BadRow
 from service.contract.result import HEADLINE
@@ -119,6 +130,10 @@ class StoredResult:
 FINAL = tuple(status for status in Status if status.final)
 IS_UNFINISHED = runs.c.status.in_((Status.PENDING, Status.RUNNING))
 
+IS_LAUNCHED = or_(
+    runs.c.status.in_((Status.RUNNING, Status.CANCELLING)),
+    and_(runs.c.status == Status.PENDING, runs.c.launched_at.is_not(None)),
+)
 # Pending, without a job, and waiting for a job of its own. The order of the columns is that of
 # the index ix_runs_queue.
 IS_QUEUED = and_(
@@ -332,6 +347,12 @@ class RunStore(Store):
         query = select(*columns_of(Run)).where(runs.c.run_id == run_id)
         row = self._read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else run_from(row)
+
+    def now(self) -> datetime:
+        """The database's clock, UTC."""
+        moment = self._read(lambda connection: connection.scalar(select(utc_in())))
+        assert isinstance(moment, datetime)
+        return moment
 
     def _update(self, run_id: str, condition: ColumnElement[bool], **values: Any) -> bool:
         return self._write(lambda connection: update_run(connection, run_id, condition, values))

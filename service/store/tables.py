@@ -131,6 +131,8 @@ runs = Table(
     Column("start_date", String(10)),
     Column("end_date", String(10)),
     Column("costs_pct", Double),  # commission and slippage of a trade, in percent of its value
+    # What its result, table and figure take; NULL where nobody has measured it yet.
+    Column("stored_bytes", BigInteger),
     Index("ix_runs_status", "status", "id"),
     Index("ix_runs_queue", "status", "launched_at", "reused_from", "id"),
     Index("ix_runs_queue_client", "status", "launched_at", "reused_from", "client", "id"),
@@ -138,6 +140,9 @@ runs = Table(
     Index("ix_runs_leads", "leads", unique=True),
     Index("ix_runs_reused_from", "reused_from", "status"),
     Index("ix_runs_finished_at", "finished_at"),
+    Index("ix_runs_stored_bytes", "stored_bytes", "finished_at"),
+    Index("ix_runs_prices_fingerprint", "prices_fingerprint"),
+    Index("ix_runs_benchmark_fingerprint", "benchmark_fingerprint"),
     Index("ix_runs_kind", "kind", "id"),
     Index("ix_runs_batch_id", "batch_id", "id"),
     # All that runs are searched and sorted by: a search reads this and not the rows.

@@ -14,7 +14,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from scripts.config import ROOT
 from scripts.logger_config import WSGI_RUN_ID, current_run_id, run_context
+from service.store.room import RoomStore
 from service.usecases.runs import Runs
+from service.usecases.troubles import Troubles
 from service.web import errors
 from service.web.middleware import auth, conditional, hosts, metrics, origin, slots, texts, unread
 from service.web.middleware.auth import Login
@@ -47,12 +49,13 @@ def create_app(
     max_at_once: int = 4,
     first_wait_seconds: float = 0.0,
     allowed_hosts: Collection[str] = (hosts.ANY,),
+    room_store: RoomStore | None = None,
 ) -> Flask:
     """The application around a service; it keeps nothing on disk or between two requests.
 
     `schema_problem`, `database_name` and `first_wait_seconds` are those of `Services`; without
     `login` everybody may use every page. `max_at_once` requests are worked on at the same time.
-    `allowed_hosts` are those of `hosts.install`.
+    `allowed_hosts` are those of `hosts.install`; `room_store` knows how full the database is.
     """
     app = Flask(
         "service.web", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static")
@@ -68,6 +71,7 @@ def create_app(
         schema_problem=schema_problem,
         database_name=database_name,
         price_import=price_import or PriceImport(),
+        troubles=Troubles(runs.run_store, runs.leases, room_store),
         first_wait_seconds=first_wait_seconds,
     )
     keep_services(app, services)
@@ -84,7 +88,7 @@ def _install_middleware(
     """Installs what happens to every request and answer, in the order in which it happens."""
     errors.install(app)
     # The metrics come before everything that refuses a request, so that they count it too.
-    metrics.install(app, services.runs.run_store)
+    metrics.install(app, services.runs.run_store, services.troubles)
     texts.install(app)
     conditional.install(app)
     unread.install(app)

@@ -14,6 +14,7 @@ from service.store.rows import Run
 from service.usecases.marks import Marking
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
+from service.usecases.troubles import Troubles
 from service.web.middleware.auth import Login
 from service.web.middleware.slots import without_slot
 from service.web.missing_prices import PriceImport
@@ -28,9 +29,9 @@ class Services:
 
     `schema_problem` says what is wrong with the schema of the database, "" where nothing is; it
     raises DatabaseError where the database cannot be reached. `prices_seen` is set as soon as
-    there are prices: they are never deleted, so nobody has to look again. `first_wait_seconds` is
-    how long the page of a new run waits for its end: where that is likely soon, nobody has to see
-    the page of a waiting run first.
+    there are prices: the current ones are never deleted, so nobody has to look again.
+    `first_wait_seconds` is how long the page of a new run waits for its end: where that is likely
+    soon, nobody has to see the page of a waiting run first.
     """
 
     runs: Runs
@@ -38,6 +39,7 @@ class Services:
     schema_problem: Callable[[], str]
     database_name: str
     price_import: PriceImport
+    troubles: Troubles
     first_wait_seconds: float = 0.0
     prices_seen: Event = field(default_factory=Event)
 

@@ -1,10 +1,11 @@
-"""Warnings of a result in the reader's language: results keep them as English sentences."""
+"""Warnings in the reader's language: results keep theirs as English sentences."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 
+from service.usecases.troubles import Trouble
 from service.web.middleware.texts import text
 
 # The sentences of the data gate and of the engine; what stands in braces differs.
@@ -57,6 +58,11 @@ def _told(message: str) -> str:
                 values["name"] = text(column)
             return text(sentence).format(**values)
     return message
+
+
+def told_trouble(trouble: Trouble) -> str:
+    """What an operator should look at, in the reader's language."""
+    return text(trouble.template).format(**trouble.values)
 
 
 @cache

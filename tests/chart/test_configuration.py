@@ -90,6 +90,8 @@ SET = {
     "config.maxBodyBytes": ("max_body_bytes", 16_777_216),
     "config.logLevel": ("log_level", "DEBUG"),
     "config.resultRetentionDays": ("result_retention_days", 0.5),
+    "config.resultRetentionGiB": ("result_retention_gib", 2.5),
+    "config.databaseGiB": ("database_gib", 120.0),
     "web.rateLimitPerMinute": ("rate_limit_per_minute", 1_000_000),
     "controller.pollSeconds": ("controller_poll_seconds", 0.5),
     "mysql.auth.database": ("db_name", "other"),
@@ -100,6 +102,25 @@ SET = {
 def test_a_value_reaches_its_setting(path: str) -> None:
     name, value = SET[path]
     assert getattr(config_of(objects(laid_over(SECRET, at(path, value)))), name) == value
+
+
+@pytest.mark.parametrize(
+    ("persistence", "gib"),
+    [
+        ({}, 5.0),
+        ({"size": "1Ti"}, 1024.0),
+        ({"size": "512Mi"}, 0.5),
+        ({"existingClaim": "mine"}, 0.0),
+        ({"enabled": False}, 0.0),
+    ],
+)
+def test_the_room_of_the_database_is_that_of_its_claim(persistence: Object, gib: float) -> None:
+    values = laid_over(SECRET, {"mysql": {"persistence": persistence}})
+    assert config_of(objects(values)).database_gib == gib
+
+
+def test_the_room_of_a_database_outside_is_not_known() -> None:
+    assert config_of(objects(EXTERNAL)).database_gib == 0.0
 
 
 def allowed_hosts(values: Object) -> list[str]:

@@ -14,7 +14,9 @@ from sqlalchemy.pool import StaticPool
 import service.controller.vitals  # registers the controller's metrics
 import service.launchers.kubernetes.api  # noqa: F401  and those of its calls
 from service.contract.status import Reason
+from service.store.room import RoomStore
 from service.store.tables import metadata
+from service.usecases.troubles import Troubles
 from service.web.middleware import metrics
 from tests.chart.rendering import CHART, SECRET, laid_over, object_of, objects, worker_job
 from tests.support.stores import EveryStore
@@ -32,7 +34,8 @@ def of_web() -> set[str]:
     app = Flask(__name__)
     engine = create_engine("sqlite://", poolclass=StaticPool)
     metadata.create_all(engine)
-    metrics.install(app, EveryStore(engine))
+    store = EveryStore(engine)
+    metrics.install(app, store, Troubles(store, room_store=RoomStore(engine)))
     client = app.test_client()
     client.get("/metrics")
     names = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}

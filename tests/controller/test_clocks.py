@@ -12,7 +12,7 @@ from service.contract.errors import TooManyRequests
 from service.contract.status import Reason, Status
 from service.controller.leadership import LEADERSHIP_SECONDS, Leadership
 from service.controller.reconciler import Controller
-from service.controller.upkeep import Upkeep
+from service.controller.upkeep import Retention, Upkeep
 from service.launchers.launcher import JobState
 from service.store import tables
 from service.store.claims import ClaimStore
@@ -227,7 +227,7 @@ def test_a_jump_forward_deletes_nothing(
     engine: Engine, client: FlaskClient, runs: Runs, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = completed(client, runs)
-    upkeep = Upkeep(runs.run_store, retention_days=30)
+    upkeep = Upkeep(runs.run_store, Retention(days=30))
     upkeep.step()
     set_forward(engine, 400 * 24 * HOUR)
     upkeep._next_expiry = 0.0

@@ -116,6 +116,7 @@ def _set_numbers(engine: Engine) -> None:
     }
     with engine.begin() as connection:
         connection.execute(update(runs).where(runs.c.id % 7 != 0).values(numbers))
+        connection.execute(update(runs).values(stored_bytes=scattered * 13))
 
 
 def _mark(engine: Engine) -> None:
@@ -178,6 +179,10 @@ def queries(engine: Engine, counts: Counts) -> Mapping[str, Callable[[], object]
         "first of a client": lambda: store.queued_of("c3", 5),
         "numbers of sweeps that ended": store.forget_numbers,
         "expired ones": lambda: store.expire(30, 500, None),
+        "rows that cannot be read": store.bad_rows,
+        "whether any is at work": store.is_any_at_work,
+        "how long the first waits": store.queue_age,
+        "ended ones that nobody has measured": lambda: store.measure(500),
     }
 
 

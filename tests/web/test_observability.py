@@ -16,9 +16,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from scripts.config import ROOT
+from service.contract.status import NO_CONTROLLER
 from service.store.leases import CONTROLLER, LEADERSHIP_SECONDS, LeaseStore
 from service.store.migrate import schema_problem
 from service.usecases.runs import Runs
+from service.usecases.troubles import Troubles
 from service.web.factory import create_app, put_behind
 from service.web.middleware.metrics import KEPT_SECONDS, _Runs
 from tests.support.stores import EveryStore
@@ -65,7 +67,7 @@ def scraped(collector: _Runs) -> dict[str, float]:
 def test_the_database_is_asked_once_in_a_while() -> None:
     store = Counted(7, 12.5)
     clock = Clock()
-    collector = _Runs(store, clock)
+    collector = _Runs(store, Troubles(store), clock)
     registry = CollectorRegistry()
     registry.register(collector)
     for clock.now in (0.0, 5.0, KEPT_SECONDS - 0.1):
@@ -80,13 +82,13 @@ def test_the_database_is_asked_once_in_a_while() -> None:
 
 
 def test_an_empty_queue_has_no_age() -> None:
-    assert scraped(_Runs(Counted()))["stock_backtest_queue_age_seconds"] == 0
+    assert scraped(_Runs(Counted(), Troubles(Counted())))["stock_backtest_queue_age_seconds"] == 0
 
 
 def test_requests_are_counted_while_the_database_is_away(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert scraped(_Runs(Away())) == {}
+    assert scraped(_Runs(Away(), Troubles(Away()))) == {}
     monkeypatch.setattr(type(runs.run_store), "counts", Away.counts)
     client = create_app(runs, str).test_client()
     client.get("/health")
@@ -109,7 +111,7 @@ def test_what_only_slows_users_down_is_a_warning(engine: Engine, runs: Runs) -> 
     leased = replace(runs, leases=LeaseStore(engine))
     status, document = ready(leased)
     assert (status, document["missing"]) == (200, [])
-    assert document["warnings"] == ["no controller is running: runs wait"]
+    assert document["warnings"] == [NO_CONTROLLER]
     LeaseStore(engine).take(CONTROLLER, "somebody", LEADERSHIP_SECONDS)
     assert ready(leased)[1]["warnings"] == []
 

@@ -23,6 +23,7 @@ from service.search import verdict
 from service.search.result import KEEPS_POSITION, STAYS_IN_CASH
 from service.usecases.marks import TAG_RULE
 from service.usecases.run_query import FIELDS
+from service.usecases.troubles import TROUBLES
 from service.web import presentation, warnings
 from service.web.errors import BAD_ROW, BUSY, INTERNAL, SENTENCES, UNAVAILABLE
 from service.web.pages.history import BULK
@@ -96,6 +97,7 @@ def in_data() -> Iterator[str]:
     yield from (what for _, what in MARKS.values())
     yield TAG_RULE
     yield from (*HINTS.values(), NO_CONTROLLER, ATTACHED)
+    yield from TROUBLES
     for metric in METRICS:
         yield from (metric.label, metric.meaning)
     for rule in BUILT_IN.values():

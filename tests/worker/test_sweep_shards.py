@@ -47,7 +47,7 @@ def test_indexes_share_the_work_and_the_last_one_ends_it(
     assert sweep_worker.work(run.run_id, 4) == ExitCode.DONE
     assert sweeps.sweep(run.run_id).status == Status.COMPLETED
     store = sweeps.runs.run_store
-    Upkeep(store, 0).step()
+    Upkeep(store).step()
     shards = store.shards(run.run_id, with_numbers=True)
     assert [shard.numbers for shard in shards] == [None] * 6, "the table is stored"
     assert sweep_worker.work(run.run_id, 4) == ExitCode.DONE  # its Job's retry has nothing to do
@@ -298,7 +298,7 @@ def test_a_sweep_that_was_cancelled_keeps_no_numbers(
         sweep_worker.work(sweep.run_id, 0)
     store.cancel(run.run_id)
     store.finish_cancelling(run.run_id)
-    Upkeep(store, 0).step()
+    Upkeep(store).step()
     kept = [
         [shard.numbers is not None for shard in store.shards(sweep.run_id, with_numbers=True)]
         for sweep in (run, other)

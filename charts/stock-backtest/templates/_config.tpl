@@ -41,6 +41,8 @@ MAX_PENDING_RUNS: {{ .Values.worker.maxPending | quote }}
 MAX_PENDING_ROWS: {{ .Values.worker.maxPendingRows | int | quote }}
 RATE_LIMIT_PER_MINUTE: {{ .Values.web.rateLimitPerMinute | int | quote }}
 RESULT_RETENTION_DAYS: {{ .Values.config.resultRetentionDays | quote }}
+RESULT_RETENTION_GIB: {{ .Values.config.resultRetentionGiB | quote }}
+DATABASE_GIB: {{ include "stock-backtest.databaseGiB" . | quote }}
 RUN_TIMEOUT_SECONDS: {{ .Values.worker.timeoutSeconds | quote }}
 IMAGE_PULL_SECONDS: {{ .Values.worker.imagePullSeconds | int | quote }}
 UNSCHEDULABLE_SECONDS: {{ .Values.worker.unschedulableSeconds | int | quote }}

@@ -26,6 +26,22 @@ caKey: {{ .tls.caKey | quote }}
 {{- end -}}
 {{- end }}
 
+{{/* GiB that the database has room for: the value, or the claim that the subchart makes; 0 where neither is known. */}}
+{{- define "stock-backtest.databaseGiB" -}}
+{{- $claim := .Values.mysql.persistence | default dict -}}
+{{- $is_ours := and .Values.mysql.enabled $claim.enabled (not $claim.existingClaim) -}}
+{{- $sizes := regexFindAll "^([0-9.]+)(Mi|Gi|Ti)$" (toString $claim.size) 1 -}}
+{{- if .Values.config.databaseGiB -}}
+{{ .Values.config.databaseGiB }}
+{{- else if and $is_ours $sizes -}}
+{{- $number := regexFind "^[0-9.]+" $claim.size -}}
+{{- $factor := get (dict "Mi" 0.0009765625 "Gi" 1.0 "Ti" 1024.0) (trimPrefix $number $claim.size) -}}
+{{ mulf $number $factor }}
+{{- else -}}
+0
+{{- end -}}
+{{- end }}
+
 {{/* Data of the Secret that the chart makes for your own MySQL; nothing where it makes none. */}}
 {{- define "stock-backtest.databaseSecret" -}}
 {{- with .Values.externalDatabase -}}

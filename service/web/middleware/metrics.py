@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from service.contract.status import Status
 from service.store.database import DatabaseError
 from service.store.requests import UNREADABLE, RequestStore
+from service.usecases.troubles import Troubles
 from service.web.openapi.document import answer, describe, text_of
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,11 @@ class _Runs(Collector):
     There are none while the database cannot be reached.
     """
 
-    def __init__(self, store: RequestStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, store: RequestStore, troubles: Troubles, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
+        self._troubles = troubles
         self._clock = clock
         self._kept: list[GaugeMetricFamily] = []
         self._until = float("-inf")
@@ -48,7 +52,7 @@ class _Runs(Collector):
         with self._lock:
             if self._clock() >= self._until:
                 try:
-                    self._kept = [*self._runs(), *self._waiting()]
+                    self._kept = [*self._runs(), *self._waiting(), *self._room()]
                 except DatabaseError:
                     logger.exception("The database cannot be reached: no metrics of the runs")
                     return []
@@ -77,8 +81,20 @@ class _Runs(Collector):
             "stock_backtest_queue_age_seconds", "How long the first of them waits", age or 0.0
         )
 
+    def _room(self) -> Iterable[GaugeMetricFamily]:
+        room = self._troubles.room()
+        if room is None:
+            return
+        yield GaugeMetricFamily(
+            "stock_backtest_database_bytes", "What the database takes", room.used_bytes
+        )
+        if room.limit_bytes is not None:
+            yield GaugeMetricFamily(
+                "stock_backtest_database_limit_bytes", "What it has room for", room.limit_bytes
+            )
 
-def install(app: Flask, store: RequestStore) -> None:
+
+def install(app: Flask, store: RequestStore, troubles: Troubles) -> None:
     """Times every request by its route, and answers /metrics.
 
     Where several processes serve (service/web/server/gunicorn_conf.py), each counts in a file of
@@ -95,7 +111,7 @@ def install(app: Flask, store: RequestStore) -> None:
         ("method", "route", "status"),
         registry=None if counts_in_files else registry,
     )
-    registry.register(_Runs(store))
+    registry.register(_Runs(store, troubles))
 
     @app.before_request
     def start() -> None:

@@ -7,7 +7,6 @@ import logging
 from flask import Blueprint, Response, current_app, jsonify
 
 from service.store.database import DatabaseError
-from service.store.leases import CONTROLLER
 from service.web.errors import RETRY_DATABASE_SECONDS, retry_after
 from service.web.openapi.document import RETRY, answer, describe, json_of
 from service.web.services import Services, services_of
@@ -56,12 +55,9 @@ def ready() -> Response:
 
 def _warnings(services: Services) -> list[str]:
     """Problems that an operator should look at, while the pages work."""
-    runs = services.runs
-    warnings = []
-    if runs.leases is not None and not runs.leases.is_held(CONTROLLER):
-        warnings.append("no controller is running: runs wait")
+    warnings = [str(trouble) for trouble in services.troubles.now()]
     if not _has_prices(services):
-        warnings.append(f"there are no prices yet: {services.price_import.command}")
+        warnings.append(f"There are no prices yet: {services.price_import.command}")
     return warnings
 
 
