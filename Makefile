@@ -31,6 +31,13 @@ test-random: .venv/developer ## Search for counterexamples at random, RANDOM_ROU
 	@for round in $$(seq $(RANDOM_ROUNDS)); do \
 	    $(BIN)/python -m pytest -m 'hypothesis and not api' --hypothesis-profile=random || exit 1; done
 
+FUZZ_SECONDS ?= 600
+FUZZED := rule_id params grid where query request csv
+.PHONY: fuzz
+fuzz: .venv/developer ## Fuzz what strangers may send, guided by coverage: FUZZED, each for FUZZ_SECONDS (installs atheris into .venv)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/fuzz/requirements.txt
+	@for target in $(FUZZED); do $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
+
 .PHONY: test-chart
 test-chart: .venv/developer ## Render the chart in hundreds of ways and check every object (1 minute)
 	$(BIN)/python -m pytest -m chart

@@ -28,6 +28,8 @@ from tests.e2e.waiters import wait_until
 from tests.e2e.web import FINAL
 from tests.faults.audit import quiet_result
 from tests.faults.client import Client, variant
+from tests.faults.history import ACCEPTED
+from tests.faults.readers import read_all, read_at_random
 
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes]
 
@@ -35,6 +37,7 @@ SEED = int(os.environ.get("CHAOS_SEED", "20261125"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
 RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
 CLIENTS = 2
+READERS = 2
 DIFFERENT = 25
 CANCELLED = 0.05
 REUSED = 0.1
@@ -126,7 +129,9 @@ def submit_a_share(client: Client, urls: list[str], number: int, observer: Obser
         )
         if chance.random() < CANCELLED:
             time.sleep(chance.uniform(0, 3))
-            observer.ask(f"/runs/{run_id}/cancel", post=True)
+            with client.history.call("cancel", run_id) as seen:
+                if observer.ask(f"/runs/{run_id}/cancel", post=True):
+                    seen["code"] = ACCEPTED
 
 
 def watch(observer: Observer, over: threading.Event) -> None:
@@ -156,11 +161,14 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
     chaos = Chaos(release, SEED)
     over = threading.Event()
     observer = Observer(urls, client)
-    with client.tolerant(), ThreadPoolExecutor(CLIENTS + 1) as pool:
+    with client.tolerant(), ThreadPoolExecutor(CLIENTS + READERS + 1) as pool:
         threads = [
             pool.submit(submit_a_share, client, urls, number, observer) for number in range(CLIENTS)
         ]
         threads.append(pool.submit(watch, observer, over))
+        for number in range(READERS):
+            chance_of_reader = random.Random(SEED + 100 + number)
+            threads.append(pool.submit(read_at_random, urls, client, over, chance_of_reader))
         try:
             chaos.run(SECONDS)
         finally:
@@ -172,10 +180,12 @@ def test_chaos(release: Release, record_property: Callable[..., None]) -> None:
     ends = Counter(status["reason"] or status["status"] for status in observer.ends.values())
     line = (
         f"chaos on the cluster, seed {SEED}: accepted {len(client.accepted)}, {dict(ends)}, "
-        f"drained in {seconds:.0f} s"
+        f"drained in {seconds:.0f} s, {len(client.history.calls)} calls"
     )
     record_property("fault", f"{line}, faults {dict(chaos.done)}")
     check(release, observer, client)
+    read_all(urls[0], client)
+    assert client.history.contradictions() == []
     assert len(client.accepted) == RUNS
     assert ends["completed"] > 0.7 * RUNS
 

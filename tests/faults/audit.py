@@ -21,13 +21,15 @@ from service.worker.run import perform
 from service.worker.software import Software
 from tests.faults.client import Client
 from tests.faults.mysql_server import MySQLServer
+from tests.faults.readers import read_all
 from tests.support.prices import series
 from tests.support.requests import RUN_ID
 
 SETTLE_SECONDS = 60  # the issue's promise
 SLOWER = 3.0  # than the quiet rate: the machine is shared
 ROWS = """
-SELECT run_id, status, reason, attempt, launches, launched_at IS NOT NULL, finished_at FROM runs
+SELECT run_id, status, reason, attempt, launches, launched_at IS NOT NULL, finished_at, claimed_by
+FROM runs
 """
 
 
@@ -42,6 +44,7 @@ class Row:
     launches: int
     launched: int
     finished_at: Any
+    claimed_by: str | None
 
     @property
     def final(self) -> bool:
@@ -124,6 +127,8 @@ class Audit:
         """All runs; those that have ended since the last call are remembered as they are."""
         rows = self.rows()
         for run_id, row in rows.items():
+            if row.status == Status.RUNNING:
+                self.client.history.note_claim(run_id, row.attempt, str(row.claimed_by))
             if row.final and run_id not in self._seen:
                 self._seen[run_id] = row, self._digest(run_id)
         return rows
@@ -137,6 +142,9 @@ class Audit:
         rows = self.look()
         self._check_promises(rows)
         self._check_results(rows, url, may_fail)
+        read_all(url, self.client)
+        contradictions = self.client.history.contradictions()
+        assert not contradictions, contradictions[:9]
         ends = Counter(row.reason or row.status for row in rows.values())
         rate = left / max(seconds - settled, 0.1)
         endings = ", ".join(f"{count} {end}" for end, count in ends.most_common())

@@ -12,6 +12,8 @@ from typing import Any
 
 import requests
 
+from tests.faults.history import History
+
 SYSTEM_ERRORS = {500: {"InternalError"}, 503: {"DatabaseAway"}}
 SHAPE = {"error", "code", "run_id"}
 REPLY_SECONDS = 90  # a frozen database is given up by the web first
@@ -37,6 +39,7 @@ class Client:
     unanswered: dict[str, dict[str, Any]] = field(
         default_factory=dict
     )  # whose connection died: recorded or not
+    history: History = field(default_factory=History)
     refused: list[int] = field(default_factory=list)  # the statuses of system errors
     _tolerant: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,18 +59,20 @@ class Client:
         """Submits a run and returns the status; with `force` it is computed anew."""
         run_id = run_id or str(uuid.uuid4())
         tolerant = bool(self._tolerant)
-        try:
-            answer = requests.post(
-                f"{url}/backtest",
-                params={"force": "true"} if force else {},
-                json={**request, "run_id": run_id},
-                timeout=REPLY_SECONDS,
-            )
-        except requests.RequestException as error:
-            assert tolerant or self._tolerant, f"without a fault: {error}"
-            with self._lock:
-                self.unanswered[run_id] = request
-            return DIED
+        with self.history.call("submit", run_id) as seen:
+            try:
+                answer = requests.post(
+                    f"{url}/backtest",
+                    params={"force": "true"} if force else {},
+                    json={**request, "run_id": run_id},
+                    timeout=REPLY_SECONDS,
+                )
+            except requests.RequestException as error:
+                assert tolerant or self._tolerant, f"without a fault: {error}"
+                with self._lock:
+                    self._note_no_answer(run_id, request)
+                return DIED
+            seen["code"] = answer.status_code
         with self._lock:
             self._note(answer, run_id, request, tolerant or bool(self._tolerant))
         return answer.status_code
@@ -107,4 +112,9 @@ class Client:
         assert document["run_id"] == run_id, document
         assert tolerant, f"without a fault: {answer.status_code} {answer.text}"
         self.refused.append(answer.status_code)
-        self.unanswered[run_id] = request  # a commit whose reply was lost may have happened
+        self._note_no_answer(run_id, request)
+
+    def _note_no_answer(self, run_id: str, request: dict[str, Any]) -> None:
+        """A commit whose reply was lost may have happened."""
+        if run_id not in self.accepted:
+            self.unanswered[run_id] = request

@@ -16,11 +16,13 @@ import pytest
 from tests.faults.chaos import Chaos
 from tests.faults.client import variant
 from tests.faults.conftest import SEED, Scene
+from tests.faults.readers import read_at_random
 
 pytestmark = pytest.mark.fault
 RUNS = int(os.environ.get("CHAOS_RUNS", "500"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "305"))
 CLIENTS = 4
+READERS = 3
 DIFFERENT = 25
 REUSED = 0.1  # of the runs may be answered from an identical one, the others compute
 MAY_FAIL = (
@@ -35,9 +37,16 @@ def test_chaos(scene: Scene, note: list[str]) -> None:
     scene.start(webs=3, controllers=2, LEASE_SECONDS="10")
     chaos = Chaos(scene.installation, scene.server, SEED)
     over = threading.Event()
-    with scene.audit.fault(f"chaos, seed {SEED}") as fault, ThreadPoolExecutor(CLIENTS + 1) as pool:
+    with (
+        scene.audit.fault(f"chaos, seed {SEED}") as fault,
+        ThreadPoolExecutor(CLIENTS + READERS + 1) as pool,
+    ):
         threads = [pool.submit(submit_a_share, scene, number) for number in range(CLIENTS)]
         threads.append(pool.submit(watch, scene, over))
+        for number in range(READERS):
+            chance = random.Random(SEED + 100 + number)
+            urls = scene.installation.urls
+            threads.append(pool.submit(read_at_random, urls, scene.client, over, chance))
         try:
             chaos.run(SECONDS)
         finally:
@@ -57,6 +66,7 @@ def test_chaos(scene: Scene, note: list[str]) -> None:
         f"chaos: accepted {len(scene.client.accepted)}, completed {completed}, "
         f"failed {failed or 0}, "
         "lost 0, doubled 0, hanging 0",
+        f"chaos: {len(scene.client.history.calls)} calls, none contradicts another",
     ]  # the audit fails where one of the zeros is none
     assert len(scene.client.accepted) == RUNS
     assert completed > 0.9 * RUNS
