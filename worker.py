@@ -22,7 +22,8 @@ from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import FIELDS, BacktestRequest, request_from_text
 from service.contract.status import SWEEP, ExitCode, Reason
-from service.prices.series import UnreadablePrices, read_csv
+from service.prices.files.reading import read_file
+from service.prices.series import UnreadablePrices
 from service.worker.holding import DATABASE_PATIENCE_SECONDS, Stopped
 from service.worker.run import perform
 from service.worker.software import Software
@@ -135,11 +136,11 @@ def print_result(request: BacktestRequest, config: Config) -> int:
     folder = Path(config.prices_dir)
     ticker = request.ticker
     try:
-        series = read_csv(folder / f"{ticker}.csv", ticker, source=f"{ticker}.csv")
+        series = read_file(folder / f"{ticker}.csv", ticker).series
         benchmark = None
         if request.benchmark not in ("", series.ticker):
             ticker = request.benchmark
-            benchmark = read_csv(folder / f"{ticker}.csv", ticker, source=f"{ticker}.csv")
+            benchmark = read_file(folder / f"{ticker}.csv", ticker).series
         result, _ = perform(request, series, software_of(config), benchmark, validate=True)
     except UnreadablePrices as error:
         print(f"No prices of {ticker} in {folder}/{ticker}.csv: {error}", file=sys.stderr)

@@ -1,10 +1,11 @@
-"""Brings daily prices into the price store: from Yahoo Finance, or from CSV files.
+"""Brings daily prices into the price store: from Yahoo Finance, or from files.
 
     python scripts/data_loader.py --tickers AAPL MSFT --start 2015-01-01 --end 2024-12-31
     python scripts/data_loader.py import data/*.csv          (import --help has more)
 
-Each ticker is validated before it is stored, and stored as a whole or not at all. The exit code is
-1 when a ticker was refused.
+Each ticker is validated before it is stored, and stored as a whole or not at all; a file that is
+refused stops no other. The exit code is 0 where all were stored, 1 where a ticker was refused, 2
+where the options are wrong.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import argparse
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, import from the root
 
@@ -28,12 +31,16 @@ from scripts.config import load_config
 from service.contract.documents import schema
 from service.contract.request import SCHEMA
 from service.prices.checks import check_prices
+from service.prices.files.reading import PriceFile, read_file, read_prices, tidied
 from service.prices.finding import Finding
-from service.prices.series import PriceSeries, UnreadablePrices, read_csv
+from service.prices.series import PriceSeries, UnreadablePrices
+from service.store.database import DatabaseError
 from service.store.migrate import open_database
 from service.store.prices import PriceStore
 
 STDIN = "-"
+SHOWN_BARS = 3
+MAX_FINDINGS = 20
 TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
 RATE_LIMIT_WORDS = ("Too Many Requests", "429", "Rate")
 NETWORK_WORDS = ("resolve", "connect", "Connection", "timed out", "SSL", "proxy", "Proxy")
@@ -43,8 +50,12 @@ class Refused(Exception):
     """Prices are not stored; the message says why and what to do."""
 
 
-def load(series: PriceSeries, store: PriceStore) -> str:
-    """Validates and stores one ticker; returns a line about it. Raises Refused."""
+def load(file: PriceFile, store: PriceStore | None) -> str:
+    """Validates and stores one ticker; returns lines about it. Raises Refused.
+
+    Without a store nothing is stored: the lines have the first bars and all findings instead.
+    """
+    series = file.series
     if not TICKER.fullmatch(series.ticker):
         raise Refused(
             f"{series.ticker!r} is no ticker: use A-Z, 0-9 and . ^ = -; "
@@ -54,11 +65,23 @@ def load(series: PriceSeries, store: PriceStore) -> str:
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise Refused(_sentence(errors))
-    store.save(series)
     line = f"{series.ticker}: {len(series.data)} bars from {series.first} to {series.last}"
+    said = "".join(f"\n    {note}" for note in file.notes)
+    if store is None:
+        return "\n".join([line + said, *_shown(series, findings)])
+    store.save(series)
     if findings:
         line += f", {len(findings)} warnings (python scripts/qa_prices.py {series.ticker})"
-    return line
+    return line + said
+
+
+def _shown(series: PriceSeries, findings: Sequence[Finding]) -> Iterator[str]:
+    """The first bars as they would be stored, and what is to be known about them."""
+    yield indent(series.data.head(SHOWN_BARS).to_string(), "    ")
+    for finding in findings[:MAX_FINDINGS]:
+        yield f"    {finding.code} {finding.day or ''}: {finding.message}"
+    if len(findings) > MAX_FINDINGS:
+        yield f"    and {len(findings) - MAX_FINDINGS} more"
 
 
 def _sentence(errors: Sequence[Finding]) -> str:
@@ -71,20 +94,20 @@ def _sentence(errors: Sequence[Finding]) -> str:
     return sentence
 
 
-def read_from_csv(path: Path, ticker: str | None) -> PriceSeries:
+def read_from_file(path: Path, ticker: str | None) -> PriceFile:
     """The prices of one ticker from a file named after it, or from standard input.
 
     Raises Refused.
     """
     try:
         if str(path) == STDIN:
-            return read_csv(sys.stdin, str(ticker), source="standard input")
-        return read_csv(path, ticker or path.stem.upper(), source=path.name)
+            return read_prices(sys.stdin.buffer.read(), str(ticker), "standard input")
+        return read_file(path, ticker or path.stem.upper())
     except UnreadablePrices as error:
         raise Refused(str(error)) from None
 
 
-def download_from_yahoo(ticker: str, start: date, end: date) -> PriceSeries:
+def download_from_yahoo(ticker: str, start: date, end: date) -> PriceFile:
     """The prices of one ticker from Yahoo Finance, from `start` to `end`, both included.
 
     They are adjusted for splits; dividends are not reinvested. Raises Refused.
@@ -111,7 +134,7 @@ def download_from_yahoo(ticker: str, start: date, end: date) -> PriceSeries:
     data = table[list(COLUMNS)].astype(float)
     days = pd.DatetimeIndex(data.index).tz_localize(None).normalize()
     data.index = days.as_unit("ns").rename("Date")
-    return PriceSeries(ticker, "Yahoo Finance via yfinance", data)
+    return tidied(PriceSeries(ticker, "Yahoo Finance via yfinance", data))
 
 
 def _advice(error: str) -> str:
@@ -142,10 +165,15 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _parse_import(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    parser.add_argument("files", nargs="+", type=Path, help="CSV files; - is standard input")
+    parser.add_argument(
+        "files", nargs="+", type=Path, help="CSV or Parquet files; - is standard input"
+    )
     parser.add_argument("--ticker", help="for one file; else the file's name is the ticker")
     parser.add_argument(
         "--missing-only", action="store_true", help="leave tickers that are stored as they are"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="store nothing: show first bars and findings"
     )
     options = parser.parse_args(words)
     if options.ticker and len(options.files) > 1:
@@ -174,7 +202,7 @@ def _parse_download(parser: argparse.ArgumentParser, words: Sequence[str]) -> ar
 
 def sources(
     options: argparse.Namespace, store: PriceStore
-) -> Iterator[tuple[str, Callable[[], PriceSeries]]]:
+) -> Iterator[tuple[str, Callable[[], PriceFile]]]:
     """A name for messages, and a function that reads the prices, for everything to be loaded."""
     if "files" not in options:
         for ticker in options.tickers:
@@ -183,21 +211,37 @@ def sources(
     for path in options.files:
         ticker = options.ticker or path.stem.upper()
         if not options.missing_only or store.ticker(ticker) is None:
-            yield str(path), partial(read_from_csv, path, options.ticker)
+            yield str(path), partial(read_from_file, path, options.ticker)
 
 
 def main(words: Sequence[str]) -> int:
     """Loads everything that can be loaded; returns 1 when something was refused."""
     options = parse_arguments(list(words))
     store = PriceStore(open_database(load_config()))
-    exit_code = 0
-    for name, read in tqdm(list(sources(options, store)), unit="ticker", disable=None):
+    is_dry = getattr(options, "dry_run", False)
+    chosen = list(sources(options, store))
+    refused = []
+    for name, read in tqdm(chosen, unit="ticker", disable=None):
         try:
-            tqdm.write(load(read(), store))
+            tqdm.write(load(read(), None if is_dry else store))
         except Refused as error:
-            exit_code = 1
+            refused.append(name)
             tqdm.write(f"{name}: not stored. {error}", file=sys.stderr)
-    return exit_code
+        except DatabaseError:
+            raise
+        except Exception:  # noqa: BLE001  the surprise of one file ends no other
+            refused.append(name)
+            tqdm.write(f"{name}: not stored. {traceback.format_exc()}", file=sys.stderr)
+    if len(chosen) > 1:
+        tqdm.write(_summary(len(chosen), refused, is_dry), file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _summary(count: int, refused: Sequence[str], is_dry: bool) -> str:
+    """How many were stored, and the names of those that were not."""
+    done = "can be stored" if is_dry else "stored"
+    line = f"{count - len(refused)} of {count} {done}"
+    return f"{line}; not stored: {', '.join(refused)}" if refused else line
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run from the root, 
 
 from scripts.config import load_config
 from service.prices.checks import check_prices
+from service.prices.files.reading import read_file
 from service.prices.finding import Finding
-from service.prices.series import PriceSeries, UnreadablePrices, read_csv
+from service.prices.series import PriceSeries, UnreadablePrices
 from service.store.migrate import open_database
 from service.store.prices import PriceStore
 
@@ -35,7 +36,7 @@ def series_of(names: Sequence[str]) -> Iterator[PriceSeries]:
     files = [name for name in names if name.lower().endswith(".csv")]
     for name in files:
         try:
-            yield read_csv(Path(name), Path(name).stem.upper(), source=Path(name).name)
+            yield read_file(Path(name), Path(name).stem.upper()).series
         except UnreadablePrices as error:
             raise UnreadablePrices(f"{name}: {error}") from None
     stored = [name for name in names if name not in files]

@@ -38,7 +38,8 @@ from service.contract.status import Status
 from service.controller.reconciler import Controller
 from service.launchers.local_process import LocalProcess
 from service.prices.checks import check_prices
-from service.prices.series import PriceSeries, read_csv
+from service.prices.files.reading import read_file
+from service.prices.series import PriceSeries
 from service.store.database import Engine, connect
 from service.store.migrate import migrate, schema_problem
 from service.store.prices import PriceStore
@@ -84,7 +85,7 @@ class Walk:
         return Runs(RequestStore(self.engine), PriceStore(self.engine))
 
     def load_data(self) -> str:
-        series = read_csv(ROOT / "data" / "GOOG.csv", "GOOG", source="GOOG.csv")
+        series = read_file(ROOT / "data" / "GOOG.csv", "GOOG").series
         errors = [finding for finding in check_prices(series.data) if finding.severity == "error"]
         assert not errors, errors
         PriceStore(self.engine).save(series)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import atheris
 
-SLOW_SECONDS = 5
+SLOW_SECONDS = 20
 MEGABYTES = 3000
 
 with atheris.instrument_imports(include=["service", "rules", "scripts"]):

@@ -5,7 +5,6 @@ Each target takes any bytes. It raises what `tests.fuzz` and `test_targets` call
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,7 +24,8 @@ from service.contract.request import parse_request
 from service.contract.sweep import parse_sweep
 from service.engine.adapter import rule_of
 from service.prices.checks import check_prices
-from service.prices.series import UnreadablePrices, read_csv, series_from_content
+from service.prices.files.reading import read_prices
+from service.prices.series import UnreadablePrices, series_from_content
 from service.usecases.run_query import conditions_of
 from service.web.forms.sweep_table import page_of
 from tests.support.requests import REQUEST, RUN_ID, SWEEP
@@ -150,7 +150,7 @@ def _request(data: bytes) -> None:
 def _csv(data: bytes) -> None:
     """What is read has the same content when it is read from the database."""
     try:
-        series = read_csv(io.BytesIO(data), "GOOG", source="fuzz.csv")  # type: ignore[arg-type]
+        series = read_prices(data, "GOOG", "fuzz.csv").series
     except UnreadablePrices as error:
         assert str(error)
         return

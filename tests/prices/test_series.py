@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from scripts.config import ROOT
-from service.prices.series import PriceSeries, UnreadablePrices, read_csv, series_from_content
+from service.prices.files.reading import read_file, read_prices
+from service.prices.series import PriceSeries, UnreadablePrices, series_from_content
 from tests.support.prices import TICKERS, series
 
 
@@ -49,7 +48,7 @@ def test_the_fingerprint_is_that_of_the_content() -> None:
 
 
 def read(text: str) -> PriceSeries:
-    return read_csv(io.StringIO(text), "X", "x.csv")
+    return read_prices(text.encode(), "X", "x.csv").series
 
 
 def test_any_case_and_order_of_columns() -> None:
@@ -101,7 +100,7 @@ def test_time_zones_are_dropped() -> None:
         ),
         (
             "Date,Open,High,Low,Close,Volume\n01/02/2020,1,1,1,1,1\n",
-            "line 2: '01/02/2020' is no date such as 2020-01-31",
+            "'01/02/2020' is no date such as 2020-01-31: is the day first or the month",
         ),
         ('Date,Open,High,Low,Close,Volume\n"2020', "cannot be read as CSV"),
         (
@@ -125,4 +124,4 @@ def test_unreadable_files_are_refused(text: str, message: str) -> None:
 
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(UnreadablePrices, match="there is no such file"):
-        read_csv(ROOT / "data" / "NONE.csv", "NONE", "NONE.csv")
+        read_file(ROOT / "data" / "NONE.csv", "NONE")

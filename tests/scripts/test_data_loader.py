@@ -87,6 +87,57 @@ def test_names_that_are_no_tickers(
     assert store.ticker("MINE") is not None
 
 
+def test_what_was_recognised_is_said(
+    store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "SEMI.csv"
+    CLEAN.iloc[::-1].to_csv(path, sep=";", decimal=",")
+    assert data_loader.main(["import", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "    read with ';' and decimal comma\n    newest first: turned around" in out
+    series = store.read(str(store.tickers()[0].fingerprint))
+    assert series is not None
+    assert series.data.to_numpy().tolist() == CLEAN.to_numpy().tolist()
+
+
+def test_a_dry_run_shows_everything_and_stores_nothing(
+    store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = tmp_path / "GOOD.csv", tmp_path / "BAD.csv"
+    CLEAN.assign(Volume=0.0).to_csv(good)
+    bad.write_text("nonsense")
+    assert data_loader.main(["import", "--dry-run", str(good), str(bad)]) == 1
+    shown = capsys.readouterr()
+    assert str(CLEAN.index[0].date()) in shown.out
+    assert "NoVolume" in shown.out
+    assert f"1 of 2 can be stored; not stored: {bad}" in shown.err
+    assert store.tickers() == []
+
+
+def test_the_surprise_of_one_file_ends_no_other(
+    store: PriceStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("A", "B", "C"):
+        CLEAN.to_csv(tmp_path / f"{name}.csv")
+    read_file = data_loader.read_file
+
+    def surprised(path: Path, ticker: str) -> object:
+        if ticker == "B":
+            raise ZeroDivisionError("surprise")
+        return read_file(path, ticker)
+
+    monkeypatch.setattr(data_loader, "read_file", surprised)
+    files = [str(tmp_path / f"{name}.csv") for name in ("A", "B", "C")]
+    assert data_loader.main(["import", *files]) == 1
+    assert [ticker.ticker for ticker in store.tickers()] == ["A", "C"]
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: surprise" in err
+    assert f"2 of 3 stored; not stored: {files[1]}" in err
+
+
 def vendor(
     monkeypatch: pytest.MonkeyPatch, answer: pd.DataFrame | Exception
 ) -> list[dict[str, object]]:
@@ -126,6 +177,19 @@ def test_downloading(store: PriceStore, monkeypatch: pytest.MonkeyPatch) -> None
     assert (series.data.index == CLEAN.index).all()
 
 
+def test_the_unfinished_bar_of_today_is_left_out(
+    store: PriceStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = CLEAN.copy()
+    table.iloc[-1, :4] = float("nan")
+    vendor(monkeypatch, table)
+    assert data_loader.main(DOWNLOAD) == 0
+    assert "the last bar has no prices yet: left out" in capsys.readouterr().out
+    ticker = store.ticker("AAPL")
+    assert ticker is not None
+    assert ticker.bars == len(CLEAN) - 1
+
+
 @pytest.mark.parametrize(
     ("answer", "advice"),
     [
@@ -134,7 +198,7 @@ def test_downloading(store: PriceStore, monkeypatch: pytest.MonkeyPatch) -> None
         (ValueError("no such symbol"), "no such symbol; check the ticker, or import a CSV instead"),
         (ValueError(), "no reason given"),
         (CLEAN.iloc[:0], "has no prices of it from 2020-01-01 to 2020-12-31"),
-        (CLEAN.iloc[::-1], "not stored. Unsorted at"),
+        (CLEAN.iloc[[0, 2, 1]], "not stored. Unsorted at"),
     ],
 )
 def test_when_the_vendor_gives_nothing_good(

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scripts.config import ROOT
-from service.prices.series import PriceSeries, read_csv
+from service.prices.files.reading import read_file
+from service.prices.series import PriceSeries
 
 TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
 
@@ -16,7 +17,7 @@ TICKERS = sorted(path.stem for path in (ROOT / "data").glob("*.csv"))
 @cache
 def series(ticker: str) -> PriceSeries:
     """The bundled price series of a ticker."""
-    return read_csv(ROOT / "data" / f"{ticker}.csv", ticker, source=f"{ticker}.csv")
+    return read_file(ROOT / "data" / f"{ticker}.csv", ticker).series
 
 
 def prices(ticker: str = "GOOG", bars: int | None = None) -> pd.DataFrame:

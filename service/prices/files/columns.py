@@ -1,0 +1,72 @@
+"""What vendors call the columns of prices, in English and Korean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from service.prices.series import UnreadablePrices
+
+DATE = "date"
+TIME = "time"
+PRICES = ("open", "high", "low", "close")
+VOLUME = "volume"
+NEEDED = (DATE, *PRICES, VOLUME)
+# Yahoo, Alpha Vantage, TradingView, Nasdaq, Stooq, MetaTrader, investing.com, KRX, Naver
+NAMES: Mapping[str, tuple[str, ...]] = {
+    DATE: ("date", "datetime", "timestamp", "day", "일자", "날짜", "거래일", "거래일자", "일시"),
+    TIME: ("time", "시간", "시각"),
+    "open": ("open", "시가"),
+    "high": ("high", "고가"),
+    "low": ("low", "저가"),
+    "close": ("close", "종가", "close/last"),
+    VOLUME: ("volume", "vol", "거래량", "tick volume"),
+}
+MEANING = {name: meaning for meaning, names in NAMES.items() for name in names}
+# Names that stand for a column only where nothing better does.
+SPARE: Mapping[str, tuple[str, ...]] = {
+    DATE: ("time", "", "index", "price"),
+    "close": ("price", "last"),
+}
+ORNAMENT = re.compile(r"^\d+\.\s*|[<>*.\"']|\s*\((?:krw|usd|원|주)\)$")
+
+
+def plain(name: str) -> str:
+    """The name without numbers, brackets and signs that vendors put around it."""
+    return ORNAMENT.sub("", name.strip().lower()).strip()
+
+
+def places(header: Sequence[str]) -> dict[str, int]:
+    """Where each column stands that is known; raises UnreadablePrices where two are the same."""
+    found: dict[str, int] = {}
+    for place, name in enumerate(header):
+        meaning = MEANING.get(plain(name))
+        if meaning is None:
+            continue
+        if meaning in found:
+            _refuse_twice(meaning, header[found[meaning]], name)
+        found[meaning] = place
+    for meaning, spare in SPARE.items():
+        if meaning not in found:
+            _add_spare(found, meaning, spare, header)
+    if found.get(TIME) == found.get(DATE):
+        found.pop(TIME, None)
+    return found
+
+
+def _refuse_twice(meaning: str, first: str, second: str) -> None:
+    # The date may be there as a number, too; the first one is as good.
+    if meaning not in (DATE, TIME):
+        raise UnreadablePrices(
+            f"two columns are its {meaning}: {first!r} and {second!r}; leave one of them out"
+        )
+
+
+def _add_spare(
+    found: dict[str, int], meaning: str, spare: Sequence[str], header: Sequence[str]
+) -> None:
+    taken = {place for name, place in found.items() if name != TIME}
+    for place, name in enumerate(header):
+        if plain(name) in spare and place not in taken:
+            found[meaning] = place
+            return

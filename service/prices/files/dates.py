@@ -1,0 +1,193 @@
+"""Dates as files write them: in any order, as seconds, with offsets, in Korean, with times."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from service.prices.series import MAX_QUOTED, UnreadablePrices
+
+OFFSET = r"\s?(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)(?:\[[\w/+-]+\])?$"
+WITH_OFFSET = re.compile(rf"(:\d{{2}}(?:\.\d+)?){OFFSET}")
+ENDS_WITH_OFFSET = re.compile(rf":\d{{2}}(?:\.\d+)?{OFFSET}")
+ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+EPOCHS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
+EPOCH = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.0+)?")
+COMPACT = re.compile(r"\d{8}|\d{12}|\d{14}")
+COMPACT_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+YEAR_FIRST = re.compile(r"(\d{4})\s*[./년-]\s*(\d{1,2})\s*[./월-]\s*(\d{1,2})(?:\s*[.일])?")
+YEAR_LAST = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})")
+WITH_WORDS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%b %d %Y")
+MONTHS = 12
+EVENING = 18  # a daily bar that is stamped later may be that of the next day
+SUNDAY, FRIDAY = 6, 4
+DAY = pd.Timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """The moment of each bar, NaT where none stands, and what is to be said about them."""
+
+    index: pd.DatetimeIndex
+    notes: tuple[str, ...] = ()
+
+
+def stamps_of(texts: pd.Series, times: pd.Series | None, first_line: int) -> Stamps:
+    """Without a zone: the exchange's own clock is meant. Raises UnreadablePrices with the line."""
+    plain = texts.astype("string").str.strip()
+    plain = plain.mask(plain == "")
+    if times is not None:
+        plain = plain.str.cat(times.astype("string").str.strip(), sep=" ")
+    there = plain.dropna()
+    days = pd.to_datetime(there, format="%Y-%m-%d", errors="coerce")
+    if days.notna().all():
+        # Almost every file.
+        stamps = days.reindex(plain.index)
+        _check(stamps, plain, texts, first_line)
+        return Stamps(_index(stamps))
+    if len(there) and there.str.fullmatch(EPOCH).all():
+        return _of_epochs(plain)
+    stamps = _parsed(plain, there)
+    _check(stamps, plain, texts, first_line)
+    return _with_sense(stamps, plain)
+
+
+def _of_epochs(plain: pd.Series) -> Stamps:
+    digits = plain.str.extract(EPOCH, expand=False)
+    units = digits.str.len().map(EPOCHS)
+    stamps = pd.Series(pd.NaT, index=plain.index, dtype="datetime64[ns]")
+    for unit in units.dropna().unique():
+        of_unit = units == unit
+        numbers = digits[of_unit].astype("int64")
+        stamps[of_unit] = pd.to_datetime(numbers, unit=unit, errors="coerce").astype(stamps.dtype)
+    index = _index(stamps)
+    days = index.normalize()
+    if days.is_unique:
+        return Stamps(days, ("seconds since 1970 as dates (UTC)",))
+    return Stamps(index, ("seconds since 1970 as times (UTC)",))
+
+
+def _parsed(plain: pd.Series, there: pd.Series) -> pd.Series:
+    """Naive local times, NaT where the text is no date that is known."""
+    if len(there) and there.str.fullmatch(COMPACT).all():
+        return _compact(plain)
+    if len(there) and there.str.match(YEAR_LAST).all():
+        return _with_year_last(plain, there)
+    if len(there) and there.str.contains("[A-Za-z]{3}").all():
+        worded = _with_words(plain)
+        if worded is not None:
+            return worded
+    iso = plain.str.replace(WITH_OFFSET, r"\1", regex=True)
+    if not there.str.match(ISO_DAY).all():
+        iso = iso.str.replace(YEAR_FIRST, _iso_day, regex=True)
+    return pd.to_datetime(iso, format="ISO8601", errors="coerce")
+
+
+def _iso_day(match: re.Match[str]) -> str:
+    year, month, day = match.groups()
+    return f"{year}-{month:0>2}-{day:0>2}"
+
+
+def _compact(plain: pd.Series) -> pd.Series:
+    stamps = pd.Series(pd.NaT, index=plain.index, dtype="datetime64[ns]")
+    for length, form in COMPACT_FORMATS.items():
+        of_length = (plain.str.len() == length).fillna(False).to_numpy(dtype=bool)
+        found = pd.to_datetime(plain[of_length], format=form, errors="coerce")
+        stamps[of_length] = found.astype(stamps.dtype)
+    return stamps
+
+
+def _with_year_last(plain: pd.Series, there: pd.Series) -> pd.Series:
+    """Day or month first, as all dates of the file together tell."""
+    parts = there.str.extract(YEAR_LAST)
+    first, second = parts[0].astype(int), parts[2].astype(int)
+    orders = {"day": r"\4-\3-\1", "month": r"\4-\1-\3"}
+    if first.max() > MONTHS or (parts[1] == ".").all():
+        order = "day"
+    elif second.max() > MONTHS:
+        order = "month"
+    else:
+        order = _order_that_goes_on(there, orders)
+    return _turned(plain, orders[order])
+
+
+def _order_that_goes_on(there: pd.Series, orders: dict[str, str]) -> str:
+    """The only order in which the dates follow each other; raises UnreadablePrices."""
+    going_on = []
+    for name, order in orders.items():
+        index = pd.DatetimeIndex(_turned(there, order))
+        if len(index) > 1 and (index.is_monotonic_increasing or index.is_monotonic_decreasing):
+            going_on.append(name)
+    if len(going_on) != 1:
+        raise UnreadablePrices(
+            f"{there.iloc[0][:MAX_QUOTED]!r} is no date such as 2020-01-31: "
+            "is the day first or the month?"
+        )
+    return going_on[0]
+
+
+def _turned(texts: pd.Series, order: str) -> pd.Series:
+    def turn(match: re.Match[str]) -> str:
+        year, month, day = match.expand(order).split("-")
+        return f"{year}-{month:0>2}-{day:0>2}"
+
+    turned = texts.str.replace(YEAR_LAST, turn, regex=True)
+    return pd.to_datetime(turned, format="ISO8601", errors="coerce")
+
+
+def _with_words(plain: pd.Series) -> pd.Series | None:
+    """Such as Jan 31, 2020."""
+    for form in WITH_WORDS:
+        stamps = pd.to_datetime(plain, format=form, errors="coerce")
+        if stamps.notna().sum() == plain.notna().sum():
+            return stamps
+    return None
+
+
+def _check(stamps: pd.Series, plain: pd.Series, texts: pd.Series, first_line: int) -> None:
+    is_unreadable = stamps.isna() & plain.notna()
+    is_beyond_nanoseconds = (stamps < pd.Timestamp.min) | (stamps > pd.Timestamp.max)
+    is_wrong = (is_unreadable | is_beyond_nanoseconds).to_numpy(dtype=bool)
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        cell = str(texts.iloc[row])[:MAX_QUOTED]
+        raise UnreadablePrices(f"line {first_line + row}: {cell!r} is no date such as 2020-01-31")
+
+
+def _with_sense(stamps: pd.Series, plain: pd.Series) -> Stamps:
+    """Bars of the hour that a clock change repeats, and those of the evening before."""
+    index = _index(stamps)
+    has_offset = plain.str.contains(ENDS_WITH_OFFSET).fillna(False).to_numpy(dtype=bool)
+    if not has_offset.any():
+        return Stamps(index)
+    if has_offset.all() and not index.is_unique:
+        return _in_utc(index, plain)
+    return _of_the_next_day(index)
+
+
+def _in_utc(index: pd.DatetimeIndex, plain: pd.Series) -> Stamps:
+    bare = plain.str.replace(r"\[.*\]$", "", regex=True).str.replace("UTC$", "Z", regex=True)
+    instants = pd.to_datetime(bare, format="ISO8601", utc=True, errors="coerce")
+    in_utc = _index(instants.dt.tz_localize(None))
+    if not in_utc.is_unique:
+        return Stamps(index)
+    return Stamps(in_utc, ("times in UTC: an hour is there twice when the clock changes",))
+
+
+def _of_the_next_day(index: pd.DatetimeIndex) -> Stamps:
+    """Midnight of an exchange further east is the evening before."""
+    times = index - index.normalize()
+    hour = int(index[0].hour) if len(index) and index.notna().all() else 0
+    if hour < EVENING or not (times == times[0]).all():
+        return Stamps(index)
+    weekdays = set(index.day_of_week)
+    stamped = f"each bar is stamped {index[0]:%H:%M} of the evening before"
+    if SUNDAY in weekdays and FRIDAY not in weekdays:
+        return Stamps(index.normalize() + DAY, (f"{stamped}: dated by the next day",))
+    return Stamps(index, (f"each bar is stamped {index[0]:%H:%M}: its date may be a day early",))
+
+
+def _index(stamps: pd.Series) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(stamps, name="Date").as_unit("ns")

@@ -1,0 +1,126 @@
+"""How a file is laid out: what separates its columns, where names are, how numbers are written."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from service.prices.files.columns import DATE, NEEDED, PRICES, places
+from service.prices.series import UnreadablePrices
+
+SEPARATORS = (",", ";", "\t", "|")
+MAX_LINES_BEFORE = 20  # titles and remarks before the names
+MAX_LINES_AFTER = 2  # more names, as yfinance writes them
+SAMPLE_LINES = 400
+THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+MAX_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`places` are the columns by what they mean, `first` is the line where the bars begin, from 0.
+
+    `width` is how many columns the longest of the first lines has. `thousands` is what stands
+    between thousands, empty where nothing does.
+    """
+
+    separator: str
+    places: dict[str, int]
+    first: int
+    width: int
+    decimal: str
+    thousands: str
+
+
+def layout_of(text: str) -> Layout:
+    """What it seems to be; raises UnreadablePrices where columns are missing."""
+    lines = list(islice(text.splitlines(), SAMPLE_LINES))
+    if not any(line.strip() for line in lines):
+        raise UnreadablePrices("it cannot be read as CSV: it is empty")
+    best = max(SEPARATORS, key=lambda separator: _known_names(lines, separator))
+    rows = _rows(lines, best)
+    header = _header(rows)
+    found = places(rows[header])
+    _check_needed(found, rows[header])
+    first = _first_bar(rows, header, found)
+    cells = [row[found[name]] for row in rows[first:] for name in PRICES if len(row) > found[name]]
+    decimal, thousands = _marks(cells, best)
+    width = max([*(len(row) for row in rows[first:]), 1 + max(found.values())])
+    return Layout(best, found, first, width, decimal, thousands)
+
+
+def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+    except csv.Error as error:
+        raise UnreadablePrices(f"it cannot be read as CSV: {error}") from None
+
+
+def _known_names(lines: Sequence[str], separator: str) -> int:
+    """How many columns the line with the most known names has of them."""
+    rows = _rows(lines[:MAX_LINES_BEFORE], separator)
+    return max((_count(row) for row in rows), default=0)
+
+
+def _count(row: Sequence[str]) -> int:
+    try:
+        return len(places(row))
+    except UnreadablePrices:
+        return len(NEEDED)
+
+
+def _header(rows: Sequence[Sequence[str]]) -> int:
+    return max(range(min(len(rows), MAX_LINES_BEFORE)), key=lambda number: _count(rows[number]))
+
+
+def _check_needed(found: dict[str, int], header: Sequence[str]) -> None:
+    for name in NEEDED:
+        if name not in found:
+            shown = ", ".join(header)[:MAX_SHOWN]
+            raise UnreadablePrices(
+                f"it has no column {name}; it needs date, open, high, low, close, volume, "
+                f"and has {shown}"
+            )
+
+
+def _first_bar(rows: Sequence[Sequence[str]], header: int, found: dict[str, int]) -> int:
+    """The line after the names; those of yfinance take three lines."""
+    first = header + 1
+    for row in rows[first : first + MAX_LINES_AFTER]:
+        cells = [row[found[name]].strip() for name in PRICES if len(row) > found[name]]
+        label = row[found[DATE]].strip() if len(row) > found[DATE] else ""
+        if label == "Ticker":
+            _check_one_ticker(row[1:])
+        elif label not in ("Date", "Datetime") or any(cells):
+            break
+        first += 1
+    return first
+
+
+def _check_one_ticker(names: Sequence[str]) -> None:
+    tickers = list(dict.fromkeys(name for name in names if name))
+    if len(tickers) > 1:
+        shown = ", ".join(tickers)[:MAX_SHOWN]
+        raise UnreadablePrices(
+            f"its second line of names has several tickers, {shown}: save each in a file of its own"
+        )
+
+
+def _marks(cells: Sequence[str], separator: str) -> tuple[str, str]:
+    """The decimal mark, and what stands between thousands."""
+    written = [cell for cell in cells if "," in cell or "." in cell]
+    both = [cell for cell in written if "," in cell and "." in cell]
+    if both:
+        last_comma_wins = all(cell.rfind(",") > cell.rfind(".") for cell in both)
+        return (",", ".") if last_comma_wins else (".", ",")
+    with_comma = [cell for cell in written if "," in cell]
+    if not with_comma:
+        return ".", ""
+    is_grouped = all(THOUSANDS.fullmatch(cell.strip().lstrip("-$₩€ ")) for cell in with_comma)
+    # Where a semicolon separates the columns, a comma stands before decimals.
+    if is_grouped and separator != ";" and len(with_comma) == len(written):
+        return ".", ","
+    return ",", ""
