@@ -18,6 +18,8 @@ USER_LINE = rf"{NAME}:{PASSWORD_METHOD}\$[A-Za-z0-9]+\$[0-9a-f]{{128}}"
 MIN_SECRET_CHARACTERS = 16
 TOKEN_LINE = rf"{NAME}:[0-9a-f]{{64}}"
 
+MOST_GIB = 1_000_000
+
 HOST = r"(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)"
 
 
@@ -29,7 +31,8 @@ def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) ->
     """A field of Config with its help text and the limits of its value.
 
     limits: `choices`, the values that a text may have; `form`, a regular expression for a text;
-    `line`, a regular expression for each line of a text; `least`, the smallest value of a number.
+    `line`, a regular expression for each line of a text; `least` and `most`, the
+    ends of a number.
     """
     return field(
         default=default, repr=not secret, metadata={"help": help, "secret": secret, **limits}
@@ -80,10 +83,16 @@ class Config:
         0.0, "days after which ended runs are deleted; 0 keeps all", least=0
     )
     result_retention_gib: float = _setting(
-        0.0, "GiB of results above which the oldest runs are deleted; 0 keeps all", least=0
+        0.0,
+        "GiB of results above which the oldest runs are deleted; 0 keeps all",
+        least=0,
+        most=MOST_GIB,
     )
     database_gib: float = _setting(
-        0.0, "GiB that MySQL has room for: near it, warns; 0 where that is not known", least=0
+        0.0,
+        "GiB that MySQL has room for: near it, warns; 0 where that is not known",
+        least=0,
+        most=MOST_GIB,
     )
     run_timeout_seconds: int = _setting(900, "a run that takes longer is stopped")
     image_pull_seconds: int = _setting(
@@ -222,7 +231,11 @@ def _read(environment: Mapping[str, str], setting: Field[Any]) -> Any:
         return _text(name, text, setting.metadata)
     if text == "":
         return setting.default
-    return _number(name, text, type(setting.default), setting.metadata.get("least"))
+    number = _number(name, text, type(setting.default), setting.metadata.get("least"))
+    most = setting.metadata.get("most")
+    if most is not None and number > most:
+        raise InvalidConfig(f"{name} must be at most {most}, got {text!r}")
+    return number
 
 
 def _text(name: str, text: str, metadata: Mapping[str, Any]) -> str:

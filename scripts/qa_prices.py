@@ -38,7 +38,7 @@ def series_of(names: Sequence[str]) -> Iterator[PriceSeries]:
         try:
             yield read_file(Path(name), Path(name).stem.upper()).series
         except UnreadablePrices as error:
-            raise UnreadablePrices(f"{name}: {error}") from None
+            raise UnreadablePrices("{name}: {error}", name=name, error=error) from None
     stored = [name for name in names if name not in files]
     if stored or not names:
         yield from _stored(stored)
@@ -51,7 +51,7 @@ def _stored(names: Sequence[str]) -> Iterator[PriceSeries]:
         series = None if ticker is None else store.read(ticker.fingerprint)
         if series is None:
             raise UnreadablePrices(
-                f"there are no stored prices of {name}; a file's name ends in .csv"
+                "There are no stored prices of {name}; a file's name ends in .csv.", name=name
             )
         yield series
 

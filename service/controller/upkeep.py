@@ -15,7 +15,6 @@ NUMBERS_SECONDS = 10.0  # between two looks for numbers of sweeps that have ende
 EXPIRY_SECONDS = 60.0
 SERIES_SECONDS = 3600.0
 RUNS_PER_BATCH = 500
-SERIES_PER_BATCH = 100
 MAX_JUMP_SECONDS = 600.0
 HOLD_SECONDS = 86_400.0
 GIB = 2**30
@@ -95,7 +94,7 @@ class Upkeep:
 
         A request that was planned with a series a moment ago refers to it long before the second.
         """
-        unreferenced = self._store.unreferenced_series(SERIES_PER_BATCH)
+        unreferenced = self._store.unreferenced_series()
         dropped = self._store.drop_series(unreferenced & self._unreferenced)
         self._unreferenced = unreferenced
         if dropped:

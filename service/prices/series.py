@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 
 from backtest.prices import COLUMNS
+from service.contract.errors import UserError
 
 BYTES_PER_VALUE = 8
 CONTENT_FORMAT = 1
 MAX_QUOTED = 40  # characters of a faulty cell that a message repeats
 
 
-class UnreadablePrices(ValueError):
-    """A file that is no table of daily OHLCV prices; the message says what is missing."""
+class UnreadablePrices(UserError):
+    """A file that is no table of OHLCV prices (400); the message says what is missing."""
+
+    code = "UnreadablePrices"
 
 
 @dataclass(frozen=True)

@@ -46,4 +46,6 @@ def _pass_result_on(
     connection.execute(update(runs).where(is_left).values(leads=None))
     connection.execute(update(runs).where(is_answered).values(reused_from=heir_id))
     is_heir = runs.c.run_id == heir_id
-    connection.execute(update(runs).where(is_heir).values(reused_from=None, leads=work))
+    connection.execute(
+        update(runs).where(is_heir).values(reused_from=None, leads=work, stored_bytes=None)
+    )

@@ -51,10 +51,14 @@ class PriceStore(Store):
             "content": zlib.compress(series.content, 6),
             "created_at": utc_in(),
         }
+        is_it = price_series.c.fingerprint == series.fingerprint
+        seen_again = update(price_series).where(is_it).values(created_at=utc_in())
         make_current = update(tickers).where(tickers.c.ticker == series.ticker).values(ticker_row)
 
         def write(connection: Connection) -> None:
-            _insert_if_new(connection, price_series, series_row)
+            if not _insert_if_new(connection, price_series, series_row):
+                # As if it were new: what is old, and that nothing refers to, is deleted.
+                connection.execute(seen_again)
             if connection.execute(make_current).rowcount:
                 return
             if not _insert_if_new(connection, tickers, ticker_row):

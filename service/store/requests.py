@@ -198,15 +198,17 @@ class RequestStore(FindingStore, MarkStore):
         query = select(literal(1)).select_from(runs).where(IS_LAUNCHED).limit(1)
         return self._read(lambda connection: connection.scalar(query)) is not None
 
-    def bad_rows(self) -> int:
-        """How many runs have a state that is none, or were set aside among the last that failed."""
+    def bad_rows(self) -> tuple[int, int]:
+        """How many runs have no known state, and how many of the last were set aside in a day."""
         with_bad_state = self._count_runs(
             or_(*_between(runs.c.status, sorted(Status))), MAX_COUNTED
         )
-        reasons = select(runs.c.reason).where(runs.c.status == Status.FAILED)
+        columns = (runs.c.reason, runs.c.finished_at)
+        reasons = select(*columns).where(runs.c.status == Status.FAILED)
         latest = reasons.order_by(runs.c.id.desc()).limit(MAX_LATEST_FAILURES).subquery()
-        set_aside = select(latest.c.reason).where(latest.c.reason == Reason.BAD_ROW)
-        return with_bad_state + self._count(set_aside, MAX_COUNTED)
+        is_of_today = latest.c.finished_at > utc_in(-86_400)
+        set_aside = select(latest.c.reason).where(latest.c.reason == Reason.BAD_ROW, is_of_today)
+        return with_bad_state, self._count(set_aside, MAX_COUNTED)
 
     def recent_count(self, client: str, seconds: int, limit: int) -> int:
         """How many runs a client recorded in the last seconds, counted to `limit`."""

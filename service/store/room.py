@@ -13,7 +13,7 @@ from service.store.database import Store
 GIB = 2**30
 LEAST_FREE_BYTES = GIB  # on the disk of an SQLite file
 LEAST_FREE_SHARE = 0.15  # of what MySQL has room for
-# Otherwise MySQL answers with sizes that are up to a day old.
+# Otherwise MySQL answers with sizes that are up to a day old; now it is half a minute.
 WITH_FRESH_SIZES = text("SET SESSION information_schema_stats_expiry = 0")
 SIZE_OF_TABLES = text(
     "SELECT sum(data_length + index_length) FROM information_schema.tables"
@@ -56,9 +56,9 @@ class RoomStore(Store):
         return Room(used_bytes, limit_bytes or None, int(limit_bytes * LEAST_FREE_SHARE))
 
     def _room_of_file(self) -> Room:
-        used_bytes = self._read(_size_of_pages)
+        used_bytes, file_bytes = self._read(_size_of_pages)
         folder = Path(str(self._engine.url.database)).absolute().parent
-        return Room(used_bytes, used_bytes + shutil.disk_usage(folder).free, LEAST_FREE_BYTES)
+        return Room(used_bytes, file_bytes + shutil.disk_usage(folder).free, LEAST_FREE_BYTES)
 
 
 def _size_of_tables(connection: Connection) -> int:
@@ -66,10 +66,10 @@ def _size_of_tables(connection: Connection) -> int:
     return int(connection.scalar(SIZE_OF_TABLES) or 0)
 
 
-def _size_of_pages(connection: Connection) -> int:
-    """Without the pages that are free again."""
+def _size_of_pages(connection: Connection) -> tuple[int, int]:
+    """Of the pages that are used, and of all: those that are free again are used first."""
     pages, free, size = (
         connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
         for name in ("page_count", "freelist_count", "page_size")
     )
-    return int((pages - free) * size)
+    return (pages - free) * size, pages * size

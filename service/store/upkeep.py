@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
+    Double,
     LargeBinary,
     Row,
     Select,
@@ -29,6 +32,7 @@ from service.store.rows import FINAL, RunStore
 from service.store.shards import drop_numbers, ended_sweeps_with_numbers
 from service.store.tables import figures, price_series, results, runs, sweeps, tickers
 
+FINGERPRINT = re.compile("[0-9a-f]{64}")
 STORED_COLUMNS = (
     results.c.result,
     results.c.equity_csv,
@@ -41,8 +45,11 @@ IS_REFERRED_TO = or_(
     price_series.c.fingerprint.in_(select(tickers.c.fingerprint)),
     exists().where(runs.c.prices_fingerprint == price_series.c.fingerprint),
     exists().where(runs.c.benchmark_fingerprint == price_series.c.fingerprint),
-    exists().where(sweeps.c.prices.contains(price_series.c.fingerprint)),
 )
+SWEEPS_AT_ONCE = 500
+SERIES_AT_ONCE = 100
+# No request is answered so late; whoever imports prices again begins anew.
+SPARED_SECONDS = 3600
 
 
 class UpkeepStore(RunStore):
@@ -64,31 +71,37 @@ class UpkeepStore(RunStore):
         """
         rows = self._oldest(limit, after, runs.c.finished_at < utc_in(-int(days * 86_400)))
         deleted = self._delete_unneeded(rows)
-        return deleted, _next_moment(rows, limit)
+        return deleted, _moment_of_last(rows) if len(rows) == limit else None
 
     def drop_oldest(
         self, excess_bytes: int, limit: int, after: datetime | None
     ) -> tuple[int, datetime | None]:
-        """As `expire`, of the runs that ended first, until so many bytes are free."""
-        rows = self._oldest(limit, after)
+        """As `expire`, of the runs that ended first, until so many bytes are free.
+
+        Runs that take nothing stay, and those that nobody has measured yet.
+        """
+        rows = self._oldest(limit, after, runs.c.stored_bytes > 0)
         run_ids = [row.run_id for row in rows]
         needed = self._read(lambda connection: _needed(connection, run_ids))
         chosen: list[Row[Any]] = []
+        looked_at: list[Row[Any]] = []
         freed_bytes = 0
         for row in rows:
             if freed_bytes >= excess_bytes:
                 break
-            if row.run_id not in needed:
+            looked_at.append(row)
+            if row.run_id not in needed and row.status in FINAL:
                 chosen.append(row)
-                freed_bytes += row.stored_bytes or 0
+                freed_bytes += row.stored_bytes if isinstance(row.stored_bytes, int) else 0
         deleted = self._delete_unneeded(chosen)
-        return deleted, _next_moment(rows, limit)
+        has_more = len(rows) == limit or len(looked_at) < len(rows)
+        return deleted, _moment_of_last(looked_at) if has_more else None
 
     def _oldest(
         self, limit: int, after: datetime | None, *conditions: ColumnElement[bool]
     ) -> list[Row[Any]]:
         """Runs by the moment at which they ended, from the moment `after` on."""
-        columns = (runs.c.run_id, runs.c.finished_at, runs.c.stored_bytes)
+        columns = (runs.c.run_id, runs.c.status, runs.c.finished_at, runs.c.stored_bytes)
         query = select(*columns).where(runs.c.finished_at.is_not(None), *conditions)
         if after is not None:
             query = query.where(runs.c.finished_at >= after)
@@ -115,19 +128,45 @@ class UpkeepStore(RunStore):
 
     def stored_bytes(self) -> int:
         """What the results, tables and figures of all ended runs take, as far as measured."""
-        query = select(func.sum(runs.c.stored_bytes)).where(runs.c.stored_bytes > 0)
+        # As a number with a point: whole ones can be too large for a sum.
+        total = func.sum(cast(runs.c.stored_bytes, Double))
+        query = select(total).where(runs.c.stored_bytes > 0)
         return int(self._read(lambda connection: connection.scalar(query)) or 0)
 
-    def unreferenced_series(self, limit: int) -> set[str]:
+    def unreferenced_series(self) -> set[str]:
         """Fingerprints of price series that no ticker, run or search refers to."""
-        query = select(price_series.c.fingerprint).where(~IS_REFERRED_TO).limit(limit)
-        return set(self._read(lambda connection: connection.scalars(query).all()))
+        query = select(price_series.c.fingerprint).where(~IS_REFERRED_TO)
+        unreferenced = set(self._read(lambda connection: connection.scalars(query).all()))
+        last = ""
+        while unreferenced:
+            rows = self._sweeps_after(last)
+            for row in rows:
+                unreferenced -= set(FINGERPRINT.findall(row.prices))
+            if len(rows) < SWEEPS_AT_ONCE:
+                break
+            last = rows[-1].run_id
+        return unreferenced
+
+    def _sweeps_after(self, run_id: str) -> list[Row[Any]]:
+        query: Select[Any] = select(sweeps.c.run_id, sweeps.c.prices)
+        query = query.where(sweeps.c.run_id > run_id).order_by(sweeps.c.run_id)
+        query = query.limit(SWEEPS_AT_ONCE)
+        return list(self._read(lambda connection: connection.execute(query).all()))
 
     def drop_series(self, fingerprints: Collection[str]) -> int:
-        """Deletes those of the series that nothing refers to; answers how many."""
-        is_one = price_series.c.fingerprint.in_(fingerprints)
-        statement = delete(price_series).where(is_one, ~IS_REFERRED_TO)
-        return self._write(lambda connection: connection.execute(statement).rowcount)
+        """Deletes those that no ticker and no run refers to, and that are old; answers how many."""
+        is_old = price_series.c.created_at < utc_in(-SPARED_SECONDS)
+        ordered = sorted(fingerprints)
+        deleted = 0
+        for first in range(0, len(ordered), SERIES_AT_ONCE):
+            is_one = price_series.c.fingerprint.in_(ordered[first : first + SERIES_AT_ONCE])
+            statement = delete(price_series).where(is_one, is_old, ~IS_REFERRED_TO)
+            deleted += self._write(partial(_rows_of, statement))
+        return deleted
+
+
+def _rows_of(statement: Delete, connection: Connection) -> int:
+    return connection.execute(statement).rowcount
 
 
 LENGTHS = [func.coalesce(func.length(cast(each, LargeBinary)), 0) for each in STORED_COLUMNS]
@@ -140,13 +179,11 @@ _STORED_BYTES = func.coalesce(
 )
 
 
-def _next_moment(rows: Collection[Row[Any]], limit: int) -> datetime | None:
-    """Where to go on; None after the last batch."""
-    if len(rows) < limit:
-        return None
-    *_, last = rows
+def _moment_of_last(rows: Sequence[Row[Any]]) -> datetime | None:
+    """Where to go on."""
+    moment = rows[-1].finished_at if rows else None
     # What is no moment comes before or after all that are.
-    return last.finished_at if isinstance(last.finished_at, datetime) else None
+    return moment if isinstance(moment, datetime) else None
 
 
 def _needed(connection: Connection, run_ids: Collection[str]) -> set[str]:

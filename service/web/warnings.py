@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from service.usecases.troubles import Trouble
+from service.contract.sentence import Sentence
 from service.web.middleware.texts import text
 
 # The sentences of the data gate and of the engine; what stands in braces differs.
@@ -60,9 +60,9 @@ def _told(message: str) -> str:
     return message
 
 
-def told_trouble(trouble: Trouble) -> str:
-    """What an operator should look at, in the reader's language."""
-    return text(trouble.template).format(**trouble.values)
+def said(sentence: Sentence) -> str:
+    """The sentence in the reader's language."""
+    return text(sentence.template).format(**sentence.values)
 
 
 @cache

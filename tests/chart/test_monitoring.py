@@ -18,7 +18,7 @@ from service.store.room import RoomStore
 from service.store.tables import metadata
 from service.usecases.troubles import Troubles
 from service.web.middleware import metrics
-from tests.chart.rendering import CHART, SECRET, laid_over, object_of, objects, worker_job
+from tests.chart.rendering import CHART, EXTERNAL, SECRET, laid_over, object_of, objects, worker_job
 from tests.support.stores import EveryStore
 
 RULE = {"prometheusRule": {"enabled": True}}
@@ -75,6 +75,13 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
     assert "stock_backtest_queue_age_seconds" in asked_for
 
 
+def test_alerts_with_a_database_outside() -> None:
+    with_own = set(alerts())
+    rule = object_of(objects(laid_over(EXTERNAL, RULE)), "PrometheusRule")
+    names = {alert["alert"] for group in rule["spec"]["groups"] for alert in group["rules"]}
+    assert with_own - names == {"StockBacktestVolumeNearlyFull"}
+
+
 def test_the_readme_has_every_alert() -> None:
     text = (CHART / "README.md").read_text()
     assert set(re.findall(r"`(StockBacktest\w+)`", text)) == set(alerts())
@@ -98,6 +105,6 @@ def test_alerts_leave_out_reasons_that_nobody_can_mend() -> None:
 
 def test_alerts_look_at_their_own_namespace() -> None:
     for expr in alerts().values():
-        selectors = re.findall(r"stock_backtest_\w+(\{.*?\})?", expr)
+        selectors = re.findall(r"(?:stock_backtest|kubelet)_\w+(\{.*?\})?", expr)
         assert selectors
         assert all('namespace="stocks"' in selector for selector in selectors)

@@ -23,6 +23,8 @@ OF_THE_END = ("status", "reason", "attempt", "started_at", "finished_at", "reuse
 LOST = 404
 ACCEPTED = 202
 ANSWERED = 200
+CONFLICT = 409
+SYSTEM_ERROR = 500
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class History:
 def _contradictions(calls: Sequence[Call]) -> Iterator[str]:
     """Of one run, in the order in which its calls began."""
     yield from _lost(calls)
+    yield from _refused(calls)
     yield from _changed_ends(calls)
     yield from _steps_back(calls)
     yield from _results(calls)
@@ -99,9 +102,20 @@ def _lost(calls: Sequence[Call]) -> Iterator[str]:
     accepted = [call for call in calls if (call.what, call.code) == ("submit", ACCEPTED)]
     first = min(accepted, key=lambda call: call.ended, default=None)
     for call in calls:
-        is_gone = call.what in ("status", "cancel") and call.code == LOST
-        if first is not None and is_gone and first.is_before(call):
+        if first is not None and call.code == LOST and first.is_before(call):
             yield f"lost: accepted, and then {call.what} says 404"
+
+
+def _refused(calls: Sequence[Call]) -> Iterator[str]:
+    """What is asked rightly is answered: errors of the system may come, others may not.
+
+    Too late to cancel is an answer, and so is that a run_id belongs to another request.
+    """
+    for call in calls:
+        is_expected = call.code in (0, ANSWERED, ACCEPTED, LOST) or call.code >= SYSTEM_ERROR
+        is_conflict = call.what in ("cancel", "submit") and call.code == CONFLICT
+        if not is_expected and not is_conflict:
+            yield f"{call.what} is refused with {call.code}"
 
 
 def _seen_statuses(calls: Iterable[Call]) -> list[Call]:
@@ -126,9 +140,10 @@ def _end_of(call: Call) -> tuple[Any, ...]:
 def _steps_back(calls: Sequence[Call]) -> Iterator[str]:
     """What has ended does not go on, and attempts are counted up."""
     seen = _seen_statuses(calls)
+    ends = [*filter(_is_end, seen), *(call for call in calls if _is_result(call))]
     for later in seen:
         before = [call for call in seen if call.is_before(later)]
-        if not _is_end(later) and any(map(_is_end, before)):
+        if not _is_end(later) and any(end.is_before(later) for end in ends):
             yield f"it had ended and is {later.seen['status']} again"
         if max((call.seen["attempt"] for call in before), default=0) > later.seen["attempt"]:
             yield f"attempt {later.seen['attempt']} comes after a later one"
@@ -137,19 +152,27 @@ def _steps_back(calls: Sequence[Call]) -> Iterator[str]:
 def _results(calls: Sequence[Call]) -> Iterator[str]:
     """A completed run has one result, which everybody sees from its end on."""
     completed = [call for call in _seen_statuses(calls) if call.seen["status"] == Status.COMPLETED]
-    results = [call for call in calls if call.what == "result" and call.code == ANSWERED]
+    results = [call for call in calls if _is_result(call)]
     if completed and len({call.seen["digest"] for call in results}) > 1:
         yield "its result has changed"
     for call in calls:
         is_missing = call.what == "result" and call.code in (ACCEPTED, LOST)
-        if is_missing and any(end.is_before(call) for end in completed):
-            yield f"it has completed and its result says {call.code}"
+        if is_missing and any(end.is_before(call) for end in (*completed, *results)):
+            yield f"it has ended and its result says {call.code}"
+
+
+def _is_result(call: Call) -> bool:
+    """Only a run that has ended has one."""
+    return (call.what, call.code) == ("result", ANSWERED)
 
 
 def _cancelled(calls: Sequence[Call]) -> Iterator[str]:
-    """Who was told that it is cancelled never sees it end otherwise."""
-    told = any((call.what, call.code) == ("cancel", ACCEPTED) for call in calls)
+    """Who was told that it is cancelled never sees it end otherwise, or go on."""
+    told = [call for call in calls if (call.what, call.code) == ("cancel", ACCEPTED)]
     for call in _seen_statuses(calls):
-        if told and _is_end(call) and call.seen["status"] != Status.CANCELLED:
+        is_later = any(each.is_before(call) for each in told)
+        is_other_end = _is_end(call) and call.seen["status"] != Status.CANCELLED
+        goes_on = call.seen["status"] not in (Status.CANCELLING, Status.CANCELLED)
+        if (told and is_other_end) or (is_later and goes_on):
             yield f"a cancelled run is {call.seen['status']}"
             return

@@ -20,16 +20,18 @@ PAUSE_SECONDS = 0.15
 def read_at_random(
     urls: Sequence[str], client: Client, over: threading.Event, chance: random.Random
 ) -> None:
-    """Status and result of random runs, of any replica, and now and then the same request again."""
+    """Status and result of random runs, of any replica; sometimes submit again, or cancel."""
     while not over.wait(PAUSE_SECONDS):
         known = list(client.accepted.items())
         if not known:
             continue
         run_id, request = chance.choice(known)
         url = chance.choice(urls)
-        what = chance.choices(("status", "result", "again"), (6, 3, 1))[0]
+        what = chance.choices(("status", "result", "again", "cancel"), (60, 30, 10, 1))[0]
         if what == "again":
             client.submit(url, request, run_id)
+        elif what == "cancel":
+            cancel(client.history, url, run_id)
         else:
             ask(client.history, url, what, run_id)
 
@@ -54,6 +56,20 @@ def ask(history: History, url: str, what: str, run_id: str) -> None:
             return
         seen["code"] = answer.status_code
         seen["seen"] = _seen(what, answer)
+
+
+def cancel(history: History, url: str, run_id: str) -> None:
+    """Asks that it be cancelled; it may have ended before."""
+    with history.call("cancel", run_id) as seen:
+        try:
+            answer = requests.post(
+                f"{url}/runs/{run_id}/cancel",
+                headers={"Accept": "application/json"},
+                timeout=ANSWER_SECONDS,
+            )
+        except requests.RequestException:
+            return
+        seen["code"] = answer.status_code
 
 
 def _seen(what: str, answer: requests.Response) -> dict[str, Any]:

@@ -45,6 +45,12 @@ TRUE = {
     "two at once, in either order": [status(0, END), status(0.5, RUNS)],
     "a result that comes with the end": [result(0, code=202), status(0.5, END), result(2)],
     "cancelled": [submitted(0), cancelled(2), status(4, {**END, "status": "cancelled"})],
+    "cancelled while it ran": [
+        status(0, RUNS),
+        cancelled(2),
+        status(4, {**RUNS, "status": "cancelling"}),
+    ],
+    "running when the cancel came": [cancelled(0), status(0.5, RUNS)],
     "too late to cancel": [status(0, END), cancelled(2, 409), status(4, END)],
     "evidence that came later": [
         status(0, {**END, "status": "failed", "reason": "Timeout"}),
@@ -60,6 +66,13 @@ FALSE = {
     "its result has changed": [status(0, END), result(2, "a"), result(4, "b")],
     "its result says 404": [status(0, END), result(2, code=404)],
     "its result says 202": [status(0, END), result(2, code=202)],
+    "it has ended and its result says 404": [result(0), result(2, code=404)],
+    "it has ended and its result says 202": [result(0), result(2, code=202)],
+    "it had ended and is pending again": [result(0), status(2, WAITS), status(4, END)],
+    "and then result says 404": [submitted(0), result(2, code=404)],
+    "result is refused with 409": [submitted(0), result(2, code=409)],
+    "status is refused with 410": [submitted(0), status(2, {}, 410)],
+    "a cancelled run is running": [cancelled(0), status(2, RUNS)],
     "a cancelled run is completed": [cancelled(0), status(2, END)],
 }
 

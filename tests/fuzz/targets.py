@@ -79,9 +79,12 @@ def _rule_and_values(data: bytes) -> tuple[type[BaseRule], dict[str, Any]]:
 
 def _params(data: bytes) -> None:
     rule, params = _rule_and_values(data)
-    with suppress(UserError):
+    try:
         named = rule_of(rule.metadata.name, params, validate=False)
-        assert rule_of(named.rule_id, {}, validate=False).rule_id == named.rule_id
+    except UserError as error:
+        assert str(error)
+        return
+    assert rule_of(named.rule_id, {}, validate=False).rule_id == named.rule_id
 
 
 def _grid(data: bytes) -> None:

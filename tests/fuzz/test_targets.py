@@ -12,7 +12,12 @@ from service.contract.sweep import parse_sweep
 from tests.fuzz.targets import DOCUMENTS, TARGETS
 
 # Inputs that crashed once: the name of the target, and the input.
-FOUND: list[tuple[str, bytes]] = []
+FOUND: list[tuple[str, bytes]] = [
+    (
+        "csv",
+        b"Date,Open,High,Low,Close,Volume\n2020-01-02T00Z,1,2,1,1,1\n2020-01-03T00+05,1,2,1,1,1\n",
+    ),
+]
 ODD = (b"", b"\x00", b"\xff" * 9, b"[" * 4000)
 
 

@@ -16,8 +16,7 @@ from service.prices.files.reading import PriceFile, read_prices
 from service.prices.series import UnreadablePrices
 from tests.support.prices import prices
 
-DAYS = ("2020-01-02", "2020-01-03", "2020-01-06")
-OPENS = (1234.5, 1240.25, 1250.0)
+NEWEST_FIRST = "The newest bar came first: turned around."
 KRX = """\
 일자,종가,대비,등락률,시가,고가,저가,거래량,거래대금,시가총액
 2024/01/03,"77,000","-2,600",-3.27,"78,500","78,800","77,000","21,753,644","1,691,690,000,000","459,667,176"
@@ -72,6 +71,10 @@ def read(text: str | bytes) -> PriceFile:
     return read_prices(text.encode() if isinstance(text, str) else text, "X", "x.csv")
 
 
+def said(file: PriceFile) -> list[str]:
+    return [str(note) for note in file.notes]
+
+
 def first(file: PriceFile) -> list[float]:
     return file.series.data.iloc[0].tolist()
 
@@ -83,47 +86,54 @@ def first(file: PriceFile) -> list[float]:
             KRX,
             ("2024-01-02", "2024-01-03"),
             [78200, 79800, 78200, 79600, 17142847],
-            ["read with ',' between thousands", "newest first: turned around"],
+            ["Thousands are separated by , in this file.", NEWEST_FIRST],
         ),
-        (NAVER, ("2024-01-02",), [78200, 79800, 78200, 79600, 17142847], ["read with '|'"]),
+        (
+            NAVER,
+            ("2024-01-02",),
+            [78200, 79800, 78200, 79600, 17142847],
+            ["Columns are separated by vertical bars."],
+        ),
         (
             NASDAQ,
             ("2023-12-29", "2024-01-02", "2024-01-03"),
             [193.90, 194.40, 191.73, 192.53, 42672150],
-            ["newest first: turned around"],
+            [NEWEST_FIRST],
         ),
         (STOOQ, ("2024-01-02", "2024-01-03"), [187.15, 188.44, 183.885, 185.64, 82488674], []),
         (
             ALPHA_VANTAGE,
             ("2024-01-02", "2024-01-03"),
             [187.15, 188.44, 183.89, 185.64, 82488674],
-            ["newest first: turned around"],
+            [NEWEST_FIRST],
         ),
         (
             INVESTING,
             ("2023-12-29", "2024-01-03"),
             [193.90, 194.40, 191.73, 192.53, 42670000.0],
-            ["newest first: turned around"],
+            [NEWEST_FIRST],
         ),
         (
             TRADINGVIEW,
             ("2024-01-02", "2024-01-03"),
             [187.15, 188.44, 183.885, 185.64, 82488674],
-            ["seconds since 1970 as dates (UTC)"],
+            ["Seconds since 1970 were read as dates (UTC)."],
         ),
         (
             BINANCE,
             ("2024-01-01", "2024-01-02"),
             [1, 2, 0.5, 1.5, 7],
-            ["seconds since 1970 as dates (UTC)"],
+            ["Seconds since 1970 were read as dates (UTC)."],
         ),
         (
             GERMAN,
             ("2024-01-02", "2024-01-03"),
             [1187.15, 1188.44, 1183.89, 1185.64, 82488],
             [
-                "read with ';' and decimal comma and '.' between thousands",
-                "newest first: turned around",
+                "Columns are separated by semicolons.",
+                "Decimals stand after a comma.",
+                "Thousands are separated by . in this file.",
+                NEWEST_FIRST,
             ],
         ),
         (YFINANCE, ("2024-01-02",), [138.6, 140.6, 137.7, 139.6, 20071900], []),
@@ -135,7 +145,7 @@ def test_files_of_vendors(
     file = read(text)
     assert file.series.data.index.astype(str).tolist() == list(days)
     assert first(file) == list(row)
-    assert list(file.notes) == list(notes)
+    assert said(file) == list(notes)
     errors = [each for each in check_prices(file.series.data) if each.severity == "error"]
     assert [each.code for each in errors] in ([], ["TooShort"])
 
@@ -185,7 +195,7 @@ def test_an_hour_that_is_there_twice() -> None:
         "2022-11-06 05:00:00",
         "2022-11-06 06:00:00",
     ]
-    assert file.notes == ("times in UTC: an hour is there twice when the clock changes",)
+    assert said(file) == ["Times are those of UTC: an hour is there twice when the clock changes."]
 
 
 def evenings(first_day: str, days: int) -> str:
@@ -198,12 +208,14 @@ def evenings(first_day: str, days: int) -> str:
 def test_bars_of_the_evening_before_have_the_date_of_their_session() -> None:
     file = read(evenings("2024-01-01", 10))
     assert str(file.series.first) == "2024-01-01"
-    assert file.notes == ("each bar is stamped 23:00 of the evening before: dated by the next day",)
+    assert said(file) == [
+        "Bars are stamped 23:00 of the evening before: they have the date of the next day."
+    ]
 
 
 def test_too_few_bars_to_know_whether_it_was_the_evening_before() -> None:
     file = read(evenings("2024-01-02", 2))
-    assert file.notes == ("each bar is stamped 23:00: its date may be a day early",)
+    assert said(file) == ["Bars are stamped 23:00: their dates may be a day early."]
 
 
 def test_date_and_time_in_two_columns() -> None:
@@ -218,12 +230,10 @@ def test_date_and_time_in_two_columns() -> None:
 def test_newest_bars_without_prices_are_left_out() -> None:
     head = f"Date,Open,High,Low,Close,Volume\n2024-01-02,{ROW}\n"
     file = read(head + "2024-01-03,,,,,7\n")
-    assert (len(file.series.data), file.notes) == (
-        1,
-        ("the last bar has no prices yet: left out",),
-    )
+    assert len(file.series.data) == 1
+    assert said(file) == ["The last bar has no prices yet: left out."]
     file = read(head + "2024-01-03,,,,,7\n2024-01-04,null,null,null,null,\n")
-    assert file.notes == ("2 bars at the end have no prices yet: left out",)
+    assert said(file) == ["2 bars at the end have no prices yet: left out."]
 
 
 def test_a_hole_in_the_middle_is_left_to_the_gate() -> None:
@@ -238,7 +248,7 @@ def test_adjusted_prices_are_in_order_to_the_last_digits() -> None:
     row = f"0.25,0.3,0.2,{close!r},7"
     assert close > 0.3
     file = read(f"Date,Open,High,Low,Close,Volume\n2024-01-02,{row}\n")
-    assert file.notes == ("high and low of 1 bars widened by a rounding step",)
+    assert said(file) == ["High and low of 1 bars were widened by a rounding step."]
     assert file.series.data["High"].tolist() == [close]
     file = read("Date,Open,High,Low,Close,Volume\n2024-01-02,0.25,0.3,0.2,0.31,7\n")
     assert file.notes == (), "a real mistake is left to the gate"
@@ -254,10 +264,7 @@ def test_columns_without_a_name_and_of_other_vendors() -> None:
 def test_encodings(encoding: str) -> None:
     file = read(KRX.encode(encoding))
     assert first(file) == [78200, 79800, 78200, 79600, 17142847]
-    is_ordinary = encoding == "utf-8"
-    said = file.notes[0]
-    assert ("UTF-8" not in said and "CP949" not in said) if is_ordinary else True
-    assert "CP949" in said if encoding == "cp949" else True
+    assert ("encoded in" in " ".join(said(file))) == (encoding not in ("utf-8", "utf-8-sig"))
 
 
 @pytest.mark.parametrize(
@@ -265,37 +272,37 @@ def test_encodings(encoding: str) -> None:
     [
         (
             b"Date,Open,High,Low,close,Volume,Close\n",
-            "two columns are its close: 'close' and 'Close'",
+            "Two columns are its close: 'close' and 'Close'",
         ),
         (
             b"Price,Close,Close,High,Low,Open,Volume\nTicker,A,B,A,A,A,A\n",
-            "two columns are its close",
+            "Two columns are its close",
         ),
         (
             b"Price,Close,High,Low,Open,Volume\nTicker,GOOG,SPY,GOOG,GOOG,GOOG\n",
-            "its second line of names has several tickers, GOOG, SPY",
+            "Its second line of names has several tickers, GOOG, SPY",
         ),
-        (b"Date,Open,High,Low\n2024-01-02,1,2,3\n", "it has no column close; it needs"),
-        (b"2024-01-02,1,2,0.5,1.5,7\n", "it has no column date"),
-        (b"PK\x03\x04....", "it is an Excel file or an archive"),
-        (b"\x1f\x8b....", "it is compressed"),
-        (b"<!DOCTYPE html><html>", "it is a web page"),
-        (b'{"chart": {}}', "it is JSON"),
-        (b"\xff\xfeD\x00a", "it begins like UTF-16 and is none"),
+        (b"Date,Open,High,Low\n2024-01-02,1,2,3\n", "It has no column close; it needs"),
+        (b"2024-01-02,1,2,0.5,1.5,7\n", "It has no column date"),
+        (b"PK\x03\x04....", "It is an Excel file or an archive"),
+        (b"\x1f\x8b....", "It is compressed"),
+        (b"<!DOCTYPE html><html>", "It is a web page"),
+        (b'{"chart": {}}', "It is JSON"),
+        (b"\xff\xfeD\x00a", "It begins like UTF-16 and is none"),
         (b"PAR1....", "Parquet"),
-        (b"", "it cannot be read as CSV: it is empty"),
-        (b"\n\n\n", "it is empty"),
+        (b"", "It is empty."),
+        (b"\n\n\n", "It is empty."),
         (
             b"Date,Open,High,Low,Close,Volume\n02/01/2024,1,2,1,1,1\n",
             "is the day first or the month?",
         ),
         (
             b"Date,Open,High,Low,Close,Volume\n2024-01-02,1,2,1,1,1\nTotal,1,2,1,1,1\n",
-            "line 3: 'Total' is no date such as 2020-01-31",
+            "Line 3: 'Total' is no date such as 2020-01-31",
         ),
         (
             b"Date;Open;High;Low;Close;Volume\n2024-01-02;1,5;x;1;1;1\n",
-            "line 2: High is no number: 'x'",
+            "Line 2: High is no number: 'x'",
         ),
     ],
 )
@@ -309,7 +316,7 @@ def test_parquet_where_its_reader_is_there(monkeypatch: pytest.MonkeyPatch) -> N
     table = prices("GOOG", 5)
     monkeypatch.setattr(pd, "read_parquet", lambda source: table)
     file = read(b"PAR1....")
-    assert file.notes == ("read as Parquet",)
+    assert said(file) == ["It is a Parquet file."]
     pd.testing.assert_frame_equal(file.series.data, table, check_freq=False, check_names=False)
 
 

@@ -87,16 +87,16 @@ def test_time_zones_are_dropped() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "cannot be read as CSV"),
+        ("", "It is empty"),
         ("Date,Open,High,Low,Close\n", "no column volume"),
         ("Open,High,Low,Close,Volume\n", "no column date"),
         (
             "Date,Open,High,Low,Close,Volume\n2020-01-02,1,x,1,1,1\n",
-            "line 2: High is no number: 'x'",
+            "Line 2: High is no number: 'x'",
         ),
         (
             "Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,1,1\n2020-01-03,1,1,1,1,n/y\n",
-            "line 3: Volume is no number",
+            "Line 3: Volume is no number",
         ),
         (
             "Date,Open,High,Low,Close,Volume\n01/02/2020,1,1,1,1,1\n",
@@ -105,15 +105,15 @@ def test_time_zones_are_dropped() -> None:
         ('Date,Open,High,Low,Close,Volume\n"2020', "cannot be read as CSV"),
         (
             "Date,Open,High,Low,Close,Volume\n3000-01-01,1,1,1,1,1\n",
-            "line 2: '3000-01-01' is no date",
+            "Line 2: '3000-01-01' is no date",
         ),
         (
             "Date,Open,High,Low,Close,Volume\n1600-01-01,1,1,1,1,1\n",
-            "line 2: '1600-01-01' is no date",
+            "Line 2: '1600-01-01' is no date",
         ),
         (
             "Date,Open,High,Low,Close,Volume\n2020-01-02,1,1,1,1," + "9" * 400 + "\n",
-            "line 2: Volume is no number",
+            "Line 2: Volume is no number",
         ),
     ],
 )
@@ -123,5 +123,5 @@ def test_unreadable_files_are_refused(text: str, message: str) -> None:
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(UnreadablePrices, match="there is no such file"):
+    with pytest.raises(UnreadablePrices, match="There is no such file"):
         read_file(ROOT / "data" / "NONE.csv", "NONE")

@@ -94,7 +94,12 @@ def test_what_was_recognised_is_said(
     CLEAN.iloc[::-1].to_csv(path, sep=";", decimal=",")
     assert data_loader.main(["import", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "    read with ';' and decimal comma\n    newest first: turned around" in out
+    for note in (
+        "separated by semicolons.",
+        "stand after a comma.",
+        "bar came first: turned around.",
+    ):
+        assert f"{note}\n" in out
     series = store.read(str(store.tickers()[0].fingerprint))
     assert series is not None
     assert series.data.to_numpy().tolist() == CLEAN.to_numpy().tolist()
@@ -184,7 +189,7 @@ def test_the_unfinished_bar_of_today_is_left_out(
     table.iloc[-1, :4] = float("nan")
     vendor(monkeypatch, table)
     assert data_loader.main(DOWNLOAD) == 0
-    assert "the last bar has no prices yet: left out" in capsys.readouterr().out
+    assert "The last bar has no prices yet: left out." in capsys.readouterr().out
     ticker = store.ticker("AAPL")
     assert ticker is not None
     assert ticker.bars == len(CLEAN) - 1

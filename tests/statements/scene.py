@@ -272,6 +272,19 @@ def _drop_the_oldest(scene: Scene) -> Action:
     return lambda: scene.store.drop_oldest(1, 9, None)
 
 
+def _expire(scene: Scene) -> Action:
+    scene.complete(FIRST)
+    with scene.engine.begin() as connection:
+        connection.execute(tables.runs.update().values(finished_at=datetime(2020, 1, 1)))
+    return lambda: scene.store.expire(30, 9, None)
+
+
+def _explain(scene: Scene) -> Action:
+    scene.claim(FIRST)
+    assert scene.store.fail_attempt(FIRST, 1, "EngineError", "It failed.")
+    return lambda: scene.store.explain(FIRST, '{"log":[]}')
+
+
 def _star(scene: Scene) -> Action:
     ids = [scene.submit(FIRST).id, scene.submit(SECOND).id]
     return lambda: scene.store.star(ids, True)
@@ -307,7 +320,9 @@ def _replace_prices(scene: Scene) -> Action:
 
 def _drop_prices(scene: Scene) -> Action:
     _replace_prices(scene)()
-    unreferenced = scene.store.unreferenced_series(9)
+    with scene.engine.begin() as connection:
+        connection.execute(tables.price_series.update().values(created_at=datetime(2020, 1, 1)))
+    unreferenced = scene.store.unreferenced_series()
     assert len(unreferenced) == 1
     return lambda: scene.store.drop_series(unreferenced)
 
@@ -345,6 +360,8 @@ CHANGES = {
         _delete_what_others_have,
         _measure,
         _drop_the_oldest,
+        _expire,
+        _explain,
         _star,
         _tag,
         _write_a_note,

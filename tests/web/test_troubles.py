@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
+from sqlalchemy.exc import OperationalError
 
 from service.contract.status import NO_CONTROLLER, Reason, Status
 from service.store import tables
@@ -103,7 +104,14 @@ def test_rows_that_cannot_be_read(
     completed(client, runs)
     set_all(engine, **values)
     (said,) = troubles(runs, engine)
-    assert said.startswith("The database has 1 runs that cannot be read.")
+    is_set_aside = "reason" in values
+    assert said.startswith(
+        "Runs set aside in the last day because their rows could not be read: 1."
+        if is_set_aside
+        else "Runs in the database that cannot be read: 1."
+    )
+    set_all(engine, finished_at=utc_in(-90_000))
+    assert (troubles(runs, engine) == []) == is_set_aside
 
 
 def test_each_state_there_is_can_be_read(
@@ -128,6 +136,36 @@ def test_a_disk_that_is_nearly_full(
     assert said in page(client, "/")
     korean = page(client, "/?lang=ko")
     assert "데이터베이스가 거의 가득 찼습니다(0.9 GiB 중 0.0 GiB 사용)." in korean
+
+
+def test_deleting_ends_the_warning(
+    client: FlaskClient, runs: Runs, engine: Engine, set_free: Callable[[float], None]
+) -> None:
+    """SQLite keeps the pages that are free again in its file."""
+    if engine.dialect.name != "sqlite":
+        pytest.skip("of an SQLite file")
+    run_ids = [completed(client, runs, initial_capital=1000 + number) for number in range(3)]
+    store = RoomStore(engine)
+    set_free(1 - store.room().used_bytes / GIB / 9)
+    assert store.room().is_nearly_full
+    runs.run_store.delete(run_ids)
+    assert not store.room().is_nearly_full
+
+
+@pytest.mark.parametrize("error", [OSError("denied"), OperationalError("s", {}, Exception("no"))])
+def test_where_nobody_can_tell_the_room_all_else_goes_on(
+    error: Exception, runs: Runs, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: RoomStore) -> Room:
+        raise error
+
+    monkeypatch.setattr(RoomStore, "room", fail)
+    client = web(runs, engine)
+    assert client.get("/ready").json["warnings"] == []
+    assert page(client, "/")
+    metrics = client.get("/metrics").text
+    assert "stock_backtest_runs{" in metrics
+    assert "stock_backtest_database_bytes" not in metrics
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,10 @@ caKey: {{ .tls.caKey | quote }}
 {{- define "stock-backtest.databaseGiB" -}}
 {{- $claim := .Values.mysql.persistence | default dict -}}
 {{- $is_ours := and .Values.mysql.enabled $claim.enabled (not $claim.existingClaim) -}}
-{{- $sizes := regexFindAll "^([0-9.]+)(Mi|Gi|Ti)$" (toString $claim.size) 1 -}}
 {{- if .Values.config.databaseGiB -}}
 {{ .Values.config.databaseGiB }}
-{{- else if and $is_ours $sizes -}}
-{{- $number := regexFind "^[0-9.]+" $claim.size -}}
+{{- else if $is_ours -}}
+{{- $number := regexFind "^[0-9]+" $claim.size -}}
 {{- $factor := get (dict "Mi" 0.0009765625 "Gi" 1.0 "Ti" 1024.0) (trimPrefix $number $claim.size) -}}
 {{ mulf $number $factor }}
 {{- else -}}

@@ -58,7 +58,10 @@ def _refuse_twice(meaning: str, first: str, second: str) -> None:
     # The date may be there as a number, too; the first one is as good.
     if meaning not in (DATE, TIME):
         raise UnreadablePrices(
-            f"two columns are its {meaning}: {first!r} and {second!r}; leave one of them out"
+            "Two columns are its {column}: {first} and {second}; leave one of them out.",
+            column=meaning,
+            first=repr(first),
+            second=repr(second),
         )
 
 

@@ -7,11 +7,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from service.contract.sentence import Sentence
 from service.prices.series import MAX_QUOTED, UnreadablePrices
 
+EPOCH_DATES = "Seconds since 1970 were read as dates (UTC)."
+EPOCH_TIMES = "Seconds since 1970 were read as times (UTC)."
+IN_UTC = "Times are those of UTC: an hour is there twice when the clock changes."
+OF_THE_EVENING = (
+    "Bars are stamped {time} of the evening before: they have the date of the next day."
+)
+PERHAPS_OF_THE_EVENING = "Bars are stamped {time}: their dates may be a day early."
+NOTES = (EPOCH_DATES, EPOCH_TIMES, IN_UTC, OF_THE_EVENING, PERHAPS_OF_THE_EVENING)
 OFFSET = r"\s?(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)(?:\[[\w/+-]+\])?$"
 WITH_OFFSET = re.compile(rf"(:\d{{2}}(?:\.\d+)?){OFFSET}")
 ENDS_WITH_OFFSET = re.compile(rf":\d{{2}}(?:\.\d+)?{OFFSET}")
+TIME = r"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d+)?)?)?"
+LOCAL = re.compile(rf"\d{{4}}-?\d{{2}}(?:-?\d{{2}}(?:[T ]?{TIME})?)?")
 ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 EPOCHS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 EPOCH = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.0+)?")
@@ -31,7 +42,7 @@ class Stamps:
     """The moment of each bar, NaT where none stands, and what is to be said about them."""
 
     index: pd.DatetimeIndex
-    notes: tuple[str, ...] = ()
+    notes: tuple[Sentence, ...] = ()
 
 
 def stamps_of(texts: pd.Series, times: pd.Series | None, first_line: int) -> Stamps:
@@ -65,8 +76,8 @@ def _of_epochs(plain: pd.Series) -> Stamps:
     index = _index(stamps)
     days = index.normalize()
     if days.is_unique:
-        return Stamps(days, ("seconds since 1970 as dates (UTC)",))
-    return Stamps(index, ("seconds since 1970 as times (UTC)",))
+        return Stamps(days, (Sentence(EPOCH_DATES),))
+    return Stamps(index, (Sentence(EPOCH_TIMES),))
 
 
 def _parsed(plain: pd.Series, there: pd.Series) -> pd.Series:
@@ -82,7 +93,8 @@ def _parsed(plain: pd.Series, there: pd.Series) -> pd.Series:
     iso = plain.str.replace(WITH_OFFSET, r"\1", regex=True)
     if not there.str.match(ISO_DAY).all():
         iso = iso.str.replace(YEAR_FIRST, _iso_day, regex=True)
-    return pd.to_datetime(iso, format="ISO8601", errors="coerce")
+    # What still has a zone is no local time, and pandas refuses a mixture as a whole.
+    return pd.to_datetime(iso.where(iso.str.fullmatch(LOCAL)), format="ISO8601", errors="coerce")
 
 
 def _iso_day(match: re.Match[str]) -> str:
@@ -122,8 +134,8 @@ def _order_that_goes_on(there: pd.Series, orders: dict[str, str]) -> str:
             going_on.append(name)
     if len(going_on) != 1:
         raise UnreadablePrices(
-            f"{there.iloc[0][:MAX_QUOTED]!r} is no date such as 2020-01-31: "
-            "is the day first or the month?"
+            "{cell} is no date such as 2020-01-31: is the day first or the month?",
+            cell=repr(there.iloc[0][:MAX_QUOTED]),
         )
     return going_on[0]
 
@@ -153,7 +165,11 @@ def _check(stamps: pd.Series, plain: pd.Series, texts: pd.Series, first_line: in
     if is_wrong.any():
         row = int(is_wrong.argmax())
         cell = str(texts.iloc[row])[:MAX_QUOTED]
-        raise UnreadablePrices(f"line {first_line + row}: {cell!r} is no date such as 2020-01-31")
+        raise UnreadablePrices(
+            "Line {line}: {cell} is no date such as 2020-01-31.",
+            line=first_line + row,
+            cell=repr(cell),
+        )
 
 
 def _with_sense(stamps: pd.Series, plain: pd.Series) -> Stamps:
@@ -173,7 +189,7 @@ def _in_utc(index: pd.DatetimeIndex, plain: pd.Series) -> Stamps:
     in_utc = _index(instants.dt.tz_localize(None))
     if not in_utc.is_unique:
         return Stamps(index)
-    return Stamps(in_utc, ("times in UTC: an hour is there twice when the clock changes",))
+    return Stamps(in_utc, (Sentence(IN_UTC),))
 
 
 def _of_the_next_day(index: pd.DatetimeIndex) -> Stamps:
@@ -183,10 +199,10 @@ def _of_the_next_day(index: pd.DatetimeIndex) -> Stamps:
     if hour < EVENING or not (times == times[0]).all():
         return Stamps(index)
     weekdays = set(index.day_of_week)
-    stamped = f"each bar is stamped {index[0]:%H:%M} of the evening before"
+    time = {"time": f"{index[0]:%H:%M}"}
     if SUNDAY in weekdays and FRIDAY not in weekdays:
-        return Stamps(index.normalize() + DAY, (f"{stamped}: dated by the next day",))
-    return Stamps(index, (f"each bar is stamped {index[0]:%H:%M}: its date may be a day early",))
+        return Stamps(index.normalize() + DAY, (Sentence(OF_THE_EVENING, time),))
+    return Stamps(index, (Sentence(PERHAPS_OF_THE_EVENING, time),))
 
 
 def _index(stamps: pd.Series) -> pd.DatetimeIndex:

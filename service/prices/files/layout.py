@@ -39,7 +39,7 @@ def layout_of(text: str) -> Layout:
     """What it seems to be; raises UnreadablePrices where columns are missing."""
     lines = list(islice(text.splitlines(), SAMPLE_LINES))
     if not any(line.strip() for line in lines):
-        raise UnreadablePrices("it cannot be read as CSV: it is empty")
+        raise UnreadablePrices("It is empty.")
     best = max(SEPARATORS, key=lambda separator: _known_names(lines, separator))
     rows = _rows(lines, best)
     header = _header(rows)
@@ -56,7 +56,7 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
     try:
         return list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
     except csv.Error as error:
-        raise UnreadablePrices(f"it cannot be read as CSV: {error}") from None
+        raise UnreadablePrices("It cannot be read as CSV: {error}.", error=error) from None
 
 
 def _known_names(lines: Sequence[str], separator: str) -> int:
@@ -81,8 +81,10 @@ def _check_needed(found: dict[str, int], header: Sequence[str]) -> None:
         if name not in found:
             shown = ", ".join(header)[:MAX_SHOWN]
             raise UnreadablePrices(
-                f"it has no column {name}; it needs date, open, high, low, close, volume, "
-                f"and has {shown}"
+                "It has no column {column}; it needs date, open, high, low, close, volume, and has "
+                "{found}.",
+                column=name,
+                found=shown or "-",
             )
 
 
@@ -105,7 +107,8 @@ def _check_one_ticker(names: Sequence[str]) -> None:
     if len(tickers) > 1:
         shown = ", ".join(tickers)[:MAX_SHOWN]
         raise UnreadablePrices(
-            f"its second line of names has several tickers, {shown}: save each in a file of its own"
+            "Its second line of names has several tickers, {tickers}: save one in each file.",
+            tickers=shown,
         )
 
 

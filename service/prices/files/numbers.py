@@ -29,7 +29,12 @@ def numbers_of(
         number = _number(value, decimal, thousands)
         if number is None:
             cell = str(value)[:MAX_QUOTED]
-            raise UnreadablePrices(f"line {first_line + row}: {name} is no number: {cell!r}")
+            raise UnreadablePrices(
+                "Line {line}: {column} is no number: {cell}.",
+                line=first_line + row,
+                column=name,
+                cell=repr(cell),
+            )
         numbers[row] = number
     return numbers
 

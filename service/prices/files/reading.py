@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from backtest.prices import COLUMNS
+from service.contract.sentence import Sentence
 from service.prices.files.columns import DATE, TIME
 from service.prices.files.dates import Stamps, stamps_of
 from service.prices.files.layout import Layout, layout_of
@@ -19,10 +20,36 @@ from service.prices.files.text import decoded
 from service.prices.series import PriceSeries, UnreadablePrices
 
 PARQUET = b"PAR1"
-SEPARATOR_NAMES = {";": "';'", "\t": "tabs", "|": "'|'"}
+SEPARATOR_NOTES = {
+    ";": "Columns are separated by semicolons.",
+    "\t": "Columns are separated by tabs.",
+    "|": "Columns are separated by vertical bars.",
+}
+DECIMAL_COMMA = "Decimals stand after a comma."
+BETWEEN_THOUSANDS = "Thousands are separated by {mark} in this file."
+ENCODED = "The text is encoded in {encoding}."
+OF_PARQUET = "It is a Parquet file."
+TURNED = "The newest bar came first: turned around."
+UNFINISHED = "The last bar has no prices yet: left out."
+SEVERAL_UNFINISHED = "{count} bars at the end have no prices yet: left out."
+WIDENED = "High and low of {count} bars were widened by a rounding step."
+NOTES = (
+    *SEPARATOR_NOTES.values(),
+    DECIMAL_COMMA,
+    BETWEEN_THOUSANDS,
+    ENCODED,
+    OF_PARQUET,
+    TURNED,
+    UNFINISHED,
+    SEVERAL_UNFINISHED,
+    WIDENED,
+)
+NO_PARQUET = "It is a Parquet file: pip install pyarrow to read it, or save it as CSV."
 # Adjusted prices are products of floats: their order is right to the last few digits only.
 ROUNDING = 1e-12
 ORDINARY_ENCODING = "UTF-8"
+# The bars, and what was done to them.
+Tidied = tuple[pd.DataFrame, Sentence | None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +57,7 @@ class PriceFile:
     """What a file holds; `notes` say what was recognised and changed, where anything was."""
 
     series: PriceSeries
-    notes: tuple[str, ...]
+    notes: tuple[Sentence, ...]
 
 
 def read_prices(data: bytes, ticker: str, source: str) -> PriceFile:
@@ -60,10 +87,10 @@ def read_prices(data: bytes, ticker: str, source: str) -> PriceFile:
 def tidied(series: PriceSeries) -> PriceFile:
     """Oldest first, without bars that have no price yet, with a rounding step for the range."""
     bars = series.data
-    notes = []
+    notes: list[Sentence] = []
     for tidy in (_oldest_first, _finished, _widened):
         bars, note = tidy(bars)
-        notes += [note] if note else []
+        notes += [note] if note is not None else []
     return PriceFile(replace(series, data=bars), tuple(notes))
 
 
@@ -72,9 +99,9 @@ def read_file(path: Path, ticker: str) -> PriceFile:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UnreadablePrices("there is no such file") from None
+        raise UnreadablePrices("There is no such file.") from None
     except OSError as error:
-        raise UnreadablePrices(f"it cannot be read: {error.strerror}") from None
+        raise UnreadablePrices("It cannot be read: {error}.", error=error.strerror) from None
     return read_prices(data, ticker, path.name)
 
 
@@ -97,63 +124,58 @@ def _table(text: str, layout: Layout) -> pd.DataFrame:
             index_col=False,
         )
     except (ValueError, OSError) as error:
-        raise UnreadablePrices(f"it cannot be read as CSV: {error}") from None
+        raise UnreadablePrices("It cannot be read as CSV: {error}.", error=error) from None
     return table.rename(columns=names)
 
 
-def _of_parquet(data: bytes) -> tuple[pd.DataFrame, Layout, list[str]]:
+def _of_parquet(data: bytes) -> tuple[pd.DataFrame, Layout, list[Sentence]]:
     try:
         table = pd.read_parquet(io.BytesIO(data))
     except ImportError:
-        raise UnreadablePrices(
-            "it is a Parquet file: pip install pyarrow to read it, or save it as CSV"
-        ) from None
+        raise UnreadablePrices(NO_PARQUET) from None
     # The reader raises whatever its own format raises.
     except Exception as error:  # noqa: BLE001
-        raise UnreadablePrices(f"it cannot be read as Parquet: {error}") from None
+        raise UnreadablePrices("It cannot be read as Parquet: {error}.", error=error) from None
     as_text = table.reset_index() if isinstance(table.index, pd.DatetimeIndex) else table
     layout = layout_of(as_text.head(9).to_csv(index=False))
     names = {place: name for name, place in layout.places.items()}
     chosen = as_text.iloc[:, sorted(names)]
     chosen.columns = [names[place] for place in sorted(names)]
-    return chosen, layout, ["read as Parquet"]
+    return chosen, layout, [Sentence(OF_PARQUET)]
 
 
-def _said_of(layout: Layout, encoding: str) -> Iterator[str]:
-    said = []
-    if layout.separator in SEPARATOR_NAMES:
-        said.append(SEPARATOR_NAMES[layout.separator])
+def _said_of(layout: Layout, encoding: str) -> Iterator[Sentence]:
+    if layout.separator in SEPARATOR_NOTES:
+        yield Sentence(SEPARATOR_NOTES[layout.separator])
     if layout.decimal == ",":
-        said.append("decimal comma")
+        yield Sentence(DECIMAL_COMMA)
     if layout.thousands:
-        said.append(f"{layout.thousands!r} between thousands")
+        yield Sentence(BETWEEN_THOUSANDS, {"mark": layout.thousands})
     if encoding != ORDINARY_ENCODING:
-        said.append(encoding)
-    if said:
-        yield f"read with {' and '.join(said)}"
+        yield Sentence(ENCODED, {"encoding": encoding})
 
 
 def _stamps(table: pd.DataFrame, layout: Layout) -> Stamps:
     return stamps_of(table[DATE], table.get(TIME), layout.first + 1)
 
 
-def _oldest_first(bars: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _oldest_first(bars: pd.DataFrame) -> Tidied:
     is_reversed = len(bars) > 1 and bars.index.is_monotonic_decreasing and bars.index.is_unique
-    return (bars.iloc[::-1], "newest first: turned around") if is_reversed else (bars, "")
+    return (bars.iloc[::-1], Sentence(TURNED)) if is_reversed else (bars, None)
 
 
-def _finished(bars: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _finished(bars: pd.DataFrame) -> Tidied:
     """Without the newest bars that have no price yet."""
     has_price = bars[list(COLUMNS[:4])].notna().any(axis=1).to_numpy()
     if not has_price.any() or has_price[-1]:
-        return bars, ""
+        return bars, None
     last = int(np.flatnonzero(has_price)[-1])
     left_out = len(bars) - last - 1
-    days = f"{left_out} bars at the end have" if left_out > 1 else "the last bar has"
-    return bars.iloc[: last + 1], f"{days} no prices yet: left out"
+    several = Sentence(SEVERAL_UNFINISHED, {"count": left_out})
+    return bars.iloc[: last + 1], several if left_out > 1 else Sentence(UNFINISHED)
 
 
-def _widened(bars: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _widened(bars: pd.DataFrame) -> Tidied:
     """High and low hold open and close, where only the last digits say otherwise."""
     ends = bars[["Open", "Close"]]
     high = np.fmax(bars["High"], ends.max(axis=1))
@@ -162,6 +184,6 @@ def _widened(bars: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     is_below = (low < bars["Low"]) & (low >= bars["Low"] * (1 - ROUNDING))
     count = int((is_above | is_below).sum())
     if not count:
-        return bars, ""
+        return bars, None
     wide = bars.assign(High=bars["High"].mask(is_above, high), Low=bars["Low"].mask(is_below, low))
-    return wide, f"high and low of {count} bars widened by a rounding step"
+    return wide, Sentence(WIDENED, {"count": count})

@@ -11,17 +11,17 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
 )
-WEB_PAGE = "it is a web page, perhaps a vendor's error: save the CSV file itself"
+WEB_PAGE = "It is a web page, perhaps a vendor's error: save the CSV file itself."
 # How files begin that are no tables of text, and what to do about them.
 OTHER_KINDS = (
-    (b"PK\x03\x04", "it is an Excel file or an archive: save it as CSV, or unpack it"),
-    (b"\xd0\xcf\x11\xe0", "it is an Excel file: save it as CSV"),
-    (b"\x1f\x8b", "it is compressed: unpack it first"),
+    (b"PK\x03\x04", "It is an Excel file or an archive: save it as CSV, or unpack it."),
+    (b"\xd0\xcf\x11\xe0", "It is an Excel file: save it as CSV."),
+    (b"\x1f\x8b", "It is compressed: unpack it first."),
     (b"<!", WEB_PAGE),
     (b"<html", WEB_PAGE),
     (b"<?xml", WEB_PAGE),
-    (b"{", "it is JSON: save it as CSV"),
-    (b"%PDF", "it is a PDF file: a CSV file is needed"),
+    (b"{", "It is JSON: save it as CSV."),
+    (b"%PDF", "It is a PDF file: a CSV file is needed."),
 )
 ZEROS_SHARE = 0.3  # of the bytes: more are UTF-16 without a mark
 
@@ -48,4 +48,6 @@ def _strictly(data: bytes, codec: str, name: str) -> tuple[str, str]:
     try:
         return data.decode(codec), name
     except UnicodeDecodeError:
-        raise UnreadablePrices(f"it begins like {name} and is none: save it as UTF-8") from None
+        raise UnreadablePrices(
+            "It begins like {encoding} and is none: save it as UTF-8.", encoding=name
+        ) from None

@@ -81,7 +81,7 @@ from service.web.result_page import (
 )
 from service.web.server.event_loop import run_in_native_thread
 from service.web.services import runs_service, services_of, wait_for_news
-from service.web.warnings import told, told_trouble
+from service.web.warnings import said, told
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _dashboard(values: dict[str, str] | None = None, error: UserError | None = N
         range=first_of(tickers, values.get("ticker", "")),
         price_command=services_of(current_app).price_import.command,
         latest=latest,
-        troubles=[told_trouble(each) for each in services_of(current_app).troubles.now()],
+        troubles=[said(each) for each in services_of(current_app).troubles.now()],
         marks=runs_service().run_store.marks_of([run.id for run in latest]),
         composite=run_form.COMPOSITE,
         modes=CompositeRule.MODES,
