@@ -292,6 +292,8 @@ def test_encodings(encoding: str) -> None:
         (b"PAR1....", "Parquet"),
         (b"", "It is empty."),
         (b"\n\n\n", "It is empty."),
+        (b"Date,Open,High,Low,Close,Volume\n", "It has no bars below its names."),
+        (b"Date,Open,High,Low,Close,Volume\n\n,,,,,\n", "It has no bars below its names."),
         (
             b"Date,Open,High,Low,Close,Volume\n02/01/2024,1,2,1,1,1\n",
             "is the day first or the month?",

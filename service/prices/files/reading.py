@@ -47,6 +47,7 @@ NOTES = (
 NO_PARQUET = "It is a Parquet file: pip install pyarrow to read it, or save it as CSV."
 # Adjusted prices are products of floats: their order is right to the last few digits only.
 ROUNDING = 1e-12
+WHITE = " \t\r\n"
 ORDINARY_ENCODING = "UTF-8"
 # The bars, and what was done to them.
 Tidied = tuple[pd.DataFrame, Sentence | None]
@@ -109,10 +110,12 @@ def _table(text: str, layout: Layout) -> pd.DataFrame:
     """The columns by what they mean; numbers as pandas reads them, dates as texts."""
     names = {place: name for name, place in layout.places.items()}
     stamps = {name: str for name in (DATE, TIME) if name in layout.places}
-    lines = text.splitlines(keepends=True)[layout.first :]
+    bars = "".join(text.splitlines(keepends=True)[layout.first :])
+    if not bars.strip(WHITE + layout.separator):
+        raise UnreadablePrices("It has no bars below its names.")
     try:
         table = pd.read_csv(
-            io.StringIO("".join(lines)),
+            io.StringIO(bars),
             sep=layout.separator,
             header=None,
             names=list(range(layout.width)),
