@@ -111,6 +111,14 @@ class Config:
         "local", "local processes, or kubernetes Jobs", choices=("local", "kubernetes")
     )
     job_template: str = _setting("", "ConfigMap with the worker's Job, for LAUNCHER=kubernetes")
+    max_upload_bytes: int = _setting(
+        2**24, "largest files of prices that are sent to the web at once, in bytes"
+    )
+    price_writers: str = _setting(
+        "",
+        "users who may store prices by the web, with commas; empty: everybody",
+        form=f"({NAME}(,{NAME})*)?",
+    )
     max_body_bytes: int = _setting(65_536, "largest request body")
     application_root: str = _setting(
         "", "where the pages are below the host, /backtests for example", form=r"(/[\w.~-]+)*/?"
@@ -202,6 +210,11 @@ def name_and_secret(text: str) -> dict[str, str]:
 def names_of_hosts(text: str) -> list[str]:
     """The names in ALLOWED_HOSTS."""
     return text.split(",")
+
+
+def names_of_users(text: str) -> list[str]:
+    """The names in PRICE_WRITERS; none where it is empty."""
+    return text.split(",") if text else []
 
 
 def job_environment() -> dict[str, str]:

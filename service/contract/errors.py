@@ -49,6 +49,26 @@ class UnknownTicker(InvalidRequest):
         super().__init__('There are no prices of "{ticker}".', ticker=ticker)
 
 
+class NotAWriter(UserError):
+    """The user is none of those who may store prices (403)."""
+
+    code = "NotAWriter"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You may not store prices here; ask the operator, who names those that may."
+        )
+
+
+class UnknownPrices(UserError):
+    """There are no prices of the ticker whose page is asked for (404)."""
+
+    code = "NotFound"
+
+    def __init__(self, ticker: str) -> None:
+        super().__init__('There are no prices of "{ticker}".', ticker=ticker)
+
+
 class NoData(UserError):
     """Too few prices, or prices that cannot be backtested (400)."""
 

@@ -24,10 +24,12 @@ from service.contract.errors import (
     BatchConflict,
     BatchRefused,
     NoResult,
+    NotAWriter,
     NoteChanged,
     RunConflict,
     RunEnded,
     RunNotFound,
+    UnknownPrices,
     UnknownTicker,
     UserError,
 )
@@ -39,6 +41,8 @@ from service.web.services import services_of
 logger = logging.getLogger(__name__)
 
 STATUS: dict[type[UserError], int] = {
+    NotAWriter: 403,
+    UnknownPrices: 404,
     RunNotFound: 404,
     NoResult: 404,
     RunConflict: 409,

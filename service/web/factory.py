@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from io import BytesIO
 from typing import IO, Any
 
-from flask import Flask, Request, Response, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -22,9 +22,20 @@ from service.web.middleware import auth, conditional, hosts, metrics, origin, sl
 from service.web.middleware.auth import Login
 from service.web.missing_prices import PriceImport
 from service.web.openapi.document import answer, cached, describe
-from service.web.pages import api, batches, compare, docs, files, health, history, marks, sweeps
+from service.web.pages import (
+    api,
+    batches,
+    compare,
+    docs,
+    files,
+    health,
+    history,
+    marks,
+    prices,
+    sweeps,
+)
 from service.web.pages import runs as pages
-from service.web.services import Services, keep_services
+from service.web.services import Services, keep_services, services_of
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -39,6 +50,9 @@ HEADERS = {
 }
 
 
+PAGES = (pages, history, marks, compare, batches, sweeps, prices, api, files, health, docs)
+
+
 def create_app(
     runs: Runs,
     schema_problem: Callable[[], str],
@@ -50,10 +64,13 @@ def create_app(
     first_wait_seconds: float = 0.0,
     allowed_hosts: Collection[str] = (hosts.ANY,),
     room_store: RoomStore | None = None,
+    price_writers: Collection[str] = (),
+    max_upload_bytes: int = 2**24,
 ) -> Flask:
     """The application around a service; it keeps nothing on disk or between two requests.
 
-    `schema_problem`, `database_name` and `first_wait_seconds` are those of `Services`; without
+    `schema_problem`, `database_name`, `first_wait_seconds`, `price_writers` and `max_upload_bytes`
+    are those of `Services`; without
     `login` everybody may use every page. `max_at_once` requests are worked on at the same time.
     `allowed_hosts` are those of `hosts.install`; `room_store` knows how full the database is.
     """
@@ -73,9 +90,11 @@ def create_app(
         price_import=price_import or PriceImport(),
         troubles=Troubles(runs.run_store, runs.leases, room_store),
         first_wait_seconds=first_wait_seconds,
+        price_writers=price_writers,
+        max_upload_bytes=max_upload_bytes,
     )
     keep_services(app, services)
-    for page in (pages, history, marks, compare, batches, sweeps, api, files, health, docs):
+    for page in PAGES:
         app.register_blueprint(page.bp)
     _describe_static_files(app)
     _install_middleware(app, services, max_at_once, allowed_hosts)
@@ -97,7 +116,17 @@ def _install_middleware(
     hosts.install(app, allowed_hosts)
     origin.install(app)
     auth.install(app, services.login)
+    app.before_request(_allow_large_files)
     slots.install(app, max_at_once)
+
+
+def _allow_large_files() -> None:
+    """Files of prices are larger than any request for a run."""
+    if request.endpoint in prices.TAKE_FILES:
+        most = services_of(current_app).max_upload_bytes
+        request.max_content_length = most
+        # What its parser holds at once counts to this one.
+        request.max_form_memory_size = most
 
 
 def _describe_static_files(app: Flask) -> None:

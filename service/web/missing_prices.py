@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from service.contract.errors import UnknownTicker
+from service.contract.errors import UnknownTicker, UserError
 from service.web.middleware.texts import text
 
 NO_PRICES_YET = (
-    "There are no prices yet; add some with {command} import --ticker {ticker} - < {ticker}.csv."
+    "There are no prices yet; add some on the page Prices, or with {command} import --ticker "
+    "{ticker} - < {ticker}.csv."
 )
 IMPORT_BY_COMMAND = (
-    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} --tickers'
-    " {ticker} (Yahoo Finance) or {command} import --ticker {ticker} - < {ticker}.csv."
+    'There are no prices of "{ticker}". Nearest are {near}; add others on the page Prices, or with'
+    " {command} --tickers {ticker} (Yahoo Finance)."
 )
 IMPORT_IN_CLUSTER = (
-    'There are no prices of "{ticker}". Nearest are {near}; add others with {command} import'
-    " --ticker {ticker} - < {ticker}.csv, or by the chart's value prices.tickers (Yahoo Finance)."
+    'There are no prices of "{ticker}". Nearest are {near}; add others on the page Prices, or by'
+    " the chart's value prices.tickers (Yahoo Finance)."
 )
+
+
+def missing_ticker(error: UserError | None) -> str:
+    """The ticker whose prices are missing, "" where none is."""
+    return error.ticker if isinstance(error, UnknownTicker) else ""
 
 
 @dataclass(frozen=True)

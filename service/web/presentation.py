@@ -12,6 +12,7 @@ from typing import Any
 from rules.base_rule import BaseRule, Parameter
 from service.search.verdict import Evidence
 from service.store.marks import Marks
+from service.store.prices import Ticker
 from service.store.rows import Run
 from service.usecases.sweeps import Estimate
 from service.web.middleware.texts import plural, text
@@ -312,6 +313,18 @@ def _parameter_document(parameter: Parameter) -> dict[str, object]:
         "low": parameter.low,
         "high": parameter.high,
         "meaning": parameter.meaning,
+    }
+
+
+def ticker_document(ticker: Ticker) -> dict[str, Any]:
+    """An entry of the catalogue."""
+    return {
+        "ticker": ticker.ticker,
+        "first_day": ticker.first_day.isoformat(),
+        "last_day": ticker.last_day.isoformat(),
+        "bars": ticker.bars,
+        "source": ticker.source,
+        "prices_fingerprint": ticker.fingerprint,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Event
@@ -31,7 +31,8 @@ class Services:
     raises DatabaseError where the database cannot be reached. `prices_seen` is set as soon as
     there are prices: the current ones are never deleted, so nobody has to look again.
     `first_wait_seconds` is how long the page of a new run waits for its end: where that is likely
-    soon, nobody has to see the page of a waiting run first.
+    soon, nobody has to see the page of a waiting run first. `price_writers` are the users who may
+    store prices, everybody where it is empty, `max_upload_bytes` is how much at once.
     """
 
     runs: Runs
@@ -40,6 +41,8 @@ class Services:
     database_name: str
     price_import: PriceImport
     troubles: Troubles
+    price_writers: Collection[str] = ()
+    max_upload_bytes: int = 2**24
     first_wait_seconds: float = 0.0
     prices_seen: Event = field(default_factory=Event)
 

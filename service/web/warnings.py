@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from service.contract.errors import UserError
 from service.contract.sentence import Sentence
 from service.web.middleware.texts import text
 
@@ -33,6 +34,15 @@ SENTENCES = (
     "the short position lost more than the capital: closed on {day}, {money} owed beyond it; "
     "equity is 0 from there on",
 )
+# What the data gate refuses prices for.
+ERRORS = (
+    "{count} bars; a backtest needs at least 2",
+    "the date of row {row} is empty",
+    "the date stands there twice",
+    "the date is before the one above it",
+    "High {high} is below Low {low}",
+    "Open {open} or Close {close} is outside Low..High",
+)
 # The columns of prices, whose names the pages have in the reader's language
 COLUMNS = ("Open", "High", "Low", "Close", "Volume")
 
@@ -49,7 +59,7 @@ def told(message: str) -> str:
 
 
 def _told(message: str) -> str:
-    for sentence in SENTENCES:
+    for sentence in (*SENTENCES, *ERRORS):
         found = _pattern(sentence).fullmatch(message)
         if found:
             values = found.groupdict()
@@ -63,6 +73,14 @@ def _told(message: str) -> str:
 def said(sentence: Sentence) -> str:
     """The sentence in the reader's language."""
     return text(sentence.template).format(**sentence.values)
+
+
+def said_refusal(error: UserError) -> str:
+    """Why prices are not stored, in the reader's language; what the data gate says of them, too."""
+    values = dict(error.values)
+    if "message" in values:
+        values["message"] = told(str(values["message"]))
+    return text(error.template).format(**values)
 
 
 @cache

@@ -33,6 +33,8 @@ def addresses(platform: str, browser: Browser) -> list[str]:
         sweep,
         result,
         f"{result}/report",
+        "/prices",
+        "/prices/GOOG",
         "/docs",
         "/docs/style",
         "/nothing-here",

@@ -88,6 +88,7 @@ SET = {
     "worker.timeoutSeconds": ("run_timeout_seconds", 604_800),
     "config.leaseSeconds": ("lease_seconds", 30),
     "config.maxBodyBytes": ("max_body_bytes", 16_777_216),
+    "config.maxUploadBytes": ("max_upload_bytes", 134_217_728),
     "config.logLevel": ("log_level", "DEBUG"),
     "config.resultRetentionDays": ("result_retention_days", 0.5),
     "config.resultRetentionGiB": ("result_retention_gib", 2.5),
@@ -121,6 +122,12 @@ def test_the_room_of_the_database_is_that_of_its_claim(persistence: Object, gib:
 
 def test_the_room_of_a_database_outside_is_not_known() -> None:
     assert config_of(objects(EXTERNAL)).database_gib == 0.0
+
+
+def test_who_may_store_prices() -> None:
+    assert config_of(objects(SECRET)).price_writers == ""
+    writers = {"web": {"priceWriters": ["alice", "bob@example.org"]}}
+    assert config_of(objects(laid_over(SECRET, writers))).price_writers == "alice,bob@example.org"
 
 
 def allowed_hosts(values: Object) -> list[str]:

@@ -175,17 +175,14 @@ def unknown_ticker_sentence(runs: Runs, price_import: PriceImport) -> str:
 
 def test_an_unknown_ticker_is_answered_with_the_ways_to_import_prices(runs: Runs) -> None:
     assert unknown_ticker_sentence(runs, PriceImport()) == (
-        'There are no prices of "ZZZZ". Nearest are GOOG, SPY; add others with'
-        " python scripts/data_loader.py --tickers ZZZZ (Yahoo Finance) or"
-        " python scripts/data_loader.py import --ticker ZZZZ - < ZZZZ.csv."
+        'There are no prices of "ZZZZ". Nearest are GOOG, SPY; add others on the'
+        " page Prices, or with python scripts/data_loader.py --tickers ZZZZ (Yahoo Finance)."
     )
 
 
 def test_in_a_cluster_an_unknown_ticker_is_not_sent_to_where_no_pod_can_reach(runs: Runs) -> None:
     command = "kubectl exec -i deploy/bt-web -- python x.py"
     message = unknown_ticker_sentence(runs, PriceImport(command, in_cluster=True))
-    assert (
-        "kubectl exec -i deploy/bt-web -- python x.py import --ticker ZZZZ - < ZZZZ.csv" in message
-    )
-    assert "prices.tickers" in message
+    assert "on the page Prices, or by the chart's value prices.tickers" in message
+    assert "kubectl" not in message
     assert "--tickers" not in message

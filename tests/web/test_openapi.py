@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import re
 import uuid
 from dataclasses import replace
@@ -24,9 +25,11 @@ from service.web.middleware.auth import Login
 from service.web.openapi.document import ERRORS
 from tests.support.logins import BASIC, PROXY, TOKEN, bearer
 from tests.support.openapi_check import CheckedClient, Seen, described_by
+from tests.support.prices import prices
 from tests.support.requests import REQUEST, SWEEP
 from tests.support.web import BROWSER, FORM, completed, swept
 
+CSV = prices("GOOG", 60).to_csv()
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 LOGINS = pytest.mark.parametrize("login", [Login(), BASIC, PROXY], ids=lambda login: login.mode)
 
@@ -141,6 +144,7 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
         "/sweeps/{run_id}/run": {"data": {"row": "0"}},
         "/batches": {"json": BATCH},
         "/estimate": {"json": SWEEP},
+        "/prices/{ticker}": {"data": CSV, "content_type": "text/csv"},
         "/runs/bulk": {"json": {"runs": [ids[0]], "action": "star"}},
         "/runs/{run_id}/marks": {"json": {"star": True}},
     }
@@ -153,7 +157,10 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
             address = address.replace("{batch_id}", BATCH_ID if run_id != "nobody" else "x")
             if path.startswith("/compare"):
                 address += f"?run={ids[0]}&run={ids[2]}"
+            address = address.replace("{ticker}", "OWN" if run_id != "nobody" else "x y")
             body = bodies.get(path, {}) if method == "post" else {}
+            if (method, path) == ("post", "/prices"):
+                body = {"data": {"files": (io.BytesIO(CSV.encode()), "own.csv")}}
             client.open(address, method=method.upper(), headers=headers, buffered=True, **body)
 
 
@@ -190,6 +197,9 @@ def lists(client: CheckedClient, run_id: str) -> None:
         client.post(path, json={"surprise": 1})
         client.post(path, data="x", content_type="text/plain")
         client.post(path, data="x" * 70_000, content_type="application/json")
+    for path in ("/prices", "/prices/OWN"):
+        client.post(path, data=b"")
+        client.post(path, data=b"x" * (2**24 + 1), content_type="application/octet-stream")
     client.post("/batches", json={**BATCH, "rules": ["MACD"]})
     for _ in range(4):
         client.post("/batches?force=true", json={**BATCH, "batch_id": str(uuid.uuid4())})

@@ -169,8 +169,8 @@ def test_the_dashboard_says_when_there_are_no_prices(tmp_path: Any) -> None:
         answer,
         400,
         "BadInput",
-        "There are no prices yet; add some with python scripts/data_loader.py import"
-        " --ticker GOOG - < GOOG.csv.",
+        "There are no prices yet; add some on the page Prices, or with"
+        " python scripts/data_loader.py import --ticker GOOG - < GOOG.csv.",
     )
     empty.dispose()
 

@@ -18,6 +18,8 @@ from service.contract.documents import schema
 from service.contract.errors import BatchRefused, NoteChanged
 from service.contract.status import ATTACHED, HINTS, NO_CONTROLLER, Status
 from service.engine.look import WORDS
+from service.prices.files import dates, reading
+from service.prices.files.text import OTHER_KINDS
 from service.report.sheet import CRISES
 from service.search import verdict
 from service.search.result import KEEPS_POSITION, STAYS_IN_CASH
@@ -33,6 +35,16 @@ from tests.support.requests import REQUEST, SWEEP
 
 # A sentence of the frozen rules that does not end like one; en.po says it in other words too.
 REWORDED = "None of the {count} combinations is a rule: {why}"
+# Sentences of refused files without values in them
+REFUSED = (
+    *(advice for _, advice in OTHER_KINDS),
+    "It is empty.",
+    "It has no bars below its names.",
+    "There is no such file.",
+    "Choose at least one file.",
+    "A ticker goes with one file; several are named by their files.",
+    "You may not store prices here; ask the operator, who names those that may.",
+)
 PO = ROOT / "service" / "web" / "translations" / "ko.po"
 
 
@@ -63,6 +75,7 @@ def in_errors() -> Iterator[str]:
         "service/contract",
         "service/engine",
         "service/search",
+        "service/prices/files",
         "service/usecases",
         "service/web",
     ):
@@ -88,7 +101,7 @@ def in_data() -> Iterator[str]:
     yield from (status.value for status in Status)
     yield from ("long", "short")
     yield from WORDS
-    yield from (*warnings.SENTENCES, *warnings.COLUMNS)
+    yield from (*warnings.SENTENCES, *warnings.ERRORS, *warnings.COLUMNS)
     yield from (crisis.name for crisis in CRISES)
     yield from (title for title, _ in METRIC_GROUPS)
     yield from LABELS.values()
@@ -98,6 +111,7 @@ def in_data() -> Iterator[str]:
     yield TAG_RULE
     yield from (*HINTS.values(), NO_CONTROLLER, ATTACHED)
     yield from TROUBLES
+    yield from (*reading.NOTES, *dates.NOTES, reading.NO_PARQUET, *REFUSED)
     for metric in METRICS:
         yield from (metric.label, metric.meaning)
     for rule in BUILT_IN.values():

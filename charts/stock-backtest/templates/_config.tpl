@@ -52,6 +52,8 @@ CONTROLLER_POLL_SECONDS: {{ .Values.controller.pollSeconds | quote }}
 CONTROLLER_PORT: "8000"
 METRICS_DIR: /run/metrics
 MAX_BODY_BYTES: {{ .Values.config.maxBodyBytes | int | quote }}
+MAX_UPLOAD_BYTES: {{ .Values.config.maxUploadBytes | int | quote }}
+PRICE_WRITERS: {{ join "," .Values.web.priceWriters | quote }}
 APPLICATION_ROOT: {{ include "stock-backtest.basePath" . | quote }}
 PROXY_HOPS: {{ or .Values.ingress.enabled .Values.httpRoute.enabled | ternary 1 0 | quote }}
 ALLOWED_HOSTS: {{ include "stock-backtest.allowedHosts" . | quote }}

@@ -204,6 +204,38 @@ TICKERS = _object(
         prices_fingerprint=TEXT,
     )
 )
+FINDINGS = _list(severity={"enum": ["error", "warning"]}, code=TEXT, day=TEXT_OR_NONE, message=TEXT)
+PRICES = _object(
+    ticker=TEXT,
+    first_day=DATE,
+    last_day=DATE,
+    bars={"type": "integer", "minimum": 1},
+    source=TEXT,
+    prices_fingerprint=TEXT,
+    findings=FINDINGS,
+)
+PRICE_REPORT = _object(
+    name={**TEXT, "description": "of the file"},
+    ticker=TEXT,
+    stored={"type": "boolean"},
+    error={**TEXT_OR_NONE, "description": "why it is not stored"},
+    code=TEXT_OR_NONE,
+    notes={**TEXTS, "description": "what was recognised in the file, and changed"},
+    findings=FINDINGS,
+    first_day=DATE_OR_NONE,
+    last_day=DATE_OR_NONE,
+    bars=COUNT,
+    prices_fingerprint=TEXT_OR_NONE,
+)
+PRICE_FILES = {
+    "type": "object",
+    "required": ["files"],
+    "properties": {
+        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        "ticker": {**TEXT, "description": "of one file; else the name of each is its ticker"},
+        "action": {"enum": ["store", "check"], "default": "store"},
+    },
+}
 COUNTS = {"type": "array", "items": COUNT}
 POINT = {"type": ["integer", "null"], "minimum": 0, "description": "the number of a point"}
 CHART = _object(
@@ -261,6 +293,10 @@ SCHEMAS: Mapping[str, Any] = {
     "Sweeps": _object(runs=RUNS),
     "Rules": RULES,
     "Tickers": TICKERS,
+    "Prices": PRICES,
+    "PriceReport": PRICE_REPORT,
+    "PriceReports": _object(files={"type": "array", "items": PRICE_REPORT}),
+    "PriceFiles": PRICE_FILES,
     "Chart": CHART,
     "Health": _object(status={"const": "ok"}),
     "Ready": READY,

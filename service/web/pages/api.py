@@ -10,7 +10,7 @@ from service.usecases.rules import accepted_rules
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import cached, describe, json_of, query
 from service.web.pages.common import whole_number
-from service.web.presentation import rule_document
+from service.web.presentation import rule_document, ticker_document
 from service.web.services import runs_service, wait_for_news
 
 bp = Blueprint("api", __name__)
@@ -84,15 +84,4 @@ def tickers() -> Response:
         for ticker in runs_service().price_store.tickers()
         if ticker.ticker.startswith(prefix)
     ]
-    known = [
-        {
-            "ticker": ticker.ticker,
-            "first_day": ticker.first_day.isoformat(),
-            "last_day": ticker.last_day.isoformat(),
-            "bars": ticker.bars,
-            "source": ticker.source,
-            "prices_fingerprint": ticker.fingerprint,
-        }
-        for ticker in found[:limit]
-    ]
-    return conditional(jsonify(tickers=known))
+    return conditional(jsonify(tickers=[ticker_document(each) for each in found[:limit]]))

@@ -45,6 +45,7 @@ from service.web.forms.submission import (
 )
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
+from service.web.missing_prices import missing_ticker
 from service.web.openapi.document import (
     RETRY,
     answer,
@@ -123,6 +124,7 @@ def _dashboard(values: dict[str, str] | None = None, error: UserError | None = N
         "dashboard.html",
         values=values,
         message="" if error is None else sentence(error, FIELD_LABELS),
+        missing=missing_ticker(error),
         faulty="" if error is None else faulty_field(error, values, fields),
         rules=rules,
         rule_choices=[rule_choice(rule) for rule in rules],

@@ -46,6 +46,7 @@ from service.web.forms.submission import (
 from service.web.forms.sweep_table import best_first, page_of, read_table, row_at
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
+from service.web.missing_prices import missing_ticker
 from service.web.openapi.document import (
     RETRY,
     answer,
@@ -153,6 +154,7 @@ def _form_page(
         rule_choices=[rule_choice(rule) for rule in rules.values()],
         estimated=estimated,
         message="" if error is None else sentence(error, FIELD_LABELS),
+        missing=missing_ticker(error),
         faulty="" if error is None else faulty_field(error, values, fields),
         rules=list(rules.values()),
         suggested={

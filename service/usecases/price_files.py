@@ -1,0 +1,137 @@
+"""Price files that users bring: judged as they would be stored, and stored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+
+from service.contract.documents import schema
+from service.contract.errors import UserError
+from service.contract.request import SCHEMA
+from service.contract.sentence import Sentence
+from service.prices.checks import check_prices
+from service.prices.files.reading import PriceFile, read_prices
+from service.prices.finding import Finding
+from service.prices.series import PriceSeries, UnreadablePrices
+from service.store.prices import PriceStore
+
+TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
+MAX_QUOTED = 40
+NO_RANGE = {"first_day": None, "last_day": None, "bars": 0, "prices_fingerprint": None}
+
+
+class RefusedPrices(UserError):
+    """Prices that are not stored (400)."""
+
+    code = "RefusedPrices"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file as it would be stored: `refusal` says why it would not be, None where it would.
+
+    `file` is None where it cannot be read. `is_stored` once it is.
+    """
+
+    name: str
+    ticker: str
+    file: PriceFile | None = None
+    findings: tuple[Finding, ...] = ()
+    refusal: UserError | None = None
+    is_stored: bool = False
+
+    @property
+    def series(self) -> PriceSeries | None:
+        """What was read."""
+        return None if self.file is None else self.file.series
+
+    @property
+    def bars(self) -> pd.DataFrame:
+        """As they would be stored; none where there are none, or one has no date."""
+        if self.series is None or self.series.data.index.hasnans:
+            return pd.DataFrame()
+        return self.series.data
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        has_bars = self.series is not None and len(self.bars) > 0
+        return {
+            "name": self.name,
+            "ticker": self.ticker,
+            "stored": self.is_stored,
+            "error": None if self.refusal is None else str(self.refusal),
+            "code": None if self.refusal is None else self.refusal.code,
+            "notes": [str(note) for note in self.notes],
+            "findings": [asdict(finding) for finding in self.findings],
+            **(_range_of(self.series) if self.series and has_bars else NO_RANGE),
+        }
+
+    @property
+    def notes(self) -> tuple[Sentence, ...]:
+        """What was recognised."""
+        return () if self.file is None else self.file.notes
+
+
+def judged(name: str, data: bytes, ticker: str = "") -> Judged:
+    """The file as it would be stored; without `ticker` its name says which it is."""
+    ticker = (ticker or PurePath(name).stem).strip().upper()
+    if not TICKER.fullmatch(ticker):
+        template = "{ticker} is no ticker: use A-Z, 0-9 and . ^ = -, at most 15 characters."
+        return Judged(name, ticker, refusal=RefusedPrices(template, ticker=ticker[:MAX_QUOTED]))
+    try:
+        file = read_prices(data, ticker, PurePath(name).name)
+    except UnreadablePrices as error:
+        return Judged(name, ticker, refusal=error)
+    findings = tuple(check_prices(file.series.data))
+    return Judged(name, ticker, file, findings, _refusal(findings))
+
+
+def _refusal(findings: tuple[Finding, ...]) -> UserError | None:
+    """The first error, and how many more there are."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if not errors:
+        return None
+    first = errors[0]
+    values = {"code": first.code, "message": first.message, "more": len(errors) - 1}
+    if first.day is None:
+        return RefusedPrices("{code}: {message} (errors besides: {more}).", **values)
+    return RefusedPrices(
+        "{code} at {day}: {message} (errors besides: {more}).", day=first.day, **values
+    )
+
+
+def stored(judgement: Judged, store: PriceStore) -> Judged:
+    """The same after it was stored, whole; a refused one as it is."""
+    if judgement.refusal is not None or judgement.series is None:
+        return judgement
+    store.save(judgement.series)
+    return replace(judgement, is_stored=True)
+
+
+@dataclass(frozen=True)
+class PricesOfTicker:
+    """What is stored of a ticker."""
+
+    series: PriceSeries
+
+    @property
+    def bars(self) -> pd.DataFrame:
+        """All of them, oldest first."""
+        return self.series.data
+
+    def judge(self) -> list[dict[str, Any]]:
+        """What the data gate finds, as JSON has it."""
+        return [asdict(finding) for finding in check_prices(self.bars)]
+
+
+def _range_of(series: PriceSeries) -> dict[str, Any]:
+    return {
+        "first_day": series.first.isoformat(),
+        "last_day": series.last.isoformat(),
+        "bars": len(series.data),
+        "prices_fingerprint": series.fingerprint,
+    }

@@ -1,0 +1,235 @@
+"""Prices: which there are, what they are, and new ones from files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    jsonify,
+    make_response,
+    render_template,
+    request,
+)
+from werkzeug.exceptions import BadRequest
+
+from service.contract.errors import InvalidRequest, NotAWriter, UnknownPrices, UserError
+from service.store.prices import Ticker
+from service.usecases.price_files import Judged, PricesOfTicker, judged, stored
+from service.web import price_chart
+from service.web.errors import sentence, wants_json
+from service.web.forms.submission import quoted
+from service.web.middleware.auth import client_name
+from service.web.middleware.conditional import conditional
+from service.web.openapi.document import (
+    Content,
+    answer,
+    describe,
+    json_of,
+    not_modified,
+    query,
+    text_of,
+)
+from service.web.openapi.document import schema as openapi_schema
+from service.web.pages.common import ETAG_OF_JSON, PAGE_OR_JSON, choice_in_query
+from service.web.presentation import ticker_document
+from service.web.server.event_loop import run_in_native_thread, run_one_at_a_time
+from service.web.services import runs_service, services_of
+from service.web.warnings import said, said_refusal, told
+
+logger = logging.getLogger(__name__)
+
+bp = Blueprint("prices", __name__)
+
+SHOWN_BARS = 3
+SHOWN_ENDS = 5
+MAX_SHOWN_FINDINGS = 100
+STORE, CHECK = "store", "check"
+TAKE_FILES = ("prices.upload", "prices.put")  # endpoints
+UPLOAD: Content = {"multipart/form-data": {"schema": openapi_schema("PriceFiles")}}
+ANY_FILE: Content = {
+    "text/csv": {"schema": {"type": "string"}},
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+}
+DRY_RUN = query("dry_run", "`true` stores nothing", enum=["true", "false"], default="false")
+
+
+@bp.get("/prices")
+@describe(
+    {
+        200: answer(
+            "The tickers with prices.",
+            {**json_of("Tickers"), **text_of("text/html")},
+            ETAG_OF_JSON,
+        ),
+        304: not_modified(),
+    },
+    query("ticker", "fills the form with it"),
+    PAGE_OR_JSON,
+    errors=(412,),
+)
+def prices() -> Response:
+    """The tickers with prices, and a form for files with new ones."""
+    tickers = runs_service().price_store.tickers()
+    if wants_json():
+        return conditional(jsonify(tickers=[ticker_document(each) for each in tickers]))
+    return make_response(_page(tickers, request.args.get("ticker", "")))
+
+
+@bp.post("/prices")
+@describe(
+    {
+        200: answer(
+            "What became of each file; a refused one keeps no other from being stored.",
+            {**json_of("PriceReports"), **text_of("text/html")},
+        )
+    },
+    PAGE_OR_JSON,
+    body=UPLOAD,
+    errors=(400, 403, 413),
+)
+def upload() -> Response:
+    """Stores the prices of the files, or only says what they are, with `action=check`."""
+    _check_writer()
+    files = [file for file in request.files.getlist("files") if file.filename]
+    ticker = request.form.get("ticker", "").strip()
+    is_stored = _is_to_be_stored(request.form.get("action", STORE))
+    if not files:
+        return _refused_form(InvalidRequest("Choose at least one file."), ticker)
+    if ticker and len(files) > 1:
+        error = InvalidRequest("A ticker goes with one file; several are named by their files.")
+        return _refused_form(error, ticker)
+    reports = [_taken(str(file.filename), file.stream.read(), ticker, is_stored) for file in files]
+    status = 400 if all(report.refusal for report in reports) else 200
+    if wants_json():
+        # Of several files each says for itself what became of it.
+        return make_response(jsonify(files=[each.document() for each in reports]), 200)
+    tickers = runs_service().price_store.tickers()
+    return make_response(_page(tickers, "", reports), status)
+
+
+@bp.post("/prices/<ticker>")
+@describe(
+    {200: answer("What was stored.", json_of("PriceReport"))},
+    DRY_RUN,
+    body=ANY_FILE,
+    errors=(400, 403, 413),
+)
+def put(ticker: str) -> Response:
+    """Stores the file in the body as the prices of a ticker; it is CSV, or Parquet."""
+    _check_writer()
+    is_dry = choice_in_query("dry_run", ("true", "false")) == "true"
+    report = _taken("upload", request.get_data(), ticker, not is_dry)
+    if report.refusal is not None:
+        raise report.refusal
+    return make_response(jsonify(report.document()))
+
+
+@bp.get("/prices/<ticker>")
+@describe(
+    {
+        200: answer(
+            "What is stored of a ticker, and what is to be known about it.",
+            {**json_of("Prices"), **text_of("text/html")},
+            ETAG_OF_JSON,
+        ),
+        304: not_modified(),
+    },
+    PAGE_OR_JSON,
+    errors=(404, 412),
+)
+def of_ticker(ticker: str) -> Response:
+    """The current prices of a ticker: their range, a chart, and what the data gate finds."""
+    known = runs_service().price_store.ticker(ticker)
+    if known is None:
+        raise UnknownPrices(quoted(ticker))
+    stored_prices = PricesOfTicker(runs_service().price_store.series(known.fingerprint))
+    findings = run_in_native_thread(stored_prices.judge)
+    if wants_json():
+        return conditional(jsonify({**ticker_document(known), "findings": findings}))
+    return make_response(_page_of_ticker(known, stored_prices.bars, findings))
+
+
+def _check_writer() -> None:
+    """Raises NotAWriter."""
+    writers = services_of(current_app).price_writers
+    if writers and client_name() not in writers:
+        raise NotAWriter
+
+
+def _is_to_be_stored(action: str) -> bool:
+    if action not in (STORE, CHECK):
+        raise BadRequest
+    return action == STORE
+
+
+def _taken(name: str, data: bytes, ticker: str, is_stored: bool) -> Judged:
+    """The file judged, and stored where that is asked."""
+    report: Judged = run_one_at_a_time(judged, name, data, ticker)
+    if not is_stored:
+        return report
+    report = stored(report, runs_service().price_store)
+    if report.is_stored:
+        template = "Prices stored: ticker=%s, bars=%d, fingerprint=%s, client=%s"
+        found = report.document()
+        logger.info(
+            template, report.ticker, found["bars"], found["prices_fingerprint"], client_name()
+        )
+    return report
+
+
+def _refused_form(error: UserError, ticker: str) -> Response:
+    if wants_json():
+        raise error
+    tickers = runs_service().price_store.tickers()
+    return make_response(_page(tickers, ticker, message=sentence(error)), 400)
+
+
+def _page(
+    tickers: Sequence[Ticker],
+    ticker: str,
+    reports: Sequence[Judged] = (),
+    message: str = "",
+) -> str:
+    return render_template(
+        "prices.html",
+        tickers=tickers,
+        ticker=ticker,
+        reports=reports,
+        message=message,
+        faulty="",
+        shown_bars=SHOWN_BARS,
+        price_command=services_of(current_app).price_import.command,
+        max_megabytes=services_of(current_app).max_upload_bytes // 2**20,
+        **_words(),
+    )
+
+
+def _page_of_ticker(
+    ticker: Ticker, bars: pd.DataFrame, findings: Sequence[Mapping[str, Any]]
+) -> str:
+    return render_template(
+        "price.html",
+        ticker=ticker,
+        bars=bars,
+        ends=SHOWN_ENDS,
+        line=price_chart.line_of(bars),
+        width=price_chart.WIDTH,
+        height=price_chart.HEIGHT,
+        findings=findings,
+        **_words(),
+    )
+
+
+def _words() -> dict[str, Any]:
+    return {
+        "said": said,
+        "told": told,
+        "said_refusal": said_refusal,
+        "most_findings": MAX_SHOWN_FINDINGS,
+    }

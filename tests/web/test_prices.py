@@ -1,0 +1,223 @@
+"""Prices in the browser and by programs: looked at, checked, stored, refused."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+
+from service.store.prices import PriceStore
+from service.usecases.runs import Runs
+from service.web.factory import create_app
+from service.web.middleware.auth import Login
+from tests.support.logins import BASIC, TOKEN, bearer
+from tests.support.prices import prices, series
+from tests.support.requests import REQUEST
+from tests.support.web import BROWSER, FORM, page, refused
+
+CSV = prices("GOOG", 60).to_csv()
+SEMICOLONS = prices("GOOG", 60).iloc[::-1].to_csv(sep=";", decimal=",")
+BAD = "Date,Open,High,Low,close,Volume,Close\n"
+JSON = {"Accept": "application/json"}
+
+File = tuple[str, str]
+
+
+def send(
+    client: FlaskClient,
+    files: Sequence[File],
+    action: str = "store",
+    ticker: str = "",
+    headers: dict[str, str] | None = None,
+) -> Any:
+    parts = [(io.BytesIO(text.encode()), name) for name, text in files]
+    data = {"files": parts, "action": action, "ticker": ticker}
+    return client.post("/prices", data=data, headers=headers or BROWSER)
+
+
+def stored(engine: Engine) -> list[str]:
+    return [each.ticker for each in PriceStore(engine).tickers()]
+
+
+def test_the_list_leads_to_each_ticker(client: FlaskClient) -> None:
+    text = page(client, "/prices")
+    assert '<a href="/prices/GOOG">GOOG</a>' in text
+    assert "2,699" in text
+    assert client.get("/prices", headers=JSON).json == client.get("/tickers").json
+
+
+def test_the_page_of_a_ticker(client: FlaskClient) -> None:
+    text = page(client, "/prices/GOOG")
+    assert "2,699 bars: 2013-01-02 – 2023-09-21" in text
+    assert series("GOOG").fingerprint in text
+    assert "<polyline points=" in text
+    assert 'href="/?ticker=GOOG"' in text
+    document = client.get("/prices/GOOG", headers=JSON).json
+    assert document is not None
+    assert document["prices_fingerprint"] == series("GOOG").fingerprint
+    assert len(document["findings"]) == 5
+    for finding in document["findings"]:
+        assert finding["message"] in text
+        assert finding["code"] in text
+
+
+def test_a_ticker_without_prices_has_no_page(client: FlaskClient) -> None:
+    answer = client.get("/prices/NONE", headers=JSON)
+    refused(answer, 404, "NotFound", 'There are no prices of "NONE".')
+    assert 'There are no prices of "NONE".' in page(client, "/prices/NONE", 404)
+
+
+def test_checking_says_what_it_is_and_stores_nothing(client: FlaskClient, engine: Engine) -> None:
+    answer = send(client, [("semi.csv", SEMICOLONS)], "check")
+    assert answer.status_code == 200
+    for words in (
+        "SEMI",
+        "It can be stored; nothing is stored yet.",
+        "Columns are separated by semicolons.",
+        "Decimals stand after a comma.",
+        "The newest bar came first: turned around.",
+        "60 bars",
+        "2013-01-02",
+    ):
+        assert words in answer.text
+    assert stored(engine) == ["GOOG", "SPY"]
+
+
+def test_storing_and_then_backtesting(
+    client: FlaskClient, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        answer = send(client, [("mine.csv", CSV)])
+    assert answer.status_code == 200
+    assert "Stored." in answer.text
+    assert 'href="/prices/MINE"' in answer.text
+    assert "Prices stored: ticker=MINE, bars=60, fingerprint=" in caplog.text
+    kept = PriceStore(engine).ticker("MINE")
+    assert kept is not None
+    data = PriceStore(engine).series(kept.fingerprint).data
+    assert data.to_numpy().tolist() == prices("GOOG", 60).to_numpy().tolist()
+    dates = {"start_date": "2013-01-02", "end_date": "2013-03-28"}
+    run = client.post("/backtest", json={**REQUEST, "ticker": "MINE", **dates})
+    assert run.status_code == 202
+
+
+def test_a_ticker_that_is_typed(client: FlaskClient, engine: Engine) -> None:
+    assert send(client, [("anything at all.csv", CSV)], ticker="own").status_code == 200
+    assert "OWN" in stored(engine)
+    answer = send(client, [("anything at all.csv", CSV)])
+    assert answer.status_code == 400
+    assert "ANYTHING AT ALL is no ticker" in answer.text
+
+
+def test_one_bad_file_keeps_no_other_from_being_stored(client: FlaskClient, engine: Engine) -> None:
+    answer = send(client, [("a.csv", CSV), ("b.csv", BAD), ("c.csv", CSV)])
+    assert answer.status_code == 200
+    assert "Two columns are its close" in answer.text
+    assert stored(engine) == ["A", "C", "GOOG", "SPY"]
+    reports = send(client, [("d.csv", CSV), ("e.csv", BAD)], headers=JSON).json["files"]
+    assert [(each["ticker"], each["stored"], each["code"]) for each in reports] == [
+        ("D", True, None),
+        ("E", False, "UnreadablePrices"),
+    ]
+    assert (reports[0]["bars"], reports[0]["first_day"]) == (60, "2013-01-02")
+
+
+def test_what_the_gate_refuses_is_said_in_the_readers_language(client: FlaskClient) -> None:
+    lines = CSV.splitlines(keepends=True)
+    twice = "".join([*lines[:3], lines[2], *lines[3:]])
+    answer = send(client, [("x.csv", twice)])
+    assert answer.status_code == 400
+    assert "DuplicateDate at 2013-01-03: the date stands there twice" in answer.text
+    korean = send(client, [("x.csv", twice)], headers={**BROWSER, "Accept-Language": "ko"})
+    assert "2013-01-03 DuplicateDate: 같은 날짜가 두 번 있습니다" in korean.text
+
+
+@pytest.mark.parametrize(
+    ("files", "ticker", "sentence"),
+    [
+        ([], "", "Choose at least one file."),
+        ([("a.csv", CSV), ("b.csv", CSV)], "X", "A ticker goes with one file"),
+    ],
+)
+def test_refused_forms(
+    client: FlaskClient, engine: Engine, files: list[File], ticker: str, sentence: str
+) -> None:
+    answer = send(client, files, ticker=ticker)
+    assert answer.status_code == 400
+    assert sentence in answer.text
+    refused(send(client, files, ticker=ticker, headers=JSON), 400, "BadInput", sentence)
+    assert stored(engine) == ["GOOG", "SPY"]
+
+
+def test_an_unknown_action(client: FlaskClient) -> None:
+    assert send(client, [("a.csv", CSV)], "delete", headers=JSON).status_code == 400
+
+
+def test_a_program_sends_one_file(client: FlaskClient, engine: Engine) -> None:
+    headers = {**JSON, "Content-Type": "text/csv"}
+    dry = client.post("/prices/OWN?dry_run=true", data=SEMICOLONS, headers=headers)
+    assert dry.json is not None
+    assert (dry.json["stored"], dry.json["bars"]) == (False, 60)
+    assert "OWN" not in stored(engine)
+    answer = client.post("/prices/own", data=SEMICOLONS, headers=headers)
+    assert answer.json is not None
+    assert (answer.json["ticker"], answer.json["stored"]) == ("OWN", True)
+    assert answer.json["prices_fingerprint"] == PriceStore(engine).tickers()[1].fingerprint
+    refused(
+        client.post("/prices/OWN", data=BAD, headers=headers),
+        400,
+        "UnreadablePrices",
+        "Two columns",
+    )
+    refused(
+        client.post("/prices/OWN?dry_run=x", data=CSV, headers=headers), 400, "BadInput", "dry_run"
+    )
+
+
+def test_files_may_be_larger_than_other_bodies_and_have_a_limit(runs: Runs, engine: Engine) -> None:
+    client = create_app(runs, str, max_body_bytes=1000, max_upload_bytes=20_000).test_client()
+    assert send(client, [("a.csv", CSV)], headers=JSON).status_code == 200
+    large = [("a.csv", CSV), ("b.csv", CSV * 9)]
+    refused(send(client, large, headers=JSON), 413, "TooLarge", "too large")
+    refused(client.post("/prices/A", data=CSV * 9), 413, "TooLarge", "too large")
+
+
+def test_only_those_that_are_named_may_store(runs: Runs, engine: Engine) -> None:
+    def client_of(login: Login, *writers: str) -> FlaskClient:
+        return create_app(runs, str, login=login, price_writers=writers).test_client()
+
+    headers = {**JSON, **bearer(TOKEN)}
+    refused(
+        send(client_of(BASIC, "somebody"), [("a.csv", CSV)], headers=headers), 403, "NotAWriter", ""
+    )
+    refused(
+        client_of(BASIC, "somebody").post("/prices/A", data=CSV, headers=headers),
+        403,
+        "NotAWriter",
+        "You may not store prices here",
+    )
+    refused(
+        send(client_of(Login(), "somebody"), [("a.csv", CSV)], headers=JSON), 403, "NotAWriter", ""
+    )
+    assert stored(engine) == ["GOOG", "SPY"]
+    assert send(client_of(Login()), [("a.csv", CSV)], headers=JSON).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/backtest", "/sweeps"])
+def test_a_missing_ticker_leads_to_the_page(client: FlaskClient, address: str) -> None:
+    form = {**FORM, "ticker": "NONE", "tickers": "NONE", "metric": "sharpe_ratio"}
+    answer = client.post(address, data=form, headers=BROWSER)
+    assert answer.status_code == 400
+    assert 'href="/prices?ticker=NONE"' in answer.text
+    assert 'value="NONE"' in page(client, "/prices?ticker=NONE")
+
+
+def test_a_page_of_another_site_stores_nothing(client: FlaskClient, engine: Engine) -> None:
+    headers = {**JSON, "Sec-Fetch-Site": "cross-site"}
+    assert send(client, [("a.csv", CSV)], headers=headers).status_code == 403
+    assert stored(engine) == ["GOOG", "SPY"]
