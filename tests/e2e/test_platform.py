@@ -18,6 +18,7 @@ from tests.e2e.conftest import TINY
 from tests.e2e.pods import python_pod
 from tests.e2e.waiters import deployment_ready, job_ended, wait_until
 from tests.e2e.web import performed_here, reproducible
+from tests.support.prices import prices
 
 pytestmark = pytest.mark.cluster
 
@@ -69,6 +70,16 @@ def test_it_installs_without_a_warning(installed: tuple[Release, str]) -> None:
 def test_helm_test_performs_a_backtest(release: Release) -> None:
     output, _ = release.helm("test", release.name, "--logs")
     assert "completed with the numbers of the release" in output
+
+
+def test_prices_from_a_file_are_stored_and_backtested(release: Release) -> None:
+    data = prices("GOOG", 900).iloc[::-1].to_csv(sep=";", decimal=",").encode()
+    with release.web() as web:
+        report = web.send_prices("OWN", data)
+        assert (report["stored"], report["bars"], len(report["notes"])) == (True, 900, 3)
+        assert "OWN" in web.page("/prices")
+        result = web.completed(ticker="OWN", end_date="2016-06-01")
+    assert result["provenance"]["prices_fingerprint"] == report["prices_fingerprint"]
 
 
 def test_each_run_is_a_job_of_its_own(release: Release) -> None:

@@ -40,6 +40,14 @@ class Web:
             with error:
                 return json.load(error)
 
+    def send_prices(self, ticker: str, data: bytes) -> dict[str, Any]:
+        """What became of a file of prices."""
+        address = f"{self.url}/prices/{ticker}"
+        request = urllib.request.Request(address, data, {"Content-Type": "text/csv"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            report: dict[str, Any] = json.load(answer)
+            return report
+
     def page(self, path: str) -> str:
         """The page as a browser gets it."""
         request = urllib.request.Request(self.url + path, headers={"Accept": "text/html"})

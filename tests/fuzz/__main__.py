@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 SLOW_SECONDS = 20
-MEGABYTES = 6000  # of the fuzzer itself, which keeps some kilobytes of each input
+MEGABYTES = 6000  # of the fuzzer, which keeps what pandas makes of each input
 
 with atheris.instrument_imports(include=["service", "rules", "scripts"]):
     from tests.fuzz.targets import TARGETS
