@@ -38,6 +38,7 @@ TINY_VOLUME = 0.05  # of the usual volume
 STALE_BARS = 5  # identical bars in a row
 MAX_DAYS_BETWEEN_BARS = 4  # of daily bars, the median
 # Bars on days without a session: as many may be mistakes, more are another calendar.
+MAX_ERRORS = 1000  # of each kind
 FEW_BARS = 1
 FEW_SHARE = 0.01
 EXPLAINS_A_JUMP = ("SplitShapedJump", "Spike")
@@ -268,6 +269,6 @@ def _nyse_sessions(first: np.datetime64, last: np.datetime64) -> Days:
 def _errors_of_bars(
     data: pd.DataFrame, code: str, is_faulty: Mask, message_of: Callable[[int], str]
 ) -> Iterator[Finding]:
-    """An error for each bar that is faulty."""
-    for bar in np.flatnonzero(is_faulty):
+    """An error for each bar that is faulty, up to MAX_ERRORS: no more are read by anybody."""
+    for bar in np.flatnonzero(is_faulty)[:MAX_ERRORS]:
         yield Finding("error", code, day_of(data, int(bar)), message_of(int(bar)))

@@ -21,6 +21,10 @@ from service.store.prices import PriceStore
 
 TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
 MAX_QUOTED = 40
+MAX_SOURCE = 200
+MAX_FINDINGS = 1000  # in JSON
+NAMELESS = "upload"
+SECOND = "{ticker} stands there twice: send one file for each ticker."
 NO_RANGE = {"first_day": None, "last_day": None, "bars": 0, "prices_fingerprint": None}
 
 
@@ -56,9 +60,14 @@ class Judged:
             return pd.DataFrame()
         return self.series.data
 
+    @property
+    def range(self) -> dict[str, Any]:
+        """From where to where its bars go; None and 0 where there are none."""
+        has_bars = self.series is not None and len(self.bars) > 0
+        return _range_of(self.series) if self.series and has_bars else NO_RANGE
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        has_bars = self.series is not None and len(self.bars) > 0
         return {
             "name": self.name,
             "ticker": self.ticker,
@@ -66,8 +75,8 @@ class Judged:
             "error": None if self.refusal is None else str(self.refusal),
             "code": None if self.refusal is None else self.refusal.code,
             "notes": [str(note) for note in self.notes],
-            "findings": [asdict(finding) for finding in self.findings],
-            **(_range_of(self.series) if self.series and has_bars else NO_RANGE),
+            "findings": [asdict(finding) for finding in self.findings[:MAX_FINDINGS]],
+            **self.range,
         }
 
     @property
@@ -78,16 +87,25 @@ class Judged:
 
 def judged(name: str, data: bytes, ticker: str = "") -> Judged:
     """The file as it would be stored; without `ticker` its name says which it is."""
-    ticker = (ticker or PurePath(name).stem).strip().upper()
+    source = source_of(name)
+    # Some letters of other alphabets become one of A to Z, or two, when they are made large.
+    ticker = (ticker or PurePath(source).stem).strip()
+    ticker = ticker.upper() if ticker.isascii() else ticker
     if not TICKER.fullmatch(ticker):
         template = "{ticker} is no ticker: use A-Z, 0-9 and . ^ = -, at most 15 characters."
         return Judged(name, ticker, refusal=RefusedPrices(template, ticker=ticker[:MAX_QUOTED]))
     try:
-        file = read_prices(data, ticker, PurePath(name).name)
+        file = read_prices(data, ticker, source)
     except UnreadablePrices as error:
         return Judged(name, ticker, refusal=error)
     findings = tuple(check_prices(file.series.data))
     return Judged(name, ticker, file, findings, _refusal(findings))
+
+
+def source_of(name: str) -> str:
+    """What results call the file: its name, on one line, as long as a column holds."""
+    plain = "".join(letter for letter in PurePath(name).name if letter.isprintable())
+    return plain[:MAX_SOURCE] or NAMELESS
 
 
 def _refusal(findings: tuple[Finding, ...]) -> UserError | None:
@@ -96,12 +114,11 @@ def _refusal(findings: tuple[Finding, ...]) -> UserError | None:
     if not errors:
         return None
     first = errors[0]
-    values = {"code": first.code, "message": first.message, "more": len(errors) - 1}
-    if first.day is None:
-        return RefusedPrices("{code}: {message} (errors besides: {more}).", **values)
-    return RefusedPrices(
-        "{code} at {day}: {message} (errors besides: {more}).", day=first.day, **values
-    )
+    values = {"code": first.code, "day": first.day or "-", "message": first.message}
+    if len(errors) == 1:
+        return RefusedPrices("{code} at {day}: {message}.", **values)
+    template = "{code} at {day}: {message} (errors besides: {more})."
+    return RefusedPrices(template, more=len(errors) - 1, **values)
 
 
 def stored(judgement: Judged, store: PriceStore) -> Judged:
@@ -125,7 +142,7 @@ class PricesOfTicker:
 
     def judge(self) -> list[dict[str, Any]]:
         """What the data gate finds, as JSON has it."""
-        return [asdict(finding) for finding in check_prices(self.bars)]
+        return [asdict(finding) for finding in check_prices(self.bars)[:MAX_FINDINGS]]
 
 
 def _range_of(series: PriceSeries) -> dict[str, Any]:

@@ -43,6 +43,9 @@ ERRORS = (
     "High {high} is below Low {low}",
     "Open {open} or Close {close} is outside Low..High",
 )
+# What stands in a column that the gate refuses.
+FACT_OF_A_COLUMN = "{name} is {value}"
+FACT = re.compile(r"(Open|High|Low|Close|Volume) is \S+")
 # The columns of prices, whose names the pages have in the reader's language
 COLUMNS = ("Open", "High", "Low", "Close", "Volume")
 
@@ -59,6 +62,9 @@ def told(message: str) -> str:
 
 
 def _told(message: str) -> str:
+    facts = message.split(", ")
+    if all(map(FACT.fullmatch, facts)):
+        return ", ".join(_told_fact(*fact.split(" is ")) for fact in facts)
     for sentence in (*SENTENCES, *ERRORS):
         found = _pattern(sentence).fullmatch(message)
         if found:
@@ -81,6 +87,10 @@ def said_refusal(error: UserError) -> str:
     if "message" in values:
         values["message"] = told(str(values["message"]))
     return text(error.template).format(**values)
+
+
+def _told_fact(column: str, value: str) -> str:
+    return text(FACT_OF_A_COLUMN).format(name=text(column), value=value)
 
 
 @cache

@@ -133,6 +133,7 @@ def first(file: PriceFile) -> list[float]:
                 "Columns are separated by semicolons.",
                 "Decimals stand after a comma.",
                 "Thousands are separated by . in this file.",
+                "Dates with points were read with the day first, then the month.",
                 NEWEST_FIRST,
             ],
         ),
@@ -312,6 +313,159 @@ def test_what_is_no_price_file_is_refused_by_name(data: bytes, sentence: str) ->
     with pytest.raises(UnreadablePrices) as refused:
         read(data)
     assert sentence in str(refused.value)
+
+
+def rows(*lines: str, separator: str = ",") -> str:
+    header = separator.join(("Date", "Open", "High", "Low", "Close", "Volume"))
+    return "\n".join([header, *lines]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        # Zeros at the end are left out, and a point and a comma decide together.
+        (
+            rows('2024-01-02,"998","1,998.5","998","1,002","58,414"'),
+            [998, 1998.5, 998, 1002, 58414],
+        ),
+        (
+            rows("2024-01-02;998,5;1.998;998;1.002;58.414", separator=";"),
+            [998.5, 1998, 998, 1002, 58414],
+        ),
+        # The volumes tell what the prices do not.
+        (
+            rows("2024-01-02;184,22;185,88;183,43;184,25;58.414", separator=";"),
+            [184.22, 185.88, 183.43, 184.25, 58414],
+        ),
+        (
+            rows("2024-01-02;78,200;79,800;78,200;79,600;171,428", separator=";"),
+            [78200, 79800, 78200, 79600, 171428],
+        ),
+        (
+            rows("2024-01-02;78.200;79.800;78.200;79.600;17.142.847", separator=";"),
+            [78200, 79800, 78200, 79600, 17142847],
+        ),
+        (
+            rows('2024-01-02,"9,35","9,45","9,25","9,30","17,14M"'),
+            [9.35, 9.45, 9.25, 9.3, 17140000],
+        ),
+        (
+            rows('2024-01-02,184.22,185.88,183.43,184.25,"58,414,460"'),
+            [184.22, 185.88, 183.43, 184.25, 58414460],
+        ),
+        # Three decimals where decimals stand after a point anyway.
+        (
+            rows("2024-01-02,147.123,147.456,147.001,147.250,17"),
+            [147.123, 147.456, 147.001, 147.25, 17],
+        ),
+        (
+            rows("2024-01-02,9.35e-06,9.45e-06,9.25e-06,9.3e-06,17"),
+            [9.35e-06, 9.45e-06, 9.25e-06, 9.3e-06, 17],
+        ),
+        (
+            rows("2024-01-02;9,35e-06;9,45e-06;9,25e-06;9,3e-06;17", separator=";"),
+            [9.35e-06, 9.45e-06, 9.25e-06, 9.3e-06, 17],
+        ),
+        (rows("2024-01-02,1’234.5,1’235,1’234,1’234.5,17"), [1234.5, 1235, 1234, 1234.5, 17]),
+        (rows("2024-01-02,€ 184.22,185.88,183.43,184.25,17"), [184.22, 185.88, 183.43, 184.25, 17]),
+    ],
+)
+def test_how_numbers_are_written_is_told_by_all_of_them(text: str, row: list[float]) -> None:
+    assert first(read(text)) == row
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rows("2024-01-02;78.200;79.800;78.200;79.600;17142847", separator=";"),
+        rows("2024-01-02,1.997,1.998,1.996,1.997,58.414"),
+        rows("2024-01-02\t147,123\t147,456\t147,001\t147,250\t17", separator="\t"),
+    ],
+)
+def test_what_may_be_thousands_or_decimals_is_refused(text: str) -> None:
+    with pytest.raises(UnreadablePrices, match="It cannot be told whether"):
+        read(text)
+
+
+def test_numbers_in_two_ways_are_refused_by_both() -> None:
+    text = rows('2024-01-02,"1,500","1,500","1,500","1,500",7', '2024-01-03,"12,5",13.5,12,12,7')
+    with pytest.raises(UnreadablePrices, match="written in two ways: 13.5 and 12,5"):
+        read(text)
+
+
+def test_what_comes_after_many_lines_counts_as_well() -> None:
+    days = pd.bdate_range("2000-01-03", periods=900)
+    prices_ = [f"{900 + number / 2:,.2f}" for number in range(900)]
+    lines = [
+        f"{day:%Y-%m-%d},{','.join([f'''{chr(34)}{price}{chr(34)}'''] * 4)},7"
+        for day, price in zip(days, prices_, strict=True)
+    ]
+    assert read(rows(*lines)).series.data["Close"].iloc[-1] == 900 + 899 / 2
+
+
+def daily(stamps: Sequence[str]) -> PriceFile:
+    return read(rows(*(f"{each},{ROW}" for each in stamps)))
+
+
+@pytest.mark.parametrize("form", ["{:%Y-%m-%dT%H:%M:%S%z}", "{}"])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Seoul", "Australia/Sydney"])
+def test_midnights_of_the_east_have_the_date_of_their_session(zone: str, form: str) -> None:
+    """As seconds and as texts, over a change of the clock."""
+    sessions = pd.bdate_range("2023-01-02", periods=250)
+    in_utc = sessions.tz_localize(zone).tz_convert("UTC")
+    stamps = [form.format(each) if "%" in form else str(int(each.timestamp())) for each in in_utc]
+    assert daily(stamps).series.data.index.tolist() == sessions.tolist()
+
+
+def test_the_last_second_of_a_day_is_of_that_day() -> None:
+    days = pd.date_range("2024-01-06", periods=5)
+    file = daily([f"{day:%Y-%m-%d}T23:59:59.999Z" for day in days])
+    assert file.series.data.index.normalize().tolist() == days.tolist()
+    assert said(file) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "stamp"),
+    [
+        (["2024-01-02 9:00"], "2024-01-02 09:00:00"),
+        (["2024-01-02 09:00"], "2024-01-02 09:00:00"),
+    ],
+)
+def test_hours_of_one_digit(lines: list[str], stamp: str) -> None:
+    assert str(daily(lines).series.data.index[0]) == stamp
+
+
+@pytest.mark.parametrize(
+    ("time", "stamp"), [("0", "00:00:00"), ("901", "09:01:00"), ("90200", "09:02:00")]
+)
+def test_times_without_colons(time: str, stamp: str) -> None:
+    text = f"Date,Time,Open,High,Low,Close,Volume\n20240102,{time},{ROW}\n"
+    assert str(read(text).series.data.index[0]) == pd.Timestamp(f"2024-01-02 {stamp}").__str__()
+
+
+def test_an_index_that_only_counts_is_no_date() -> None:
+    file = read(f",time,open,high,low,close,volume\n0,2024-01-02,{ROW}\n1,2024-01-03,{ROW}\n")
+    assert str(file.series.first) == "2024-01-02"
+
+
+def test_several_instruments_are_none() -> None:
+    header = "Symbol,Date,Open,High,Low,Close,Volume\n"
+    with pytest.raises(UnreadablePrices, match="It has several tickers, AAA and BBB"):
+        read(f"{header}AAA,2024-01-02,{ROW}\nBBB,2024-01-03,{ROW}\n")
+    assert first(read(f"{header}AAA,2024-01-02,{ROW}\nAAA,2024-01-03,{ROW}\n")) == [
+        1,
+        2,
+        0.5,
+        1.5,
+        7,
+    ]
+
+
+def test_empty_lines_are_none_and_count_as_lines() -> None:
+    file = read(rows(f"2024-01-03,{ROW}", "", f"2024-01-02,{ROW}", ",,,,,"))
+    assert (len(file.series.data), said(file)) == (2, [NEWEST_FIRST])
+    with pytest.raises(UnreadablePrices, match="Line 5: Open is no number"):
+        read(rows(f"2024-01-02,{ROW}", "", "", "2024-01-03,x,2,0.5,1.5,7"))
 
 
 def test_parquet_where_its_reader_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,13 +134,45 @@ def test_what_the_gate_refuses_is_said_in_the_readers_language(client: FlaskClie
     assert answer.status_code == 400
     assert "DuplicateDate at 2013-01-03: the date stands there twice" in answer.text
     korean = send(client, [("x.csv", twice)], headers={**BROWSER, "Accept-Language": "ko"})
-    assert "2013-01-03 DuplicateDate: 같은 날짜가 두 번 있습니다" in korean.text
+    assert "2013-01-03에 DuplicateDate: 같은 날짜가 두 번 있습니다" in korean.text
+
+
+def test_the_source_of_prices_fits_into_its_column(client: FlaskClient, engine: Engine) -> None:
+    """A file name is a stranger's text: it is shown on other pages, too."""
+    for name in ("x" * 5000 + ".csv", "a\x1b[31m\u202eb.csv", "../../etc/c.csv"):
+        assert send(client, [(name, CSV)], ticker="ODD").status_code == 200
+        kept = PriceStore(engine).ticker("ODD")
+        assert kept is not None
+        assert 0 < len(kept.source) <= 200
+        assert kept.source.isprintable()
+        assert "/" not in kept.source
+
+
+@pytest.mark.parametrize("ticker", ["ß", "ﬁ", "ı", "삼성전자", "A B", "X" * 16])
+def test_no_ticker_becomes_another_one(client: FlaskClient, engine: Engine, ticker: str) -> None:
+    answer = client.post(f"/prices/{ticker}", data=CSV, headers=JSON)
+    refused(answer, 400, "RefusedPrices", "is no ticker")
+    assert stored(engine) == ["GOOG", "SPY"]
+
+
+def test_a_ticker_is_stored_once_in_a_request(client: FlaskClient, engine: Engine) -> None:
+    reports = send(client, [("DUP.csv", CSV), ("dup.csv", SEMICOLONS)], headers=JSON).json["files"]
+    assert [each["stored"] for each in reports] == [True, False]
+    assert reports[1]["error"] == "DUP stands there twice: send one file for each ticker."
+
+
+def test_thousands_of_faulty_bars_are_counted_and_not_all_listed(client: FlaskClient) -> None:
+    table = prices("GOOG", 2600)
+    table.iloc[:, :4] *= -1
+    (report,) = send(client, [("x.csv", table.to_csv())], headers=JSON).json["files"]
+    assert len(report["findings"]) == 1000
+    assert "errors besides: " in report["error"]
 
 
 @pytest.mark.parametrize(
     ("files", "ticker", "sentence"),
     [
-        ([], "", "Choose at least one file."),
+        ([], "", "No file has come: choose at least one; its name must be UTF-8."),
         ([("a.csv", CSV), ("b.csv", CSV)], "X", "A ticker goes with one file"),
     ],
 )
@@ -155,7 +187,18 @@ def test_refused_forms(
 
 
 def test_an_unknown_action(client: FlaskClient) -> None:
-    assert send(client, [("a.csv", CSV)], "delete", headers=JSON).status_code == 400
+    answer = send(client, [("a.csv", CSV)], "delete", headers=JSON)
+    refused(answer, 400, "BadInput", "action must be one of store, check; got delete.")
+
+
+def test_a_file_whose_name_was_lost(client: FlaskClient, engine: Engine) -> None:
+    """As where a program sends a name that is no UTF-8."""
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="\xbb\xef.csv"\r\n\r\n'
+    tail = b'\r\n--x\r\nContent-Disposition: form-data; name="ticker"\r\n\r\nOWN\r\n--x--\r\n'
+    headers = {**JSON, "Content-Type": "multipart/form-data; boundary=x"}
+    answer = client.post("/prices", data=body + CSV.encode() + tail, headers=headers)
+    refused(answer, 400, "BadInput", "its name must be UTF-8")
+    assert stored(engine) == ["GOOG", "SPY"]
 
 
 def test_a_program_sends_one_file(client: FlaskClient, engine: Engine) -> None:
@@ -204,8 +247,11 @@ def test_only_those_that_are_named_may_store(runs: Runs, engine: Engine) -> None
     refused(
         send(client_of(Login(), "somebody"), [("a.csv", CSV)], headers=JSON), 403, "NotAWriter", ""
     )
+    looked = send(client_of(BASIC, "somebody"), [("a.csv", CSV)], "check", headers=headers)
+    assert looked.status_code == 200, "whoever may not store may look"
     assert stored(engine) == ["GOOG", "SPY"]
     assert send(client_of(Login()), [("a.csv", CSV)], headers=JSON).status_code == 200
+    assert "You may not store prices here" in page(client_of(Login(), "somebody"), "/prices")
 
 
 @pytest.mark.parametrize("address", ["/backtest", "/sweeps"])

@@ -41,7 +41,7 @@ REFUSED = (
     "It is empty.",
     "It has no bars below its names.",
     "There is no such file.",
-    "Choose at least one file.",
+    "No file has come: choose at least one; its name must be UTF-8.",
     "A ticker goes with one file; several are named by their files.",
     "You may not store prices here; ask the operator, who names those that may.",
 )
@@ -101,7 +101,7 @@ def in_data() -> Iterator[str]:
     yield from (status.value for status in Status)
     yield from ("long", "short")
     yield from WORDS
-    yield from (*warnings.SENTENCES, *warnings.ERRORS, *warnings.COLUMNS)
+    yield from (*warnings.SENTENCES, *warnings.ERRORS, warnings.FACT_OF_A_COLUMN, *warnings.COLUMNS)
     yield from (crisis.name for crisis in CRISES)
     yield from (title for title, _ in METRIC_GROUPS)
     yield from LABELS.values()

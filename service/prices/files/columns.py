@@ -11,22 +11,36 @@ DATE = "date"
 TIME = "time"
 PRICES = ("open", "high", "low", "close")
 VOLUME = "volume"
+INSTRUMENT = "instrument"
 NEEDED = (DATE, *PRICES, VOLUME)
-# Yahoo, Alpha Vantage, TradingView, Nasdaq, Stooq, MetaTrader, investing.com, KRX, Naver
+# Yahoo, Alpha Vantage, TradingView, Nasdaq, Stooq, investing.com, KRX, Naver
 NAMES: Mapping[str, tuple[str, ...]] = {
-    DATE: ("date", "datetime", "timestamp", "day", "일자", "날짜", "거래일", "거래일자", "일시"),
+    DATE: (
+        "date",
+        "datetime",
+        "timestamp",
+        "open_time",
+        "open time",
+        "day",
+        "일자",
+        "날짜",
+        "거래일",
+        "거래일자",
+        "일시",
+    ),
     TIME: ("time", "시간", "시각"),
     "open": ("open", "시가"),
     "high": ("high", "고가"),
     "low": ("low", "저가"),
     "close": ("close", "종가", "close/last"),
+    INSTRUMENT: ("ticker", "symbol", "종목코드", "종목명"),
     VOLUME: ("volume", "vol", "거래량", "tick volume"),
 }
 MEANING = {name: meaning for meaning, names in NAMES.items() for name in names}
-# Names that stand for a column only where nothing better does.
+# Names that stand for a column only where nothing better does, the better ones first.
 SPARE: Mapping[str, tuple[str, ...]] = {
     DATE: ("time", "", "index", "price"),
-    "close": ("price", "last"),
+    "close": ("price",),
 }
 ORNAMENT = re.compile(r"^\d+\.\s*|[<>*.\"']|\s*\((?:krw|usd|원|주)\)$")
 
@@ -56,7 +70,7 @@ def places(header: Sequence[str]) -> dict[str, int]:
 
 def _refuse_twice(meaning: str, first: str, second: str) -> None:
     # The date may be there as a number, too; the first one is as good.
-    if meaning not in (DATE, TIME):
+    if meaning not in (DATE, TIME, INSTRUMENT):
         raise UnreadablePrices(
             "Two columns are its {column}: {first} and {second}; leave one of them out.",
             column=meaning,
@@ -69,7 +83,8 @@ def _add_spare(
     found: dict[str, int], meaning: str, spare: Sequence[str], header: Sequence[str]
 ) -> None:
     taken = {place for name, place in found.items() if name != TIME}
-    for place, name in enumerate(header):
-        if plain(name) in spare and place not in taken:
-            found[meaning] = place
+    places_of = {plain(name): place for place, name in enumerate(header) if place not in taken}
+    for name in spare:
+        if name in places_of:
+            found[meaning] = places_of[name]
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,12 +18,13 @@ OF_THE_EVENING = (
     "Bars are stamped {time} of the evening before: they have the date of the next day."
 )
 PERHAPS_OF_THE_EVENING = "Bars are stamped {time}: their dates may be a day early."
-NOTES = (EPOCH_DATES, EPOCH_TIMES, IN_UTC, OF_THE_EVENING, PERHAPS_OF_THE_EVENING)
+DAY_FIRST = "Dates with points were read with the day first, then the month."
+NOTES = (EPOCH_DATES, EPOCH_TIMES, IN_UTC, OF_THE_EVENING, PERHAPS_OF_THE_EVENING, DAY_FIRST)
 OFFSET = r"\s?(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)(?:\[[\w/+-]+\])?$"
 WITH_OFFSET = re.compile(rf"(:\d{{2}}(?:\.\d+)?){OFFSET}")
 ENDS_WITH_OFFSET = re.compile(rf":\d{{2}}(?:\.\d+)?{OFFSET}")
-TIME = r"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d+)?)?)?"
-LOCAL = re.compile(rf"\d{{4}}-?\d{{2}}(?:-?\d{{2}}(?:[T ]?{TIME})?)?")
+CLOCK = r"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d+)?)?)?"
+LOCAL = re.compile(rf"\d{{4}}-?\d{{2}}(?:-?\d{{2}}(?:[T ]?{CLOCK})?)?")
 ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 EPOCHS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 EPOCH = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.0+)?")
@@ -32,8 +34,12 @@ YEAR_FIRST = re.compile(r"(\d{4})\s*[./년-]\s*(\d{1,2})\s*[./월-]\s*(\d{1,2})(
 YEAR_LAST = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})")
 WITH_WORDS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%b %d %Y")
 MONTHS = 12
-EVENING = 18  # a daily bar that is stamped later may be that of the next day
-SUNDAY, FRIDAY = 6, 4
+AFTERNOON = 12  # a daily bar that is stamped later may be that of the next day
+LAST_MINUTE = 59
+FRIDAY, SATURDAY, SUNDAY = 4, 5, 6
+MAX_DIGITS_OF_MINUTES = 4  # without seconds
+ONE_DIGIT_OF_HOUR = re.compile(r"[ T](\d)(?=:)")
+DOTTED = re.compile(r"\d{1,2}\.")
 DAY = pd.Timedelta(days=1)
 
 
@@ -45,24 +51,37 @@ class Stamps:
     notes: tuple[Sentence, ...] = ()
 
 
-def stamps_of(texts: pd.Series, times: pd.Series | None, first_line: int) -> Stamps:
+def stamps_of(texts: pd.Series, times: pd.Series | None, lines: Sequence[int]) -> Stamps:
     """Without a zone: the exchange's own clock is meant. Raises UnreadablePrices with the line."""
     plain = texts.astype("string").str.strip()
     plain = plain.mask(plain == "")
     if times is not None:
-        plain = plain.str.cat(times.astype("string").str.strip(), sep=" ")
+        plain = plain.str.cat(_times(times), sep=" ")
     there = plain.dropna()
     days = pd.to_datetime(there, format="%Y-%m-%d", errors="coerce")
     if days.notna().all():
         # Almost every file.
         stamps = days.reindex(plain.index)
-        _check(stamps, plain, texts, first_line)
+        _check(stamps, plain, lines)
         return Stamps(_index(stamps))
     if len(there) and there.str.fullmatch(EPOCH).all():
         return _of_epochs(plain)
     stamps = _parsed(plain, there)
-    _check(stamps, plain, texts, first_line)
-    return _with_sense(stamps, plain)
+    _check(stamps, plain, lines)
+    read = _read_with_offsets(stamps, plain)
+    notes = read.notes
+    if len(there) and there.str.match(DOTTED).all() and not _is_day_first_for_sure(there):
+        notes = (*notes, Sentence(DAY_FIRST))
+    return Stamps(read.index, notes)
+
+
+def _times(times: pd.Series) -> pd.Series:
+    """With two digits for each part, where they have no colons: 901 is 09:01."""
+    plain = times.astype("string").str.strip()
+    if not plain.dropna().str.fullmatch(r"\d+").all():
+        return plain
+    digits = 4 if plain.str.len().max() <= MAX_DIGITS_OF_MINUTES else 6
+    return plain.str.zfill(digits)
 
 
 def _of_epochs(plain: pd.Series) -> Stamps:
@@ -74,10 +93,10 @@ def _of_epochs(plain: pd.Series) -> Stamps:
         numbers = digits[of_unit].astype("int64")
         stamps[of_unit] = pd.to_datetime(numbers, unit=unit, errors="coerce").astype(stamps.dtype)
     index = _index(stamps)
-    days = index.normalize()
-    if days.is_unique:
-        return Stamps(days, (Sentence(EPOCH_DATES),))
-    return Stamps(index, (Sentence(EPOCH_TIMES),))
+    if not index.normalize().is_unique:
+        return Stamps(index, (Sentence(EPOCH_TIMES),))
+    read = _of_the_next_day(index)
+    return Stamps(read.index.normalize(), (Sentence(EPOCH_DATES), *read.notes))
 
 
 def _parsed(plain: pd.Series, there: pd.Series) -> pd.Series:
@@ -91,6 +110,7 @@ def _parsed(plain: pd.Series, there: pd.Series) -> pd.Series:
         if worded is not None:
             return worded
     iso = plain.str.replace(WITH_OFFSET, r"\1", regex=True)
+    iso = iso.str.replace(ONE_DIGIT_OF_HOUR, r" 0\1", regex=True)
     if not there.str.match(ISO_DAY).all():
         iso = iso.str.replace(YEAR_FIRST, _iso_day, regex=True)
     # What still has a zone is no local time, and pandas refuses a mixture as a whole.
@@ -123,6 +143,10 @@ def _with_year_last(plain: pd.Series, there: pd.Series) -> pd.Series:
     else:
         order = _order_that_goes_on(there, orders)
     return _turned(plain, orders[order])
+
+
+def _is_day_first_for_sure(there: pd.Series) -> bool:
+    return bool(there.str.extract(YEAR_LAST)[0].astype(float).max() > MONTHS)
 
 
 def _order_that_goes_on(there: pd.Series, orders: dict[str, str]) -> str:
@@ -158,21 +182,21 @@ def _with_words(plain: pd.Series) -> pd.Series | None:
     return None
 
 
-def _check(stamps: pd.Series, plain: pd.Series, texts: pd.Series, first_line: int) -> None:
+def _check(stamps: pd.Series, plain: pd.Series, lines: Sequence[int]) -> None:
     is_unreadable = stamps.isna() & plain.notna()
     is_beyond_nanoseconds = (stamps < pd.Timestamp.min) | (stamps > pd.Timestamp.max)
     is_wrong = (is_unreadable | is_beyond_nanoseconds).to_numpy(dtype=bool)
     if is_wrong.any():
         row = int(is_wrong.argmax())
-        cell = str(texts.iloc[row])[:MAX_QUOTED]
+        cell = str(plain.iloc[row])[:MAX_QUOTED]
         raise UnreadablePrices(
             "Line {line}: {cell} is no date such as 2020-01-31.",
-            line=first_line + row,
+            line=lines[row],
             cell=repr(cell),
         )
 
 
-def _with_sense(stamps: pd.Series, plain: pd.Series) -> Stamps:
+def _read_with_offsets(stamps: pd.Series, plain: pd.Series) -> Stamps:
     """Bars of the hour that a clock change repeats, and those of the evening before."""
     index = _index(stamps)
     has_offset = plain.str.contains(ENDS_WITH_OFFSET).fillna(False).to_numpy(dtype=bool)
@@ -193,15 +217,21 @@ def _in_utc(index: pd.DatetimeIndex, plain: pd.Series) -> Stamps:
 
 
 def _of_the_next_day(index: pd.DatetimeIndex) -> Stamps:
-    """Midnight of an exchange further east is the evening before."""
-    times = index - index.normalize()
-    hour = int(index[0].hour) if len(index) and index.notna().all() else 0
-    if hour < EVENING or not (times == times[0]).all():
+    """Midnight of an exchange further east is the evening, or afternoon, before.
+
+    The weekdays tell: such bars are there on Sundays and not on Fridays. Bars that are stamped with
+    the last minute of their day, or that are there on Saturdays, have the right date.
+    """
+    is_daily = len(index) > 0 and index.notna().all() and index.normalize().is_unique
+    if not is_daily or int(index[0].hour) < AFTERNOON or int(index[0].minute) == LAST_MINUTE:
         return Stamps(index)
     weekdays = set(index.day_of_week)
     time = {"time": f"{index[0]:%H:%M}"}
-    if SUNDAY in weekdays and FRIDAY not in weekdays:
+    if SUNDAY in weekdays and not weekdays & {FRIDAY, SATURDAY}:
         return Stamps(index.normalize() + DAY, (Sentence(OF_THE_EVENING, time),))
+    is_perhaps_midnight = int(index[0].minute) == 0
+    if weekdays & {FRIDAY, SATURDAY} or not is_perhaps_midnight:
+        return Stamps(index)
     return Stamps(index, (Sentence(PERHAPS_OF_THE_EVENING, time),))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +14,6 @@ SEPARATORS = (",", ";", "\t", "|")
 MAX_LINES_BEFORE = 20  # titles and remarks before the names
 MAX_LINES_AFTER = 2  # more names, as yfinance writes them
 SAMPLE_LINES = 400
-THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 MAX_SHOWN = 60
 
 
@@ -23,16 +21,15 @@ MAX_SHOWN = 60
 class Layout:
     """`places` are the columns by what they mean, `first` is the line where the bars begin, from 0.
 
-    `width` is how many columns the longest of the first lines has. `thousands` is what stands
-    between thousands, empty where nothing does.
+    `width` is how many columns the longest of the first lines has, `prices` what stands in the
+    columns of prices of the first lines.
     """
 
     separator: str
     places: dict[str, int]
     first: int
     width: int
-    decimal: str
-    thousands: str
+    prices: tuple[str, ...]
 
 
 def layout_of(text: str) -> Layout:
@@ -46,10 +43,11 @@ def layout_of(text: str) -> Layout:
     found = places(rows[header])
     _check_needed(found, rows[header])
     first = _first_bar(rows, header, found)
-    cells = [row[found[name]] for row in rows[first:] for name in PRICES if len(row) > found[name]]
-    decimal, thousands = _marks(cells, best)
+    prices = tuple(
+        row[found[name]] for row in rows[first:] for name in PRICES if len(row) > found[name]
+    )
     width = max([*(len(row) for row in rows[first:]), 1 + max(found.values())])
-    return Layout(best, found, first, width, decimal, thousands)
+    return Layout(best, found, first, width, prices)
 
 
 def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -110,20 +108,3 @@ def _check_one_ticker(names: Sequence[str]) -> None:
             "Its second line of names has several tickers, {tickers}: save one in each file.",
             tickers=shown,
         )
-
-
-def _marks(cells: Sequence[str], separator: str) -> tuple[str, str]:
-    """The decimal mark, and what stands between thousands."""
-    written = [cell for cell in cells if "," in cell or "." in cell]
-    both = [cell for cell in written if "," in cell and "." in cell]
-    if both:
-        last_comma_wins = all(cell.rfind(",") > cell.rfind(".") for cell in both)
-        return (",", ".") if last_comma_wins else (".", ",")
-    with_comma = [cell for cell in written if "," in cell]
-    if not with_comma:
-        return ".", ""
-    is_grouped = all(THOUSANDS.fullmatch(cell.strip().lstrip("-$₩€ ")) for cell in with_comma)
-    # Where a semicolon separates the columns, a comma stands before decimals.
-    if is_grouped and separator != ";" and len(with_comma) == len(written):
-        return ".", ","
-    return ",", ""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from service.prices.files.marks import AROUND, Marks, bare
 from service.prices.series import MAX_QUOTED, UnreadablePrices
 
-NOTHING = frozenset({"", "-", "--", "n/a", "na", "nan", "null", "none", "."})
-AROUND = re.compile(r"[\s$€£¥₩'\u00a0\u202f]|원$|주$")
+NOTHING = frozenset({"", "-", "--", "n/a", "#n/a", "na", "nan", "null", "none", "."})
 FACTORS = {"k": 1e3, "m": 1e6, "b": 1e9}
 
 
 def numbers_of(
-    values: pd.Series, name: str, decimal: str, thousands: str, first_line: int
+    values: pd.Series, name: str, marks: Marks, lines: Sequence[int]
 ) -> NDArray[np.float64]:
     """A column as floats, NaN where nothing stands. Raises UnreadablePrices with the line.
 
@@ -26,36 +27,30 @@ def numbers_of(
         return values.to_numpy(dtype=np.float64)
     numbers = np.empty(len(values))
     for row, value in enumerate(values):
-        number = _number(value, decimal, thousands)
+        number = _number(value, marks)
         if number is None:
-            cell = str(value)[:MAX_QUOTED]
             raise UnreadablePrices(
                 "Line {line}: {column} is no number: {cell}.",
-                line=first_line + row,
+                line=lines[row],
                 column=name,
-                cell=repr(cell),
+                cell=repr(str(value)[:MAX_QUOTED]),
             )
         numbers[row] = number
     return numbers
 
 
-def _number(value: object, decimal: str, thousands: str) -> float | None:
-    if not isinstance(value, str):
-        return _finite(value)
-    text = AROUND.sub("", value).lower()
+def _number(value: object, marks: Marks) -> float | None:
+    """None where it is none, or is not written as the numbers of this file are."""
+    text = AROUND.sub("", str(value)).lower()
     if text in NOTHING:
         return np.nan
-    factor = FACTORS.get(text[-1], 1.0)
-    if factor != 1.0:
-        text = text[:-1]
-    if thousands:
-        text = text.replace(thousands, "")
-    plain = _finite(text.replace(decimal, "."))
-    return None if plain is None else plain * factor
-
-
-def _finite(value: object) -> float | None:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+    plain = bare(text)
+    if not any(map(str.isdigit, plain)) or not marks.grammar.fullmatch(plain):
         return None
+    if marks.thousands:
+        plain = plain.replace(marks.thousands, "")
+    try:
+        number = float(plain.replace(marks.decimal, "."))
+    except ValueError:
+        return None
+    return number * FACTORS.get(text[-1], 1.0) if math.isfinite(number) else None

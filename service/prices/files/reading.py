@@ -12,9 +12,10 @@ import pandas as pd
 
 from backtest.prices import COLUMNS
 from service.contract.sentence import Sentence
-from service.prices.files.columns import DATE, TIME
-from service.prices.files.dates import Stamps, stamps_of
+from service.prices.files.columns import DATE, INSTRUMENT, PRICES, TIME, VOLUME
+from service.prices.files.dates import stamps_of
 from service.prices.files.layout import Layout, layout_of
+from service.prices.files.marks import POINT, Marks, is_grouped_throughout, marks_of
 from service.prices.files.numbers import numbers_of
 from service.prices.files.text import decoded
 from service.prices.series import PriceSeries, UnreadablePrices
@@ -47,6 +48,7 @@ NOTES = (
 NO_PARQUET = "It is a Parquet file: pip install pyarrow to read it, or save it as CSV."
 # Adjusted prices are products of floats: their order is right to the last few digits only.
 ROUNDING = 1e-12
+NUMBERS = (*PRICES, VOLUME)
 WHITE = " \t\r\n"
 ORDINARY_ENCODING = "UTF-8"
 # The bars, and what was done to them.
@@ -67,22 +69,72 @@ def read_prices(data: bytes, ticker: str, source: str) -> PriceFile:
     Other columns are ignored. Faulty rows stay: the data gate judges them. Raises UnreadablePrices.
     """
     if data.startswith(PARQUET):
-        table, layout, notes = _of_parquet(data)
+        table, layout = _of_parquet(data)
+        marks = POINT
+        notes = [Sentence(OF_PARQUET)]
     else:
         text, encoding = decoded(data)
         layout = layout_of(text)
-        table = _table(text, layout)
-        notes = list(_said_of(layout, encoding))
-    stamps = _stamps(table, layout)
-    columns = {
-        name: numbers_of(
-            table[name.lower()], name, layout.decimal, layout.thousands, layout.first + 1
-        )
-        for name in COLUMNS
-    }
-    bars = pd.DataFrame(columns, index=stamps.index)
-    file = tidied(PriceSeries(ticker, source, bars))
+        table, marks = _table_and_marks(text, layout)
+        notes = list(_said_of(layout, marks, encoding))
+    _check_one_instrument(table)
+    lines = [layout.first + 1 + row for row in table.index]
+    columns = {name: numbers_of(table[name.lower()], name, marks, lines) for name in COLUMNS}
+    stamps = stamps_of(table[DATE], table.get(TIME), lines)
+    file = tidied(PriceSeries(ticker, source, pd.DataFrame(columns, index=stamps.index)))
     return PriceFile(file.series, (*notes, *stamps.notes, *file.notes))
+
+
+def _table_and_marks(text: str, layout: Layout) -> tuple[pd.DataFrame, Marks]:
+    """The rows that have anything in them, and how their numbers are written."""
+    bars = "".join(text.splitlines(keepends=True)[layout.first :])
+    if not bars.strip(WHITE + layout.separator):
+        raise UnreadablePrices("It has no bars below its names.")
+    if not is_grouped_throughout(layout.prices):
+        table = _parsed(bars, layout, are_texts=False)
+        if all(table[name].dtype.kind in "fiu" for name in NUMBERS):
+            # Almost every file.
+            return table, POINT
+    table = _parsed(bars, layout, are_texts=True)
+    prices = [cell for name in PRICES for cell in table[name]]
+    return table, marks_of(prices, list(table[VOLUME]), layout.separator)
+
+
+def _parsed(bars: str, layout: Layout, are_texts: bool) -> pd.DataFrame:
+    """The columns by what they mean, as texts, or numbers as pandas reads them.
+
+    The index counts the lines, so that a fault can be named by its line.
+    """
+    places = {place: name for name, place in layout.places.items()}
+    numeric = () if are_texts else NUMBERS
+    texts = {place: str for place, name in places.items() if name not in numeric}
+    try:
+        table = pd.read_csv(
+            io.StringIO(bars),
+            sep=layout.separator,
+            header=None,
+            names=list(range(layout.width)),
+            usecols=sorted(places),
+            dtype=texts,
+            keep_default_na=not are_texts,
+            skipinitialspace=True,
+            skip_blank_lines=False,
+            index_col=False,
+        )
+    except (ValueError, OSError) as error:
+        raise UnreadablePrices("It cannot be read as CSV: {error}.", error=error) from None
+    is_empty = (table.isna() | (table == "")).all(axis=1)
+    return table[~is_empty].rename(columns=places)
+
+
+def _check_one_instrument(table: pd.DataFrame) -> None:
+    """Bars of several are none of one; raises UnreadablePrices."""
+    if INSTRUMENT not in table:
+        return
+    names = table[INSTRUMENT].dropna().unique()
+    if len(names) > 1:
+        template = "It has several tickers, {first} and {second}: save each in a file of its own."
+        raise UnreadablePrices(template, first=names[0], second=names[1])
 
 
 def tidied(series: PriceSeries) -> PriceFile:
@@ -106,32 +158,7 @@ def read_file(path: Path, ticker: str) -> PriceFile:
     return read_prices(data, ticker, path.name)
 
 
-def _table(text: str, layout: Layout) -> pd.DataFrame:
-    """The columns by what they mean; numbers as pandas reads them, dates as texts."""
-    names = {place: name for name, place in layout.places.items()}
-    stamps = {name: str for name in (DATE, TIME) if name in layout.places}
-    bars = "".join(text.splitlines(keepends=True)[layout.first :])
-    if not bars.strip(WHITE + layout.separator):
-        raise UnreadablePrices("It has no bars below its names.")
-    try:
-        table = pd.read_csv(
-            io.StringIO(bars),
-            sep=layout.separator,
-            header=None,
-            names=list(range(layout.width)),
-            usecols=sorted(names),
-            dtype={layout.places[name]: kind for name, kind in stamps.items()},
-            decimal=layout.decimal,
-            thousands=layout.thousands or None,
-            skipinitialspace=True,
-            index_col=False,
-        )
-    except (ValueError, OSError) as error:
-        raise UnreadablePrices("It cannot be read as CSV: {error}.", error=error) from None
-    return table.rename(columns=names)
-
-
-def _of_parquet(data: bytes) -> tuple[pd.DataFrame, Layout, list[Sentence]]:
+def _of_parquet(data: bytes) -> tuple[pd.DataFrame, Layout]:
     try:
         table = pd.read_parquet(io.BytesIO(data))
     except ImportError:
@@ -139,27 +166,23 @@ def _of_parquet(data: bytes) -> tuple[pd.DataFrame, Layout, list[Sentence]]:
     # The reader raises whatever its own format raises.
     except Exception as error:  # noqa: BLE001
         raise UnreadablePrices("It cannot be read as Parquet: {error}.", error=error) from None
-    as_text = table.reset_index() if isinstance(table.index, pd.DatetimeIndex) else table
-    layout = layout_of(as_text.head(9).to_csv(index=False))
+    whole = table.reset_index() if isinstance(table.index, pd.DatetimeIndex) else table
+    layout = layout_of(whole.head(9).to_csv(index=False))
     names = {place: name for name, place in layout.places.items()}
-    chosen = as_text.iloc[:, sorted(names)]
+    chosen = whole.iloc[:, sorted(names)].reset_index(drop=True)
     chosen.columns = [names[place] for place in sorted(names)]
-    return chosen, layout, [Sentence(OF_PARQUET)]
+    return chosen, layout
 
 
-def _said_of(layout: Layout, encoding: str) -> Iterator[Sentence]:
+def _said_of(layout: Layout, marks: Marks, encoding: str) -> Iterator[Sentence]:
     if layout.separator in SEPARATOR_NOTES:
         yield Sentence(SEPARATOR_NOTES[layout.separator])
-    if layout.decimal == ",":
+    if marks.decimal == ",":
         yield Sentence(DECIMAL_COMMA)
-    if layout.thousands:
-        yield Sentence(BETWEEN_THOUSANDS, {"mark": layout.thousands})
+    if marks.thousands:
+        yield Sentence(BETWEEN_THOUSANDS, {"mark": marks.thousands})
     if encoding != ORDINARY_ENCODING:
         yield Sentence(ENCODED, {"encoding": encoding})
-
-
-def _stamps(table: pd.DataFrame, layout: Layout) -> Stamps:
-    return stamps_of(table[DATE], table.get(TIME), layout.first + 1)
 
 
 def _oldest_first(bars: pd.DataFrame) -> Tidied:

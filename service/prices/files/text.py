@@ -41,7 +41,7 @@ def decoded(data: bytes) -> tuple[str, str]:
             return data.decode(codec), name
         except UnicodeDecodeError:
             continue
-    return data.decode("latin-1"), "Latin-1"
+    return data.decode("cp1252", errors="replace"), "Windows-1252"
 
 
 def _strictly(data: bytes, codec: str, name: str) -> tuple[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -16,11 +17,17 @@ from flask import (
     render_template,
     request,
 )
-from werkzeug.exceptions import BadRequest
 
 from service.contract.errors import InvalidRequest, NotAWriter, UnknownPrices, UserError
 from service.store.prices import Ticker
-from service.usecases.price_files import Judged, PricesOfTicker, judged, stored
+from service.usecases.price_files import (
+    SECOND,
+    Judged,
+    PricesOfTicker,
+    RefusedPrices,
+    judged,
+    stored,
+)
 from service.web import price_chart
 from service.web.errors import sentence, wants_json
 from service.web.forms.submission import quoted
@@ -95,16 +102,20 @@ def prices() -> Response:
 )
 def upload() -> Response:
     """Stores the prices of the files, or only says what they are, with `action=check`."""
-    _check_writer()
-    files = [file for file in request.files.getlist("files") if file.filename]
+    files = _sent_files()
     ticker = request.form.get("ticker", "").strip()
     is_stored = _is_to_be_stored(request.form.get("action", STORE))
     if not files:
-        return _refused_form(InvalidRequest("Choose at least one file."), ticker)
+        return _refused_form(
+            InvalidRequest("No file has come: choose at least one; its name must be UTF-8."), ticker
+        )
     if ticker and len(files) > 1:
         error = InvalidRequest("A ticker goes with one file; several are named by their files.")
         return _refused_form(error, ticker)
-    reports = [_taken(str(file.filename), file.stream.read(), ticker, is_stored) for file in files]
+    reports: list[Judged] = []
+    for name, data in files:
+        known = {report.ticker for report in reports if report.refusal is None}
+        reports.append(_taken(name, data, ticker, is_stored, known))
     status = 400 if all(report.refusal for report in reports) else 200
     if wants_json():
         # Of several files each says for itself what became of it.
@@ -122,9 +133,8 @@ def upload() -> Response:
 )
 def put(ticker: str) -> Response:
     """Stores the file in the body as the prices of a ticker; it is CSV, or Parquet."""
-    _check_writer()
     is_dry = choice_in_query("dry_run", ("true", "false")) == "true"
-    report = _taken("upload", request.get_data(), ticker, not is_dry)
+    report = _taken("", request.get_data(), ticker, not is_dry)
     if report.refusal is not None:
         raise report.refusal
     return make_response(jsonify(report.document()))
@@ -155,28 +165,43 @@ def of_ticker(ticker: str) -> Response:
     return make_response(_page_of_ticker(known, stored_prices.bars, findings))
 
 
-def _check_writer() -> None:
-    """Raises NotAWriter."""
+def _sent_files() -> list[tuple[str, bytes]]:
+    """Names and contents. A browser sends an empty one without a name where none was chosen."""
+    files = [(file.filename or "", file.stream.read()) for file in request.files.getlist("files")]
+    return [(name, data) for name, data in files if name or data]
+
+
+def _may_store() -> bool:
     writers = services_of(current_app).price_writers
-    if writers and client_name() not in writers:
-        raise NotAWriter
+    return not writers or client_name() in writers
 
 
 def _is_to_be_stored(action: str) -> bool:
     if action not in (STORE, CHECK):
-        raise BadRequest
+        template = "{field} must be one of {names}; got {value}."
+        names = f"{STORE}, {CHECK}"
+        raise InvalidRequest(template, field="action", names=names, value=quoted(action))
     return action == STORE
 
 
-def _taken(name: str, data: bytes, ticker: str, is_stored: bool) -> Judged:
-    """The file judged, and stored where that is asked."""
+def _taken(
+    name: str, data: bytes, ticker: str, is_stored: bool, known: Collection[str] = ()
+) -> Judged:
+    """The file judged, and stored where that is asked; `known` are tickers of the same request.
+
+    Raises NotAWriter.
+    """
+    if is_stored and not _may_store():
+        raise NotAWriter
     report: Judged = run_one_at_a_time(judged, name, data, ticker)
+    if report.ticker in known:
+        return replace(report, refusal=RefusedPrices(SECOND, ticker=report.ticker))
     if not is_stored:
         return report
     report = stored(report, runs_service().price_store)
     if report.is_stored:
         template = "Prices stored: ticker=%s, bars=%d, fingerprint=%s, client=%s"
-        found = report.document()
+        found = report.range
         logger.info(
             template, report.ticker, found["bars"], found["prices_fingerprint"], client_name()
         )
@@ -204,6 +229,7 @@ def _page(
         message=message,
         faulty="",
         shown_bars=SHOWN_BARS,
+        may_store=_may_store(),
         price_command=services_of(current_app).price_import.command,
         max_megabytes=services_of(current_app).max_upload_bytes // 2**20,
         **_words(),
