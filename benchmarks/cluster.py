@@ -30,7 +30,7 @@ from scripts.config import ROOT
 from scripts.logger_config import set_up_logging
 from service.contract.request import parse_request
 from service.contract.result import BacktestResult
-from service.prices.series import read_csv
+from service.prices.files.reading import read_file
 from service.worker.run import perform
 from service.worker.software import Software
 
@@ -186,7 +186,7 @@ def has_local_bytes(url: str, run_id: str, document: dict[str, Any]) -> bool:
     stored = BacktestResult(**ask(f"{url}/result/{run_id}"))
     path = ROOT / "data" / f"{document['ticker']}.csv"
     request = parse_request({"run_id": run_id, **document})
-    local, _ = perform(request, read_csv(path, request.ticker, source=path.name), Software())
+    local, _ = perform(request, read_file(path, request.ticker).series, Software())
     return stored.reproducible() == local.reproducible()
 
 

@@ -31,7 +31,7 @@ import pandas as pd
 from backtest.engine import BacktestEngine
 from rules.registry import rule_from_id
 from scripts.config import ROOT
-from service.prices.series import read_csv
+from service.prices.files.reading import read_file
 
 ROUNDS = 15
 REPEATS = 100
@@ -172,7 +172,7 @@ def median_ratio(times: list[float], base: list[float]) -> float:
 
 def main() -> None:
     """Times every contender once per round, each round in another order, and prints the medians."""
-    data = read_csv(ROOT / "data" / "GOOG.csv", "GOOG", "GOOG.csv").data
+    data = read_file(ROOT / "data" / "GOOG.csv", "GOOG").series.data
     contenders = {"numpy floor": (numpy_floor(data), REPEATS), "ours": (ours(data), REPEATS)}
     peer = backtesting_py(data)
     if peer is not None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.database import database
+from tests.support.databases import migrated_database
 from tests.web_server.hostile import (
     CHECKS,
     Outcome,
@@ -59,7 +59,10 @@ CASES = {
 def main(options: Sequence[str]) -> None:
     """Prints one line for each case."""
     for name, measure in CASES.items():
-        with database() as engine, tempfile.TemporaryDirectory() as folder:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            migrated_database(Path(folder)) as engine,
+        ):
             web = Web(engine, Path(folder), options, LOG_LEVEL="WARNING")
             idle = web.resident_bytes()
             try:

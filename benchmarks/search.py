@@ -27,7 +27,7 @@ from backtest.kernel import Terms
 from rules.optimizer import Columns, Grid, ParameterOptimizer, grid
 from rules.registry import BUILT_IN
 from scripts.config import ROOT
-from service.prices.series import read_csv
+from service.prices.files.reading import read_file
 from service.search.evaluator import SearchEvaluator
 
 ROUNDS = 7
@@ -57,7 +57,7 @@ class OneByOne(BUILT_IN["MA_CROSS"]):  # type: ignore[misc]
 
 
 def goog() -> pd.DataFrame:
-    return read_csv(ROOT / "data" / "GOOG.csv", "GOOG", "GOOG.csv").data
+    return read_file(ROOT / "data" / "GOOG.csv", "GOOG").series.data
 
 
 def walk(bars: int) -> pd.DataFrame:

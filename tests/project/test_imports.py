@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -65,3 +66,15 @@ def test_the_contributors_table_is_current() -> None:
 def test_every_room_has_a_contract() -> None:
     rooms = {f"service.{path.parent.name}" for path in (ROOT / "service").glob("*/__init__.py")}
     assert rooms <= {contract["name"] for contract in CONTRACTS}
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        if path.stem not in ("__init__", "contender")  # contender needs the peers it races with
+    ),
+)
+def test_every_benchmark_finds_what_it_imports(name: str) -> None:
+    importlib.import_module(f"benchmarks.{name}")
