@@ -194,26 +194,17 @@ RULES = _object(
         example=TEXT,
     ),
 )
-TICKERS = _object(
-    tickers=_list(
-        ticker=TEXT,
-        first_day=DATE,
-        last_day=DATE,
-        bars={"type": "integer", "minimum": 1},
-        source=TEXT,
-        prices_fingerprint=TEXT,
-    )
-)
+TICKER: Mapping[str, Any] = {
+    "ticker": TEXT,
+    "first_day": DATE,
+    "last_day": DATE,
+    "bars": {"type": "integer", "minimum": 1},
+    "source": TEXT,
+    "prices_fingerprint": TEXT,
+}
+TICKERS = _object(tickers=_list(**TICKER))
 FINDINGS = _list(severity={"enum": ["error", "warning"]}, code=TEXT, day=TEXT_OR_NONE, message=TEXT)
-PRICES = _object(
-    ticker=TEXT,
-    first_day=DATE,
-    last_day=DATE,
-    bars={"type": "integer", "minimum": 1},
-    source=TEXT,
-    prices_fingerprint=TEXT,
-    findings=FINDINGS,
-)
+PRICES = _object(**TICKER, findings=FINDINGS)
 PRICE_REPORT = _object(
     name={**TEXT, "description": "of the file"},
     ticker=TEXT,
