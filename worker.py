@@ -22,7 +22,6 @@ from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import FIELDS, BacktestRequest, request_from_text
 from service.contract.status import SWEEP, ExitCode, Reason
-from service.prices.files.reading import read_file
 from service.prices.series import UnreadablePrices
 from service.worker.holding import DATABASE_PATIENCE_SECONDS, Stopped
 from service.worker.run import perform
@@ -133,6 +132,9 @@ def stop(number: int, frame: object) -> None:
 
 def print_result(request: BacktestRequest, config: Config) -> int:
     """Performs the run on PRICES_DIR/<ticker>.csv and prints result v1."""
+    # A worker of a database has its prices there, and starts sooner without the reader of files.
+    from service.prices.files.reading import read_file
+
     folder = Path(config.prices_dir)
     ticker = request.ticker
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -31,8 +32,8 @@ def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) ->
     """A field of Config with its help text and the limits of its value.
 
     limits: `choices`, the values that a text may have; `form`, a regular expression for a text;
-    `line`, a regular expression for each line of a text; `least` and `most`, the
-    ends of a number.
+    `line`, a regular expression for each line of a text; `least` and `most`, the ends of a
+    number.
     """
     return field(
         default=default, repr=not secret, metadata={"help": help, "secret": secret, **limits}
@@ -244,11 +245,7 @@ def _read(environment: Mapping[str, str], setting: Field[Any]) -> Any:
         return _text(name, text, setting.metadata)
     if text == "":
         return setting.default
-    number = _number(name, text, type(setting.default), setting.metadata.get("least"))
-    most = setting.metadata.get("most")
-    if most is not None and number > most:
-        raise InvalidConfig(f"{name} must be at most {most}, got {text!r}")
-    return number
+    return _number(name, text, type(setting.default), setting.metadata)
 
 
 def _text(name: str, text: str, metadata: Mapping[str, Any]) -> str:
@@ -317,7 +314,9 @@ def _read_secret(name: str, path: str) -> str:
         raise InvalidConfig(f"{name}_FILE is no text") from None
 
 
-def _number(name: str, text: str, kind: type, least: float | None) -> Any:
+def _number(name: str, text: str, kind: type, limits: Mapping[str, Any]) -> Any:
+    least = limits.get("least")
+    most = limits.get("most", math.inf)
     try:
         number = kind(text)
     except ValueError:
@@ -328,6 +327,8 @@ def _number(name: str, text: str, kind: type, least: float | None) -> Any:
     else:
         is_large_enough = number >= least
         limit = f"at least {least}"
-    if not is_large_enough or not number < float("inf"):
+    if not is_large_enough or not number < math.inf:
         raise InvalidConfig(f"{name} must be {limit}, got {text!r}")
+    if number > most:
+        raise InvalidConfig(f"{name} must be at most {most}, got {text!r}")
     return number

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,11 +27,10 @@ from tqdm import tqdm
 
 from backtest.prices import COLUMNS
 from scripts.config import load_config
-from service.contract.documents import schema
-from service.contract.request import SCHEMA
+from service.contract.request import TICKER
 from service.prices.checks import check_prices
 from service.prices.files.reading import PriceFile, read_file, read_prices, tidied
-from service.prices.finding import Finding
+from service.prices.finding import Finding, errors_among
 from service.prices.series import PriceSeries, UnreadablePrices
 from service.store.database import DatabaseError
 from service.store.migrate import open_database
@@ -41,7 +39,6 @@ from service.store.prices import PriceStore
 STDIN = "-"
 SHOWN_BARS = 3
 MAX_FINDINGS = 20
-TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
 RATE_LIMIT_WORDS = ("Too Many Requests", "429", "Rate")
 NETWORK_WORDS = ("resolve", "connect", "Connection", "timed out", "SSL", "proxy", "Proxy")
 
@@ -62,7 +59,7 @@ def load(file: PriceFile, store: PriceStore | None) -> str:
             "rename the file or pass --ticker"
         )
     findings = check_prices(series.data)
-    errors = [finding for finding in findings if finding.severity == "error"]
+    errors = errors_among(findings)
     if errors:
         raise Refused(_sentence(errors))
     line = f"{series.ticker}: {len(series.data)} bars from {series.first} to {series.last}"

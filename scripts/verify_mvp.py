@@ -39,6 +39,7 @@ from service.controller.reconciler import Controller
 from service.launchers.local_process import LocalProcess
 from service.prices.checks import check_prices
 from service.prices.files.reading import read_file
+from service.prices.finding import errors_among
 from service.prices.series import PriceSeries
 from service.store.database import Engine, connect
 from service.store.migrate import migrate, schema_problem
@@ -86,7 +87,7 @@ class Walk:
 
     def load_data(self) -> str:
         series = read_file(ROOT / "data" / "GOOG.csv", "GOOG").series
-        errors = [finding for finding in check_prices(series.data) if finding.severity == "error"]
+        errors = errors_among(check_prices(series.data))
         assert not errors, errors
         PriceStore(self.engine).save(series)
         self.series = series

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -14,6 +15,7 @@ from service.contract.errors import InvalidRequest
 
 SCHEMA = "request.v1"
 FIELDS = tuple(schema(SCHEMA)["properties"])
+TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
 # Fields that the contract got after its first release, with their defaults.
 ADDED: Mapping[str, Any] = {"risk_free_rate": 0.0, "benchmark": ""}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,11 @@ class Finding:
     def warning(self) -> dict[str, str | None]:
         """As the provenance of a result has it."""
         return {"code": self.code, "bar": self.day, "message": self.message}
+
+
+def errors_among(findings: Iterable[Finding]) -> list[Finding]:
+    """Those for which prices are refused."""
+    return [finding for finding in findings if finding.severity == "error"]
 
 
 def day_of(data: pd.DataFrame, bar: int) -> str:

@@ -40,6 +40,14 @@ STORED_COLUMNS = (
     results.c.overview,
     figures.c.chart_base64,
 )
+LENGTHS = [func.coalesce(func.length(cast(each, LargeBinary)), 0) for each in STORED_COLUMNS]
+STORED_BYTES = func.coalesce(
+    select(reduce(add, LENGTHS))
+    .select_from(results.outerjoin(figures, figures.c.run_id == results.c.run_id))
+    .where(results.c.run_id == runs.c.run_id)
+    .scalar_subquery(),
+    0,
+)
 IS_UNMEASURED = and_(runs.c.stored_bytes.is_(None), runs.c.finished_at.is_not(None))
 IS_REFERRED_TO = or_(
     price_series.c.fingerprint.in_(select(tickers.c.fingerprint)),
@@ -122,7 +130,7 @@ class UpkeepStore(RunStore):
         run_ids = self._read(lambda connection: connection.scalars(query).all())
         if run_ids:
             is_it = runs.c.run_id.in_(run_ids)
-            statement = update(runs).where(is_it, IS_UNMEASURED).values(stored_bytes=_STORED_BYTES)
+            statement = update(runs).where(is_it, IS_UNMEASURED).values(stored_bytes=STORED_BYTES)
             self._write(lambda connection: connection.execute(statement))
         return len(run_ids)
 
@@ -167,16 +175,6 @@ class UpkeepStore(RunStore):
 
 def _rows_of(statement: Delete, connection: Connection) -> int:
     return connection.execute(statement).rowcount
-
-
-LENGTHS = [func.coalesce(func.length(cast(each, LargeBinary)), 0) for each in STORED_COLUMNS]
-_STORED_BYTES = func.coalesce(
-    select(reduce(add, LENGTHS))
-    .select_from(results.outerjoin(figures, figures.c.run_id == results.c.run_id))
-    .where(results.c.run_id == runs.c.run_id)
-    .scalar_subquery(),
-    0,
-)
 
 
 def _moment_of_last(rows: Sequence[Row[Any]]) -> datetime | None:

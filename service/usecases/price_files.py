@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 
-from service.contract.documents import schema
 from service.contract.errors import UserError
-from service.contract.request import SCHEMA
+from service.contract.request import TICKER
 from service.contract.sentence import Sentence
 from service.prices.checks import check_prices
 from service.prices.files.reading import PriceFile, read_prices
-from service.prices.finding import Finding
+from service.prices.finding import Finding, errors_among
 from service.prices.series import PriceSeries, UnreadablePrices
 from service.store.prices import PriceStore
 
-TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
 MAX_QUOTED = 40
 MAX_SOURCE = 200
 MAX_FINDINGS = 1000  # in JSON
@@ -75,7 +73,7 @@ class Judged:
             "error": None if self.refusal is None else str(self.refusal),
             "code": None if self.refusal is None else self.refusal.code,
             "notes": [str(note) for note in self.notes],
-            "findings": [asdict(finding) for finding in self.findings[:MAX_FINDINGS]],
+            "findings": _documents(self.findings),
             **self.range,
         }
 
@@ -110,7 +108,7 @@ def source_of(name: str) -> str:
 
 def _refusal(findings: tuple[Finding, ...]) -> UserError | None:
     """The first error, and how many more there are."""
-    errors = [finding for finding in findings if finding.severity == "error"]
+    errors = errors_among(findings)
     if not errors:
         return None
     first = errors[0]
@@ -129,20 +127,13 @@ def stored(judgement: Judged, store: PriceStore) -> Judged:
     return replace(judgement, is_stored=True)
 
 
-@dataclass(frozen=True)
-class PricesOfTicker:
-    """What is stored of a ticker."""
+def findings_in(bars: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the data gate finds, as JSON has it."""
+    return _documents(check_prices(bars))
 
-    series: PriceSeries
 
-    @property
-    def bars(self) -> pd.DataFrame:
-        """All of them, oldest first."""
-        return self.series.data
-
-    def judge(self) -> list[dict[str, Any]]:
-        """What the data gate finds, as JSON has it."""
-        return [asdict(finding) for finding in check_prices(self.bars)[:MAX_FINDINGS]]
+def _documents(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    return [asdict(finding) for finding in findings[:MAX_FINDINGS]]
 
 
 def _range_of(series: PriceSeries) -> dict[str, Any]:

@@ -45,10 +45,20 @@ def read_all(url: str, client: Client) -> None:
 
 def ask(history: History, url: str, what: str, run_id: str) -> None:
     """One question, recorded with its answer."""
+    _record(history, what, run_id, "GET", f"{url}/{what}/{run_id}")
+
+
+def cancel(history: History, url: str, run_id: str) -> None:
+    """Asks that it be cancelled; it may have ended before."""
+    _record(history, "cancel", run_id, "POST", f"{url}/runs/{run_id}/cancel")
+
+
+def _record(history: History, what: str, run_id: str, method: str, address: str) -> None:
     with history.call(what, run_id) as seen:
         try:
-            answer = requests.get(
-                f"{url}/{what}/{run_id}",
+            answer = requests.request(
+                method,
+                address,
                 headers={"Accept": "application/json"},
                 timeout=ANSWER_SECONDS,
             )
@@ -56,20 +66,6 @@ def ask(history: History, url: str, what: str, run_id: str) -> None:
             return
         seen["code"] = answer.status_code
         seen["seen"] = _seen(what, answer)
-
-
-def cancel(history: History, url: str, run_id: str) -> None:
-    """Asks that it be cancelled; it may have ended before."""
-    with history.call("cancel", run_id) as seen:
-        try:
-            answer = requests.post(
-                f"{url}/runs/{run_id}/cancel",
-                headers={"Accept": "application/json"},
-                timeout=ANSWER_SECONDS,
-            )
-        except requests.RequestException:
-            return
-        seen["code"] = answer.status_code
 
 
 def _seen(what: str, answer: requests.Response) -> dict[str, Any]:

@@ -41,9 +41,14 @@ def whole_number(field: str, text: str, least: int, most: int) -> int:
 def choice_in_query(name: str, choices: Sequence[str]) -> str:
     """The value of a field of the query, "" without one; raises InvalidRequest for another."""
     value = request.args.get(name, "")
-    if value and value not in choices:
+    return checked_choice(name, value, choices) if value else ""
+
+
+def checked_choice(field: str, value: str, choices: Sequence[str]) -> str:
+    """The value, which is one of these; raises InvalidRequest."""
+    if value not in choices:
         template = "{field} must be one of {names}; got {value}."
-        raise InvalidRequest(template, field=name, names=", ".join(choices), value=quoted(value))
+        raise InvalidRequest(template, field=field, names=", ".join(choices), value=quoted(value))
     return value
 
 

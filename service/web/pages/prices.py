@@ -20,14 +20,7 @@ from flask import (
 
 from service.contract.errors import InvalidRequest, NotAWriter, UnknownPrices, UserError
 from service.store.prices import Ticker
-from service.usecases.price_files import (
-    SECOND,
-    Judged,
-    PricesOfTicker,
-    RefusedPrices,
-    judged,
-    stored,
-)
+from service.usecases.price_files import SECOND, Judged, RefusedPrices, findings_in, judged, stored
 from service.web import price_chart
 from service.web.errors import sentence, wants_json
 from service.web.forms.submission import quoted
@@ -43,7 +36,7 @@ from service.web.openapi.document import (
     text_of,
 )
 from service.web.openapi.document import schema as openapi_schema
-from service.web.pages.common import ETAG_OF_JSON, PAGE_OR_JSON, choice_in_query
+from service.web.pages.common import ETAG_OF_JSON, PAGE_OR_JSON, checked_choice, choice_in_query
 from service.web.presentation import ticker_document
 from service.web.server.event_loop import run_in_native_thread, run_one_at_a_time
 from service.web.services import runs_service, services_of
@@ -158,11 +151,11 @@ def of_ticker(ticker: str) -> Response:
     known = runs_service().price_store.ticker(ticker)
     if known is None:
         raise UnknownPrices(quoted(ticker))
-    stored_prices = PricesOfTicker(runs_service().price_store.series(known.fingerprint))
-    findings = run_in_native_thread(stored_prices.judge)
+    bars = runs_service().price_store.series(known.fingerprint).data
+    findings = run_in_native_thread(findings_in, bars)
     if wants_json():
         return conditional(jsonify({**ticker_document(known), "findings": findings}))
-    return make_response(_page_of_ticker(known, stored_prices.bars, findings))
+    return make_response(_page_of_ticker(known, bars, findings))
 
 
 def _sent_files() -> list[tuple[str, bytes]]:
@@ -177,11 +170,7 @@ def _may_store() -> bool:
 
 
 def _is_to_be_stored(action: str) -> bool:
-    if action not in (STORE, CHECK):
-        template = "{field} must be one of {names}; got {value}."
-        names = f"{STORE}, {CHECK}"
-        raise InvalidRequest(template, field="action", names=names, value=quoted(action))
-    return action == STORE
+    return checked_choice("action", action, (STORE, CHECK)) == STORE
 
 
 def _taken(
