@@ -61,6 +61,13 @@ def history(releases: tuple[Release, Release]) -> dict[str, Any]:
         web.submit(run_id=taken)
         ends = [web.wait(run_id)["status"] for run_id in (cancelled, *others, taken)]
         assert ends == ["cancelled", "completed", "completed", "failed"]
+        # The controller measures runs without a result some seconds after they have ended.
+        wait_until(
+            lambda: sql(original, "SELECT COUNT(*) FROM runs WHERE stored_bytes IS NULL"),
+            lambda unmeasured: unmeasured == "0",
+            60,
+            "all runs are measured",
+        )
         return all_of(web)
 
 
