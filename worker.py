@@ -20,7 +20,7 @@ from pathlib import Path
 from scripts.config import Config, job_environment, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
-from service.contract.request import FIELDS, BacktestRequest, request_from_text
+from service.contract.request import FIELDS, BacktestRequest, file_stem, request_from_text
 from service.contract.status import SWEEP, ExitCode, Reason
 from service.prices.series import UnreadablePrices
 from service.worker.holding import DATABASE_PATIENCE_SECONDS, Stopped
@@ -138,14 +138,15 @@ def print_result(request: BacktestRequest, config: Config) -> int:
     folder = Path(config.prices_dir)
     ticker = request.ticker
     try:
-        series = read_file(folder / f"{ticker}.csv", ticker).series
+        series = read_file(folder / f"{file_stem(ticker)}.csv", ticker).series
         benchmark = None
         if request.benchmark not in ("", series.ticker):
             ticker = request.benchmark
-            benchmark = read_file(folder / f"{ticker}.csv", ticker).series
+            benchmark = read_file(folder / f"{file_stem(ticker)}.csv", ticker).series
         result, _ = perform(request, series, software_of(config), benchmark, validate=True)
     except UnreadablePrices as error:
-        print(f"No prices of {ticker} in {folder}/{ticker}.csv: {error}", file=sys.stderr)
+        path = folder / f"{file_stem(ticker)}.csv"
+        print(f"No prices of {ticker} in {path}: {error}", file=sys.stderr)
         return ExitCode.NO_DATA
     except UserError as error:
         print(error, file=sys.stderr)

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from backtest.prices import COLUMNS
 from scripts.config import load_config
-from service.contract.request import TICKER
+from service.contract.request import is_ticker
 from service.prices.checks import check_prices
 from service.prices.files.reading import PriceFile, read_file, read_prices, tidied
 from service.prices.finding import Finding, errors_among
@@ -53,7 +53,7 @@ def load(file: PriceFile, store: PriceStore | None) -> str:
     Without a store nothing is stored: the lines have the first bars and all findings instead.
     """
     series = file.series
-    if not TICKER.fullmatch(series.ticker):
+    if not is_ticker(series.ticker):
         raise Refused(
             f"{series.ticker!r} is no ticker: use A-Z, 0-9 and . ^ = -; "
             "rename the file or pass --ticker"

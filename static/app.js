@@ -19,7 +19,7 @@ async function pricesOfTicker() {
   const address = `${tickerField.dataset.tickers}?prefix=${encodeURIComponent(name)}&limit=1`;
   const answer = await fetch(address, { headers: { Accept: "application/json" } }).catch(() => null);
   const found = answer?.ok ? (await answer.json()).tickers[0] : null;
-  return found?.ticker === name ? found : null;
+  return found && [found.ticker, ...found.names].some((each) => each.toUpperCase() === name) ? found : null;
 }
 
 // Dates stay as they are where there are prices; the first or last day of these where there are none.

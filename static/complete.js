@@ -19,7 +19,7 @@ async function tickersLike(address, start) {
 const KINDS = {
   async tickers(field, word) {
     const found = await tickersLike(field.dataset.tickers, word.toUpperCase());
-    return found.map((each) => ({ value: each.ticker, detail: `${each.first_day} – ${each.last_day}` }));
+    return found.map((each) => ({ value: each.ticker, detail: [...each.names, `${each.first_day} – ${each.last_day}`].join(" · ") }));
   },
   async rules(field, word) {
     const wanted = word.toUpperCase();
@@ -34,10 +34,11 @@ const KINDS = {
       return names.filter((name) => name.includes(start)).map((name) => ({ value: choices[name]?.operator ? name + choices[name].operator : name, detail: choices[name]?.meaning ?? "", isOpen: Boolean(choices[name]?.operator) }));
     }
     const [, name, comparison, before = "", start] = condition;
-    let values = choices[name]?.values ?? [];
-    if (name === "ticker") values = (await tickersLike(field.dataset.tickers, start.toUpperCase())).map((each) => each.ticker);
+    const values = choices[name]?.values ?? [];
     const wanted = start.toLowerCase();
-    return values.filter((value) => value.toLowerCase().startsWith(wanted)).map((value) => ({ value: `${name}${comparison}${before}${value}`, detail: "" }));
+    let found = values.filter((value) => value.toLowerCase().startsWith(wanted)).map((value) => ({ value, detail: "" }));
+    if (name === "ticker") found = (await tickersLike(field.dataset.tickers, start.toUpperCase())).map((each) => ({ value: each.ticker, detail: each.names.join(" · ") }));
+    return found.map((each) => ({ ...each, value: `${name}${comparison}${before}${each.value}` }));
   },
 };
 

@@ -15,9 +15,21 @@ from service.contract.errors import InvalidRequest
 
 SCHEMA = "request.v1"
 FIELDS = tuple(schema(SCHEMA)["properties"])
-TICKER = re.compile(schema(SCHEMA)["properties"]["ticker"]["pattern"])
+_TICKER = schema(SCHEMA)["properties"]["ticker"]
+MAX_TICKER = int(_TICKER["maxLength"])
+_SHAPE = re.compile(_TICKER["pattern"])
 # Fields that the contract got after its first release, with their defaults.
 ADDED: Mapping[str, Any] = {"risk_free_rate": 0.0, "benchmark": ""}
+
+
+def is_ticker(text: str) -> bool:
+    """Whether it is written as tickers are."""
+    return len(text) <= MAX_TICKER and _SHAPE.fullmatch(text) is not None
+
+
+def file_stem(ticker: str) -> str:
+    """What files with prices of the ticker are called: a slash would be a folder."""
+    return ticker.replace("/", "_")
 
 
 @dataclass(frozen=True)

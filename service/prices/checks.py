@@ -235,7 +235,7 @@ def _session_warnings(data: pd.DataFrame) -> Iterator[Finding]:
         return
     sessions = _nyse_sessions(days[0], days[-1])
     is_extra = ~np.isin(days, sessions)
-    if is_extra.sum() > max(FEW_BARS, FEW_SHARE * len(days)):
+    if _has_other_calendar(is_extra):
         message = "no calendar of the NYSE: missing sessions were not looked for"
         yield Finding("warning", "OtherCalendar", None, message)
         return
@@ -243,6 +243,22 @@ def _session_warnings(data: pd.DataFrame) -> Iterator[Finding]:
         message = "a bar on a day without a session of the NYSE"
         yield Finding("warning", "NoSession", day_of(data, int(bar)), message)
     yield from _missing_sessions(days, sessions)
+
+
+def _has_other_calendar(is_extra: Mask) -> bool:
+    return bool(is_extra.sum() > max(FEW_BARS, FEW_SHARE * len(is_extra)))
+
+
+def missing_sessions(data: pd.DataFrame) -> int | None:
+    """How many sessions of the NYSE have no bar; None of bars that follow another calendar."""
+    days = data.index.to_numpy().astype("datetime64[D]")
+    is_daily = len(days) > 1 and np.median(np.diff(days).astype(np.int64)) <= MAX_DAYS_BETWEEN_BARS
+    if not is_daily or (days[1:] == days[:-1]).any():
+        return None
+    sessions = _nyse_sessions(days[0], days[-1])
+    if _has_other_calendar(~np.isin(days, sessions)):
+        return None
+    return len(np.setdiff1d(sessions, days))
 
 
 def _missing_sessions(days: Days, sessions: Days) -> Iterator[Finding]:

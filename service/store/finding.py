@@ -273,6 +273,14 @@ def _noted(condition: Condition) -> ColumnElement[bool]:
     return runs.c.id.in_(select(run_notes.c.runs_id).where(is_meant))
 
 
+def _of_prices(condition: Condition) -> ColumnElement[bool]:
+    """A fingerprint may be written by its beginning."""
+    priced = runs.alias()
+    fingerprint = priced.c.prices_fingerprint
+    begins_so = (fingerprint.startswith(str(each), autoescape=True) for each in condition.values)
+    return runs.c.id.in_(select(priced.c.id).where(or_(*begins_so)))
+
+
 _BUILDERS: Mapping[str, Callable[[Condition], ColumnElement[bool]]] = {
     **dict.fromkeys(NAMES, _named),
     "rule": _by_rule,
@@ -280,4 +288,5 @@ _BUILDERS: Mapping[str, Callable[[Condition], ColumnElement[bool]]] = {
     "tag": _tagged,
     "star": _starred,
     "note": _noted,
+    "prices": _of_prices,
 }

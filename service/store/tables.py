@@ -62,6 +62,7 @@ metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s_%(column_0_name)
 
 Key = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up an INTEGER only
 Sha256 = String(64)
+TickerText = String(32)
 # Names that differ in case only are two clients.
 CaseSensitiveName = mysql.VARCHAR(100, charset="utf8mb4", collation="utf8mb4_bin")
 Name = String(100).with_variant(CaseSensitiveName, "mysql")
@@ -100,7 +101,7 @@ runs = Table(
     Column("id", Key, primary_key=True, autoincrement=True),  # the order of arrival
     Column("run_id", String(36), nullable=False, unique=True),
     Column("request", Text, nullable=False),  # canonical JSON, defaults filled in
-    Column("ticker", String(15), nullable=False),
+    Column("ticker", TickerText, nullable=False),
     Column("rule_id", String(200), nullable=False),  # as performed
     Column("prices_fingerprint", Sha256, nullable=False),
     Column("benchmark_fingerprint", Sha256),  # of a benchmark that is another ticker
@@ -226,19 +227,48 @@ price_series = Table(
     Column("fingerprint", Sha256, primary_key=True),
     Column("content", Blob, nullable=False),  # zlib; never changed
     Column("created_at", Moment(), nullable=False),
+    Column("gate", Sha256),  # the data gate that judged it, by `service.prices.gate`
+    Column("findings", LongText),  # JSON: what it found
     mysql_charset="utf8mb4",
 )
 
 tickers = Table(
     "tickers",
     metadata,
-    Column("ticker", String(15), primary_key=True),
+    Column("ticker", TickerText, primary_key=True),
     # the current series
     Column("fingerprint", Sha256, ForeignKey("price_series.fingerprint"), nullable=False),
     Column("source", String(200), nullable=False),
     Column("first_day", String(10), nullable=False),
     Column("last_day", String(10), nullable=False),
     Column("bars", Integer, nullable=False),
+    mysql_charset="utf8mb4",
+)
+
+ticker_names = Table(
+    "ticker_names",
+    metadata,
+    Column("name_key", Name, primary_key=True),  # as names are looked up
+    Column("name", Name, nullable=False),
+    Column("ticker", TickerText, nullable=False),  # it may have no prices yet
+    Index("ix_ticker_names_ticker", "ticker"),
+    mysql_charset="utf8mb4",
+)
+
+price_versions = Table(
+    "price_versions",
+    metadata,
+    Column("id", Key, primary_key=True, autoincrement=True),
+    Column("ticker", TickerText, nullable=False),
+    Column("fingerprint", Sha256, nullable=False),  # its series may be gone
+    Column("source", String(200), nullable=False),
+    Column("first_day", String(10), nullable=False),
+    Column("last_day", String(10), nullable=False),
+    Column("bars", Integer, nullable=False),
+    Column("stored_at", Moment(), nullable=False),
+    Column("client", Name, nullable=False, server_default=""),  # who stored it
+    Column("actions", LongText),  # JSON: dividends and splits, where its source has them
+    Index("ix_price_versions_ticker", "ticker", "id"),
     mysql_charset="utf8mb4",
 )
 

@@ -21,6 +21,7 @@ from service.contract.request import BacktestRequest, parse_request
 from service.store.prices import PriceStore
 from service.store.requests import NewRun
 from service.store.rows import Run
+from service.usecases.names import with_tickers
 from service.usecases.runs import Runs
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class Batches:
         """
         if isinstance(document, dict):
             document = {"batch_id": str(uuid.uuid4()), **document}
-        batch = parse_batch(document)
+        batch = parse_batch(with_tickers(document, self.runs.price_store))
         errors: list[UserError] = []
         parse = partial(_request, batch.digest)
         requests = list(_accepted(parse, enumerate(batch.documents()), errors))

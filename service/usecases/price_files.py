@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 
 from service.contract.errors import UserError
-from service.contract.request import TICKER
+from service.contract.request import is_ticker
 from service.contract.sentence import Sentence
-from service.prices.checks import check_prices
+from service.prices.action import Action
+from service.prices.checks import check_prices, missing_sessions
 from service.prices.files.reading import PriceFile, read_prices
 from service.prices.finding import Finding, errors_among
+from service.prices.gate import gate_name
 from service.prices.series import PriceSeries, UnreadablePrices
-from service.store.prices import PriceStore
+from service.store.prices import PackedSeries, PriceStore, Ticker, Version, packed
 
 MAX_QUOTED = 40
 MAX_SOURCE = 200
 MAX_FINDINGS = 1000  # in JSON
+MAX_VERSIONS = 20
 NAMELESS = "upload"
 SECOND = "{ticker} stands there twice: send one file for each ticker."
+NO_TICKER = "{ticker} is no ticker: use A-Z, 0-9 and . ^ = & _ / -, at most 32 characters."
+NO_NAME = (
+    "No ticker has the name {ticker}: say which ticker it is, such as 005930, and give this as its "
+    "name."
+)
 NO_RANGE = {"first_day": None, "last_day": None, "bars": 0, "prices_fingerprint": None}
 
 
@@ -50,6 +59,12 @@ class Judged:
     def series(self) -> PriceSeries | None:
         """What was read."""
         return None if self.file is None else self.file.series
+
+    @cached_property
+    def packed(self) -> PackedSeries:
+        """As it would be stored; of a file that is not refused alone."""
+        assert self.file is not None
+        return packed(self.file.series, gate_name(), self.findings, self.file.actions)
 
     @property
     def bars(self) -> pd.DataFrame:
@@ -85,19 +100,43 @@ class Judged:
 
 def judged(name: str, data: bytes, ticker: str = "") -> Judged:
     """The file as it would be stored; without `ticker` its name says which it is."""
-    source = source_of(name)
-    # Some letters of other alphabets become one of A to Z, or two, when they are made large.
-    ticker = (ticker or PurePath(source).stem).strip()
-    ticker = ticker.upper() if ticker.isascii() else ticker
-    if not TICKER.fullmatch(ticker):
-        template = "{ticker} is no ticker: use A-Z, 0-9 and . ^ = -, at most 15 characters."
+    ticker = ticker or ticker_in_name(name)
+    if not is_ticker(ticker):
+        template = NO_TICKER if ticker.isascii() else NO_NAME
         return Judged(name, ticker, refusal=RefusedPrices(template, ticker=ticker[:MAX_QUOTED]))
     try:
-        file = read_prices(data, ticker, source)
+        file = read_prices(data, ticker, source_of(name))
     except UnreadablePrices as error:
         return Judged(name, ticker, refusal=error)
+    return judged_file(name, file)
+
+
+def judged_file(name: str, file: PriceFile) -> Judged:
+    """As `judged`, of a file that has been read."""
     findings = tuple(check_prices(file.series.data))
-    return Judged(name, ticker, file, findings, _refusal(findings))
+    judgement = Judged(name, file.series.ticker, file, findings, _refusal(findings))
+    if judgement.refusal is None:
+        # Compressed here, where nobody else waits for it.
+        assert judgement.packed
+    return judgement
+
+
+def ticker_in_name(name: str) -> str:
+    """The ticker that the name of a file says."""
+    return written(PurePath(source_of(name)).stem)
+
+
+def written(text: str) -> str:
+    """As tickers are written; what has other letters is the name of one and stays."""
+    plain = text.strip()
+    # Some letters of other alphabets become one of A to Z, or two, when they are made large.
+    return plain.upper() if plain.isascii() else plain
+
+
+def known_ticker(text: str, store: PriceStore) -> str:
+    """The ticker that has this name; else what was written, as a ticker is written."""
+    ticker = written(text)
+    return store.tickers_of([ticker]).get(ticker, ticker)
 
 
 def source_of(name: str) -> str:
@@ -119,17 +158,49 @@ def _refusal(findings: tuple[Finding, ...]) -> UserError | None:
     return RefusedPrices(template, more=len(errors) - 1, **values)
 
 
-def stored(judgement: Judged, store: PriceStore) -> Judged:
-    """The same after it was stored, whole; a refused one as it is."""
+def stored(judgement: Judged, store: PriceStore, client: str = "") -> Judged:
+    """The same after it was stored, whole; a refused one as it is. `client` stores it."""
     if judgement.refusal is not None or judgement.series is None:
         return judgement
-    store.save(judgement.series)
+    store.save_packed(judgement.packed, client)
     return replace(judgement, is_stored=True)
 
 
-def findings_in(bars: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the data gate finds, as JSON has it."""
-    return _documents(check_prices(bars))
+@dataclass(frozen=True)
+class KnownPrices:
+    """What is stored of a ticker, and what is to be known about it.
+
+    `missing_sessions` is None where the bars follow another calendar than the NYSE. The versions
+    have the current prices first.
+    """
+
+    ticker: Ticker
+    bars: pd.DataFrame
+    findings: Sequence[Finding]
+    missing_sessions: int | None
+    versions: Sequence[Version]
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """The dividends and splits of the current prices, oldest first."""
+        current = [each for each in self.versions if each.fingerprint == self.ticker.fingerprint]
+        return current[0].actions if current else ()
+
+
+# Calls a function with arguments, in a thread of its own or not.
+Call = Callable[..., Any]
+
+
+def known_prices(ticker: Ticker, store: PriceStore, call: Call) -> KnownPrices:
+    """The prices of a ticker; the data gate is asked where nobody asked it before."""
+    bars = store.series(ticker.fingerprint).data
+    findings = store.findings(ticker.fingerprint, gate_name())
+    if findings is None:
+        findings = call(check_prices, bars)
+        store.keep_findings(ticker.fingerprint, gate_name(), findings)
+    missing = call(missing_sessions, bars)
+    versions = store.versions(ticker.ticker, MAX_VERSIONS)
+    return KnownPrices(ticker, bars, findings, missing, versions)
 
 
 def _documents(findings: Sequence[Finding]) -> list[dict[str, Any]]:

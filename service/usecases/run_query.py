@@ -65,6 +65,7 @@ FIELDS: Mapping[str, QueryField] = {
         QueryField("note", ("~",), "A word in the note", "idea"),
         QueryField("client", TEXT, "Who asked", "kim"),
         QueryField("batch", EQUALITY, "The runs of one batch, by its id", "1f0c..."),
+        QueryField("prices", EQUALITY, "The fingerprint of the prices, or its beginning", "9b1c"),
     )
 }
 # A value in quotes may hold spaces.
@@ -78,7 +79,7 @@ WORD = re.compile(r"\s*(?P<word>\S+)")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 LEAST_PART = 3  # characters of a name's part that may be meant
-LISTED = ("ticker", "tag", "status", "client", "batch")
+LISTED = ("ticker", "tag", "status", "client", "batch", "prices")
 
 
 def conditions_of(text: str) -> list[Condition]:

@@ -46,6 +46,7 @@ from service.store.leases import CONTROLLER, LeaseStore
 from service.store.prices import PriceStore, Ticker
 from service.store.requests import NewRun, RequestStore
 from service.store.rows import Run, StoredResult, reading
+from service.usecases.names import with_tickers
 from service.usecases.shares import may_have
 
 RATE_SECONDS = 60
@@ -95,7 +96,7 @@ class Runs:
         name of who submits it. Raises InvalidRequest, NoData, RunConflict, QueueFull or
         TooManyRequests; then nothing is stored.
         """
-        request = parse_request(with_run_id(document))
+        request = parse_request(with_tickers(with_run_id(document), self.price_store))
         return self.record(request, lambda: self.planned(request), client, force)
 
     def record(

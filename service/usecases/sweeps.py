@@ -24,6 +24,7 @@ from service.search.plan import SweepPlan
 from service.store.requests import NewRun
 from service.store.rows import Run, StoredResult, reading
 from service.store.shards import NewSweep
+from service.usecases.names import with_tickers
 from service.usecases.runs import Runs, searched_values, with_run_id
 
 # The column of the request in the database holds 65,535 bytes.
@@ -48,17 +49,20 @@ class Sweeps:
 
     def submit(self, document: object, client: str = "", force: bool = False) -> tuple[Run, bool]:
         """Records the sweep of `document` (sweep request v1); otherwise like `Runs.submit`."""
-        request = parse_sweep(with_run_id(document))
+        request = self._request(document)
         if len(request.canonical().encode()) > MAX_REQUEST_BYTES:
             raise InvalidRequest("The grid is too long; write its values as start:stop:step.")
         return self.runs.record(request, lambda: self._planned(request), client, force)
 
     def estimate(self, document: object) -> Estimate:
         """What the sweep of `document` would compute; raises as `submit` does, stores nothing."""
-        request = parse_sweep(with_run_id(document))
+        request = self._request(document)
         plan = self._plan(request, self._prices(request), validate=False)
         plan.check()
         return Estimate(len(plan.grid), plan.grid.skipped, len(request.tickers), plan.core_seconds)
+
+    def _request(self, document: object) -> SweepRequest:
+        return parse_sweep(with_tickers(with_run_id(document), self.runs.price_store))
 
     def _prices(self, request: SweepRequest) -> dict[str, str]:
         return {name: self.runs.ticker(name).fingerprint for name in request.priced_tickers}

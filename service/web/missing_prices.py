@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.contract.errors import UnknownTicker, UserError
+from service.contract.request import is_ticker
 from service.web.middleware.texts import text
 
 NO_PRICES_YET = (
@@ -18,6 +19,14 @@ IMPORT_BY_COMMAND = (
 IMPORT_IN_CLUSTER = (
     'There are no prices of "{ticker}". Nearest are {near}; add others on the page Prices, or by'
     " the chart's value prices.tickers (Yahoo Finance)."
+)
+
+NO_SUCH_NAME = (
+    'No ticker has the name "{ticker}". Add its prices on the page Prices, and this name with them.'
+)
+NEAR_NAMES = (
+    'No ticker has the name "{ticker}". Nearest are {near}; add others on the page Prices, with '
+    "their names."
 )
 
 
@@ -44,6 +53,8 @@ class PriceImport:
         )
 
     def _template(self, error: UnknownTicker) -> str:
+        if not is_ticker(error.ticker):
+            return NEAR_NAMES if error.near else NO_SUCH_NAME
         if not error.near:
             return NO_PRICES_YET
         return IMPORT_IN_CLUSTER if self.in_cluster else IMPORT_BY_COMMAND

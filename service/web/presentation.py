@@ -12,7 +12,7 @@ from typing import Any
 from rules.base_rule import BaseRule, Parameter
 from service.search.verdict import Evidence
 from service.store.marks import Marks
-from service.store.prices import Ticker
+from service.store.prices import Ticker, Version
 from service.store.rows import Run
 from service.usecases.sweeps import Estimate
 from service.web.middleware.texts import plural, text
@@ -325,6 +325,21 @@ def ticker_document(ticker: Ticker) -> dict[str, Any]:
         "bars": ticker.bars,
         "source": ticker.source,
         "prices_fingerprint": ticker.fingerprint,
+        "names": list(ticker.names),
+    }
+
+
+def version_document(version: Version) -> dict[str, Any]:
+    """Prices that a ticker has or had."""
+    return {
+        "prices_fingerprint": version.fingerprint,
+        "source": version.source,
+        "first_day": version.first_day.isoformat(),
+        "last_day": version.last_day.isoformat(),
+        "bars": version.bars,
+        "stored_at": version.stored_at.replace(tzinfo=UTC).isoformat(),
+        "client": version.client,
+        "runs": version.runs,
     }
 
 

@@ -1,6 +1,9 @@
-"""A small line of closes, drawn as SVG by the page itself."""
+"""A small line of closes with what is to be known about its bars, drawn as SVG by the page."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,15 @@ import pandas as pd
 WIDTH = 800
 HEIGHT = 160
 MAX_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place on the line: how far from the left in a box of WIDTH, the day, and what is there."""
+
+    across: float
+    day: str
+    what: str
 
 
 def line_of(data: pd.DataFrame) -> str:
@@ -19,3 +31,18 @@ def line_of(data: pd.DataFrame) -> str:
     across = WIDTH * chosen / max(len(close) - 1, 1)
     down = HEIGHT * (1 - (heights - low) / span)
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
+
+
+def marks_of(data: pd.DataFrame, pairs: Iterable[tuple[str | None, str]]) -> list[Mark]:
+    """Where the days are, ISO texts, of which there is something to say; few may be no days."""
+    dated = [(day, what) for day, what in pairs if day]
+    return list(_marks(data, dated))
+
+
+def _marks(data: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Iterator[Mark]:
+    """Those outside the bars have no place."""
+    days = pd.to_datetime([day for day, _ in pairs], format="ISO8601", errors="coerce")
+    places = data.index.searchsorted(days)
+    for (day, what), place, moment in zip(pairs, places, days, strict=True):
+        if not pd.isna(moment) and data.index[0] <= moment <= data.index[-1]:
+            yield Mark(WIDTH * float(place) / max(len(data) - 1, 1), day, what)

@@ -6,6 +6,7 @@ import re
 from functools import cache
 
 from service.contract.errors import UserError
+from service.contract.request import is_ticker
 from service.contract.sentence import Sentence
 from service.web.middleware.texts import text
 
@@ -56,7 +57,7 @@ def told(message: str) -> str:
     A warning about a benchmark has its ticker before it.
     """
     ticker, _, rest = message.partition(": ")
-    if re.fullmatch(r"[A-Z0-9.^=-]{1,15}", ticker):
+    if is_ticker(ticker):
         return f"{ticker}: {_told(rest)}"
     return _told(message)
 

@@ -17,11 +17,11 @@ from tests.support.prices import TICKERS, prices
 
 # SHA-256 of service/contract/<name>.v1.json
 SCHEMAS = {
-    "batch": "06d7413dad31cc1e593d866f2ba16e40fca72052caf85858f9afc72a5e22ece6",
-    "request": "4564667da987389f3cb25279abbd190f4f1f4cb4e41e97e5c25b26b80f8864fa",
+    "batch": "f638d5ce2e782ca8e6bd190c9342a98fb55b8e1fe0df884fdc447355672c488e",
+    "request": "961817bfa77b151d49264cebea6062688027d47fae04ae843091dddc87ddd15b",
     "result": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
     "status": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",
-    "sweep": "5c26fb1d38f1e652325d4ae1b7f82921f4a3b969aa56a4bc8651f95374d25644",
+    "sweep": "6069a7ff13617dec08faa49fe421540f073f343a2c7fb4c98a9ea40325ce3dfb",
     "sweep_result": "5dd6d5002324b7ded06e80182de0d7e03883441e82ccd6bd334639e3d4ccca52",
 }
 RELEASED_RULES = (

@@ -44,7 +44,9 @@ class Scene:
         with self.engine.begin() as connection:
             connection.execute(delete(tables.runs))
             connection.execute(delete(tables.leases))
-            connection.execute(delete(tables.tickers).where(tables.tickers.c.ticker == OTHER))
+            connection.execute(delete(tables.ticker_names))
+            for table in (tables.tickers, tables.price_versions):
+                connection.execute(delete(table).where(table.c.ticker == OTHER))
             is_kept = tables.price_series.c.fingerprint.in_(kept)
             connection.execute(delete(tables.price_series).where(~is_kept))
 
@@ -318,6 +320,12 @@ def _replace_prices(scene: Scene) -> Action:
     return lambda: store.save(new)
 
 
+def _name_a_ticker(scene: Scene) -> Action:
+    store = PriceStore(scene.engine)
+    store.add_names([("Alphabet", "GOOG"), ("구글", "SPY")])
+    return lambda: store.add_names([("구글", "GOOG"), ("Google", "GOOG")])
+
+
 def _drop_prices(scene: Scene) -> Action:
     _replace_prices(scene)()
     with scene.engine.begin() as connection:
@@ -368,6 +376,7 @@ CHANGES = {
         _take_the_lease,
         _save_prices,
         _replace_prices,
+        _name_a_ticker,
         _drop_prices,
     )
 }

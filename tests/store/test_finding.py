@@ -56,7 +56,7 @@ def _fill(engine: Engine) -> None:
                 "request": ASKED,
                 "ticker": ("GOOG", "SPY", "005930.KS")[number % 3],
                 "rule_id": RULES[number % len(RULES)],
-                "prices_fingerprint": "f",
+                "prices_fingerprint": f"{number % 2:02}",
                 "rules_digest": "d",
                 "status": statuses[number % len(statuses)],
                 "created_at": FIRST_MOMENT + timedelta(hours=7 * number),
@@ -167,6 +167,9 @@ def _ids(found: Found) -> list[str]:
         (Condition("client", "~", ["e_1"]), lambda run: run.client == "lee_1"),
         (Condition("batch", "=", ["b"]), lambda run: run.batch_id == "b"),
         (Condition("batch", "!=", ["b"]), lambda run: run.batch_id is None),
+        (Condition("prices", "=", ["01", "%"]), lambda run: run.id % 2 == 0),
+        (Condition("prices", "=", ["0"]), lambda run: True),
+        (Condition("prices", "!=", ["01"]), lambda run: run.id % 2 == 1),
         (
             Condition("start_date", ">", ["2013-01-04"]),
             lambda run: (run.start_date or "") > "2013-01-04",

@@ -69,7 +69,7 @@ def test_an_attached_sweep_is_as_far_as_the_one_that_does_it(
         ),
         ({"metric": "sharp"}, "There is no metric sharp; choose one of"),
         ({"tickers": []}, "tickers must be a list of 1 to 20 different tickers"),
-        ({"tickers": ["GOOG", "goog"]}, "tickers.1 must be 1 to 15 of A-Z"),
+        ({"tickers": ["GOOG", "goog"]}, "tickers.1 must be 1 to 32 of A-Z"),
         ({"tickers": ["GOGG"]}, 'There are no prices of "GOGG"'),
         (
             {"tickers": ["GOOG", "SPY"], "grid": {"fast": "1:251:1", "slow": "252:451:1"}},

@@ -77,7 +77,7 @@ def test_one_bad_ticker_and_nothing_is_submitted_and_nothing_typed_is_lost(
         "Nothing was submitted.",
         'There are no prices of "NOPE"',
         'There is no rule "RSX". Did you mean RSI_14_30_70?',
-        'Ticker must be 1 to 15 of A-Z, 0-9 and . ^ = -, such as GOOG; got "<B>".',
+        'Ticker must be 1 to 32 of A-Z, 0-9 and . ^ = & _ / -, such as GOOG; got "<B>".',
     ):
         assert f"<p>{sentence}" in text
     assert 'value="GOOG, NOPE, &lt;b&gt;"' in answer.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,10 +34,11 @@ def send(
     files: Sequence[File],
     action: str = "store",
     ticker: str = "",
+    name: str = "",
     headers: dict[str, str] | None = None,
 ) -> Any:
-    parts = [(io.BytesIO(text.encode()), name) for name, text in files]
-    data = {"files": parts, "action": action, "ticker": ticker}
+    parts = [(io.BytesIO(text.encode()), file_name) for file_name, text in files]
+    data = {"files": parts, "action": action, "ticker": ticker, "name": name}
     return client.post("/prices", data=data, headers=headers or BROWSER)
 
 
@@ -148,10 +150,11 @@ def test_the_source_of_prices_fits_into_its_column(client: FlaskClient, engine: 
         assert "/" not in kept.source
 
 
-@pytest.mark.parametrize("ticker", ["ß", "ﬁ", "ı", "삼성전자", "A B", "X" * 16])
+@pytest.mark.parametrize("ticker", ["ß", "ﬁ", "ı", "삼성전자", "A B", "X" * 33])
 def test_no_ticker_becomes_another_one(client: FlaskClient, engine: Engine, ticker: str) -> None:
     answer = client.post(f"/prices/{ticker}", data=CSV, headers=JSON)
-    refused(answer, 400, "RefusedPrices", "is no ticker")
+    reason = "is no ticker" if ticker.isascii() else "No ticker has the name"
+    refused(answer, 400, "RefusedPrices", reason)
     assert stored(engine) == ["GOOG", "SPY"]
 
 
@@ -173,7 +176,7 @@ def test_thousands_of_faulty_bars_are_counted_and_not_all_listed(client: FlaskCl
     ("files", "ticker", "sentence"),
     [
         ([], "", "No file has come: choose at least one; its name must be UTF-8."),
-        ([("a.csv", CSV), ("b.csv", CSV)], "X", "A ticker goes with one file"),
+        ([("a.csv", CSV), ("b.csv", CSV)], "X", "A ticker and a name go with one file"),
     ],
 )
 def test_refused_forms(
@@ -267,3 +270,94 @@ def test_a_page_of_another_site_stores_nothing(client: FlaskClient, engine: Engi
     headers = {**JSON, "Sec-Fetch-Site": "cross-site"}
     assert send(client, [("a.csv", CSV)], headers=headers).status_code == 403
     assert stored(engine) == ["GOOG", "SPY"]
+
+
+def test_a_name_finds_the_ticker_everywhere(client: FlaskClient, engine: Engine) -> None:
+    answer = send(client, [("data.csv", CSV)], ticker="005930", name="삼성전자")
+    assert answer.status_code == 200
+    assert stored(engine) == ["005930", "GOOG", "SPY"]
+    assert "삼성전자" in page(client, "/prices/005930")
+    assert "Prices of 005930" in page(client, "/prices/삼성전자")
+    document = client.get("/prices/삼성전자", headers=JSON).json
+    assert document is not None
+    assert (document["ticker"], document["names"]) == ("005930", ["삼성전자"])
+    found = client.get("/tickers?prefix=삼성").json
+    assert found is not None
+    assert [each["ticker"] for each in found["tickers"]] == ["005930"]
+    listed = page(client, "/prices?q=전자")
+    assert 'href="/prices/005930"' in listed
+    assert 'href="/prices/GOOG"' not in listed
+    assert "No ticker begins so" in page(client, "/prices?q=zzz")
+    # New prices come by the name alone.
+    assert send(client, [("삼성전자.csv", CSV)]).status_code == 200
+    assert stored(engine) == ["005930", "GOOG", "SPY"]
+
+
+def test_a_form_that_asks_for_a_name_runs_the_ticker(client: FlaskClient, engine: Engine) -> None:
+    PriceStore(engine).add_names([("구글", "GOOG")])
+    answer = client.post("/backtest", data={**FORM, "ticker": "구글"}, headers=BROWSER)
+    assert answer.status_code == 303
+    assert "GOOG" in page(client, answer.location)
+
+
+def test_an_unknown_name_leads_to_the_form_for_it(client: FlaskClient) -> None:
+    answer = client.post("/backtest", data={**FORM, "ticker": "없는회사"}, headers=BROWSER)
+    assert answer.status_code == 400
+    assert "No ticker has the name" in answer.text
+    (address,) = re.findall(r'href="(/prices\?ticker=[^"]+)"', answer.text)
+    form = page(client, address)
+    assert '<input name="name" value="없는회사"' in form
+    assert '<input name="ticker" value=""' in form
+
+
+def test_a_ticker_with_a_slash(client: FlaskClient, engine: Engine) -> None:
+    assert send(client, [("x.csv", CSV)], ticker="btc/usd").status_code == 200
+    assert stored(engine) == ["BTC/USD", "GOOG", "SPY"]
+    assert "Prices of BTC/USD" in page(client, "/prices/BTC/USD")
+    assert client.post("/prices/M&M.NS/X", data=CSV, headers=JSON).status_code == 200
+    form = {**FORM, "ticker": "BTC/USD", "start_date": "2013-01-02", "end_date": "2013-03-01"}
+    assert client.post("/backtest", data=form, headers=BROWSER).status_code == 303
+
+
+def test_versions_and_their_runs(client: FlaskClient, engine: Engine) -> None:
+    client.post("/backtest", data=FORM, headers=BROWSER)
+    fingerprint = series("GOOG").fingerprint
+    text = page(client, "/prices/GOOG")
+    assert f'<a href="/runs?q=prices%3D{fingerprint}">1</a>' in text
+    assert "GOOG" in page(client, f"/runs?q=prices%3D{fingerprint[:10]}")
+    assert send(client, [("GOOG.csv", CSV)]).status_code == 200
+    document = client.get("/prices/GOOG", headers=JSON).json
+    assert document is not None
+    assert [each["bars"] for each in document["versions"]] == [60, 2699]
+    assert [each["runs"] for each in document["versions"]] == [0, 1]
+    assert document["versions"][1]["prices_fingerprint"] == fingerprint
+    assert document["missing_sessions"] == 0
+
+
+def test_dividends_and_splits_of_a_file(client: FlaskClient) -> None:
+    table = prices("GOOG", 60).assign(Dividends=0.0, **{"Stock Splits": 0.0})
+    table.iloc[10, 5] = 0.24
+    table.iloc[40, 6] = 4.0
+    answer = send(client, [("PAID.csv", table.to_csv())])
+    assert "Dividends: 1, splits: 1." in answer.text
+    text = page(client, "/prices/PAID")
+    assert text.count('<line class="dividend"') == 1
+    assert text.count('<line class="split"') == 1
+    assert "4 : 1" in text
+    document = client.get("/prices/PAID", headers=JSON).json
+    assert document is not None
+    assert document["actions"] == [
+        {"day": str(table.index[10].date()), "dividend": 0.24, "split": 0.0},
+        {"day": str(table.index[40].date()), "dividend": 0.0, "split": 4.0},
+    ]
+
+
+def test_bars_with_findings_are_marked_in_the_chart(client: FlaskClient) -> None:
+    table = prices("GOOG", 60)
+    table.iloc[20, 4] = 0.0
+    table = table.drop(table.index[[30, 31]])
+    assert send(client, [("ODD.csv", table.to_csv())]).status_code == 200
+    text = page(client, "/prices/ODD")
+    assert text.count('<line class="finding"') == 2
+    assert f"{table.index[20].date()}: the volume is 0</title>" in text
+    assert "Sessions of the New York Stock Exchange without a bar: 2" in text

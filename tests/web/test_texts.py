@@ -42,7 +42,7 @@ REFUSED = (
     "It has no bars below its names.",
     "There is no such file.",
     "No file has come: choose at least one; its name must be UTF-8.",
-    "A ticker goes with one file; several are named by their files.",
+    "A ticker and a name go with one file; several are named by their files.",
     "You may not store prices here; ask the operator, who names those that may.",
 )
 PO = ROOT / "service" / "web" / "translations" / "ko.po"

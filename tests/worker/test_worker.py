@@ -92,6 +92,7 @@ def test_params_and_costs_come_from_the_environment() -> None:
         ({"INITIAL_CAPITAL": "1e999"}, 64, "initial_capital must be"),
         ({"START_DATE": ""}, 64, "start_date is missing."),
         ({"TICKER": "NONE"}, 65, "No prices of NONE in data/NONE.csv"),
+        ({"TICKER": "BTC/USD"}, 65, "No prices of BTC/USD in data/BTC_USD.csv"),
         ({"START_DATE": "2030-01-01", "END_DATE": "2031-01-01"}, 65, "GOOG has 0 bars"),
     ],
 )

@@ -12,6 +12,8 @@ TIME = "time"
 PRICES = ("open", "high", "low", "close")
 VOLUME = "volume"
 INSTRUMENT = "instrument"
+DIVIDEND = "dividend"
+SPLIT = "split"
 NEEDED = (DATE, *PRICES, VOLUME)
 # Yahoo, Alpha Vantage, TradingView, Nasdaq, Stooq, investing.com, KRX, Naver
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -35,6 +37,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "close": ("close", "종가", "close/last"),
     INSTRUMENT: ("ticker", "symbol", "종목코드", "종목명"),
     VOLUME: ("volume", "vol", "거래량", "tick volume"),
+    DIVIDEND: ("dividends", "dividend", "dividend amount", "divcash", "배당금", "배당"),
+    SPLIT: ("stock splits", "split", "splits", "split coefficient", "splitfactor", "액면분할"),
 }
 MEANING = {name: meaning for meaning, names in NAMES.items() for name in names}
 # Names that stand for a column only where nothing better does, the better ones first.
@@ -70,7 +74,7 @@ def places(header: Sequence[str]) -> dict[str, int]:
 
 def _refuse_twice(meaning: str, first: str, second: str) -> None:
     # The date may be there as a number, too; the first one is as good.
-    if meaning not in (DATE, TIME, INSTRUMENT):
+    if meaning in NEEDED and meaning != DATE:
         raise UnreadablePrices(
             "Two columns are its {column}: {first} and {second}; leave one of them out.",
             column=meaning,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import pandas as pd
 
 from backtest.prices import COLUMNS
 from service.contract.sentence import Sentence
+from service.prices.action import Action
+from service.prices.files.actions import actions_in
 from service.prices.files.columns import DATE, INSTRUMENT, PRICES, TIME, VOLUME
 from service.prices.files.dates import stamps_of
 from service.prices.files.layout import Layout, layout_of
@@ -34,6 +36,7 @@ TURNED = "The newest bar came first: turned around."
 UNFINISHED = "The last bar has no prices yet: left out."
 SEVERAL_UNFINISHED = "{count} bars at the end have no prices yet: left out."
 WIDENED = "High and low of {count} bars were widened by a rounding step."
+WITH_ACTIONS = "Dividends: {dividends}, splits: {splits}."
 NOTES = (
     *SEPARATOR_NOTES.values(),
     DECIMAL_COMMA,
@@ -44,6 +47,7 @@ NOTES = (
     UNFINISHED,
     SEVERAL_UNFINISHED,
     WIDENED,
+    WITH_ACTIONS,
 )
 NO_PARQUET = "It is a Parquet file: pip install pyarrow to read it, or save it as CSV."
 # Adjusted prices are products of floats: their order is right to the last few digits only.
@@ -57,16 +61,21 @@ Tidied = tuple[pd.DataFrame, Sentence | None]
 
 @dataclass(frozen=True)
 class PriceFile:
-    """What a file holds; `notes` say what was recognised and changed, where anything was."""
+    """What a file holds; `notes` say what was recognised and changed, where anything was.
+
+    `actions` are the dividends and splits in it, oldest first.
+    """
 
     series: PriceSeries
     notes: tuple[Sentence, ...]
+    actions: tuple[Action, ...] = ()
 
 
 def read_prices(data: bytes, ticker: str, source: str) -> PriceFile:
     """One ticker's bars, oldest first, whatever their separator, names, numbers and dates are.
 
-    Other columns are ignored. Faulty rows stay: the data gate judges them. Raises UnreadablePrices.
+    Other columns but dividends and splits are ignored. Faulty rows stay: the data gate judges
+    them. Raises UnreadablePrices.
     """
     if data.startswith(PARQUET):
         table, layout = _of_parquet(data)
@@ -82,7 +91,9 @@ def read_prices(data: bytes, ticker: str, source: str) -> PriceFile:
     columns = {name: numbers_of(table[name.lower()], name, marks, lines) for name in COLUMNS}
     stamps = stamps_of(table[DATE], table.get(TIME), lines)
     file = tidied(PriceSeries(ticker, source, pd.DataFrame(columns, index=stamps.index)))
-    return PriceFile(file.series, (*notes, *stamps.notes, *file.notes))
+    actions = actions_in(table, stamps.index, marks.decimal)
+    notes += [*stamps.notes, *file.notes, *_said_of_actions(actions)]
+    return PriceFile(file.series, tuple(notes), actions)
 
 
 def _table_and_marks(text: str, layout: Layout) -> tuple[pd.DataFrame, Marks]:
@@ -183,6 +194,13 @@ def _said_of(layout: Layout, marks: Marks, encoding: str) -> Iterator[Sentence]:
         yield Sentence(BETWEEN_THOUSANDS, {"mark": marks.thousands})
     if encoding != ORDINARY_ENCODING:
         yield Sentence(ENCODED, {"encoding": encoding})
+
+
+def _said_of_actions(actions: Sequence[Action]) -> Iterator[Sentence]:
+    if actions:
+        dividends = sum(action.dividend > 0 for action in actions)
+        splits = sum(action.split > 0 for action in actions)
+        yield Sentence(WITH_ACTIONS, {"dividends": dividends, "splits": splits})
 
 
 def _oldest_first(bars: pd.DataFrame) -> Tidied:

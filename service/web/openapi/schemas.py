@@ -201,10 +201,31 @@ TICKER: Mapping[str, Any] = {
     "bars": {"type": "integer", "minimum": 1},
     "source": TEXT,
     "prices_fingerprint": TEXT,
+    "names": {**TEXTS, "description": "as people call it: 삼성전자 for 005930"},
 }
 TICKERS = _object(tickers=_list(**TICKER))
 FINDINGS = _list(severity={"enum": ["error", "warning"]}, code=TEXT, day=TEXT_OR_NONE, message=TEXT)
-PRICES = _object(**TICKER, findings=FINDINGS)
+ACTIONS = _list(
+    day=DATE,
+    dividend={**NUMBER, "description": "for each share, 0 for none"},
+    split={**NUMBER, "description": "new shares for one old share, 0 for none"},
+)
+PRICE_VERSION: Mapping[str, Any] = {
+    **{name: schema for name, schema in TICKER.items() if name not in ("ticker", "names")},
+    "stored_at": {"type": "string", "format": "date-time"},
+    "client": {**TEXT, "description": "who stored it, empty where nobody has a name"},
+    "runs": {**COUNT, "description": "that refer to these prices"},
+}
+PRICES = _object(
+    **TICKER,
+    findings=FINDINGS,
+    missing_sessions={
+        "type": ["integer", "null"],
+        "description": "of the New York Stock Exchange; null where bars follow another calendar",
+    },
+    actions=ACTIONS,
+    versions={**_list(**PRICE_VERSION), "description": "prices that the ticker has and had"},
+)
 PRICE_REPORT = _object(
     name={**TEXT, "description": "of the file"},
     ticker=TEXT,

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, g, jsonify, request
 
 from rules.base_rule import CompositeRule
 from service.store.rows import Run
+from service.usecases.names import found_by
 from service.usecases.rules import accepted_rules
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import cached, describe, json_of, query
@@ -71,17 +72,13 @@ def rules() -> Response:
 @bp.get("/tickers")
 @describe(
     cached("Tickers, their dates and where the prices come from.", json_of("Tickers")),
-    query("prefix", "only tickers that begin so"),
+    query("prefix", "only tickers that begin so, or have a name with this in it"),
     query("limit", "at most so many", type="integer", minimum=1, maximum=MAX_TICKERS),
     errors=(400,),
 )
 def tickers() -> Response:
     """The catalogue of tickers with prices, by name."""
-    prefix = request.args.get("prefix", "").upper()
+    prefix = request.args.get("prefix", "")
     limit = whole_number("limit", request.args.get("limit", str(MAX_TICKERS)), 1, MAX_TICKERS)
-    found = [
-        ticker
-        for ticker in runs_service().price_store.tickers()
-        if ticker.ticker.startswith(prefix)
-    ]
+    found = found_by(prefix, runs_service().price_store.tickers())
     return conditional(jsonify(tickers=[ticker_document(each) for each in found[:limit]]))

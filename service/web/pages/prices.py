@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-import pandas as pd
 from flask import (
     Blueprint,
     Response,
@@ -19,8 +19,20 @@ from flask import (
 )
 
 from service.contract.errors import InvalidRequest, NotAWriter, UnknownPrices, UserError
-from service.store.prices import Ticker
-from service.usecases.price_files import SECOND, Judged, RefusedPrices, findings_in, judged, stored
+from service.contract.request import is_ticker
+from service.usecases.names import found_by
+from service.usecases.price_files import (
+    MAX_FINDINGS,
+    SECOND,
+    Judged,
+    KnownPrices,
+    RefusedPrices,
+    judged,
+    known_prices,
+    known_ticker,
+    stored,
+    ticker_in_name,
+)
 from service.web import price_chart
 from service.web.errors import sentence, wants_json
 from service.web.forms.submission import quoted
@@ -37,7 +49,7 @@ from service.web.openapi.document import (
 )
 from service.web.openapi.document import schema as openapi_schema
 from service.web.pages.common import ETAG_OF_JSON, PAGE_OR_JSON, checked_choice, choice_in_query
-from service.web.presentation import ticker_document
+from service.web.presentation import ticker_document, utc, version_document
 from service.web.server.event_loop import run_in_native_thread, run_one_at_a_time
 from service.web.services import runs_service, services_of
 from service.web.warnings import said, said_refusal, told
@@ -49,6 +61,9 @@ bp = Blueprint("prices", __name__)
 SHOWN_BARS = 3
 SHOWN_ENDS = 5
 MAX_SHOWN_FINDINGS = 100
+MAX_SHOWN_TICKERS = 200
+MAX_SHOWN_ACTIONS = 100
+MAX_NAME_CHARACTERS = 100
 STORE, CHECK = "store", "check"
 TAKE_FILES = ("prices.upload", "prices.put")  # endpoints
 UPLOAD: Content = {"multipart/form-data": {"schema": openapi_schema("PriceFiles")}}
@@ -69,16 +84,17 @@ DRY_RUN = query("dry_run", "`true` stores nothing", enum=["true", "false"], defa
         ),
         304: not_modified(),
     },
-    query("ticker", "fills the form with it"),
+    query("ticker", "fills the form with it, or with the name of one"),
+    query("q", "only tickers that begin so, or have a name with this in it"),
     PAGE_OR_JSON,
     errors=(412,),
 )
 def prices() -> Response:
     """The tickers with prices, and a form for files with new ones."""
-    tickers = runs_service().price_store.tickers()
     if wants_json():
+        tickers = found_by(request.args.get("q", ""), runs_service().price_store.tickers())
         return conditional(jsonify(tickers=[ticker_document(each) for each in tickers]))
-    return make_response(_page(tickers, request.args.get("ticker", "")))
+    return make_response(_page(request.args.get("ticker", "")))
 
 
 @bp.post("/prices")
@@ -97,30 +113,34 @@ def upload() -> Response:
     """Stores the prices of the files, or only says what they are, with `action=check`."""
     files = _sent_files()
     ticker = request.form.get("ticker", "").strip()
+    name = request.form.get("name", "")
     is_stored = _is_to_be_stored(request.form.get("action", STORE))
     if not files:
         return _refused_form(
             InvalidRequest("No file has come: choose at least one; its name must be UTF-8."), ticker
         )
-    if ticker and len(files) > 1:
-        error = InvalidRequest("A ticker goes with one file; several are named by their files.")
+    if (ticker or name.strip()) and len(files) > 1:
+        error = InvalidRequest(
+            "A ticker and a name go with one file; several are named by their files."
+        )
         return _refused_form(error, ticker)
     reports: list[Judged] = []
-    for name, data in files:
+    for file_name, data in files:
         known = {report.ticker for report in reports if report.refusal is None}
-        reports.append(_taken(name, data, ticker, is_stored, known))
+        reports.append(_taken(file_name, data, ticker, is_stored, known))
+        _keep_name(reports[-1], name)
     status = 400 if all(report.refusal for report in reports) else 200
     if wants_json():
         # Of several files each says for itself what became of it.
         return make_response(jsonify(files=[each.document() for each in reports]), 200)
-    tickers = runs_service().price_store.tickers()
-    return make_response(_page(tickers, "", reports), status)
+    return make_response(_page("", reports), status)
 
 
-@bp.post("/prices/<ticker>")
+@bp.post("/prices/<path:ticker>")
 @describe(
     {200: answer("What was stored.", json_of("PriceReport"))},
     DRY_RUN,
+    query("name", "a name of the ticker, by which it is found too"),
     body=ANY_FILE,
     errors=(400, 403, 413),
 )
@@ -130,10 +150,11 @@ def put(ticker: str) -> Response:
     report = _taken("", request.get_data(), ticker, not is_dry)
     if report.refusal is not None:
         raise report.refusal
+    _keep_name(report, request.args.get("name", ""))
     return make_response(jsonify(report.document()))
 
 
-@bp.get("/prices/<ticker>")
+@bp.get("/prices/<path:ticker>")
 @describe(
     {
         200: answer(
@@ -147,15 +168,25 @@ def put(ticker: str) -> Response:
     errors=(404, 412),
 )
 def of_ticker(ticker: str) -> Response:
-    """The current prices of a ticker: their range, a chart, and what the data gate finds."""
-    known = runs_service().price_store.ticker(ticker)
+    """The prices of a ticker, by its name too: chart, findings, dividends, earlier versions."""
+    store = runs_service().price_store
+    known = store.ticker(known_ticker(ticker, store))
     if known is None:
         raise UnknownPrices(quoted(ticker))
-    bars = runs_service().price_store.series(known.fingerprint).data
-    findings = run_in_native_thread(findings_in, bars)
+    found = known_prices(known, store, run_in_native_thread)
     if wants_json():
-        return conditional(jsonify({**ticker_document(known), "findings": findings}))
-    return make_response(_page_of_ticker(known, bars, findings))
+        return conditional(jsonify(_document(found)))
+    return make_response(_page_of_ticker(found))
+
+
+def _document(found: KnownPrices) -> dict[str, Any]:
+    return {
+        **ticker_document(found.ticker),
+        "findings": [asdict(finding) for finding in found.findings[:MAX_FINDINGS]],
+        "missing_sessions": found.missing_sessions,
+        "actions": [action.document() for action in found.actions],
+        "versions": [version_document(version) for version in found.versions],
+    }
 
 
 def _sent_files() -> list[tuple[str, bytes]]:
@@ -182,12 +213,14 @@ def _taken(
     """
     if is_stored and not _may_store():
         raise NotAWriter
+    store = runs_service().price_store
+    ticker = known_ticker(ticker or ticker_in_name(name), store)
     report: Judged = run_one_at_a_time(judged, name, data, ticker)
     if report.ticker in known:
         return replace(report, refusal=RefusedPrices(SECOND, ticker=report.ticker))
     if not is_stored:
         return report
-    report = stored(report, runs_service().price_store)
+    report = stored(report, store, client_name())
     if report.is_stored:
         template = "Prices stored: ticker=%s, bars=%d, fingerprint=%s, client=%s"
         found = report.range
@@ -197,23 +230,33 @@ def _taken(
     return report
 
 
+def _keep_name(report: Judged, name: str) -> None:
+    """Gives the name to the ticker whose prices were stored."""
+    if report.is_stored and name.strip():
+        runs_service().price_store.add_names([(name, report.ticker)])
+
+
 def _refused_form(error: UserError, ticker: str) -> Response:
     if wants_json():
         raise error
+    return make_response(_page(ticker, message=sentence(error)), 400)
+
+
+def _page(asked: str, reports: Sequence[Judged] = (), message: str = "") -> str:
+    """`asked` is the ticker that the form begins with, or the name of one."""
+    searched = request.args.get("q", "")
     tickers = runs_service().price_store.tickers()
-    return make_response(_page(tickers, ticker, message=sentence(error)), 400)
-
-
-def _page(
-    tickers: Sequence[Ticker],
-    ticker: str,
-    reports: Sequence[Judged] = (),
-    message: str = "",
-) -> str:
+    found = found_by(searched, tickers)
+    is_name = bool(asked) and not is_ticker(asked.upper())
     return render_template(
         "prices.html",
-        tickers=tickers,
-        ticker=ticker,
+        count=len(tickers),
+        searched=searched,
+        tickers=found[:MAX_SHOWN_TICKERS],
+        more=max(0, len(found) - MAX_SHOWN_TICKERS),
+        ticker="" if is_name else asked,
+        name=asked if is_name else "",
+        most_characters=MAX_NAME_CHARACTERS,
         reports=reports,
         message=message,
         faulty="",
@@ -225,18 +268,28 @@ def _page(
     )
 
 
-def _page_of_ticker(
-    ticker: Ticker, bars: pd.DataFrame, findings: Sequence[Mapping[str, Any]]
-) -> str:
+def _page_of_ticker(found: KnownPrices) -> str:
+    bars, actions = found.bars, found.actions
+    shown = found.findings[:MAX_FINDINGS]
     return render_template(
         "price.html",
-        ticker=ticker,
+        ticker=found.ticker,
         bars=bars,
         ends=SHOWN_ENDS,
         line=price_chart.line_of(bars),
         width=price_chart.WIDTH,
         height=price_chart.HEIGHT,
-        findings=findings,
+        marks=price_chart.marks_of(bars, [(each.day, each.message) for each in shown]),
+        dividends=price_chart.marks_of(
+            bars, [(str(each.day), "") for each in actions if each.dividend]
+        ),
+        splits=price_chart.marks_of(bars, [(str(each.day), "") for each in actions if each.split]),
+        findings=found.findings,
+        counts=Counter(finding.code for finding in found.findings).most_common(),
+        missing_sessions=found.missing_sessions,
+        actions=list(reversed(actions))[:MAX_SHOWN_ACTIONS],
+        more_actions=max(0, len(actions) - MAX_SHOWN_ACTIONS),
+        versions=found.versions,
         **_words(),
     )
 
@@ -244,6 +297,7 @@ def _page_of_ticker(
 def _words() -> dict[str, Any]:
     return {
         "said": said,
+        "utc": utc,
         "told": told,
         "said_refusal": said_refusal,
         "most_findings": MAX_SHOWN_FINDINGS,
