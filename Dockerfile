@@ -3,8 +3,8 @@
 # A release adds --build-arg CODE_REVISION=... VERSION=... SOURCE=<address of the repository>.
 ARG BASE=python:3.11-slim
 # What they import at the top level. Everything else, and every version, comes with the wheels of requirements.txt.
-ARG COMMON="cryptography gmpy2 holidays jsonschema matplotlib numpy pandas PyMySQL SQLAlchemy"
-ARG WEB="alembic babel Flask gevent gunicorn koreanize-matplotlib kubernetes litecharts msgspec packaging prometheus_client PyYAML tqdm yfinance"
+ARG COMMON="cryptography gmpy2 holidays jsonschema matplotlib numpy pandas PyMySQL SQLAlchemy yfinance"
+ARG WEB="alembic babel Flask gevent gunicorn koreanize-matplotlib kubernetes litecharts msgspec packaging prometheus_client PyYAML tqdm"
 
 FROM $BASE AS wheels
 COPY requirements.txt ./

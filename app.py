@@ -4,7 +4,14 @@ from functools import partial
 
 from flask import Flask
 
-from scripts.config import Config, InvalidConfig, load_config, names_of_hosts, names_of_users
+from scripts.config import (
+    Config,
+    InvalidConfig,
+    load_config,
+    names_of_hosts,
+    names_of_users,
+    names_of_vendors,
+)
 from scripts.logger_config import set_up_logging
 from service.store.leases import LeaseStore
 from service.store.migrate import open_database, schema_problem
@@ -50,6 +57,7 @@ def make_app() -> Flask:
         price_import=PriceImport(config.prices_command, config.launcher == "kubernetes"),
         price_writers=names_of_users(config.price_writers),
         max_upload_bytes=config.max_upload_bytes,
+        price_vendors=names_of_vendors(config.price_vendors),
         room_store=RoomStore(engine, config.database_gib),
         max_at_once=config.web_threads,
         allowed_hosts=names_of_hosts(config.allowed_hosts),

@@ -21,7 +21,7 @@ from scripts.config import Config, job_environment, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import FIELDS, BacktestRequest, file_stem, request_from_text
-from service.contract.status import SWEEP, ExitCode, Reason
+from service.contract.status import PRICES, SWEEP, ExitCode, Reason
 from service.prices.series import UnreadablePrices
 from service.worker.holding import DATABASE_PATIENCE_SECONDS, Stopped
 from service.worker.run import perform
@@ -57,6 +57,10 @@ def perform_one() -> int:
         set_up_logging(config.log_level, config.log_format)
         with run_context(environment["RUN_ID"]):
             return work_on_sweep(environment, config)
+    if environment.get("RUN_KIND") == PRICES:
+        set_up_logging(config.log_level, config.log_format)
+        with run_context(environment["RUN_ID"]):
+            return fetch_prices(environment["RUN_ID"], config)
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
     is_recorded = "run_id" in fields and (has_controller or has_database(config))
     if is_recorded:
@@ -99,6 +103,23 @@ def work(request: BacktestRequest, config: Config, expected_rules: str | None) -
         stopping=stopping,
     )
     return worker.work(request)
+
+
+def fetch_prices(run_id: str, config: Config) -> int:
+    """Gets the prices that the recorded fetch asks for."""
+    from service.store.claims import ClaimStore
+    from service.store.database import connect
+    from service.store.prices import PriceStore
+    from service.worker.fetch import FetchWorker
+
+    engine = connect(config)
+    worker = FetchWorker(
+        claims=ClaimStore(engine, config.lease_seconds, DATABASE_PATIENCE_SECONDS),
+        prices=PriceStore(engine, DATABASE_PATIENCE_SECONDS),
+        software=software_of(config),
+        stopping=stopping,
+    )
+    return worker.work(run_id)
 
 
 def work_on_sweep(environment: Mapping[str, str], config: Config) -> int:

@@ -120,6 +120,11 @@ class Config:
         "users who may store prices by the web, with commas; empty: everybody",
         form=f"({NAME}(,{NAME})*)?",
     )
+    price_vendors: str = _setting(
+        "yahoo",
+        "vendor that the web may have prices fetched from; empty: none",
+        choices=("", "yahoo"),
+    )
     max_body_bytes: int = _setting(65_536, "largest request body")
     application_root: str = _setting(
         "", "where the pages are below the host, /backtests for example", form=r"(/[\w.~-]+)*/?"
@@ -215,6 +220,11 @@ def names_of_hosts(text: str) -> list[str]:
 
 def names_of_users(text: str) -> list[str]:
     """The names in PRICE_WRITERS; none where it is empty."""
+    return text.split(",") if text else []
+
+
+def names_of_vendors(text: str) -> list[str]:
+    """The names in PRICE_VENDORS; none where it is empty."""
     return text.split(",") if text else []
 
 

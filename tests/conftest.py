@@ -129,7 +129,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def client(engine: Engine, runs: Runs) -> FlaskClient:
     """A client that checks every answer against /openapi.json."""
-    app = create_app(runs, partial(schema_problem, engine))
+    app = create_app(runs, partial(schema_problem, engine), price_vendors=["yahoo"])
     app.test_client_class = CheckedClient
     return app.test_client()
 

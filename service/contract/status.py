@@ -27,6 +27,8 @@ class Status(StrEnum):
 # The kinds of runs.
 BACKTEST = "backtest"
 SWEEP = "sweep"
+PRICES = "prices"  # a vendor is asked for them
+KINDS = (BACKTEST, SWEEP, PRICES)
 
 
 class Reason(StrEnum):
@@ -54,6 +56,7 @@ class Reason(StrEnum):
     DISRUPTED = "Disrupted"
     CANCELLED_BY_USER = "CancelledByUser"
     BAD_ROW = "BadRow"
+    VENDOR_FAILED = "VendorFailed"
 
 
 HINTS: Mapping[Reason, str] = {
@@ -109,6 +112,7 @@ HINTS: Mapping[Reason, str] = {
     Reason.BAD_ROW: (
         "Something wrote into the database what the platform cannot read; ask for the run again."
     ),
+    Reason.VENDOR_FAILED: "Ask for the prices again later, or store them from a file.",
     Reason.JOB_LOST: "The Job was deleted while it ran; run it again.",
 }
 

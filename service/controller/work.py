@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from rules.plugins import digest_of
 from service.contract.request import BacktestRequest, text_from_request
-from service.contract.status import SWEEP
+from service.contract.status import PRICES, SWEEP
 from service.launchers.launcher import Work
+
+# The chart's network policy looks for it.
+KIND_LABEL = "stock-backtest/kind"
 
 
 def work_of_request(request: BacktestRequest) -> Work:
@@ -18,6 +22,12 @@ def work_of_request(request: BacktestRequest) -> Work:
 def work_of_sweep(run_id: str, ticker: str, rule_id: str, shards: int) -> Work:
     """The work of one sweep: its workers read the request from the database."""
     return _work(run_id, ticker, rule_id, {"RUN_ID": run_id, "RUN_KIND": SWEEP}, shards)
+
+
+def work_of_fetch(run_id: str, ticker: str, vendor: str) -> Work:
+    """The work of one fetch: its worker may leave the cluster, which the label says."""
+    work = _work(run_id, ticker, vendor, {"RUN_ID": run_id, "RUN_KIND": PRICES})
+    return replace(work, labels={KIND_LABEL: PRICES})
 
 
 def _work(

@@ -15,14 +15,16 @@ class Work:
     """What the job of one run needs to know; a launcher passes it on without understanding it.
 
     `environment` holds the environment variables of the worker. `annotations` describe the run to
-    people who look at its job. `shards` is the number of parts that a sweep is divided into, each
-    for a worker of its own; it is None where one worker does everything.
+    people who look at its job, `labels` are for rules that choose jobs by them. `shards` is the
+    number of parts that a sweep is divided into, each for a worker of its own; it is None where one
+    worker does everything.
     """
 
     run_id: str
     environment: Mapping[str, str]
     annotations: Mapping[str, str] = field(default_factory=dict)
     shards: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class LaunchFailed(Exception):

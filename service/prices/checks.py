@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +32,7 @@ Floats = NDArray[np.float64]
 Days = NDArray[np.datetime64]
 
 SPLIT_RATIOS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50)
+LEAST_SPLIT_MOVE = np.log(1.4)  # less is none of these, whatever the market does beside it
 SMALL_RATIO = 2  # below it real moves look like splits, and a split must fit more closely
 MIN_SPIKE = np.log(1.5)  # a move there and back again within one bar
 MAX_SPIKE_REST = 0.1  # how near the close must come back to where it was
@@ -169,6 +171,8 @@ def _split_shaped_jumps(data: pd.DataFrame) -> Iterator[Finding]:
     close = data["Close"].to_numpy(dtype=np.float64)
     gap = open_[1:] / close[:-1]
     move = close[1:] / close[:-1]
+    if not (np.abs(np.log(move)) > LEAST_SPLIT_MOVE).any():
+        return
     ratios = np.array([*SPLIT_RATIOS, *(1 / ratio for ratio in SPLIT_RATIOS)])
     distances = np.abs(np.log(gap / ratios[:, np.newaxis]))
     nearest = ratios[distances.argmin(axis=0)]
@@ -273,13 +277,17 @@ def _missing_sessions(days: Days, sessions: Days) -> Iterator[Finding]:
 
 
 def _nyse_sessions(first: np.datetime64, last: np.datetime64) -> Days:
+    closed = _closed_days(first.astype(object).year, last.astype(object).year)
+    days = np.arange(first, last + 1)
+    return days[np.is_busday(days, holidays=closed)]
+
+
+@lru_cache(maxsize=16)
+def _closed_days(first_year: int, last_year: int) -> Days:
     # Imported here: only runs and imports of daily prices need it.
     from holidays import NYSE
 
-    years = range(first.astype(object).year, last.astype(object).year + 1)
-    closed = np.array(sorted(NYSE(years=years)), dtype="datetime64[D]")
-    days = np.arange(first, last + 1)
-    return days[np.is_busday(days, holidays=closed)]
+    return np.array(sorted(NYSE(years=range(first_year, last_year + 1))), dtype="datetime64[D]")
 
 
 def _errors_of_bars(

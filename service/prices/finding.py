@@ -21,6 +21,10 @@ class Finding:
     day: str | None
     message: str
 
+    def document(self) -> dict[str, str | None]:
+        """As JSON."""
+        return dict(vars(self))
+
     def warning(self) -> dict[str, str | None]:
         """As the provenance of a result has it."""
         return {"code": self.code, "bar": self.day, "message": self.message}

@@ -6,7 +6,7 @@ import json
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -224,7 +224,7 @@ class PriceStore(NameStore):
 
 
 def _text_of(findings: Sequence[Finding]) -> str:
-    return canonical_json([asdict(finding) for finding in findings])
+    return canonical_json([finding.document() for finding in findings])
 
 
 def _judgement(gate: str | None, findings: str | None) -> dict[str, Any]:

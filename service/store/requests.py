@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from service.contract.status import SWEEP, Reason, Status
+from service.contract.status import PRICES, SWEEP, Reason, Status
 from service.store.database import utc_in
 from service.store.deletion import delete_runs
 from service.store.finding import FindingStore
@@ -119,8 +119,8 @@ class RequestStore(FindingStore, MarkStore):
         return self._select(runs.c.batch_id == batch_id)
 
     def latest_of(self, client: str) -> Run | None:
-        """The last run that a client asked for."""
-        query = select(*columns_of(Run)).where(runs.c.client == client)
+        """The last backtest or search that a client asked for."""
+        query = select(*columns_of(Run)).where(runs.c.client == client, runs.c.kind != PRICES)
         query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(1)
         row = self._read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else run_from(row)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from service.contract.errors import BadRow
 from service.contract.result import HEADLINE
-from service.contract.status import BACKTEST, SWEEP, Reason, Status
+from service.contract.status import BACKTEST, KINDS, PRICES, SWEEP, Reason, Status
 from service.store.database import Store, utc_in
 from service.store.tables import runs
 
@@ -67,6 +67,10 @@ class ActiveRun:
     @property
     def is_sweep(self) -> bool:
         return self.kind == SWEEP
+
+    @property
+    def is_fetch(self) -> bool:
+        return self.kind == PRICES
 
     @property
     def is_of_later_release(self) -> bool:
@@ -279,7 +283,9 @@ def _is_request(text: str) -> bool:
     """Whether it has at least what every page of a run shows."""
     try:
         asked = json.loads(text)
-        has_numbers = all(math.isfinite(asked[name]) for name in ASKED_NUMBERS)
+        # A fetch of prices has none.
+        numbers = () if "vendor" in asked else ASKED_NUMBERS
+        has_numbers = all(math.isfinite(asked[name]) for name in numbers)
         return has_numbers and all(_is_day(asked[name]) for name in ASKED_DAYS)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return False
@@ -312,7 +318,7 @@ _EMPTY: Mapping[type, Any] = {str: "", int: 0}
 _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "run_id": lambda run_id: RUN_ID.fullmatch(run_id) is not None,
     "status": frozenset(Status).__contains__,
-    "kind": lambda kind: kind in (BACKTEST, SWEEP),
+    "kind": frozenset(KINDS).__contains__,
     # A text that is no UTF-8 is read with marks in it, and could not be found again.
     "client": lambda client: UNREADABLE_CHARACTER not in client,
     "request": _is_request,

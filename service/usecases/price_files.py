@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
@@ -16,8 +16,9 @@ from service.contract.sentence import Sentence
 from service.prices.action import Action
 from service.prices.checks import check_prices, missing_sessions
 from service.prices.files.reading import PriceFile, read_prices
-from service.prices.finding import Finding, errors_among
+from service.prices.finding import Finding
 from service.prices.gate import gate_name
+from service.prices.judging import RefusedPrices, judgement_of
 from service.prices.series import PriceSeries, UnreadablePrices
 from service.store.prices import PackedSeries, PriceStore, Ticker, Version, packed
 
@@ -33,12 +34,6 @@ NO_NAME = (
     "name."
 )
 NO_RANGE = {"first_day": None, "last_day": None, "bars": 0, "prices_fingerprint": None}
-
-
-class RefusedPrices(UserError):
-    """Prices that are not stored (400)."""
-
-    code = "RefusedPrices"
 
 
 @dataclass(frozen=True)
@@ -108,17 +103,17 @@ def judged(name: str, data: bytes, ticker: str = "") -> Judged:
         file = read_prices(data, ticker, source_of(name))
     except UnreadablePrices as error:
         return Judged(name, ticker, refusal=error)
-    return judged_file(name, file)
-
-
-def judged_file(name: str, file: PriceFile) -> Judged:
-    """As `judged`, of a file that has been read."""
-    findings = tuple(check_prices(file.series.data))
-    judgement = Judged(name, file.series.ticker, file, findings, _refusal(findings))
+    judgement = judgement_of(file)
+    judged_file = Judged(name, ticker, file, judgement.findings, judgement.refusal)
     if judgement.refusal is None:
         # Compressed here, where nobody else waits for it.
-        assert judgement.packed
-    return judgement
+        assert judged_file.packed
+    return judged_file
+
+
+def refused_as_second(judgement: Judged) -> Judged:
+    """The same, refused because another file of the request is the same ticker."""
+    return replace(judgement, refusal=RefusedPrices(SECOND, ticker=judgement.ticker))
 
 
 def ticker_in_name(name: str) -> str:
@@ -143,19 +138,6 @@ def source_of(name: str) -> str:
     """What results call the file: its name, on one line, as long as a column holds."""
     plain = "".join(letter for letter in PurePath(name).name if letter.isprintable())
     return plain[:MAX_SOURCE] or NAMELESS
-
-
-def _refusal(findings: tuple[Finding, ...]) -> UserError | None:
-    """The first error, and how many more there are."""
-    errors = errors_among(findings)
-    if not errors:
-        return None
-    first = errors[0]
-    values = {"code": first.code, "day": first.day or "-", "message": first.message}
-    if len(errors) == 1:
-        return RefusedPrices("{code} at {day}: {message}.", **values)
-    template = "{code} at {day}: {message} (errors besides: {more})."
-    return RefusedPrices(template, more=len(errors) - 1, **values)
 
 
 def stored(judgement: Judged, store: PriceStore, client: str = "") -> Judged:
@@ -204,7 +186,7 @@ def known_prices(ticker: Ticker, store: PriceStore, call: Call) -> KnownPrices:
 
 
 def _documents(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    return [asdict(finding) for finding in findings[:MAX_FINDINGS]]
+    return [finding.document() for finding in findings[:MAX_FINDINGS]]
 
 
 def _range_of(series: PriceSeries) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 
 from service.contract.errors import InvalidRequest
-from service.contract.status import BACKTEST, SWEEP, Status
+from service.contract.status import KINDS, SWEEP, Status
 from service.store.finding import SORTED, Condition, Value
 
 MAX_QUERY_CHARACTERS = 500
@@ -48,7 +48,11 @@ FIELDS: Mapping[str, QueryField] = {
         QueryField("rule", TEXT, "Rule with or without its numbers", "RSI"),
         QueryField("status", EQUALITY, "State", "completed", choices=tuple(Status)),
         QueryField(
-            "kind", EQUALITY, "Backtest, or search of parameters", SWEEP, choices=(BACKTEST, SWEEP)
+            "kind",
+            EQUALITY,
+            "Backtest, search of parameters, or fetch of prices",
+            SWEEP,
+            choices=KINDS,
         ),
         QueryField("asked", ORDER, "Day of the request, UTC", "2026-11-01", is_day=True),
         QueryField("start_date", ORDER, "First day of the backtest", "2015-01-01", is_day=True),

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 
 from flask import url_for
 
-from service.contract.status import BACKTEST, SWEEP
+from service.contract.status import BACKTEST, PRICES, SWEEP
 from service.store.rows import Run
 
-PAGES: Mapping[str, str] = {BACKTEST: "pages.result", SWEEP: "sweeps.sweep"}
+PAGES: Mapping[str, str] = {
+    BACKTEST: "pages.result",
+    SWEEP: "sweeps.sweep",
+    PRICES: "fetches.fetch",
+}
 
 
 def run_url(run: Run, format: str | None = None, part: str | None = None) -> str:

@@ -27,6 +27,7 @@ from service.web.pages import (
     batches,
     compare,
     docs,
+    fetches,
     files,
     health,
     history,
@@ -50,7 +51,7 @@ HEADERS = {
 }
 
 
-PAGES = (pages, history, marks, compare, batches, sweeps, prices, api, files, health, docs)
+PAGES = (pages, history, marks, compare, batches, sweeps, prices, fetches, api, files, health, docs)
 
 
 def create_app(
@@ -66,12 +67,13 @@ def create_app(
     room_store: RoomStore | None = None,
     price_writers: Collection[str] = (),
     max_upload_bytes: int = 2**24,
+    price_vendors: Collection[str] = (),
 ) -> Flask:
     """The application around a service; it keeps nothing on disk or between two requests.
 
-    `schema_problem`, `database_name`, `first_wait_seconds`, `price_writers` and `max_upload_bytes`
-    are those of `Services`; without
-    `login` everybody may use every page. `max_at_once` requests are worked on at the same time.
+    `schema_problem`, `database_name`, `first_wait_seconds`, `price_writers`, `price_vendors` and
+    `max_upload_bytes` are those of `Services`; without `login` everybody may use every page.
+    `max_at_once` requests are worked on at the same time.
     `allowed_hosts` are those of `hosts.install`; `room_store` knows how full the database is.
     """
     app = Flask(
@@ -92,6 +94,7 @@ def create_app(
         first_wait_seconds=first_wait_seconds,
         price_writers=price_writers,
         max_upload_bytes=max_upload_bytes,
+        price_vendors=price_vendors,
     )
     keep_services(app, services)
     for page in PAGES:

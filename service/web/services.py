@@ -11,6 +11,7 @@ from threading import Event
 from flask import Flask, current_app
 
 from service.store.rows import Run
+from service.usecases.fetches import Fetches
 from service.usecases.marks import Marking
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
@@ -32,7 +33,8 @@ class Services:
     there are prices: the current ones are never deleted, so nobody has to look again.
     `first_wait_seconds` is how long the page of a new run waits for its end: where that is likely
     soon, nobody has to see the page of a waiting run first. `price_writers` are the users who may
-    store prices, everybody where it is empty, `max_upload_bytes` is how much at once.
+    store prices, everybody where it is empty, `max_upload_bytes` is how much at once;
+    `price_vendors` are the names of vendors that may be asked.
     """
 
     runs: Runs
@@ -43,6 +45,7 @@ class Services:
     troubles: Troubles
     price_writers: Collection[str] = ()
     max_upload_bytes: int = 2**24
+    price_vendors: Collection[str] = ()
     first_wait_seconds: float = 0.0
     prices_seen: Event = field(default_factory=Event)
 
@@ -54,6 +57,10 @@ class Services:
     @property
     def sweeps(self) -> Sweeps:
         return Sweeps(self.runs)
+
+    @property
+    def fetches(self) -> Fetches:
+        return Fetches(self.runs)
 
 
 def keep_services(app: Flask, services: Services) -> None:
@@ -96,6 +103,11 @@ def wait_for_news(
 def sweeps_service() -> Sweeps:
     """The sweeps, in a request."""
     return services_of(current_app).sweeps
+
+
+def fetches_service() -> Fetches:
+    """The fetches, in a request."""
+    return services_of(current_app).fetches
 
 
 def marking() -> Marking:

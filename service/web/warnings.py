@@ -6,6 +6,7 @@ import re
 from functools import cache
 
 from service.contract.errors import UserError
+from service.contract.fetch import FAILURES
 from service.contract.request import is_ticker
 from service.contract.sentence import Sentence
 from service.web.middleware.texts import text
@@ -66,7 +67,7 @@ def _told(message: str) -> str:
     facts = message.split(", ")
     if all(map(FACT.fullmatch, facts)):
         return ", ".join(_told_fact(*fact.split(" is ")) for fact in facts)
-    for sentence in (*SENTENCES, *ERRORS):
+    for sentence in (*SENTENCES, *ERRORS, *FAILURES):
         found = _pattern(sentence).fullmatch(message)
         if found:
             values = found.groupdict()

@@ -13,7 +13,7 @@ from rules.plugins import rules_digest, same_digest
 from service.contract.documents import canonical_json
 from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
-from service.contract.status import ExitCode, Status
+from service.contract.status import ExitCode
 from service.engine.adapter import Performed, rule_of, run_backtest
 from service.engine.figure import draw_figure
 from service.engine.look import STORED, STORED_UNTIL_1_1_0
@@ -24,8 +24,7 @@ from service.report.overview import is_long, overview_of
 from service.store.claims import ClaimStore
 from service.store.prices import PriceStore
 from service.store.rows import LISTED_METRICS, Run, StoredResult
-from service.worker.holding import claim_or_wait, lease, this_worker
-from service.worker.outcome import failure_of, guarded
+from service.worker.claimed import work_on_claimed
 from service.worker.software import UNKNOWN_SOFTWARE, Software, agreed_digest
 
 logger = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def overview_of_run(
 class RunWorker:
     """Performs runs that are recorded in a database; each call ends with an exit code.
 
-    `expected_rules` is explained at `agreed_digest`, `stopping` at `guarded`.
+    `expected_rules` is explained at `agreed_digest`, `stopping` at `work_on_claimed`.
     """
 
     claims: ClaimStore
@@ -100,49 +99,13 @@ class RunWorker:
 
     def work(self, request: BacktestRequest) -> int:
         """Claims and performs the run, unless it has ended or another worker performs it."""
-
-        def raise_error(error: Exception) -> int:
-            raise error
-
-        return guarded(
-            lambda: self._claim_and_perform(request),
+        return work_on_claimed(
+            self.claims,
+            request.run_id,
+            lambda attempt: self._perform(request, attempt),
             self.stopping,
-            give_back=lambda: None,
-            store_failure=raise_error,
+            RUN_FAILED_MESSAGE,
         )
-
-    def _claim_and_perform(self, request: BacktestRequest) -> int:
-        run_id = request.run_id
-        worker = this_worker()
-        attempt = claim_or_wait(
-            claim=lambda: self.claims.claim(run_id, worker),
-            is_open=lambda: self._is_open(run_id),
-            what="the run",
-        )
-        if attempt is None:
-            return ExitCode.DONE
-
-        def store_failure(error: Exception) -> int:
-            failure = failure_of(error, RUN_FAILED_MESSAGE)
-            self.claims.fail_attempt(run_id, attempt, failure.reason, failure.message)
-            return failure.exit_code
-
-        with lease(lambda: self.claims.renew(run_id, attempt), self.claims.lease_seconds):
-            return guarded(
-                lambda: self._perform(request, attempt),
-                self.stopping,
-                give_back=lambda: self.claims.release(run_id, attempt),
-                store_failure=store_failure,
-            )
-
-    def _is_open(self, run_id: str) -> bool:
-        """Whether the run may still be there to claim."""
-        run = self.claims.get(run_id)
-        if run is None or run.status.final or run.status == Status.CANCELLING:
-            state = "not recorded" if run is None else run.status
-            logger.info("Nothing to do: the run is %s", state)
-            return False
-        return True
 
     def _benchmark(self, run: Run) -> PriceSeries | None:
         fingerprint = run.benchmark_fingerprint

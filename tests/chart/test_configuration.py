@@ -130,6 +130,12 @@ def test_who_may_store_prices() -> None:
     assert config_of(objects(laid_over(SECRET, writers))).price_writers == "alice,bob@example.org"
 
 
+def test_which_vendors_may_be_asked() -> None:
+    assert config_of(objects(SECRET)).price_vendors == "yahoo"
+    none = {"prices": {"vendors": []}}
+    assert config_of(objects(laid_over(SECRET, none))).price_vendors == ""
+
+
 def allowed_hosts(values: Object) -> list[str]:
     config = config_of(objects(laid_over(SECRET, values)))
     return names_of_hosts(config.allowed_hosts)

@@ -142,6 +142,7 @@ def test_off_means_nothing_is_made() -> None:
 def test_prices_from_outside() -> None:
     cron = object_of(objects_with("prices.tickers", ["NFLX", "^GSPC", "NO"]), "CronJob")["spec"]
     (loader,) = cron["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert loader["command"][1:3] == ["scripts/data_loader.py", "fetch"]
     assert loader["command"][-1] == "--tickers"
     assert loader["args"] == ["NFLX", "^GSPC", "NO"]
     assert cron["suspend"] is True, "started by hand until it is enabled"
@@ -150,6 +151,34 @@ def test_prices_from_outside() -> None:
             objects_with("prices", {"tickers": ["A"], "refresh": {"enabled": True}}), "CronJob"
         )["spec"]["suspend"]
         is False
+    )
+
+
+def test_only_fetches_may_leave_the_cluster() -> None:
+    manifests = objects(CASES["external"]) if "external" in CASES else objects()
+    policies = [each for each in manifests if each["kind"] == "NetworkPolicy"]
+    outside = [each for each in policies if reaches_anywhere(each["spec"], 443)]
+    (policy,) = outside
+    assert policy["spec"]["podSelector"]["matchLabels"]["stock-backtest/kind"] == "prices"
+    assert policy["spec"]["policyTypes"] == ["Egress"]
+    nowhere = objects_with("prices.vendors", [])
+    assert not [
+        each
+        for each in nowhere
+        if each["kind"] == "NetworkPolicy" and reaches_anywhere(each["spec"], 443)
+    ]
+    assert [
+        each
+        for each in objects_with("prices", {"vendors": [], "tickers": ["A"]})
+        if each["kind"] == "NetworkPolicy" and reaches_anywhere(each["spec"], 443)
+    ]
+
+
+def reaches_anywhere(spec: Object, port: int) -> bool:
+    """Whether a rule lets the pods reach any address at this port."""
+    return any(
+        "to" not in rule and port in [each["port"] for each in rule.get("ports", [])]
+        for rule in spec.get("egress", [])
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from rules.plugins import digest_of
 from service.contract.request import parse_request, request_from_text
-from service.controller.work import work_of_request, work_of_sweep
+from service.controller.work import work_of_fetch, work_of_request, work_of_sweep
 from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.kubernetes.objects import Object
 from service.launchers.kubernetes.template import InvalidTemplate, job_of, read_template
@@ -81,6 +81,15 @@ def test_rule_and_ticker_are_annotations_for_they_are_no_label_values() -> None:
         }
     (owner,) = job["metadata"]["ownerReferences"]
     assert owner == {"apiVersion": "v1", "kind": "ConfigMap", "name": "bt-worker-job", "uid": "u"}
+
+
+def test_a_fetch_has_a_label_by_which_it_may_leave_the_cluster() -> None:
+    job = job_of(read_template(config_map()), work_of_fetch(RUN_ID, "BRK-B", "yahoo"), 1)
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        assert metadata["labels"]["stock-backtest/kind"] == "prices"
+        assert metadata["annotations"]["stock-backtest/ticker"] == "BRK-B"
+    environment = {"RUN_ID": RUN_ID, "RUN_KIND": "prices", "RULES_DIGEST": ""}
+    assert environment_in(job).items() >= environment.items()
 
 
 @pytest.mark.parametrize(("shards", "parallelism", "rounds"), [(1, 1, 1), (2, 2, 1), (5, 2, 3)])

@@ -117,7 +117,7 @@ def test_the_web_has_what_the_worker_class_of_gunicorn_needs() -> None:
 
 
 def test_the_worker_is_no_web() -> None:
-    of_the_web = {"flask", "werkzeug", "gunicorn", "gevent", "babel", "kubernetes", "yfinance"}
+    of_the_web = {"flask", "werkzeug", "gunicorn", "gevent", "babel", "kubernetes"}
     assert with_dependencies(listed("worker")) & of_the_web == set()
     assert copied("worker") & {"app.py", "templates", "static"} == set()
     assert copied("web") >= {"app.py", "templates", "static"}

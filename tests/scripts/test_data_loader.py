@@ -82,7 +82,7 @@ def test_names_that_are_no_tickers(
     path = tmp_path / "my prices.csv"
     CLEAN.to_csv(path)
     assert data_loader.main(["import", str(path)]) == 1
-    assert "'MY PRICES' is no ticker" in capsys.readouterr().err
+    assert "MY PRICES is no ticker" in capsys.readouterr().err
     assert data_loader.main(["import", "--ticker", "MINE", str(path)]) == 0
     assert store.ticker("MINE") is not None
 
@@ -198,11 +198,11 @@ def test_the_unfinished_bar_of_today_is_left_out(
 @pytest.mark.parametrize(
     ("answer", "advice"),
     [
-        (RuntimeError("Too Many Requests. Rate limited."), "try again in an hour, or import a CSV"),
-        (ConnectionError("Could not resolve host"), "the network is away; connect and try again"),
-        (ValueError("no such symbol"), "no such symbol; check the ticker, or import a CSV instead"),
+        (RuntimeError("Too Many Requests. Rate limited."), "try again in an hour, or store a file"),
+        (ConnectionError("Could not resolve host"), "(ConnectionError): the network is away"),
+        (ValueError("no such symbol"), "(ValueError: no such symbol); check the ticker"),
         (ValueError(), "no reason given"),
-        (CLEAN.iloc[:0], "has no prices of it from 2020-01-01 to 2020-12-31"),
+        (CLEAN.iloc[:0], "has no prices of AAPL from 2020-01-01 to 2020-12-31"),
         (CLEAN.iloc[[0, 2, 1]], "not stored. Unsorted at"),
     ],
 )
@@ -222,6 +222,114 @@ def test_when_the_vendor_gives_nothing_good(
     assert store.ticker("AAPL") is None
 
 
+def test_dividends_and_splits_come_too(store: PriceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = CLEAN.assign(Dividends=0.0, **{"Stock Splits": 0.0})
+    table.iloc[3, 5], table.iloc[5, 6] = 0.22, 4.0
+    (calls := vendor(monkeypatch, table)).clear()
+    assert data_loader.main(DOWNLOAD) == 0
+    assert calls[0]["actions"] is True
+    (version,) = store.versions("AAPL", 5)
+    days = [index.date() for index in table.index[[3, 5]]]
+    assert [(each.day, each.dividend, each.split) for each in version.actions] == [
+        (days[0], 0.22, 0.0),
+        (days[1], 0.0, 4.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (CLEAN.drop(columns="Volume"), "answered without Volume"),
+        (CLEAN * float("nan"), "has no prices of AAPL"),
+        (CLEAN.reset_index(drop=True), "answered without Date"),
+        (None, "its answer is no table"),
+        (CLEAN.astype(object).replace(CLEAN.iloc[3, 1], "n/a"), "High is nan"),
+        (CLEAN.iloc[:1], "TooShort"),
+    ],
+)
+def test_when_the_vendor_answers_half(
+    store: PriceStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: object,
+    advice: str,
+) -> None:
+    vendor(monkeypatch, answer)  # type: ignore[arg-type]
+    assert data_loader.main(DOWNLOAD) == 1
+    err = capsys.readouterr().err
+    assert advice in err
+    assert "Traceback" not in err
+    assert store.tickers() == []
+
+
+def test_rows_without_anything_are_left_out(
+    store: PriceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = CLEAN.copy()
+    table.iloc[[3, 9]] = float("nan")
+    vendor(monkeypatch, table)
+    assert data_loader.main(DOWNLOAD) == 0
+    assert store.tickers()[0].bars == len(CLEAN) - 2
+
+
+@pytest.mark.process
+def test_many_files_are_read_on_all_cores(
+    store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(data_loader.MANY_FILES):
+        CLEAN.iloc[: 100 + number].to_csv(tmp_path / f"T{number:02}.csv")
+    (tmp_path / "T07.csv").write_text("nonsense")
+    files = sorted(map(str, tmp_path.glob("*.csv")))
+    assert data_loader.main(["import", *files]) == 1
+    shown = capsys.readouterr()
+    assert [line.split(":")[0] for line in shown.out.splitlines() if ":" in line][:3] == [
+        "T00",
+        "T01",
+        "T02",
+    ]
+    assert f"{len(files) - 1} of {len(files)} stored; not stored: " in shown.err
+    assert {each.ticker: each.bars for each in store.tickers()} == {
+        f"T{number:02}": 100 + number for number in range(data_loader.MANY_FILES) if number != 7
+    }
+
+
+def test_what_is_there_already_is_not_judged_again(
+    store: PriceStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "A.csv"
+    CLEAN.to_csv(path)
+    assert data_loader.main(["import", str(path)]) == 0
+    monkeypatch.setattr(data_loader, "judgement_of", lambda *_: 1 / 0)
+    assert data_loader.main(["import", str(path)]) == 0
+    assert f"A: {len(CLEAN)} bars, as they are stored" in capsys.readouterr().out
+    monkeypatch.setattr(data_loader, "gate_name", lambda: "another")
+    assert data_loader.main(["import", str(path)]) == 1
+
+
+def test_names_come_with_a_file_or_from_a_listing(
+    store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.csv"
+    CLEAN.to_csv(path)
+    words = ["import", "--ticker", "005930", "--name", "삼성전자", str(path)]
+    assert data_loader.main(words) == 0
+    listing = tmp_path / "krx.csv"
+    listing.write_bytes(
+        "종목코드;한글 종목명\n035420;NAVER\n;빈칸\n바보;이름\n000660;SK하이닉스\n".encode("cp949")
+    )
+    assert data_loader.main(["names", str(listing)]) == 0
+    assert "2 names" in capsys.readouterr().out
+    assert store.names() == {"005930": ["삼성전자"], "035420": ["NAVER"], "000660": ["SK하이닉스"]}
+    listing.write_text("a,b\n1,2\n")
+    assert data_loader.main(["names", str(listing)]) == 1
+    assert "such as Code or Symbol" in capsys.readouterr().err
+    assert data_loader.main(["names", str(tmp_path / "none.csv")]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -232,7 +340,7 @@ def test_when_the_vendor_gives_nothing_good(
         ),
         (["--tickers", "A", "--end", "soon"], "--end"),
         (["import"], "files"),
-        (["import", "--ticker", "A", "a.csv", "b.csv"], "--ticker goes with one file"),
+        (["import", "--ticker", "A", "a.csv", "b.csv"], "--ticker and --name go with one file"),
     ],
 )
 def test_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ LOGINS = pytest.mark.parametrize("login", [Login(), BASIC, PROXY], ids=lambda lo
 
 
 def client_with(engine: Engine, runs: Runs, login: Login) -> CheckedClient:
-    app = create_app(runs, partial(schema_problem, engine), login=login)
+    app = create_app(runs, partial(schema_problem, engine), login=login, price_vendors=["yahoo"])
     app.test_client_class = CheckedClient
     client = app.test_client()
     assert isinstance(client, CheckedClient)
@@ -127,6 +127,8 @@ def test_every_declared_status_is_really_given(
 
 
 Ids = tuple[str, str, str]  # of a backtest, of a sweep, and of another backtest
+FETCH_ID = "33333333-3333-4333-8333-333333333333"
+JSON = {"Accept": "application/json"}
 BATCH_ID = "22222222-2222-4222-8222-222222222222"
 BATCH = {
     "batch_id": BATCH_ID,
@@ -144,6 +146,7 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
         "/sweeps/{run_id}/run": {"data": {"row": "0"}},
         "/batches": {"json": BATCH},
         "/estimate": {"json": SWEEP},
+        "/fetches": {"json": {"run_id": FETCH_ID, "ticker": "OWN"}},
         "/prices/{ticker}": {"data": CSV, "content_type": "text/csv"},
         "/runs/bulk": {"json": {"runs": [ids[0]], "action": "star"}},
         "/runs/{run_id}/marks": {"json": {"star": True}},
@@ -166,10 +169,15 @@ def everything(client: CheckedClient, ids: Ids, headers: dict[str, str] | None =
 
 def good_and_bad(client: CheckedClient, ids: Ids) -> None:
     everything(client, ids)  # the third in the queue is that of this line
+    client.post(f"/runs/{FETCH_ID}/cancel")
     for address in ("?page=0", "/figure.png?theme=x", "/chart.json?first=x", "/report?lang=x"):
         client.get(f"/result/{ids[0]}{address}", headers=BROWSER)
     client.get(f"/status/{ids[0]}?wait=x")
     sweeps(client, ids[1])
+    fetches(client)
+    fetched = client.get("/runs?q=kind%3Dprices", headers=JSON).json["runs"]  # type: ignore[index]
+    for run in fetched:
+        client.post(f"/runs/{run['run_id']}/cancel")
     pending = (
         client.post("/backtest", data=FORM, headers=BROWSER).headers["Location"].rpartition("/")[2]
     )
@@ -188,6 +196,22 @@ def good_and_bad(client: CheckedClient, ids: Ids) -> None:
     client.get("/tickers?limit=none")
     lists(client, ids[0])
     client.get("/?run=nobody")
+
+
+def fetches(client: CheckedClient) -> None:
+    answer = client.post("/fetches", data={"tickers": "OWN"}, headers=BROWSER)
+    address = answer.headers["Location"]
+    run_id = address.rpartition("/")[2]
+    client.get(address)
+    client.post("/fetches", json={"run_id": run_id, "ticker": "OTHER"})
+    client.post(f"/runs/{run_id}/cancel")
+    for headers in ({}, {"If-None-Match": "*"}, {"If-Match": '"other"'}):
+        client.get(address, headers=headers)
+    client.post("/fetches", json={})
+    client.post("/fetches", data="x", content_type="text/plain")
+    client.post("/fetches", data="x" * 70_000, content_type="application/json")
+    for _ in range(4):
+        client.post("/fetches", json={"ticker": "OWN"})
 
 
 def lists(client: CheckedClient, run_id: str) -> None:

@@ -43,6 +43,7 @@ REFUSED = (
     "There is no such file.",
     "No file has come: choose at least one; its name must be UTF-8.",
     "A ticker and a name go with one file; several are named by their files.",
+    "Prices are not fetched from vendors here; store them from files.",
     "You may not store prices here; ask the operator, who names those that may.",
 )
 PO = ROOT / "service" / "web" / "translations" / "ko.po"
@@ -75,7 +76,8 @@ def in_errors() -> Iterator[str]:
         "service/contract",
         "service/engine",
         "service/search",
-        "service/prices/files",
+        "service/prices",
+        "service/vendors",
         "service/usecases",
         "service/web",
     ):

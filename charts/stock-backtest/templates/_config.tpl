@@ -53,6 +53,7 @@ CONTROLLER_PORT: "8000"
 METRICS_DIR: /run/metrics
 MAX_BODY_BYTES: {{ .Values.config.maxBodyBytes | int | quote }}
 MAX_UPLOAD_BYTES: {{ .Values.config.maxUploadBytes | int | quote }}
+PRICE_VENDORS: {{ join "," .Values.prices.vendors | quote }}
 PRICE_WRITERS: {{ join "," .Values.web.priceWriters | quote }}
 APPLICATION_ROOT: {{ include "stock-backtest.basePath" . | quote }}
 PROXY_HOPS: {{ or .Values.ingress.enabled .Values.httpRoute.enabled | ternary 1 0 | quote }}

@@ -70,7 +70,7 @@ def job_of(template: Object, work: Work, launch: int) -> Object:
     job = copy.deepcopy(template)
     job["metadata"]["name"] += work.run_id
     pod_template = job["spec"]["template"]
-    labels = {RUN_LABEL: work.run_id, LAUNCH_LABEL: str(launch)}
+    labels = {**work.labels, RUN_LABEL: work.run_id, LAUNCH_LABEL: str(launch)}
     for metadata in (job["metadata"], pod_template.setdefault("metadata", {})):
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
         metadata["annotations"] = {**(metadata.get("annotations") or {}), **work.annotations}

@@ -37,7 +37,7 @@ def layout_of(text: str) -> Layout:
     lines = list(islice(text.splitlines(), SAMPLE_LINES))
     if not any(line.strip() for line in lines):
         raise UnreadablePrices("It is empty.")
-    best = max(SEPARATORS, key=lambda separator: _known_names(lines, separator))
+    best = _separator(lines[:MAX_LINES_BEFORE])
     rows = _rows(lines, best)
     header = _header(rows)
     found = places(rows[header])
@@ -57,10 +57,16 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
         raise UnreadablePrices("It cannot be read as CSV: {error}.", error=error) from None
 
 
+def _separator(lines: Sequence[str]) -> str:
+    """The one by which a line has the most known names."""
+    present = [separator for separator in SEPARATORS if any(separator in line for line in lines)]
+    if len(present) < 2:
+        return present[0] if present else SEPARATORS[0]
+    return max(present, key=lambda separator: _known_names(lines, separator))
+
+
 def _known_names(lines: Sequence[str], separator: str) -> int:
-    """How many columns the line with the most known names has of them."""
-    rows = _rows(lines[:MAX_LINES_BEFORE], separator)
-    return max((_count(row) for row in rows), default=0)
+    return max((_count(row) for row in _rows(lines, separator)), default=0)
 
 
 def _count(row: Sequence[str]) -> int:

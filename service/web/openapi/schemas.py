@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rules.base_rule import CompositeRule
-from service.contract import batch, request, result, sweep, sweep_result
+from service.contract import batch, fetch, request, result, sweep, sweep_result
 from service.contract.documents import schema
-from service.contract.status import BACKTEST, SWEEP, Status
+from service.contract.status import KINDS, Status
 from service.usecases.marks import MAX_NOTE_CHARACTERS, MAX_RUNS_AT_ONCE
 
 TEXT = {"type": "string"}
@@ -72,7 +72,7 @@ RUNS = _list(
         "description": "null, like other fields, where the row of the run cannot be read (BadRow)",
     },
     kind={
-        "enum": [BACKTEST, SWEEP],
+        "enum": list(KINDS),
         "description": "the numbers of a sweep are those of its best combination",
     },
     batch_id=TEXT_OR_NONE,
@@ -248,6 +248,33 @@ PRICE_FILES = {
         "action": {"enum": ["store", "check"], "default": "store"},
     },
 }
+FETCH_FORM = {
+    "type": "object",
+    "required": ["tickers"],
+    "properties": {
+        "tickers": {**TEXT, "description": "one or several, with spaces or commas"},
+        "start_date": TEXT,
+        "end_date": TEXT,
+    },
+}
+FETCH_RESULT = _object(
+    run_id=RUN_ID,
+    status=TEXT,
+    ticker=TEXT,
+    vendor=TEXT,
+    prices_fingerprint=TEXT_OR_NONE,
+    first_day=DATE_OR_NONE,
+    last_day=DATE_OR_NONE,
+    bars=COUNT,
+    is_new={"type": "boolean", "description": "the prices differ from those before"},
+    findings={**COUNT, "description": "of the data gate"},
+    dividends=COUNT,
+    splits=COUNT,
+    notes={**_list(template=TEXT, values={"type": "object"}), "description": "what was changed"},
+    error_code=TEXT_OR_NONE,
+    error_message=TEXT_OR_NONE,
+    provenance={"type": "object"},
+)
 COUNTS = {"type": "array", "items": COUNT}
 POINT = {"type": ["integer", "null"], "minimum": 0, "description": "the number of a point"}
 CHART = _object(
@@ -298,6 +325,9 @@ SCHEMAS: Mapping[str, Any] = {
     "Batch": _object(batch_id=RUN_ID, url=ADDRESS, runs=RUNS),
     "SweepRequest": _contract(sweep.SCHEMA, optional=("run_id",)),
     "SweepResult": _contract(sweep_result.SCHEMA),
+    "FetchRequest": _contract(fetch.SCHEMA, optional=("run_id", "start_date", "end_date")),
+    "FetchForm": FETCH_FORM,
+    "FetchResult": FETCH_RESULT,
     "Cells": CELLS,
     "Estimate": _object(
         combinations=COUNT, skipped=COUNT, tickers=COUNT, core_seconds=NUMBER, sentence=TEXT

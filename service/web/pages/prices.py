@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 from flask import (
@@ -19,22 +18,23 @@ from flask import (
 )
 
 from service.contract.errors import InvalidRequest, NotAWriter, UnknownPrices, UserError
+from service.contract.fetch import VENDORS
 from service.contract.request import is_ticker
+from service.usecases.fetches import FIRST_DAY
 from service.usecases.names import found_by
 from service.usecases.price_files import (
     MAX_FINDINGS,
-    SECOND,
     Judged,
     KnownPrices,
-    RefusedPrices,
     judged,
     known_prices,
     known_ticker,
+    refused_as_second,
     stored,
     ticker_in_name,
 )
 from service.web import price_chart
-from service.web.errors import sentence, wants_json
+from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms.submission import quoted
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
@@ -182,7 +182,7 @@ def of_ticker(ticker: str) -> Response:
 def _document(found: KnownPrices) -> dict[str, Any]:
     return {
         **ticker_document(found.ticker),
-        "findings": [asdict(finding) for finding in found.findings[:MAX_FINDINGS]],
+        "findings": [finding.document() for finding in found.findings[:MAX_FINDINGS]],
         "missing_sessions": found.missing_sessions,
         "actions": [action.document() for action in found.actions],
         "versions": [version_document(version) for version in found.versions],
@@ -195,7 +195,8 @@ def _sent_files() -> list[tuple[str, bytes]]:
     return [(name, data) for name, data in files if name or data]
 
 
-def _may_store() -> bool:
+def may_store() -> bool:
+    """Whether the user is one of those who may store prices."""
     writers = services_of(current_app).price_writers
     return not writers or client_name() in writers
 
@@ -211,13 +212,13 @@ def _taken(
 
     Raises NotAWriter.
     """
-    if is_stored and not _may_store():
+    if is_stored and not may_store():
         raise NotAWriter
     store = runs_service().price_store
     ticker = known_ticker(ticker or ticker_in_name(name), store)
     report: Judged = run_one_at_a_time(judged, name, data, ticker)
     if report.ticker in known:
-        return replace(report, refusal=RefusedPrices(SECOND, ticker=report.ticker))
+        return refused_as_second(report)
     if not is_stored:
         return report
     report = stored(report, store, client_name())
@@ -239,7 +240,13 @@ def _keep_name(report: Judged, name: str) -> None:
 def _refused_form(error: UserError, ticker: str) -> Response:
     if wants_json():
         raise error
-    return make_response(_page(ticker, message=sentence(error)), 400)
+    return page_of_refusal(error, ticker)
+
+
+def page_of_refusal(error: UserError, ticker: str) -> Response:
+    """The page with why a form on it was refused, and the ticker that was typed."""
+    page = make_response(_page(ticker, message=sentence(error)), status_of(error))
+    return retry_after(page, error.retry_after_s)
 
 
 def _page(asked: str, reports: Sequence[Judged] = (), message: str = "") -> str:
@@ -261,8 +268,10 @@ def _page(asked: str, reports: Sequence[Judged] = (), message: str = "") -> str:
         message=message,
         faulty="",
         shown_bars=SHOWN_BARS,
-        may_store=_may_store(),
+        may_store=may_store(),
         price_command=services_of(current_app).price_import.command,
+        vendors=[VENDORS[name] for name in services_of(current_app).price_vendors],
+        first_day=FIRST_DAY,
         max_megabytes=services_of(current_app).max_upload_bytes // 2**20,
         **_words(),
     )

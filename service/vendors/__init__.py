@@ -1,0 +1,1 @@
+"""Where prices come from when they are asked for by the ticker alone."""

@@ -1,0 +1,124 @@
+"""What a job does to get the prices of a ticker: ask the vendor, judge them, store them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from service.contract.errors import NoData
+from service.contract.fetch import YAHOO, FetchRequest, FetchResult, parse_fetch
+from service.contract.status import ExitCode, Status
+from service.prices.files.reading import PriceFile
+from service.prices.gate import gate_name
+from service.prices.judging import Judgement, judgement_of
+from service.store.claims import ClaimStore
+from service.store.prices import PriceStore, packed
+from service.store.rows import StoredResult
+from service.vendors import yahoo
+from service.vendors.errors import TryAgain
+from service.worker.claimed import work_on_claimed
+from service.worker.software import UNKNOWN_SOFTWARE, Software
+
+logger = logging.getLogger(__name__)
+
+FETCH_FAILED_MESSAGE = "The prices could not be fetched; the log has the trace."
+NO_TABLE = "\n"  # it has no rows to download
+# Between two tries of a vendor that is busy or away; an hour's limit is not waited for.
+PAUSES_SECONDS = (2.0, 10.0)
+
+Fetch = Callable[[FetchRequest], PriceFile]
+
+
+def from_yahoo(request: FetchRequest) -> PriceFile:
+    """Asks Yahoo Finance; raises VendorFailed."""
+    return yahoo.fetched(request.ticker, request.start_date, request.end_date)
+
+
+VENDORS: Mapping[str, Fetch] = {YAHOO: from_yahoo}
+
+
+@dataclass(frozen=True)
+class FetchWorker:
+    """Performs recorded fetches; each call ends with an exit code.
+
+    `vendors` are the functions that ask them. `pause` waits between two tries.
+    """
+
+    claims: ClaimStore
+    prices: PriceStore
+    software: Software = UNKNOWN_SOFTWARE
+    stopping: threading.Event = field(default_factory=threading.Event)
+    vendors: Mapping[str, Fetch] = field(default_factory=lambda: VENDORS)
+    pauses_seconds: Sequence[float] = PAUSES_SECONDS
+    pause: Callable[[float], None] = time.sleep
+
+    def work(self, run_id: str) -> int:
+        """Claims and performs the fetch, unless it has ended or another worker performs it."""
+        return work_on_claimed(
+            self.claims,
+            run_id,
+            lambda attempt: self._perform(run_id, attempt),
+            self.stopping,
+            FETCH_FAILED_MESSAGE,
+        )
+
+    def _perform(self, run_id: str, attempt: int) -> int:
+        run = self.claims.get(run_id)
+        assert run is not None  # it was claimed a moment ago
+        request = parse_fetch(json.loads(run.request))
+        logger.info("Fetch started: ticker=%s, vendor=%s", request.ticker, request.vendor)
+        file = self._fetched(request)
+        judgement = judgement_of(file)
+        if judgement.refusal is not None:
+            raise NoData(judgement.refusal.template, **judgement.refusal.values)
+        before = self.prices.ticker(request.ticker)
+        is_new = before is None or before.fingerprint != file.series.fingerprint
+        series = packed(file.series, gate_name(), judgement.findings, file.actions)
+        self.prices.save_packed(series, run.client)
+        result = _result_of(request, file, judgement, is_new, self.software)
+        stored = StoredResult(result.canonical(), table_csv=NO_TABLE, chart_base64=None)
+        if not self.claims.finish_sweep(run_id, attempt, stored, {}):
+            logger.warning("The result is discarded: the run was taken away")
+        logger.info("Fetch completed: bars=%d, fingerprint=%s", result.bars, series.fingerprint)
+        return ExitCode.DONE
+
+    def _fetched(self, request: FetchRequest) -> PriceFile:
+        """Asks once more after each pause, as long as the vendor may answer later."""
+        ask = self.vendors[request.vendor]
+        for seconds in self.pauses_seconds:
+            try:
+                return ask(request)
+            except TryAgain as error:
+                logger.warning("Asking again after %g seconds: %s", seconds, error)
+                self.pause(seconds)
+        return ask(request)
+
+
+def _result_of(
+    request: FetchRequest,
+    file: PriceFile,
+    judgement: Judgement,
+    is_new: bool,
+    software: Software,
+) -> FetchResult:
+    series = file.series
+    return FetchResult(
+        run_id=request.run_id,
+        status=Status.COMPLETED,
+        ticker=request.ticker,
+        vendor=request.vendor,
+        prices_fingerprint=series.fingerprint,
+        first_day=series.first.isoformat(),
+        last_day=series.last.isoformat(),
+        bars=len(series.data),
+        is_new=is_new,
+        findings=len(judgement.findings),
+        dividends=sum(action.dividend > 0 for action in file.actions),
+        splits=sum(action.split > 0 for action in file.actions),
+        notes=[{"template": note.template, "values": dict(note.values)} for note in file.notes],
+        provenance=software.provenance(),
+    )
