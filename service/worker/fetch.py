@@ -19,7 +19,7 @@ from service.store.claims import ClaimStore
 from service.store.prices import PriceStore, packed
 from service.store.rows import StoredResult
 from service.vendors import yahoo
-from service.vendors.errors import TryAgain
+from service.vendors.errors import TryAgain, VendorFailed
 from service.worker.claimed import work_on_claimed
 from service.worker.software import UNKNOWN_SOFTWARE, Software
 
@@ -89,13 +89,21 @@ class FetchWorker:
     def _fetched(self, request: FetchRequest) -> PriceFile:
         """Asks once more after each pause, as long as the vendor may answer later."""
         ask = self.vendors[request.vendor]
-        for seconds in self.pauses_seconds:
+        away: VendorFailed | None = None
+        for seconds in (*self.pauses_seconds, None):
             try:
                 return ask(request)
             except TryAgain as error:
-                logger.warning("Asking again after %g seconds: %s", seconds, error)
+                away = error
+            except VendorFailed as error:
+                # Of a vendor that was away a moment ago this may come of that.
+                away = away or error
+                break
+            if seconds is not None:
+                logger.warning("Asking again after %g seconds: %s", seconds, away)
                 self.pause(seconds)
-        return ask(request)
+        assert away is not None
+        raise away
 
 
 def _result_of(

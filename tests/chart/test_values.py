@@ -40,6 +40,7 @@ LEAVES = [
 
 # For each value at least one of them is valid and not the default.
 CANDIDATES: list[Any] = [
+    [],
     2_000_000,
     3_000_000,
     True,

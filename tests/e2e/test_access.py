@@ -265,13 +265,20 @@ def worker_labels(release: Release) -> Object:
 
 @pytest.fixture(scope="module")
 def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
-    """The answers of all targets to each part, to a stranger, and to one with a worker's labels."""
+    """The answers of all targets to each part, to strangers, and to pods with workers' labels.
+
+    The vendor is a pod of another namespace at port 443.
+    """
     namespace = release.namespace
     like_a_worker = python_pod("like-a-worker", LISTEN, labels=worker_labels(release))
+    fetching = {**worker_labels(release), "stock-backtest/kind": "prices"}
+    like_a_fetch = python_pod("like-a-fetch", labels=fetching)
+    vendor = free.start(python_pod("vendor", LISTEN.replace("8000", "443")))
     parts = {part: next(iter(release.pods(part))) for part in ("web", "controller", "mysql")}
     own = {
         **parts,
         "worker": namespace.start(like_a_worker),
+        "fetch": namespace.start(like_a_fetch),
         "stranger": namespace.start(python_pod("stranger")),
     }
     askers = {
@@ -279,7 +286,12 @@ def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
         **{part: (namespace, pod) for part, pod in own.items()},
     }
     with outside(namespace) as listener, ThreadPoolExecutor() as pool:
-        targets = {**targets_of(release, own["worker"]), "outside": listener, "metadata": METADATA}
+        targets = {
+            **targets_of(release, own["worker"]),
+            "vendor": f"{free.object('pod', vendor)['status']['podIP']}:443",
+            "outside": listener,
+            "metadata": METADATA,
+        }
         futures = {}
         for part, (of_pod, pod) in askers.items():
             connect = reached_by_bash if part == "mysql" else reached
@@ -289,15 +301,16 @@ def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
         return {part: future.result() for part, future in futures.items()}
 
 
-STRANGERS_REACH = {"web", "controller", "api", "outside"}
+STRANGERS_REACH = {"web", "controller", "api", "outside", "vendor"}
 
 
 @pytest.mark.parametrize(
     ("part", "open_to"),
     {
         "worker": {"mysql"},
+        "fetch": {"mysql", "vendor"},
         "web": {"mysql"},
-        "controller": {"mysql", "api"},
+        "controller": {"mysql", "api", "vendor"},
         "mysql": set(),
         "stranger": STRANGERS_REACH,
         "elsewhere": STRANGERS_REACH,

@@ -82,6 +82,22 @@ def test_prices_from_a_file_are_stored_and_backtested(release: Release) -> None:
     assert result["provenance"]["prices_fingerprint"] == report["prices_fingerprint"]
 
 
+def test_a_fetch_is_a_job_that_says_why_no_prices_came(release: Release) -> None:
+    """The cluster reaches no vendor: what the user sees of it, and the Job's label."""
+    with release.web() as web:
+        run_id = web.ask("/fetches", {"ticker": "MSFT"})["run_id"]
+        status = web.wait(run_id, seconds=180)
+        result = web.ask(f"/fetches/{run_id}")
+        page = web.page(f"/fetches/{run_id}")
+        before = web.ask("/prices/MSFT")["prices_fingerprint"]
+    assert (status["status"], status["reason"]) == ("failed", "VendorFailed")
+    assert "Yahoo Finance cannot be reached" in result["error_message"]
+    assert "Yahoo Finance cannot be reached" in page
+    assert before, "the prices from before are there"
+    labels = release.namespace.object("job", f"bt-{run_id}")["metadata"]["labels"]
+    assert labels["stock-backtest/kind"] == "prices"
+
+
 def test_each_run_is_a_job_of_its_own(release: Release) -> None:
     with release.web() as web:
         run_ids = [web.submit(rule_id=f"MA_CROSS_{fast}_30") for fast in (5, 6, 7)]

@@ -105,6 +105,12 @@ def test_a_vendor_that_is_busy_is_asked_again(fetches: Fetches, work: Any) -> No
     assert result_of(fetches, run_id).status == "completed"
 
 
+def test_a_vendor_that_was_away_may_say_anything_then(fetches: Fetches, work: Any) -> None:
+    run_id = asked(fetches)
+    assert work(run_id, [BUSY, VendorFailed("No such {x}.", x="ticker")])[1] == [2.0]
+    assert result_of(fetches, run_id).error_message == "It is busy."
+
+
 @pytest.mark.parametrize(
     ("answers", "code", "reason", "message"),
     [
