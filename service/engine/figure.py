@@ -179,6 +179,8 @@ def _draw_price(
     _draw_markers(axes, purchases, "^", GREEN, look.word("Bought"))
     _draw_markers(axes, sales, "v", RED, look.word("Sold"))
     _dress(axes, look.word("Price"))
+    if look.has_plain_prices:
+        _write_plainly(axes, bars["close"].max())
 
 
 def _draw_equity(axes: Axes, bars: pd.DataFrame, look: Look) -> None:
@@ -186,9 +188,16 @@ def _draw_equity(axes: Axes, bars: pd.DataFrame, look: Look) -> None:
     _draw_line(axes, bars["equity"], BLUE, look.word("Strategy"))
     _dress(axes, look.word("Equity"))
     largest = max(bars["equity"].max(), bars["buy_and_hold"].max())
-    # 2.5M fits beside the axis, 2,500,000 does not.
-    formatter = EngFormatter(sep="") if largest >= MILLION else "{x:,.6g}"
-    axes.yaxis.set_major_formatter(formatter)
+    axes.yaxis.set_major_formatter(EngFormatter(sep="") if largest >= MILLION else "{x:,.6g}")
+
+
+def _write_plainly(axes: Axes, largest: float) -> None:
+    """Numbers as they are, without a factor or an offset above the axis."""
+    if largest >= MILLION:
+        # 2.5M fits beside the axis, 2,500,000 does not.
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+    else:
+        axes.ticklabel_format(axis="y", style="plain", useOffset=False)
 
 
 def _draw_drawdown(axes: Axes, bars: pd.DataFrame, signed: bool, look: Look) -> None:

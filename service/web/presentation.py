@@ -48,7 +48,10 @@ METRICS = (
         "Return of buying at the first open, with the same costs, and holding to the end.",
     ),
     Metric(
-        "cagr_pct", "Growth per year", "%", "The yearly rate that compounds to the total return."
+        "cagr_pct",
+        "Growth per 252 bars",
+        "%",
+        "The rate per 252 bars that compounds to the total return.",
     ),
     Metric("sharpe_ratio", "Sharpe ratio", "", "Mean return per unit of volatility, per year."),
     Metric(
@@ -57,7 +60,7 @@ METRICS = (
         "",
         "Like the Sharpe ratio, but only negative returns count as risk.",
     ),
-    Metric("calmar_ratio", "Calmar ratio", "", "Growth per year over the maximum drawdown."),
+    Metric("calmar_ratio", "Calmar ratio", "", "Growth per 252 bars over the maximum drawdown."),
     Metric("volatility_pct", "Volatility", "%", "Standard deviation of the returns, per year."),
     Metric(
         "max_drawdown_pct", "Maximum drawdown", "%", "The deepest fall from a peak of the equity."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from babel.dates import get_day_names, get_month_names
@@ -18,6 +19,7 @@ from service.web.presentation import METRIC_GROUPS, METRICS_BY_NAME, Metric, sho
 
 TRADES_ON_A_PAGE = 100
 MAX_PAGE = 1_000_000
+DAYS_OF_YEAR = 365.25
 HEAT_LEVELS = 4
 # The returns of months are coloured from 0 to this quantile of their sizes.
 FULL_HEAT_QUANTILE = 0.9
@@ -105,7 +107,7 @@ def page_values(view: View) -> dict[str, Any]:
     sheet = view.sheet
     return {
         "verdict": _unbroken(verdict(values)),
-        "tiles": list(tiles_of(values, sheet, view.request)),
+        "tiles": list(tiles_of(values, sheet, view.request, _years_of(view))),
         "facts": [_unbroken(fact) for fact in facts_of(view)],
         "groups": [(title, list(_rows(names, values))) for title, names in METRIC_GROUPS],
         "sheet": sheet,
@@ -150,15 +152,17 @@ def verdict(values: Mapping[str, Any]) -> str:
 
 
 def tiles_of(
-    values: Mapping[str, Any], sheet: Mapping[str, Any], asked: BacktestRequest
+    values: Mapping[str, Any], sheet: Mapping[str, Any], asked: BacktestRequest, years: float
 ) -> Iterator[Tile]:
-    """The six of the first screen."""
+    """The six of the first screen; `years` is the time by the calendar from first to last bar."""
     held = sheet["holding"]
 
     def of_holding(value: float | None, unit: str = "%") -> str:
         return f"{text('Holding')} {shown(value, unit)}"
 
     own, holding = values["total_return_pct"], values.get("buy_and_hold_return_pct")
+    # Few bars have no numbers per year.
+    has_years = values.get("cagr_pct") is not None and years > 0
     tone = ""
     if holding is not None and values["num_trades"] and round(own - holding, 2) != 0:
         tone = "gain" if own > holding else "loss"
@@ -170,8 +174,8 @@ def tiles_of(
     )
     yield Tile(
         text("Growth per year"),
-        shown_metric("cagr_pct", values.get("cagr_pct")),
-        [of_holding(held["cagr_pct"])],
+        shown(growth_by_calendar(own, years) if has_years else None, "%"),
+        [of_holding(growth_by_calendar(holding, years) if has_years else None)],
     )
     yield Tile(
         text("Sharpe ratio"),
@@ -194,6 +198,29 @@ def tiles_of(
         shown(costs, "money"),
         [_of_capital(costs, asked.initial_capital)],
     )
+
+
+def _years_of(view: View) -> float:
+    """By the calendar, from the first bar to the last."""
+    provenance, asked = view.result.provenance, view.request
+    first = str(provenance.get("first_bar", asked.start_date))
+    last = str(provenance.get("last_bar", asked.end_date))
+    return (date.fromisoformat(last[:10]) - date.fromisoformat(first[:10])).days / DAYS_OF_YEAR
+
+
+def growth_by_calendar(return_pct: float | None, years: float) -> float | None:
+    """The rate in percent that compounds to the return in so many years, None where none does.
+
+    The metric `cagr_pct` counts 252 bars as a year, whatever the calendar says.
+    """
+    growth = None if return_pct is None else 1 + return_pct / 100
+    if growth is None or growth < 0:
+        return None
+    try:
+        yearly: float = growth ** (1 / years)
+        return 100 * (yearly - 1)
+    except OverflowError:
+        return None
 
 
 def _band(band: Sequence[float] | None) -> str:

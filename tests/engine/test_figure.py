@@ -9,12 +9,21 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from scripts.config import ROOT
-from service.engine.figure import MAX_MARKERS, PIXEL_COLUMNS, _thinned, draw_figure
+from service.engine.figure import (
+    MAX_MARKERS,
+    PIXEL_COLUMNS,
+    _draw_price,
+    _thinned,
+    draw_figure,
+)
 from service.engine.look import STORED, STORED_UNTIL_1_1_0, Look
 from tests.support.backtests import perform
+from tests.support.prices import prices
 
 LARGE = Look()
 
@@ -48,7 +57,7 @@ def test_a_small_figure_looks_like_a_large_one() -> None:
 
 
 def test_stored_figures_of_earlier_versions_stay_as_they_were() -> None:
-    assert STORED_UNTIL_1_1_0 == LARGE
+    assert Look(has_plain_prices=False) == STORED_UNTIL_1_1_0
 
 
 def test_the_same_bytes_for_the_same_run() -> None:
@@ -166,3 +175,17 @@ def test_figures_leave_nothing_behind() -> None:
             draw()
     gc.collect()
     assert [ref() for ref in figures] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("factor", "label"), [(1.0, "24"), (5e-7, "0.000012"), (1e5, "2.4M"), (1000.0, "24000")]
+)
+def test_prices_stand_at_the_axis_as_they_are(factor: float, label: str) -> None:
+    bars = prices("GOOG", 600).assign(Drawdown=0.0)
+    figure = Figure()
+    axes = figure.add_subplot()
+    close = pd.DataFrame({"close": bars["Close"] * factor})
+    _draw_price(axes, close, [], LARGE)
+    FigureCanvasAgg(figure).draw()
+    assert label in [text.get_text() for text in axes.get_yticklabels()]
+    assert axes.yaxis.get_offset_text().get_text() == ""

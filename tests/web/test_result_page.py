@@ -17,14 +17,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, delete, update
 
+from service.prices.series import PriceSeries
 from service.report import overview
 from service.store.prices import PriceStore
 from service.store.tables import price_series, results, tickers
 from service.store.tables import runs as runs_table
 from service.usecases.runs import Runs
-from service.web.result_page import heat_of, tenths, verdict
+from service.web.result_page import growth_by_calendar, heat_of, tenths, verdict
 from service.web.warnings import SENTENCES, told
-from tests.support.prices import random_walk
+from tests.support.prices import prices, random_walk
 from tests.support.reports import made_up
 from tests.support.requests import REQUEST
 from tests.support.web import BROWSER, FORM, completed, page
@@ -337,3 +338,37 @@ def test_prices_with_every_fault_warn_in_korean(client: FlaskClient, runs: Runs)
     with client.application.test_request_context(headers=KOREAN):
         for warning in warnings:
             assert re.search("[가-힣]", told(warning["message"])), warning
+
+
+@pytest.mark.parametrize(
+    ("return_pct", "years", "growth"),
+    [
+        (0.0, 3.0, 0.0),
+        (100.0, 1.0, 100.0),
+        (21.0, 2.0, 10.0),
+        (-100.0, 2.0, -100.0),
+        (-101.0, 2.0, None),
+        (None, 2.0, None),
+        (1e300, 1e-9, None),
+    ],
+)
+def test_growth_is_true_for_the_calendar(
+    return_pct: float | None, years: float, growth: float | None
+) -> None:
+    assert growth_by_calendar(return_pct, years) == (
+        None if growth is None else pytest.approx(growth)
+    )
+
+
+def test_weekly_bars_grow_by_the_year_and_not_by_252_weeks(client: FlaskClient, runs: Runs) -> None:
+    weekly = prices("GOOG").iloc[::5]
+    runs.price_store.save(PriceSeries("WEEKLY", "made up", weekly))
+    asked = {"ticker": "WEEKLY", "rule_id": "TREND", "start_date": "2013-01-02"}
+    run_id = completed(client, runs, **asked, end_date="2023-09-21")
+    result = client.get(f"/result/{run_id}", headers={"Accept": "application/json"}).json
+    assert result is not None
+    years = (weekly.index[-1] - weekly.index[0]).days / 365.25
+    held = 100 * ((1 + result["metrics"]["buy_and_hold_return_pct"] / 100) ** (1 / years) - 1)
+    text = page(client, f"/result/{run_id}")
+    assert f"Holding {held:,.2f}" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Growth per 252 bars" in text
