@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,8 +27,13 @@ from service.contract.result import HEADLINE, RESULT_VERSION, BacktestResult
 from service.engine.enhanced_engine import frozen_metrics_of
 from service.engine.look_ahead import checked_for_look_ahead
 from service.engine.metrics import LEAST_BARS, Reference, metrics_of
-from service.engine.version import ENGINE_VERSION, FROZEN_VERSION, LARGE_FIGURE_VERSION
-from service.prices.checks import check_prices, check_prices_1_0_0
+from service.engine.version import (
+    ENGINE_VERSION,
+    FROZEN_VERSION,
+    LARGE_FIGURE_VERSION,
+    periods_of_version,
+)
+from service.prices.checks import check_prices, check_prices_1_0_0, check_prices_1_1_0
 from service.prices.finding import Finding
 from service.prices.series import PriceSeries
 
@@ -141,7 +147,7 @@ class Definitions:
     least_bars: int
 
 
-SINCE_1_1_0 = Definitions(
+SINCE_1_2_0 = Definitions(
     metrics_of=metrics_of,
     check_prices=check_prices,
     repeated_fields=(*REPEATED_FIELDS, "risk_free_rate", "benchmark"),
@@ -154,8 +160,12 @@ DEFINITIONS: Mapping[str, Definitions] = {
         repeated_fields=REPEATED_FIELDS,
         least_bars=0,
     ),
-    LARGE_FIGURE_VERSION: SINCE_1_1_0,
-    ENGINE_VERSION: SINCE_1_1_0,
+    LARGE_FIGURE_VERSION: replace(
+        SINCE_1_2_0,
+        metrics_of=partial(metrics_of, periods_of=periods_of_version(LARGE_FIGURE_VERSION)),
+        check_prices=check_prices_1_1_0,
+    ),
+    ENGINE_VERSION: SINCE_1_2_0,
 }
 
 

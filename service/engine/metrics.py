@@ -15,10 +15,12 @@ import pandas as pd
 
 from backtest import metrics as frozen
 from backtest.engine import BacktestResult
-from backtest.metrics import Floats, bar_returns, bars_per_year, deviation, mean, ratio
+from backtest.metrics import Floats, bar_returns, deviation, mean, ratio
 from service.engine.exact import power, powers
+from service.prices.periods import bars_a_year
 
 Metrics = Mapping[str, float | int | None]
+PeriodsOf = Callable[[pd.DatetimeIndex], float]
 
 LEAST_BARS = 20  # about a month of days
 # These say what would happen in a year.
@@ -56,13 +58,18 @@ class Reference:
 PLAIN = Reference()
 
 
-def metrics_of(result: BacktestResult, reference: Reference = PLAIN) -> Metrics:
-    """Every metric of a run by name, the four of its headline too; None where undefined."""
+def metrics_of(
+    result: BacktestResult, reference: Reference = PLAIN, periods_of: PeriodsOf = bars_a_year
+) -> Metrics:
+    """Every metric of a run by name, the four of its headline too; None where undefined.
+
+    `periods_of` says how many bars are a year.
+    """
     # The frozen alpha may overflow; it is computed anew below.
     with np.errstate(over="ignore", invalid="ignore"):
         names = {**result, **result.metrics}
     del names["metrics"], names["trades"]
-    measured = _Measured.of(result, reference)
+    measured = _Measured.of(result, reference, periods_of)
     numbers = {**names, **{name: compute(measured) for name, compute in COMPUTED.items()}}
     if reference.benchmark is not None:
         benchmark = reference.benchmark
@@ -84,14 +91,14 @@ class _Measured:
     risk_free: float
 
     @classmethod
-    def of(cls, result: BacktestResult, reference: Reference) -> _Measured:
+    def of(cls, result: BacktestResult, reference: Reference, periods_of: PeriodsOf) -> _Measured:
         equity = result.equity.to_numpy()
         benchmark = reference.benchmark
         if benchmark is None:
             benchmark = result.benchmark.to_numpy()
         index = result.equity.index
         assert isinstance(index, pd.DatetimeIndex)
-        periods = bars_per_year(index)
+        periods = periods_of(index)
         return cls(
             equity=equity,
             returns=bar_returns(equity),
@@ -165,6 +172,7 @@ COMPUTED: Mapping[str, Callable[[_Measured], float]] = {
     "sortino_ratio": lambda run: float(
         frozen.sortino_ratio(run.returns, run.periods, run.risk_free)
     ),
+    "volatility_pct": lambda run: 100 * float(deviation(run.returns)) * math.sqrt(run.periods),
     "cagr_pct": lambda run: 100 * _growth(run),
     "calmar_ratio": _calmar_ratio,
     "skew": lambda run: skewness(run.returns),

@@ -7,7 +7,7 @@ of 50 % exist and are neither.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -27,6 +27,7 @@ from service.prices.false_moves import (
     usual_around,
 )
 from service.prices.finding import Finding, Mask, day_of
+from service.prices.periods import are_longer_than_daily, bars_a_year
 
 Floats = NDArray[np.float64]
 Days = NDArray[np.datetime64]
@@ -38,7 +39,6 @@ MIN_SPIKE = np.log(1.5)  # a move there and back again within one bar
 MAX_SPIKE_REST = 0.1  # how near the close must come back to where it was
 TINY_VOLUME = 0.05  # of the usual volume
 STALE_BARS = 5  # identical bars in a row
-MAX_DAYS_BETWEEN_BARS = 4  # of daily bars, the median
 # Bars on days without a session: as many may be mistakes, more are another calendar.
 MAX_ERRORS = 1000  # of each kind
 FEW_BARS = 1
@@ -58,8 +58,23 @@ TOLERANCE = SplitTolerance(open=0.08, close=0.15)
 TOLERANCE_OF_SMALL_RATIOS = SplitTolerance(open=0.03, close=0.03)
 
 
+NOT_DAILY_IN_1_1_0 = "the bars are not daily; they are annualised as 252 a year"
+
+
 def check_prices(data: pd.DataFrame) -> list[Finding]:
     """All errors, or, where there is none, all warnings."""
+    return [_said_since_1_2_0(finding, data) for finding in check_prices_1_1_0(data)]
+
+
+def _said_since_1_2_0(finding: Finding, data: pd.DataFrame) -> Finding:
+    if finding.code != "NotDaily":
+        return finding
+    count = bars_a_year(pd.DatetimeIndex(data.index))
+    return replace(finding, message=f"the bars are not daily; {count:.4g} of them count as a year")
+
+
+def check_prices_1_1_0(data: pd.DataFrame) -> list[Finding]:
+    """What versions 1.1.0 and before 1.2.0 of the engine found, in their words."""
     findings = check_prices_1_0_0(data)
     if any(finding.severity == "error" for finding in findings):
         return findings
@@ -233,9 +248,8 @@ def _session_warnings(data: pd.DataFrame) -> Iterator[Finding]:
     days = data.index.to_numpy().astype("datetime64[D]")
     if (days[1:] == days[:-1]).any():
         return  # bars inside a day
-    if np.median(np.diff(days).astype(np.int64)) > MAX_DAYS_BETWEEN_BARS:
-        message = "the bars are not daily; they are annualised as 252 a year"
-        yield Finding("warning", "NotDaily", None, message)
+    if are_longer_than_daily(pd.DatetimeIndex(data.index)):
+        yield Finding("warning", "NotDaily", None, NOT_DAILY_IN_1_1_0)
         return
     sessions = _nyse_sessions(days[0], days[-1])
     is_extra = ~np.isin(days, sessions)
@@ -256,8 +270,9 @@ def _has_other_calendar(is_extra: Mask) -> bool:
 def missing_sessions(data: pd.DataFrame) -> int | None:
     """How many sessions of the NYSE have no bar; None of bars that follow another calendar."""
     days = data.index.to_numpy().astype("datetime64[D]")
-    is_daily = len(days) > 1 and np.median(np.diff(days).astype(np.int64)) <= MAX_DAYS_BETWEEN_BARS
-    if not is_daily or (days[1:] == days[:-1]).any():
+    if len(days) < 2 or are_longer_than_daily(pd.DatetimeIndex(data.index)):
+        return None
+    if (days[1:] == days[:-1]).any():
         return None
     sessions = _nyse_sessions(days[0], days[-1])
     if _has_other_calendar(~np.isin(days, sessions)):

@@ -7,9 +7,9 @@ import inspect
 from functools import cache
 from importlib.metadata import version
 
-from service.prices import checks, false_moves, finding
+from service.prices import checks, false_moves, finding, periods
 
-PARTS = (checks, false_moves, finding)
+PARTS = (checks, false_moves, finding, periods)
 
 
 @cache

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from backtest.metrics import bar_returns, bars_per_year, drawdowns, sharpe_ratio
+from backtest.metrics import bar_returns, drawdowns, sharpe_ratio
 from service.engine.metrics import (
     LEAST_BARS,
     annual_growth,
@@ -23,6 +23,7 @@ from service.engine.metrics import (
     risk_free_per_bar,
     skewness,
 )
+from service.engine.version import ENGINE_VERSION, periods_of_version
 from service.report.bars import Bars, Floats
 from service.report.chart import bars_of_trades
 
@@ -57,10 +58,17 @@ CRISES = (
 
 
 def sheet_of(
-    bars: Bars, trades: Sequence[Mapping[str, Any]], initial_capital: float, risk_free_rate: float
+    bars: Bars,
+    trades: Sequence[Mapping[str, Any]],
+    initial_capital: float,
+    risk_free_rate: float,
+    version: str = ENGINE_VERSION,
 ) -> dict[str, Any]:
-    """The document; `risk_free_rate` is a fraction a year, as in the request."""
-    periods = bars_per_year(bars.index)
+    """The document; `risk_free_rate` is a fraction a year, as in the request.
+
+    `version` is that of the engine which performed the run.
+    """
+    periods = periods_of_version(version)(bars.index)
     risk_free = risk_free_per_bar(risk_free_rate, periods)
     return {
         "sharpe_band": sharpe_band(bar_returns(bars.equity) - risk_free, periods),

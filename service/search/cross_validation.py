@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.metrics import Floats, bars_per_year
+from backtest.metrics import Floats
 from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
+from service.prices.periods import bars_a_year
 from service.search.folds import TEST_PART
 from service.search.luck import sharpe_of_sums
 from service.search.numbers import SearchNumbers
@@ -61,7 +62,7 @@ def cross_validate(search: Search, numbers: SearchNumbers) -> CrossValidation:
         rules.append(search.grid.rule_at(best))
         in_sample.append(learned_sharpe[best])
         out_of_sample.append(tested_sharpe[0])
-    year = math.sqrt(bars_per_year(checked_prices(search.data).index))
+    year = math.sqrt(bars_a_year(checked_prices(search.data).index))
     return CrossValidation(
         rules, float(np.mean(in_sample)) * year, float(np.mean(out_of_sample)) * year
     )

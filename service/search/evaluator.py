@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from backtest.engine import BacktestEngine
 from backtest.kernel import Terms, simulate
-from backtest.metrics import Floats, bars_per_year
+from backtest.metrics import Floats
 from backtest.prices import checked_prices, checked_signals
 from rules.base_rule import BaseRule, ConditionRule
 from rules.features import Features
 from rules.optimizer import Columns, Grid
 from service.contract.errors import InvalidRequest
 from service.engine.metrics import PLAIN, Reference
+from service.prices.periods import bars_a_year
 from service.search.chunk_metrics import Chunk, metrics_of_chunk
 from service.search.luck import timing_ratios
 
@@ -76,7 +77,7 @@ class SearchEvaluator:
         self._features = Features(data)
         self._prices = checked_prices(data.iloc[warm:])
         self._rows_per_chunk = max(1, cells_per_chunk // len(data))
-        self.periods = bars_per_year(self._prices.index)
+        self.periods = bars_a_year(self._prices.index)
         keep_freed_memory()
 
     def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backtest.kernel import Terms
-from backtest.metrics import Floats, bar_returns, bars_per_year, total_return
+from backtest.metrics import Floats, bar_returns, total_return
 from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
 from rules.optimizer import Grid, ParameterOptimizer, SearchTable
@@ -26,6 +26,7 @@ from service.engine.metrics import (
     annual_growth,
     risk_free_per_bar,
 )
+from service.prices.periods import bars_a_year
 from service.search.chunk_metrics import SEARCH_METRICS
 from service.search.evaluator import DEFAULT_METRICS, SearchEvaluator, engine_on
 from service.search.folds import (
@@ -303,7 +304,7 @@ class Search:
 
     @property
     def _bars_per_year(self) -> float:
-        return bars_per_year(checked_prices(self.data).index)
+        return bars_a_year(checked_prices(self.data).index)
 
     def table(self, numbers: SearchNumbers) -> SearchTable:
         """The table of all rows."""

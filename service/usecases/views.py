@@ -18,7 +18,7 @@ from service.contract.result import BacktestResult
 from service.contract.status import Status
 from service.engine.adapter import rule_of
 from service.engine.look import WORDS, Look
-from service.engine.version import FROZEN_VERSION
+from service.engine.version import ENGINE_VERSION, FROZEN_VERSION
 from service.report.bars import Bars, bars_from_csv
 from service.report.chart import chart_of
 from service.report.overview import lines_of
@@ -57,7 +57,8 @@ class View:
         if self._overview is not None:
             return dict(self._overview["sheet"])
         asked = self.request
-        terms = (asked.initial_capital, asked.risk_free_rate)
+        version = self.result.provenance.get("engine_version", ENGINE_VERSION)
+        terms = (asked.initial_capital, asked.risk_free_rate, version)
         return dict(self.compute(sheet_of, self.bars, self.trades, *terms))
 
     def chart(self, first: int = 0, end: int | None = None) -> str:

@@ -24,6 +24,7 @@ SENTENCES = (
     "{count} identical bars in a row: the prices may be stale",
     "{count} identical bars at the end: the prices may be stale",
     "the bars are not daily; they are annualised as 252 a year",
+    "the bars are not daily; {count} of them count as a year",
     "no calendar of the NYSE: missing sessions were not looked for",
     "a bar on a day without a session of the NYSE",
     "1 session is missing from {day} on",

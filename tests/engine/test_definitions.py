@@ -134,3 +134,27 @@ def test_a_result_of_the_first_version_is_performed_by_its_own_definitions() -> 
     assert provenance["engine_version"] == "1.0.0"
     assert "risk_free_rate" not in provenance
     assert "benchmark" not in provenance
+
+
+@pytest.mark.parametrize(
+    ("version", "bars", "message"),
+    [
+        ("1.1.0", 252.0, "the bars are not daily; they are annualised as 252 a year"),
+        ("1.2.0", 365.25 / 7, "the bars are not daily; 52.18 of them count as a year"),
+    ],
+)
+def test_weekly_bars_count_as_many_as_there_are(version: str, bars: float, message: str) -> None:
+    weekly = (
+        prices("GOOG")
+        .resample("W-FRI")
+        .agg({"Open": "first", "High": "max", "Low": "min", "Close": "last", "Volume": "sum"})
+    )
+    request = parse_request({"run_id": "7ec8e7de-0c65-4b8c-9d4c-7b6a1f0d6a11", **REQUEST})
+    rule = rule_from_id(request.rule_id)
+    weekly_series = PriceSeries("GOOG", "weekly", weekly)
+    done = run_backtest(request, weekly_series, rule, "digest", None, version)
+    result = done.result
+    years = len(done.bars) / bars
+    growth = 100 * ((1 + result.total_return_pct / 100) ** (1 / years) - 1)
+    assert result.metrics["cagr_pct"] == pytest.approx(growth, rel=1e-3)
+    assert message in [warning["message"] for warning in result.provenance["warnings"]]
