@@ -109,13 +109,11 @@ def fetch_prices(run_id: str, config: Config) -> int:
     """Gets the prices that the recorded fetch asks for."""
     from service.store.claims import ClaimStore
     from service.store.database import connect
-    from service.store.prices import PriceStore
     from service.worker.fetch import FetchWorker
 
-    engine = connect(config)
+    claims = ClaimStore(connect(config), config.lease_seconds, DATABASE_PATIENCE_SECONDS)
     worker = FetchWorker(
-        claims=ClaimStore(engine, config.lease_seconds, DATABASE_PATIENCE_SECONDS),
-        prices=PriceStore(engine, DATABASE_PATIENCE_SECONDS),
+        claims=claims,
         software=software_of(config),
         stopping=stopping,
     )

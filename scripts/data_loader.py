@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ MAX_FINDINGS = 20
 # Fewer files are read before other processes have started.
 MANY_FILES = 50
 FILES_AT_ONCE = 500
+MAX_PROCESSES = 8  # a container may have less memory than the cores of its node could use
 FILES_PER_CALL = 10
 
 Read = Callable[[], PriceFile]
@@ -69,6 +71,7 @@ class Source:
 
     name: str
     read: Read
+    ticker: str
 
 
 @dataclass(frozen=True)
@@ -134,11 +137,11 @@ def _shown(first_bars: str, findings: Sequence[Finding]) -> Iterator[str]:
         yield f"    and {len(findings) - MAX_FINDINGS} more"
 
 
-def from_file(path: Path, ticker: str | None) -> PriceFile:
-    """The prices of one ticker from a file named after it, or from standard input."""
+def from_file(path: Path, ticker: str) -> PriceFile:
+    """The prices of one ticker from a file, or from standard input."""
     if str(path) == STDIN:
-        return read_prices(sys.stdin.buffer.read(), str(ticker), "standard input")
-    return read_file(path, ticker or path.stem.upper())
+        return read_prices(sys.stdin.buffer.read(), ticker, "standard input")
+    return read_file(path, ticker)
 
 
 def from_yahoo(ticker: str, start: date, end: date) -> PriceFile:
@@ -155,6 +158,9 @@ def parse_arguments(words: Sequence[str]) -> argparse.Namespace:
         return _parse_import(parser, words[1:])
     if words[:1] == ["names"]:
         parser.add_argument("listing", type=Path, help="a CSV with columns such as Code and Name")
+        parser.add_argument(
+            "--remove", action="store_true", help="take the names away instead of giving them"
+        )
         return parser.parse_args(words[1:])
     is_by_jobs = words[:1] == ["fetch"]
     options = _parse_download(parser, words[1:] if is_by_jobs else words)
@@ -203,12 +209,17 @@ def sources(options: argparse.Namespace, store: PriceStore) -> Iterator[Source]:
     """All prices that are to be loaded."""
     if "files" not in options:
         for ticker in options.tickers:
-            yield Source(ticker, partial(from_yahoo, ticker, options.start, options.end))
+            read = partial(from_yahoo, ticker, options.start, options.end)
+            yield Source(ticker, read, ticker)
         return
     known = {ticker.ticker for ticker in store.tickers()} if options.missing_only else set()
+    stems = {options.ticker or path.stem for path in options.files}
+    named = store.tickers_of({text for text in stems if not is_ticker(text.upper())})
     for path in options.files:
-        if (options.ticker or path.stem.upper()) not in known:
-            yield Source(str(path), partial(from_file, path, options.ticker))
+        text = options.ticker or path.stem
+        ticker = named.get(text, text.upper())
+        if ticker not in known:
+            yield Source(str(path), partial(from_file, path, ticker), ticker)
 
 
 @contextmanager
@@ -219,8 +230,14 @@ def mapping(count: int) -> Iterator[Callable[..., Iterator[Loaded]]]:
         return
     # Started anew: a fork would have the database's connections.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+    with ProcessPoolExecutor(min(usable_cores(), MAX_PROCESSES), context) as pool:
         yield partial(_mapped, pool)
+
+
+def usable_cores() -> int:
+    """Those of the machine that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _mapped(
@@ -238,16 +255,20 @@ def main(words: Sequence[str]) -> int:
     engine = open_database(load_config())
     store = PriceStore(engine)
     if "listing" in options:
-        return _load_names(options.listing, store)
+        return _load_names(options.listing, options.remove, store)
     if getattr(options, "is_by_jobs", False):
         return _fetch_by_jobs(options, Runs(RequestStore(engine), store, max_pending=sys.maxsize))
     is_dry = getattr(options, "dry_run", False)
     chosen = list(sources(options, store))
-    function = partial(load, is_dry, store.judged_by(gate_name()))
+    # Of two files of one ticker the second may be what was there before the first.
+    count = Counter(source.ticker for source in chosen)
+    judged = store.judged_by(gate_name())
+    once = {ticker: fingerprint for ticker, fingerprint in judged.items() if count[ticker] == 1}
+    function = partial(load, is_dry, once)
     with mapping(len(chosen) if "files" in options else 0) as map_all:
         refused = store_all(store, map_all(function, chosen), len(chosen))
     if getattr(options, "name", None) and not refused and not is_dry:
-        store.add_names([(options.name, options.ticker or options.files[0].stem.upper())])
+        store.add_names([(options.name, source.ticker) for source in chosen])
     if len(chosen) > 1:
         tqdm.write(_summary(len(chosen), refused, is_dry), file=sys.stderr)
     return 1 if refused else 0
@@ -280,8 +301,8 @@ def _fetch_by_jobs(options: argparse.Namespace, runs_service: Runs) -> int:
     return 0
 
 
-def _load_names(path: Path, store: PriceStore) -> int:
-    """Gives names to tickers, also to those that have no prices yet."""
+def _load_names(path: Path, is_removal: bool, store: PriceStore) -> int:
+    """Gives names to tickers, also to those that have no prices yet, or takes them away."""
     try:
         names = names_in(path.read_bytes())
     except OSError as error:
@@ -290,8 +311,11 @@ def _load_names(path: Path, store: PriceStore) -> int:
     except UnreadablePrices as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
-    store.add_names(names)
-    print(f"{len(names)} names")
+    if is_removal:
+        print(f"{store.remove_names(name for name, _ in names)} names removed")
+    else:
+        store.add_names(names)
+        print(f"{len(names)} names")
     return 0
 
 

@@ -61,6 +61,9 @@ def replay(run_id: str) -> int:
     if run is None or stored is None:
         print(f"{run_id} is no completed run of this database", file=sys.stderr)
         return 1
+    if run.is_fetch:
+        print(f"{run_id} fetched prices: a vendor's answer cannot be replayed", file=sys.stderr)
+        return 1
     compute = _compute_sweep if run.is_sweep else _compute_run
     try:
         comparison = compute(engine, run, stored)

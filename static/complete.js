@@ -18,7 +18,7 @@ async function tickersLike(address, start) {
 // Each kind: where the word begins that is completed, and what it may become.
 const KINDS = {
   async tickers(field, word) {
-    const found = await tickersLike(field.dataset.tickers, word.toUpperCase());
+    const found = await tickersLike(field.dataset.tickers, word);
     return found.map((each) => ({ value: each.ticker, detail: [...each.names, `${each.first_day} – ${each.last_day}`].join(" · ") }));
   },
   async rules(field, word) {
@@ -37,7 +37,7 @@ const KINDS = {
     const values = choices[name]?.values ?? [];
     const wanted = start.toLowerCase();
     let found = values.filter((value) => value.toLowerCase().startsWith(wanted)).map((value) => ({ value, detail: "" }));
-    if (name === "ticker") found = (await tickersLike(field.dataset.tickers, start.toUpperCase())).map((each) => ({ value: each.ticker, detail: each.names.join(" · ") }));
+    if (name === "ticker") found = (await tickersLike(field.dataset.tickers, start)).map((each) => ({ value: each.ticker, detail: each.names.join(" · ") }));
     return found.map((each) => ({ ...each, value: `${name}${comparison}${before}${each.value}` }));
   },
 };

@@ -26,6 +26,7 @@ from service.contract.status import Status
 from service.store.database import utc_in
 from service.store.identical import end_run
 from service.store.packing import pack
+from service.store.prices import PackedSeries, store_series
 from service.store.rows import (
     CLAIM_SECONDS,
     RunStore,
@@ -38,6 +39,12 @@ from service.store.tables import figures, results, runs
 from service.store.watching import Watched
 
 RENEWALS_PER_LEASE = 3
+COMPLETED_VALUES: Mapping[str, Any] = {
+    "status": Status.COMPLETED,
+    "reason": None,
+    "message": None,
+    "lease_until": None,
+}
 
 
 class ClaimStore(RunStore):
@@ -134,6 +141,36 @@ class ClaimStore(RunStore):
         }
         return self._finish(run_id, attempt, stored, columns, tables)
 
+    def finish_fetch(
+        self,
+        run_id: str,
+        attempt: int,
+        series: PackedSeries,
+        client: str,
+        result_of: Callable[[bool], str],
+    ) -> bool:
+        """Stores the prices and the result of a fetch and ends it, in one transaction.
+
+        `result_of` makes the result, as JSON, of whether the prices are new. False, and nothing
+        stored, when the fetch was taken away or cancelled.
+        """
+
+        def write(connection: Connection) -> bool:
+            values = {**COMPLETED_VALUES, "finished_at": utc_in()}
+            if not end_run(connection, run_id, is_held_by(attempt), values):
+                return False
+            is_new = store_series(connection, series, client)
+            row = {
+                "run_id": run_id,
+                "result": result_of(is_new),
+                "equity_csv": _compressed(""),
+                "table_csv": _compressed(""),
+            }
+            connection.execute(insert(results).values(row))
+            return True
+
+        return self._write(write)
+
     def _finish(
         self,
         run_id: str,
@@ -142,14 +179,7 @@ class ClaimStore(RunStore):
         columns: Mapping[str, Any],
         tables: Mapping[str, bytes],
     ) -> bool:
-        values = {
-            "status": Status.COMPLETED,
-            "finished_at": utc_in(),
-            "reason": None,
-            "message": None,
-            "lease_until": None,
-            **columns,
-        }
+        values = {**COMPLETED_VALUES, "finished_at": utc_in(), **columns}
         result_row = {"run_id": run_id, "result": stored.result, **tables}
         figure_row = {"run_id": run_id, "chart_base64": stored.chart_base64}
 

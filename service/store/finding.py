@@ -276,8 +276,12 @@ def _noted(condition: Condition) -> ColumnElement[bool]:
 def _of_prices(condition: Condition) -> ColumnElement[bool]:
     """A fingerprint may be written by its beginning."""
     priced = runs.alias()
-    fingerprint = priced.c.prices_fingerprint
-    begins_so = (fingerprint.startswith(str(each), autoescape=True) for each in condition.values)
+    columns = (priced.c.prices_fingerprint, priced.c.benchmark_fingerprint)
+    begins_so = [
+        column.startswith(str(each), autoescape=True)
+        for column in columns
+        for each in condition.values
+    ]
     return runs.c.id.in_(select(priced.c.id).where(or_(*begins_so)))
 
 

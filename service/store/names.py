@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
+from service.contract.request import is_ticker
 from service.store.database import Store
-from service.store.tables import ticker_names, tickers
+from service.store.tables import ticker_names
 
 MAX_NAME = 100
 AT_ONCE = 500
@@ -49,17 +50,32 @@ class NameStore(Store):
             self._write(partial(_replace, chosen))
 
     def tickers_of(self, texts: Collection[str]) -> dict[str, str]:
-        """The ticker of each text that is a ticker with prices, or else a name of any."""
-        query = select(tickers.c.ticker).where(tickers.c.ticker.in_(texts))
-        known = set(self._read(lambda connection: connection.scalars(query).all()))
-        found = {text: text for text in texts if text in known}
-        keys = {text: key_of(text) for text in texts if text not in found}
+        """The ticker of each text that is a name.
+
+        What is written as tickers are is never a name here: GS is a share in New York, whatever
+        is called GS in Seoul.
+        """
+        keys = {text: key_of(text) for text in texts if not is_ticker(text)}
+        named = self._by_key(set(keys.values()))
+        return {text: named[key] for text, key in keys.items() if key in named}
+
+    def ticker_named(self, text: str) -> str | None:
+        """The ticker that has this name, also where it is written as a ticker is."""
+        return self._by_key({key_of(text)}).get(key_of(text))
+
+    def _by_key(self, keys: Collection[str]) -> dict[str, str]:
         if not keys:
-            return found
-        is_one = ticker_names.c.name_key.in_(set(keys.values()))
-        named_query = select(ticker_names.c.name_key, ticker_names.c.ticker).where(is_one)
-        named = dict(self._read(lambda connection: connection.execute(named_query).all()))
-        return found | {text: named[key] for text, key in keys.items() if key in named}
+            return {}
+        is_one = ticker_names.c.name_key.in_(keys)
+        query = select(ticker_names.c.name_key, ticker_names.c.ticker).where(is_one)
+        rows = self._read(lambda connection: connection.execute(query).all())
+        return {row.name_key: row.ticker for row in rows}
+
+    def remove_names(self, names: Iterable[str]) -> int:
+        """Takes names from whatever tickers have them; answers how many."""
+        is_one = ticker_names.c.name_key.in_({key_of(name) for name in names})
+        statement = delete(ticker_names).where(is_one)
+        return self._write(lambda connection: connection.execute(statement).rowcount)
 
     def names(self) -> dict[str, list[str]]:
         """The names of each ticker that has any, those without prices too."""

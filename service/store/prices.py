@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, and_, func, insert, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
 from service.contract.documents import canonical_json
@@ -45,9 +45,9 @@ class Ticker:
 
 @dataclass(frozen=True)
 class Version:
-    """Prices that a ticker has or had; `runs` is how many runs refer to them.
+    """Prices that a ticker has or had; `runs` is how many backtests refer to them.
 
-    `actions` are the dividends and splits that came with them.
+    `actions` are the dividends and splits that came with them, kept of the newest version.
     """
 
     fingerprint: str
@@ -107,39 +107,7 @@ class PriceStore(NameStore):
 
     def save_packed(self, series: PackedSeries, client: str = "") -> str:
         """As `save`, of a series that is packed already; `client` is the name of who stores it."""
-        ticker_row = {name: getattr(series, name) for name in CATALOGUED}
-        version_row = {
-            **ticker_row,
-            "stored_at": utc_in(),
-            "client": client,
-            "actions": series.actions,
-        }
-        series_row = {
-            "fingerprint": series.fingerprint,
-            "content": series.content,
-            "created_at": utc_in(),
-        } | _judgement(series.gate, series.findings)
-        is_it = price_series.c.fingerprint == series.fingerprint
-        seen = {"created_at": utc_in()} | _judgement(series.gate, series.findings)
-        seen_again = update(price_series).where(is_it).values(seen)
-        of_ticker = tickers.c.ticker == series.ticker
-        current = select(tickers.c.fingerprint).where(of_ticker)
-        make_current = update(tickers).where(of_ticker).values(ticker_row)
-
-        def write(connection: Connection) -> None:
-            if not _insert_if_new(connection, price_series, series_row):
-                # As if it were new: what is old, and that nothing refers to, is deleted.
-                connection.execute(seen_again)
-            if connection.scalar(current) == series.fingerprint:
-                return
-            connection.execute(insert(price_versions).values(version_row))
-            if connection.execute(make_current).rowcount:
-                return
-            if not _insert_if_new(connection, tickers, ticker_row):
-                # Another process added the ticker in between.
-                connection.execute(make_current)
-
-        self._write(write)
+        self._write(lambda connection: store_series(connection, series, client))
         return series.fingerprint
 
     def findings(self, fingerprint: str, gate: str) -> list[Finding] | None:
@@ -180,15 +148,17 @@ class PriceStore(NameStore):
         ]
 
     def _runs_of(self, fingerprints: set[str]) -> dict[str, int]:
-        """How many runs refer to each series."""
-        column = runs.c.prices_fingerprint
-        query = (
-            select(column, func.count().label("runs"))
-            .where(column.in_(fingerprints))
-            .group_by(column)
-        )
-        rows = self._read(lambda connection: connection.execute(query).all())
-        return {row.prices_fingerprint: row.runs for row in rows}
+        """How many backtests refer to each series, as their prices or as their benchmark."""
+        columns = (runs.c.prices_fingerprint, runs.c.benchmark_fingerprint)
+        each = [
+            select(column.label("fingerprint")).where(column.in_(fingerprints))
+            for column in columns
+        ]
+        referred = union_all(*each).subquery()
+        query = select(referred.c.fingerprint, func.count().label("runs"))
+        grouped = query.group_by(referred.c.fingerprint)
+        rows = self._read(lambda connection: connection.execute(grouped).all())
+        return {row.fingerprint: row.runs for row in rows}
 
     def read(self, fingerprint: str) -> PriceSeries | None:
         """The series with this fingerprint."""
@@ -221,6 +191,52 @@ class PriceStore(NameStore):
             for row in rows
             if (ticker := _readable_ticker_from(row, names.get(row.ticker, ())))
         ]
+
+
+def store_series(connection: Connection, series: PackedSeries, client: str) -> bool:
+    """Stores the series and makes it the current one; whether its ticker had another, or none."""
+    is_it = price_series.c.fingerprint == series.fingerprint
+    judgement = _judgement(series.gate, series.findings)
+    row = {
+        "fingerprint": series.fingerprint,
+        "content": series.content,
+        "created_at": utc_in(),
+        **judgement,
+    }
+    if not _insert_if_new(connection, price_series, row):
+        # As if it were new: what is old, and that nothing refers to, is deleted.
+        seen = update(price_series).where(is_it).values(created_at=utc_in(), **judgement)
+        connection.execute(seen)
+    _add_version(connection, series, client)
+    of_ticker = tickers.c.ticker == series.ticker
+    current = select(tickers.c.fingerprint).where(of_ticker)
+    if connection.scalar(current) == series.fingerprint:
+        return False
+    ticker_row = {name: getattr(series, name) for name in CATALOGUED}
+    make_current = update(tickers).where(of_ticker).values(ticker_row)
+    is_known = connection.execute(make_current).rowcount
+    if not is_known and not _insert_if_new(connection, tickers, ticker_row):
+        # Another process added the ticker in between.
+        connection.execute(make_current)
+    return True
+
+
+def _add_version(connection: Connection, series: PackedSeries, client: str) -> None:
+    """Unless it is the newest one already; dividends and splits are kept of the newest alone."""
+    of_ticker = price_versions.c.ticker == series.ticker
+    newest_query = select(price_versions.c.id, price_versions.c.fingerprint).where(of_ticker)
+    newest = connection.execute(newest_query.order_by(price_versions.c.id.desc()).limit(1)).first()
+    if newest is not None and newest.fingerprint == series.fingerprint:
+        if series.actions is not None:
+            is_newest = price_versions.c.id == newest.id
+            values = {"actions": series.actions}
+            connection.execute(update(price_versions).where(is_newest).values(values))
+        return
+    had_actions = and_(of_ticker, price_versions.c.actions.is_not(None))
+    connection.execute(update(price_versions).where(had_actions).values(actions=None))
+    row = {name: getattr(series, name) for name in CATALOGUED}
+    more = {"stored_at": utc_in(), "client": client, "actions": series.actions}
+    connection.execute(insert(price_versions).values({**row, **more}))
 
 
 def _text_of(findings: Sequence[Finding]) -> str:

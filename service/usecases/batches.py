@@ -160,6 +160,7 @@ class _PricesOfOneBatch(PriceStore):
     def __init__(self, store: PriceStore) -> None:
         self.ticker = cache(store.ticker)  # type: ignore[method-assign]
         self.tickers = store.tickers  # type: ignore[method-assign]
+        self.ticker_named = store.ticker_named  # type: ignore[method-assign]
         self.series = lru_cache(maxsize=2)(store.series)  # type: ignore[method-assign]
 
 

@@ -125,6 +125,6 @@ def compared(runs: Runs, run_ids: Sequence[str], compute: Compute = called_here)
         if rows[run_id].bad_columns:
             raise InvalidRequest("Run {run_id} cannot be read; compare without it.", run_id=run_id)
         if rows[run_id].kind != BACKTEST:
-            template = "{run_id} is a search of parameters; only backtests can be compared."
+            template = "{run_id} is no backtest; only backtests can be compared."
             raise InvalidRequest(template, run_id=run_id)
     return Compared(runs, [rows[run_id] for run_id in different], compute)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -50,9 +50,17 @@ class Fetches:
 
     def _request(self, document: object) -> FetchRequest:
         if isinstance(document, dict):
-            days = {"start_date": FIRST_DAY.isoformat(), "end_date": str(self.today())}
+            days = {"start_date": FIRST_DAY.isoformat(), "end_date": self._last_day(document)}
             document = {**days, **document}
         return parse_fetch(with_tickers(with_run_id(document), self.runs.price_store))
+
+    def _last_day(self, document: Mapping[str, object]) -> str:
+        """Today, or the day on which the same fetch was asked for first."""
+        run_id = document.get("run_id")
+        known = self.runs.run_store.get(run_id) if isinstance(run_id, str) else None
+        if known is not None and known.is_fetch and known.end_date is not None:
+            return known.end_date
+        return str(self.today())
 
     def today(self) -> date:
         """By the clock of the database, in UTC."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 from service.contract.errors import UnknownTicker
+from service.store.finding import Condition
 from service.store.names import key_of
 from service.store.prices import PriceStore, Ticker
 
@@ -42,14 +44,34 @@ def with_tickers(document: object, store: PriceStore) -> object:
     return {**document, **replaced}
 
 
+def with_named_tickers(conditions: Sequence[Condition], store: PriceStore) -> list[Condition]:
+    """The conditions with tickers in the place of their names."""
+    asked = {
+        str(value)
+        for condition in conditions
+        if condition.name == "ticker"
+        for value in condition.values
+    }
+    found = store.tickers_of(asked) if asked else {}
+    return [
+        replace(condition, values=[found.get(str(value), value) for value in condition.values])
+        if condition.name == "ticker" and condition.comparison != "~"
+        else condition
+        for condition in conditions
+    ]
+
+
 def found_by(text: str, tickers: Sequence[Ticker]) -> list[Ticker]:
     """Tickers that begin so, then those with a name that has this in it."""
     symbol, key = text.strip().upper(), key_of(text)
     begin = [each for each in tickers if each.ticker.startswith(symbol)]
     if not key:
         return begin
-    others = (each for each in tickers if not each.ticker.startswith(symbol))
-    return begin + [each for each in others if any(key in key_of(name) for name in each.names)]
+    others = [each for each in tickers if not each.ticker.startswith(symbol)]
+    named = [each for each in others if any(key in key_of(name) for name in each.names)]
+    # Those first whose whole name it is.
+    named.sort(key=lambda each: key not in map(key_of, each.names))
+    return begin + named
 
 
 def _texts(document: Mapping[str, object]) -> Iterator[str]:

@@ -149,7 +149,9 @@ class Runs:
         if ticker is None:
             names = [known.ticker for known in self.price_store.tickers()]
             near = get_close_matches(name, names, n=MAX_NEAR_TICKERS, cutoff=MIN_SIMILARITY)
-            raise UnknownTicker(name, near or names[:MAX_NEAR_TICKERS])
+            named = self.price_store.ticker_named(name)
+            meant = [f"{named} ({name})"] if named is not None else []
+            raise UnknownTicker(name, [*meant, *(near or names[:MAX_NEAR_TICKERS])])
         return ticker
 
     def _checked_window(

@@ -22,10 +22,13 @@ SOURCE = f"{VENDOR} via yfinance"
 TIMEOUT_SECONDS = 30
 BUSY_WORDS = ("Too Many Requests", "429", "Rate limited", "RateLimit")
 AWAY_WORDS = ("resolve", "connect", "Connection", "timed out", "Timeout", "SSL", "proxy", "Proxy")
+NOTHING_ERRORS = ("YFPricesMissingError", "YFTickerMissingError", "YFTzMissingError")
 DIVIDENDS, SPLITS = "Dividends", "Stock Splits"
 # An exchange has closed by then; what is traded round the clock closes at midnight.
 CLOSED_HOUR = 18
 ROUND_THE_CLOCK = "="  # in tickers of currencies and futures
+GERMAN_FLOORS = (".BE", ".DU", ".F", ".HA", ".HM", ".MU", ".SG")
+CLOSED_HOUR_OF_GERMAN_FLOORS = 22
 UNFINISHED_TODAY = "The bar of {day} may be unfinished: left out."
 MAX_QUOTED = 200
 
@@ -66,8 +69,9 @@ def _unfinished_day(
     """The day by the exchange's clock whose bar is not over yet; None where today's is."""
     zone = getattr(table.index, "tz", None)
     moment = now(zone or UTC)
-    is_never_closed = ROUND_THE_CLOCK in ticker or str(zone) == "UTC"
-    if moment.hour >= CLOSED_HOUR and not is_never_closed:
+    is_never_closed = ROUND_THE_CLOCK in ticker or str(zone) in ("UTC", "None")
+    hour = CLOSED_HOUR_OF_GERMAN_FLOORS if ticker.endswith(GERMAN_FLOORS) else CLOSED_HOUR
+    if moment.hour >= hour and not is_never_closed:
         return None
     return pd.Timestamp(moment.date())
 
@@ -89,16 +93,19 @@ def _table(ticker: str, start: date, end: date) -> pd.DataFrame:
         )
     # The vendor's client raises whatever its transport raises.
     except Exception as error:  # noqa: BLE001
-        raise _failure(error) from None
+        raise _failure(error, ticker, start, end) from None
     if not isinstance(answer, pd.DataFrame):
         raise VendorFailed(FAILED, vendor=VENDOR, error="its answer is no table")
     return answer
 
 
-def _failure(error: Exception) -> VendorFailed:
+def _failure(error: Exception, ticker: str, start: date, end: date) -> VendorFailed:
     """What the error of the vendor's client means."""
     name = type(error).__name__
-    text = f"{name} {error}"
+    if name in NOTHING_ERRORS:
+        return NothingThere(NOTHING, vendor=VENDOR, ticker=ticker, start=start, end=end)
+    # The letters of a ticker mean nothing.
+    text = f"{name} {error}".replace(ticker, "")
     if _has_any(text, BUSY_WORDS):
         return TryAgain(BUSY, vendor=VENDOR)
     said = (str(error).splitlines() or ["no reason given"])[0][:MAX_QUOTED]

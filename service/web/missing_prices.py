@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from service.contract.errors import UnknownTicker, UserError
-from service.contract.request import is_ticker
+from service.contract.request import file_stem, is_ticker
 from service.web.middleware.texts import text
 
 NO_PRICES_YET = (
     "There are no prices yet; add some on the page Prices, or with {command} import --ticker "
-    "{ticker} - < {ticker}.csv."
+    "{quoted} - < {file}."
 )
 IMPORT_BY_COMMAND = (
     'There are no prices of "{ticker}". Nearest are {near}; add others on the page Prices, or with'
-    " {command} --tickers {ticker} (Yahoo Finance)."
+    " {command} --tickers {quoted} (Yahoo Finance)."
 )
 IMPORT_IN_CLUSTER = (
     'There are no prices of "{ticker}". Nearest are {near}; add others on the page Prices, or by'
@@ -49,7 +50,11 @@ class PriceImport:
         """What is missing and how to import it, in the reader's language."""
         near = ", ".join(error.near)
         return text(self._template(error)).format(
-            ticker=error.ticker, near=near, command=self.command
+            ticker=error.ticker,
+            near=near,
+            command=self.command,
+            quoted=shlex.quote(error.ticker),
+            file=shlex.quote(f"{file_stem(error.ticker)}.csv"),
         )
 
     def _template(self, error: UnknownTicker) -> str:

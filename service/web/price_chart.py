@@ -42,7 +42,8 @@ def marks_of(data: pd.DataFrame, pairs: Iterable[tuple[str | None, str]]) -> lis
 def _marks(data: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Iterator[Mark]:
     """Those outside the bars have no place."""
     days = pd.to_datetime([day for day, _ in pairs], format="ISO8601", errors="coerce")
-    places = data.index.searchsorted(days)
+    places = np.minimum(data.index.searchsorted(days), len(data) - 1)
+    first, last = data.index[0].normalize(), data.index[-1]
     for (day, what), place, moment in zip(pairs, places, days, strict=True):
-        if not pd.isna(moment) and data.index[0] <= moment <= data.index[-1]:
+        if not pd.isna(moment) and first <= moment <= last:
             yield Mark(WIDTH * float(place) / max(len(data) - 1, 1), day, what)

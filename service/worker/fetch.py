@@ -16,8 +16,7 @@ from service.prices.files.reading import PriceFile
 from service.prices.gate import gate_name
 from service.prices.judging import Judgement, judgement_of
 from service.store.claims import ClaimStore
-from service.store.prices import PriceStore, packed
-from service.store.rows import StoredResult
+from service.store.prices import packed
 from service.vendors import yahoo
 from service.vendors.errors import TryAgain, VendorFailed
 from service.worker.claimed import work_on_claimed
@@ -26,7 +25,6 @@ from service.worker.software import UNKNOWN_SOFTWARE, Software
 logger = logging.getLogger(__name__)
 
 FETCH_FAILED_MESSAGE = "The prices could not be fetched; the log has the trace."
-NO_TABLE = "\n"  # it has no rows to download
 # Between two tries of a vendor that is busy or away; an hour's limit is not waited for.
 PAUSES_SECONDS = (2.0, 10.0)
 
@@ -49,7 +47,6 @@ class FetchWorker:
     """
 
     claims: ClaimStore
-    prices: PriceStore
     software: Software = UNKNOWN_SOFTWARE
     stopping: threading.Event = field(default_factory=threading.Event)
     vendors: Mapping[str, Fetch] = field(default_factory=lambda: VENDORS)
@@ -75,15 +72,15 @@ class FetchWorker:
         judgement = judgement_of(file)
         if judgement.refusal is not None:
             raise NoData(judgement.refusal.template, **judgement.refusal.values)
-        before = self.prices.ticker(request.ticker)
-        is_new = before is None or before.fingerprint != file.series.fingerprint
         series = packed(file.series, gate_name(), judgement.findings, file.actions)
-        self.prices.save_packed(series, run.client)
-        result = _result_of(request, file, judgement, is_new, self.software)
-        stored = StoredResult(result.canonical(), table_csv=NO_TABLE, chart_base64=None)
-        if not self.claims.finish_sweep(run_id, attempt, stored, {}):
-            logger.warning("The result is discarded: the run was taken away")
-        logger.info("Fetch completed: bars=%d, fingerprint=%s", result.bars, series.fingerprint)
+
+        def result_of(is_new: bool) -> str:
+            return _result_of(request, file, judgement, is_new, self.software).canonical()
+
+        if self.claims.finish_fetch(run_id, attempt, series, run.client, result_of):
+            logger.info("Fetch completed: bars=%d, fingerprint=%s", series.bars, series.fingerprint)
+        else:
+            logger.warning("The prices are discarded: the run was taken away")
         return ExitCode.DONE
 
     def _fetched(self, request: FetchRequest) -> PriceFile:

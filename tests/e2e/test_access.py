@@ -273,7 +273,10 @@ def answered(release: Release, free: Namespace) -> dict[str, dict[str, str]]:
     like_a_worker = python_pod("like-a-worker", LISTEN, labels=worker_labels(release))
     fetching = {**worker_labels(release), "stock-backtest/kind": "prices"}
     like_a_fetch = python_pod("like-a-fetch", labels=fetching)
-    vendor = free.start(python_pod("vendor", LISTEN.replace("8000", "443")))
+    listening = python_pod("vendor", LISTEN.replace("8000", "443"))
+    any_port = {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}
+    listening["spec"]["securityContext"] = {"sysctls": [any_port]}
+    vendor = free.start(listening)
     parts = {part: next(iter(release.pods(part))) for part in ("web", "controller", "mysql")}
     own = {
         **parts,

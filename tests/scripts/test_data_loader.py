@@ -309,6 +309,34 @@ def test_what_is_there_already_is_not_judged_again(
     assert data_loader.main(["import", str(path)]) == 1
 
 
+def test_two_files_of_one_ticker_are_stored_one_after_the_other(
+    store: PriceStore, tmp_path: Path
+) -> None:
+    paths = [tmp_path / folder / "X.csv" for folder in ("a", "b")]
+    for path, bars in zip(paths, (100, 200), strict=True):
+        path.parent.mkdir()
+        CLEAN.iloc[:bars].to_csv(path)
+    assert data_loader.main(["import", str(paths[1])]) == 0
+    assert data_loader.main(["import", *map(str, paths)]) == 0
+    assert [each.bars for each in store.tickers()] == [200]
+
+
+def test_a_file_may_be_named_by_the_name_of_its_ticker(store: PriceStore, tmp_path: Path) -> None:
+    assert data_loader.main(["import", str(ROOT / "data" / "GOOG.csv")]) == 0
+    store.add_names([("삼성전자", "005930"), ("GS", "078930")])
+    for name in ("삼성전자", "GS"):
+        CLEAN.to_csv(tmp_path / f"{name}.csv")
+        assert data_loader.main(["import", str(tmp_path / f"{name}.csv")]) == 0
+    assert [each.ticker for each in store.tickers()] == ["005930", "GOOG", "GS"]
+
+
+def test_fetches_by_jobs(store: PriceStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data_loader.main(["fetch", "--tickers", "aapl", "MSFT"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["AAPL", "MSFT"]
+    assert data_loader.main(["fetch", "--tickers", "a b"]) == 1
+    assert "Nothing is asked for. ticker must be" in capsys.readouterr().err
+
+
 def test_names_come_with_a_file_or_from_a_listing(
     store: PriceStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -323,6 +351,8 @@ def test_names_come_with_a_file_or_from_a_listing(
     assert data_loader.main(["names", str(listing)]) == 0
     assert "2 names" in capsys.readouterr().out
     assert store.names() == {"005930": ["삼성전자"], "035420": ["NAVER"], "000660": ["SK하이닉스"]}
+    assert data_loader.main(["names", "--remove", str(listing)]) == 0
+    assert store.names() == {"005930": ["삼성전자"]}
     listing.write_text("a,b\n1,2\n")
     assert data_loader.main(["names", str(listing)]) == 1
     assert "such as Code or Symbol" in capsys.readouterr().err

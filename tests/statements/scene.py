@@ -13,9 +13,10 @@ from service.contract.request import parse_request
 from service.prices.series import PriceSeries
 from service.store import tables
 from service.store.leases import CONTROLLER, LeaseStore
-from service.store.prices import PriceStore
+from service.store.prices import PriceStore, packed
 from service.store.requests import NewRun
 from service.store.rows import ActiveRun, Run, StoredResult
+from service.usecases.fetches import Fetches
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
 from tests.support.prices import prices
@@ -320,6 +321,17 @@ def _replace_prices(scene: Scene) -> Action:
     return lambda: store.save(new)
 
 
+def _finish_fetch(scene: Scene) -> Action:
+    _replace_prices(scene)
+    Fetches(scene.runs).submit({"run_id": FIRST, "ticker": OTHER, "end_date": "2020-01-01"})
+    scene.launch(FIRST)
+    scene.store.claim(FIRST, "w")
+    new = packed(PriceSeries(OTHER, "vendor", prices("GOOG", 320)))
+    return lambda: scene.store.finish_fetch(
+        FIRST, 1, new, "kim", lambda is_new: f'{{"is":{is_new:d}}}'
+    )
+
+
 def _name_a_ticker(scene: Scene) -> Action:
     store = PriceStore(scene.engine)
     store.add_names([("Alphabet", "GOOG"), ("구글", "SPY")])
@@ -376,6 +388,7 @@ CHANGES = {
         _take_the_lease,
         _save_prices,
         _replace_prices,
+        _finish_fetch,
         _name_a_ticker,
         _drop_prices,
     )

@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, update
 
 from service.prices.action import Action
 from service.prices.finding import Finding
@@ -43,7 +43,6 @@ def test_a_name_is_found_however_it_is_written(store: PriceStore) -> None:
         "ALPHABET INC": "GOOG",
         "ＡＬＰＨＡＢＥＴ Inc": "GOOG",
         parts: "005930",
-        "GOOG": "GOOG",
     }
     assert store.names() == {"005930": ["삼성전자"], "GOOG": ["Alphabet Inc"]}
     known = store.ticker("GOOG")
@@ -52,9 +51,17 @@ def test_a_name_is_found_however_it_is_written(store: PriceStore) -> None:
     assert [each.names for each in store.tickers()] == [("Alphabet Inc",), ()]
 
 
-def test_a_ticker_with_prices_is_itself_whatever_is_named_so(store: PriceStore) -> None:
-    store.add_names([("SPY", "GOOG"), ("SPYDER", "SPY")])
-    assert store.tickers_of(["SPY", "SPYDER"]) == {"SPY": "SPY", "SPYDER": "SPY"}
+def test_what_is_written_as_a_ticker_is_no_name_of_another(store: PriceStore) -> None:
+    store.add_names([("GS", "078930"), ("Spyder", "SPY")])
+    assert store.tickers_of(["GS", "SPYDER", "Spyder", "gs"]) == {"Spyder": "SPY", "gs": "078930"}
+    assert store.ticker_named("GS") == "078930"
+    assert store.ticker_named("KT") is None
+
+
+def test_names_are_taken_away(store: PriceStore) -> None:
+    store.add_names([("구글", "GOOG"), ("Google", "GOOG")])
+    assert store.remove_names(["GOOGLE", "none"]) == 1
+    assert store.names() == {"GOOG": ["구글"]}
 
 
 def test_a_name_is_that_of_the_last_ticker_that_got_it(store: PriceStore) -> None:
@@ -102,6 +109,39 @@ def test_a_version_says_who_stored_it_and_what_was_paid(store: PriceStore) -> No
     (version,) = store.versions("NEW", 10)
     assert version.client == "kim"
     assert tuple(version.actions) == actions
+
+
+def test_actions_may_come_later_with_the_same_bars(store: PriceStore) -> None:
+    store.save(of_bars(50))
+    actions = (Action(date(2013, 1, 4), 0.25),)
+    store.save_packed(packed(of_bars(50), actions=actions))
+    store.save(of_bars(50))
+    (version,) = store.versions("NEW", 10)
+    assert tuple(version.actions) == actions
+
+
+def test_actions_are_kept_of_the_newest_version(store: PriceStore) -> None:
+    for count in (50, 60):
+        store.save_packed(packed(of_bars(count), actions=[Action(date(2013, 1, 4), count / 100)]))
+    newest, before = store.versions("NEW", 10)
+    assert [action.dividend for action in newest.actions] == [0.6]
+    assert list(before.actions) == []
+
+
+def test_prices_that_another_release_stored_get_a_version_with_the_next_import(
+    engine: Engine, store: PriceStore
+) -> None:
+    store.save(of_bars(50))
+    with engine.begin() as connection:
+        connection.execute(delete(price_versions).where(price_versions.c.ticker == "NEW"))
+    assert store.versions("NEW", 10) == []
+    store.save(of_bars(50))
+    assert [each.bars for each in store.versions("NEW", 10)] == [50]
+
+
+def test_a_benchmark_refers_to_its_prices(runs: Runs, store: PriceStore) -> None:
+    runs.submit({**REQUEST, "benchmark": "SPY"})
+    assert [each.runs for each in store.versions("SPY", 10)] == [1]
 
 
 def test_versions_count_the_runs_that_refer_to_them(runs: Runs, store: PriceStore) -> None:

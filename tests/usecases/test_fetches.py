@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from service.contract.errors import InvalidRequest, QueueFull, RunNotFound, UnknownTicker
@@ -65,6 +67,21 @@ def test_several_are_recorded_all_or_none(fetches: Fetches) -> None:
     with pytest.raises(QueueFull):
         few.submit_all(["A", "B"], "", "")
     assert len(fetches.runs.run_store.latest(10)) == 2
+
+
+def test_the_same_fetch_is_the_same_after_midnight(
+    fetches: Fetches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"run_id": "11111111-1111-4111-8111-111111111111", "ticker": "GOOG"}
+    monkeypatch.setattr(Fetches, "today", lambda _: date(2026, 1, 1))
+    run, _ = fetches.submit(asked)
+    monkeypatch.setattr(Fetches, "today", lambda _: date(2026, 1, 2))
+    assert fetches.submit(asked) == (run, False)
+
+
+def test_what_is_written_as_a_ticker_is_fetched_as_it_is(fetches: Fetches) -> None:
+    fetches.runs.price_store.add_names([("GS", "078930")])
+    assert fetches.submit({"ticker": "GS"})[0].ticker == "GS"
 
 
 def test_the_costs_of_a_user_are_those_of_the_last_backtest(fetches: Fetches) -> None:

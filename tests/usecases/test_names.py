@@ -44,6 +44,10 @@ def test_a_name_of_a_ticker_without_prices(named: Runs) -> None:
 
 
 def test_a_name_that_nobody_has(named: Runs) -> None:
+    named.price_store.add_names([("GS", "078930")])
+    with pytest.raises(UnknownTicker) as caught:
+        named.submit({**REQUEST, "ticker": "GS"})
+    assert caught.value.near[0] == "078930 (GS)", "not silently another share"
     with pytest.raises(UnknownTicker) as caught:
         named.submit({**REQUEST, "ticker": "삼성전기"})
     assert caught.value.ticker == "삼성전기"

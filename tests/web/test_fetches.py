@@ -22,7 +22,7 @@ from tests.support.logins import BASIC, TOKEN, bearer
 from tests.support.prices import prices
 from tests.support.requests import REQUEST
 from tests.support.stores import EveryStore
-from tests.support.web import BROWSER, page, refused
+from tests.support.web import BROWSER, FORM, page, refused
 
 JSON = {"Accept": "application/json"}
 
@@ -38,7 +38,7 @@ def perform(engine: Engine, run_id: str, answer: PriceFile | Exception) -> None:
     store = EveryStore(engine)
     store.mark_launched(run_id)
     vendors = {"yahoo": ask}
-    FetchWorker(store, PriceStore(engine), vendors=vendors, pauses_seconds=()).work(run_id)
+    FetchWorker(store, vendors=vendors, pauses_seconds=()).work(run_id)
 
 
 def file_of(ticker: str) -> PriceFile:
@@ -143,6 +143,33 @@ def test_a_form_that_is_refused(client: FlaskClient, tickers: str, sentence: str
     assert client.get("/runs").json == {"runs": [], "count": 0, "next": None, "previous": None} or (
         client.get("/runs").json["runs"] == []  # type: ignore[index]
     )
+
+
+def test_a_refused_form_comes_back_as_it_was_typed(client: FlaskClient) -> None:
+    text = ask_for(client, "AAPL MSFT @@", start_date="2019-05-05").text
+    assert 'name="tickers" value="AAPL MSFT @@"' in text
+    assert 'name="start_date" value="2019-05-05"' in text
+    assert 'name="name" value=""' in text
+
+
+def test_a_name_of_several_words(client: FlaskClient, engine: Engine) -> None:
+    PriceStore(engine).add_names([("Alphabet Inc", "GOOG"), ("Vakıfbank", "VAKBN.IS")])
+    assert ask_for(client, "alphabet inc, Vakıfbank").status_code == 303
+    kinds = client.get("/runs?q=kind%3Dprices", headers=JSON).json
+    assert kinds is not None
+    assert [run["ticker"] for run in kinds["runs"]] == ["VAKBN.IS", "GOOG"]
+    answer = client.post("/backtest", data={**FORM, "ticker": "Alphabet Inc"}, headers=BROWSER)
+    assert answer.status_code == 303
+    found = client.get("/runs?q=ticker%3D%22alphabet%20inc%22", headers=JSON).json
+    assert found is not None
+    assert {run["ticker"] for run in found["runs"]} == {"GOOG"}
+
+
+def test_a_fetch_is_compared_with_nothing(client: FlaskClient) -> None:
+    run_id = ask_for(client, "NEW").headers["Location"].rpartition("/")[2]
+    other = client.post("/backtest", json=REQUEST).json["run_id"]  # type: ignore[index]
+    answer = client.get(f"/compare?run={run_id}&run={other}", headers=JSON)
+    refused(answer, 400, "BadInput", "is no backtest; only backtests can be compared.")
 
 
 def test_a_backtest_has_no_page_among_them(client: FlaskClient) -> None:

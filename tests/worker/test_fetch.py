@@ -61,7 +61,7 @@ def work(engine: Engine) -> Callable[[str, Sequence[Answer]], tuple[int, list[fl
             return answer
 
         store = EveryStore(engine)
-        worker = FetchWorker(store, PriceStore(engine), vendors={"yahoo": ask}, pause=pauses.append)
+        worker = FetchWorker(store, vendors={"yahoo": ask}, pause=pauses.append)
         store.mark_launched(run_id)
         code = worker.work(run_id)
         assert next(waiting, None) is None
@@ -168,6 +168,22 @@ def test_a_fetch_that_was_cancelled_is_not_performed(fetches: Fetches, work: Any
     assert fetches.fetch(run_id).status == "cancelled"
 
 
+def test_a_fetch_that_is_cancelled_while_the_vendor_is_asked_changes_nothing(
+    fetches: Fetches, engine: Engine
+) -> None:
+    run_id = asked(fetches)
+    store = EveryStore(engine)
+    store.mark_launched(run_id)
+
+    def cancel_and_answer(_: FetchRequest) -> PriceFile:
+        fetches.runs.cancel(run_id)
+        return GOOD
+
+    FetchWorker(store, vendors={"yahoo": cancel_and_answer}).work(run_id)
+    assert PriceStore(engine).ticker("NEW") is None
+    assert fetches.runs.stored(fetches.fetch(run_id)) is None
+
+
 def test_a_worker_that_is_told_to_stop_gives_it_back(fetches: Fetches, engine: Engine) -> None:
     run_id = asked(fetches)
     store = EveryStore(engine)
@@ -176,7 +192,7 @@ def test_a_worker_that_is_told_to_stop_gives_it_back(fetches: Fetches, engine: E
     def stop(_: FetchRequest) -> PriceFile:
         raise Stopped
 
-    worker = FetchWorker(store, PriceStore(engine), vendors={"yahoo": stop})
+    worker = FetchWorker(store, vendors={"yahoo": stop})
     assert worker.work(run_id) == ExitCode.STOPPED
     assert fetches.fetch(run_id).status == "pending"
 
@@ -192,4 +208,3 @@ def test_the_result_is_kept_as_text(fetches: Fetches, work: Any) -> None:
     assert document["notes"] == [
         {"template": "The last bar has no prices yet: left out.", "values": {}}
     ]
-    assert fetches.runs.result is not None

@@ -11,6 +11,7 @@ from rules.base_rule import BaseRule, CompositeRule, number_text
 from service.contract.request import BacktestRequest, document_from_text
 from service.store.prices import Ticker
 from service.store.rows import Run
+from service.web.forms.tickers import names_in, upper
 
 # The choice in the list of rules that combines several of them; MEMBERS are the fields of those.
 COMPOSITE = "COMPOSITE"
@@ -52,7 +53,7 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     """The request document of the form; wrong values stay in it and are refused by the contract."""
     if has_request_fields(form):
         return document_from_text(form)
-    tickers = names_in(form.get("ticker", "").upper())
+    tickers = names_in(form.get("ticker", ""))
     return {**_shared_fields(form), "ticker": " ".join(tickers), **rule_fields(form)}
 
 
@@ -69,18 +70,13 @@ def batch_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     for rule_id in _more_rules(form):
         if rule_id not in rules:
             rules.append(rule_id)
-    tickers = list(dict.fromkeys(names_in(form.get("ticker", "").upper())))
+    tickers = list(dict.fromkeys(names_in(form.get("ticker", ""))))
     return {**_shared_fields(form), "tickers": tickers, "rules": rules}
-
-
-def names_in(text: str) -> list[str]:
-    """The tickers that a user wrote, separated by spaces, commas or semicolons."""
-    return re.findall(r"[^\s,;]+", text)
 
 
 def first_of(tickers: Sequence[Ticker], text: str) -> Ticker | None:
     """The entry of the first ticker that a user wrote; None where there are no such prices."""
-    names = names_in(text.upper())
+    names = names_in(text)
     return next((each for each in tickers if each.ticker in names[:1]), None)
 
 
@@ -92,7 +88,7 @@ def _more_rules(form: Mapping[str, str]) -> list[str]:
 def _shared_fields(form: Mapping[str, str]) -> dict[str, Any]:
     """The fields of the request beside its ticker and its rule."""
     fields = {name: form.get(name, "") for name in REQUEST_FIELDS if name != "ticker"}
-    fields["benchmark"] = fields["benchmark"].upper()
+    fields["benchmark"] = upper(fields["benchmark"].strip())
     if "allow_short" in form:
         fields["allow_short"] = form["allow_short"]
     return {**document_from_text(fields), **empty_numbers(form)}

@@ -11,6 +11,7 @@ from service.contract.request import document_from_text
 from service.contract.sweep import SCHEMA, SweepRequest
 from service.store.prices import Ticker
 from service.web.forms import run as run_form
+from service.web.forms.tickers import names_in, upper
 
 # The fields of the form that are fields of the request too, by the same names.
 REQUEST_FIELDS = (
@@ -38,7 +39,7 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     if run_form.has_request_fields(form):
         return document_from_text(form, SCHEMA)
     fields = {name: form[name] for name in (*REQUEST_FIELDS, *CHECKBOXES) if name in form}
-    fields["benchmark"] = form.get("benchmark", "").upper()
+    fields["benchmark"] = upper(form.get("benchmark", "").strip())
     rule = form.get("rule", "")
     texts = run_form.parameter_texts(form, rule)
     if rule == run_form.COMPOSITE:
@@ -47,7 +48,7 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     return {
         **document_from_text(fields, SCHEMA),
         **run_form.empty_numbers(form),
-        "tickers": run_form.names_in(form.get("tickers", "").upper()),
+        "tickers": names_in(form.get("tickers", "")),
         "rule_id": rule,
         "grid": {name: text for name, text in texts.items() if text},
     }

@@ -27,7 +27,6 @@ from service.contract.status import Status
 from service.store.rows import Run
 from service.web.addresses import run_url
 from service.web.errors import wants_json
-from service.web.forms.run import names_in
 from service.web.forms.submission import (
     KEY,
     LOCATION,
@@ -37,6 +36,7 @@ from service.web.forms.submission import (
     read_json,
     submit_document,
 )
+from service.web.forms.tickers import names_in, with_tickers
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import RETRY, answer, describe, json_of, not_modified, text_of
@@ -79,16 +79,16 @@ def submit() -> AnyResponse:
     if not is_form:
         return accepted_response(submit_document(fetches_service().submit, read_json()))
     try:
-        runs = _submit_form(request.form)
+        runs = _submit_form(with_tickers(request.form, runs_service().price_store))
     except UserError as error:
         if wants_json():
             raise
-        return page_of_refusal(error, request.form.get("tickers", ""))
+        return page_of_refusal(error, "", request.form)
     return redirect(_page_of(runs), 303)
 
 
 def _submit_form(form: Mapping[str, str]) -> list[Run]:
-    tickers = list(dict.fromkeys(names_in(form.get("tickers", "").upper())))
+    tickers = list(dict.fromkeys(names_in(form.get("tickers", ""))))
     if not 0 < len(tickers) <= MAX_AT_ONCE:
         template = "Name 1 to {most} tickers; {count} are named."
         raise InvalidRequest(template, most=MAX_AT_ONCE, count=len(tickers), field="tickers")

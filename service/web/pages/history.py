@@ -24,9 +24,11 @@ from service.contract.status import Status
 from service.store.finding import MAX_FOUND, NEWEST_FIRST, SORTED, Condition, Found, Place
 from service.store.rows import Run
 from service.usecases.marks import tags_in
+from service.usecases.names import with_named_tickers
 from service.usecases.run_query import FIELDS, checked_sort, conditions_of
 from service.web.errors import sentence, status_of, wants_json
 from service.web.forms.submission import LOCATION, has_form, quoted, read_json
+from service.web.forms.tickers import upper
 from service.web.middleware.auth import client_name
 from service.web.middleware.texts import plural, text
 from service.web.openapi.document import answer, describe, json_of, query, text_of
@@ -178,7 +180,7 @@ def _found() -> Found:
 
 def _conditions() -> list[Condition]:
     conditions = conditions_of(request.args.get("q", ""))
-    ticker = request.args.get("ticker", "").upper()
+    ticker = upper(request.args.get("ticker", ""))
     status = request.args.get("status", "")
     if ticker:
         conditions.append(Condition("ticker", "=", [ticker]))
@@ -187,7 +189,7 @@ def _conditions() -> list[Condition]:
         raise InvalidRequest(template, value=quoted(status), names=", ".join(Status))
     if status:
         conditions.append(Condition("status", "=", [status]))
-    return conditions
+    return with_named_tickers(conditions, runs_service().price_store)
 
 
 def _query_text() -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from flask import (
@@ -19,7 +20,7 @@ from flask import (
 
 from service.contract.errors import InvalidRequest, NotAWriter, UnknownPrices, UserError
 from service.contract.fetch import VENDORS
-from service.contract.request import is_ticker
+from service.contract.request import file_stem, is_ticker
 from service.usecases.fetches import FIRST_DAY
 from service.usecases.names import found_by
 from service.usecases.price_files import (
@@ -36,6 +37,7 @@ from service.usecases.price_files import (
 from service.web import price_chart
 from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms.submission import quoted
+from service.web.forms.tickers import upper
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import (
@@ -64,6 +66,7 @@ MAX_SHOWN_FINDINGS = 100
 MAX_SHOWN_TICKERS = 200
 MAX_SHOWN_ACTIONS = 100
 MAX_NAME_CHARACTERS = 100
+EXAMPLE_TICKER = "GOOG"
 STORE, CHECK = "store", "check"
 TAKE_FILES = ("prices.upload", "prices.put")  # endpoints
 UPLOAD: Content = {"multipart/form-data": {"schema": openapi_schema("PriceFiles")}}
@@ -243,25 +246,39 @@ def _refused_form(error: UserError, ticker: str) -> Response:
     return page_of_refusal(error, ticker)
 
 
-def page_of_refusal(error: UserError, ticker: str) -> Response:
-    """The page with why a form on it was refused, and the ticker that was typed."""
-    page = make_response(_page(ticker, message=sentence(error)), status_of(error))
+def page_of_refusal(
+    error: UserError, ticker: str, fetch: Mapping[str, str] | None = None
+) -> Response:
+    """The page with why a form on it was refused, and what was typed in it.
+
+    `ticker` is that of the form for files, `fetch` the fields of the other form.
+    """
+    page = make_response(_page(ticker, message=sentence(error), fetch=fetch), status_of(error))
     return retry_after(page, error.retry_after_s)
 
 
-def _page(asked: str, reports: Sequence[Judged] = (), message: str = "") -> str:
-    """`asked` is the ticker that the form begins with, or the name of one."""
+def _page(
+    asked: str,
+    reports: Sequence[Judged] = (),
+    message: str = "",
+    fetch: Mapping[str, str] | None = None,
+) -> str:
+    """`asked` is the ticker that the forms begin with, or the name of one."""
     searched = request.args.get("q", "")
     tickers = runs_service().price_store.tickers()
     found = found_by(searched, tickers)
-    is_name = bool(asked) and not is_ticker(asked.upper())
+    is_name = bool(asked) and not is_ticker(upper(asked))
+    ticker = "" if is_name else asked
     return render_template(
         "prices.html",
         count=len(tickers),
         searched=searched,
         tickers=found[:MAX_SHOWN_TICKERS],
         more=max(0, len(found) - MAX_SHOWN_TICKERS),
-        ticker="" if is_name else asked,
+        ticker=ticker,
+        file_of_ticker=shlex.quote(f"{file_stem(ticker or EXAMPLE_TICKER)}.csv"),
+        ticker_in_shell=shlex.quote(ticker or EXAMPLE_TICKER),
+        fetch=fetch or {"tickers": ticker, "start_date": FIRST_DAY.isoformat()},
         name=asked if is_name else "",
         most_characters=MAX_NAME_CHARACTERS,
         reports=reports,
@@ -271,7 +288,6 @@ def _page(asked: str, reports: Sequence[Judged] = (), message: str = "") -> str:
         may_store=may_store(),
         price_command=services_of(current_app).price_import.command,
         vendors=[VENDORS[name] for name in services_of(current_app).price_vendors],
-        first_day=FIRST_DAY,
         max_megabytes=services_of(current_app).max_upload_bytes // 2**20,
         **_words(),
     )

@@ -43,6 +43,7 @@ from service.web.forms.submission import (
     read_json,
     submit_document,
 )
+from service.web.forms.tickers import with_tickers
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.missing_prices import missing_ticker
@@ -175,9 +176,10 @@ def submit() -> AnyResponse:
     if not has_form():
         return accepted_response(submit_document(runs_service().submit, read_json()))
     try:
-        if run_form.is_batch(request.form):
-            return redirect(batch_url(submit_batch(run_form.batch_from_form(request.form))), 303)
-        run = submit_document(runs_service().submit, run_form.request_from_form(request.form))
+        form = with_tickers(request.form, runs_service().price_store)
+        if run_form.is_batch(form):
+            return redirect(batch_url(submit_batch(run_form.batch_from_form(form))), 303)
+        run = submit_document(runs_service().submit, run_form.request_from_form(form))
     except UserError as error:
         if wants_json():
             raise
