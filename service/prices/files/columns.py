@@ -18,8 +18,8 @@ NEEDED = (DATE, *PRICES, VOLUME)
 # Yahoo, Alpha Vantage, TradingView, Nasdaq, Stooq, investing.com, KRX, Naver
 NAMES: Mapping[str, tuple[str, ...]] = {
     DATE: (
-        "date",
         "datetime",
+        "date",
         "timestamp",
         "open_time",
         "open time",
@@ -29,14 +29,16 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "거래일",
         "거래일자",
         "일시",
+        "exchange date",
+        "datum",
     ),
     TIME: ("time", "시간", "시각"),
-    "open": ("open", "시가"),
-    "high": ("high", "고가"),
-    "low": ("low", "저가"),
-    "close": ("close", "종가", "close/last"),
-    INSTRUMENT: ("ticker", "symbol", "종목코드", "종목명"),
-    VOLUME: ("volume", "vol", "거래량", "tick volume"),
+    "open": ("open", "시가", "px_open", "eröffnung"),
+    "high": ("high", "고가", "px_high", "hoch"),
+    "low": ("low", "저가", "px_low", "tief"),
+    "close": ("close", "종가", "close/last", "px_last", "schluss"),
+    INSTRUMENT: ("ticker", "symbol", "종목코드", "종목명", "contract", "#ric"),
+    VOLUME: ("volume", "vol", "거래량", "tick volume", "px_volume", "volumen"),
     DIVIDEND: ("dividends", "dividend", "dividend amount", "divcash", "배당금", "배당"),
     SPLIT: ("stock splits", "split", "splits", "split coefficient", "splitfactor", "액면분할"),
 }
@@ -44,7 +46,8 @@ MEANING = {name: meaning for meaning, names in NAMES.items() for name in names}
 # Names that stand for a column only where nothing better does, the better ones first.
 SPARE: Mapping[str, tuple[str, ...]] = {
     DATE: ("time", "", "index", "price"),
-    "close": ("price",),
+    "close": ("price", "last", "latest", "settle"),
+    VOLUME: ("tickvol", "tick_volume"),
 }
 ORNAMENT = re.compile(r"^\d+\.\s*|[<>*.\"']|\s*\((?:krw|usd|원|주)\)$")
 
@@ -63,6 +66,8 @@ def places(header: Sequence[str]) -> dict[str, int]:
             continue
         if meaning in found:
             _refuse_twice(meaning, header[found[meaning]], name)
+        if meaning == DATE and meaning in found and not _is_better_date(name, header[found[DATE]]):
+            continue
         found[meaning] = place
     for meaning, spare in SPARE.items():
         if meaning not in found:
@@ -70,6 +75,11 @@ def places(header: Sequence[str]) -> dict[str, int]:
     if found.get(TIME) == found.get(DATE):
         found.pop(TIME, None)
     return found
+
+
+def _is_better_date(name: str, before: str) -> bool:
+    names = NAMES[DATE]
+    return names.index(plain(name)) < names.index(plain(before))
 
 
 def _refuse_twice(meaning: str, first: str, second: str) -> None:

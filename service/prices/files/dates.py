@@ -28,8 +28,9 @@ LOCAL = re.compile(rf"\d{{4}}-?\d{{2}}(?:-?\d{{2}}(?:[T ]?{CLOCK})?)?")
 ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 EPOCHS = {10: "s", 13: "ms", 16: "us", 19: "ns"}
 EPOCH = re.compile(r"(\d{10}|\d{13}|\d{16}|\d{19})(?:\.0+)?")
-COMPACT = re.compile(r"\d{8}|\d{12}|\d{14}")
-COMPACT_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+HOURLY = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])")
+COMPACT = re.compile(rf"\d{{8}}|{HOURLY.pattern}|\d{{12}}|\d{{14}}")
+COMPACT_FORMATS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 YEAR_FIRST = re.compile(r"(\d{4})\s*[./년-]\s*(\d{1,2})\s*[./월-]\s*(\d{1,2})(?:\s*[.일])?")
 YEAR_LAST = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})")
 WITH_WORDS = ("%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%b %d %Y")
@@ -64,7 +65,7 @@ def stamps_of(texts: pd.Series, times: pd.Series | None, lines: Sequence[int]) -
         stamps = days.reindex(plain.index)
         _check(stamps, plain, lines)
         return Stamps(_index(stamps))
-    if len(there) and there.str.fullmatch(EPOCH).all():
+    if len(there) and there.str.fullmatch(EPOCH).all() and not there.str.fullmatch(HOURLY).all():
         return _of_epochs(plain)
     stamps = _parsed(plain, there)
     _check(stamps, plain, lines)

@@ -30,6 +30,8 @@ class Layout:
     first: int
     width: int
     prices: tuple[str, ...]
+    volumes: tuple[str, ...] = ()
+    names: int = 0
 
 
 def layout_of(text: str) -> Layout:
@@ -47,7 +49,9 @@ def layout_of(text: str) -> Layout:
         row[found[name]] for row in rows[first:] for name in PRICES if len(row) > found[name]
     )
     width = max([*(len(row) for row in rows[first:]), 1 + max(found.values())])
-    return Layout(best, found, first, width, prices)
+    place = found["volume"]
+    volumes = tuple(row[place] for row in rows[first:] if len(row) > place)
+    return Layout(best, found, first, width, prices, volumes, len(rows[header]))
 
 
 def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:

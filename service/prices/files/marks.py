@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from service.prices.series import MAX_QUOTED, UnreadablePrices
 
-AROUND = re.compile(r"[\s$€£¥₩'’\u00a0\u202f]|원$|주$")
+AROUND = re.compile(r"[$€£¥₩]|원$|주$|^\s+|\s+$|\s+(?=\D)|(?<=\D)\s+|(?<=\d)[\s'’](?=\d{3}(?!\d))")
+PLAIN = re.compile(r"[0-9.]+")  # almost every cell
+IN_GROUPS = re.compile(r"\d['’]\d{3}(?!\d)")  # by apostrophes: thousands, or parts of a point
 SUFFIX = re.compile(r"[kmb]$")
+SUFFIXED = re.compile(r"\d[.,]\d{3}[kmbKMB]\s*$")
 WITH_MARKS = re.compile(r"[+-]?[\d.,]*[.,][\d.,]*(?:e[+-]?\d+)?")
 TWO_WAYS = "Its numbers are written in two ways: {first} and {second}."
 AMBIGUOUS = (
@@ -29,17 +32,19 @@ class Marks:
     def grammar(self) -> re.Pattern[str]:
         """What a number looks like; between thousands a mark stands before three digits each."""
         point, comma = re.escape(self.decimal), re.escape(self.thousands)
-        whole = rf"(?:\d{{1,3}}(?:{comma}\d{{3}})+|\d*)" if comma else r"\d*"
+        whole = rf"(?:[1-9]\d{{0,2}}(?:{comma}\d{{3}})+|\d*)" if comma else r"\d*"
         return re.compile(rf"[+-]?{whole}(?:{point}\d*)?(?:e[+-]?\d+)?")
 
 
 POINT, COMMA = Marks(".", ""), Marks(",", "")
 POINT_AND_COMMA, COMMA_AND_POINT = Marks(".", ","), Marks(",", ".")
-GROUPED = {mark: re.compile(rf"\d{{1,3}}(?:\{mark}\d{{3}})+") for mark in ".,"}
+GROUPED = {mark: re.compile(rf"[1-9]\d{{0,2}}(?:\{mark}\d{{3}})+") for mark in ".,"}
 
 
 def bare(cell: str) -> str:
     """Without signs of currencies, spaces and the letter for thousands or millions."""
+    if PLAIN.fullmatch(cell):
+        return cell
     return SUFFIX.sub("", AROUND.sub("", cell).lower())
 
 
@@ -52,6 +57,8 @@ def marks_of(prices: Collection[str], volumes: Collection[str], separator: str) 
     in_prices = [cell for cell in map(bare, prices) if WITH_MARKS.fullmatch(cell)]
     in_volumes = [cell for cell in map(bare, volumes) if WITH_MARKS.fullmatch(cell)]
     cells = [*in_prices, *in_volumes]
+    if not in_prices and prices and all(map(IN_GROUPS.search, prices)):
+        raise UnreadablePrices(AMBIGUOUS, cell=next(iter(prices))[:MAX_QUOTED])
     if not cells:
         return POINT
     possible = [
@@ -61,6 +68,9 @@ def marks_of(prices: Collection[str], volumes: Collection[str], separator: str) 
     ]
     if not possible:
         raise UnreadablePrices(TWO_WAYS, **_two_ways(cells))
+    if len(possible) > 1 and any(map(SUFFIXED.search, volumes)):
+        # 17,143M may be 17 million and a bit, and says nothing of the other numbers.
+        raise UnreadablePrices(AMBIGUOUS, cell=next(filter(SUFFIXED.search, volumes))[:MAX_QUOTED])
     if POINT in possible and COMMA_AND_POINT in possible:
         return _decided(COMMA_AND_POINT, POINT, cells, in_volumes, separator)
     if COMMA in possible and POINT_AND_COMMA in possible:

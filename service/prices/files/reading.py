@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ TURNED = "The newest bar came first: turned around."
 UNFINISHED = "The last bar has no prices yet: left out."
 SEVERAL_UNFINISHED = "{count} bars at the end have no prices yet: left out."
 WIDENED = "High and low of {count} bars were widened by a rounding step."
+BELOW = "Below the bars stands what is none, left out: {words}"
 WITH_ACTIONS = "Dividends: {dividends}, splits: {splits}."
 NOTES = (
     *SEPARATOR_NOTES.values(),
@@ -48,12 +50,14 @@ NOTES = (
     SEVERAL_UNFINISHED,
     WIDENED,
     WITH_ACTIONS,
+    BELOW,
 )
 NO_PARQUET = "It is a Parquet file: pip install pyarrow to read it, or save it as CSV."
 # Adjusted prices are products of floats: their order is right to the last few digits only.
 ROUNDING = 1e-12
 NUMBERS = (*PRICES, VOLUME)
 WHITE = " \t\r\n"
+MAX_FOOTER = 80
 ORDINARY_ENCODING = "UTF-8"
 # The bars, and what was done to them.
 Tidied = tuple[pd.DataFrame, Sentence | None]
@@ -84,8 +88,12 @@ def read_prices(data: bytes, ticker: str, source: str) -> PriceFile:
     else:
         text, encoding = decoded(data)
         layout = layout_of(text)
-        table, marks = _table_and_marks(text, layout)
+        footer = _footer_of(text, layout)
+        table, marks = _table_and_marks(text.rstrip().removesuffix(footer.rstrip()), layout)
         notes = list(_said_of(layout, marks, encoding))
+        notes += (
+            [Sentence(BELOW, {"words": " ".join(footer.split())[:MAX_FOOTER]})] if footer else []
+        )
     _check_one_instrument(table)
     lines = [layout.first + 1 + row for row in table.index]
     columns = {name: numbers_of(table[name.lower()], name, marks, lines) for name in COLUMNS}
@@ -101,7 +109,11 @@ def _table_and_marks(text: str, layout: Layout) -> tuple[pd.DataFrame, Marks]:
     bars = "".join(text.splitlines(keepends=True)[layout.first :])
     if not bars.strip(WHITE + layout.separator):
         raise UnreadablePrices("It has no bars below its names.")
-    if not is_grouped_throughout(layout.prices):
+    _check_widths(bars, layout)
+    has_whole_prices = not any("." in cell for cell in layout.prices)
+    if not is_grouped_throughout(layout.prices) and not (
+        has_whole_prices and layout.separator != "," and is_grouped_throughout(layout.volumes)
+    ):
         table = _parsed(bars, layout, are_texts=False)
         if all(table[name].dtype.kind in "fiu" for name in NUMBERS):
             # Almost every file.
@@ -109,6 +121,35 @@ def _table_and_marks(text: str, layout: Layout) -> tuple[pd.DataFrame, Marks]:
     table = _parsed(bars, layout, are_texts=True)
     prices = [cell for name in PRICES for cell in table[name]]
     return table, marks_of(prices, list(table[VOLUME]), layout.separator)
+
+
+def _footer_of(text: str, layout: Layout) -> str:
+    """The remarks below the bars, as some vendors write them; "" where there are none."""
+    lines = text.rstrip().splitlines(keepends=True)
+    first = len(lines)
+    while first > layout.first and _is_remark(lines[first - 1], layout):
+        first -= 1
+    return "".join(lines[first:])
+
+
+def _is_remark(line: str, layout: Layout) -> bool:
+    """Whether a line has too few cells for a bar, and words in the place of its date."""
+    is_short = line.count(layout.separator) < len(layout.places) - 1
+    return is_short and line.lstrip(f' "{WHITE}')[:1].isalpha()
+
+
+def _check_widths(bars: str, layout: Layout) -> None:
+    """Cells behind the last name are parts of numbers; raises UnreadablePrices."""
+    for number, line in enumerate(bars.splitlines(), layout.first + 1):
+        if line.count(layout.separator) < layout.names:
+            continue
+        row = next(csv.reader([line], delimiter=layout.separator, skipinitialspace=True), [])
+        if any(cell.strip() for cell in row[layout.names :]):
+            raise UnreadablePrices(
+                "Line {line} has more cells than there are names: quote numbers with a {mark}.",
+                line=number,
+                mark=repr(layout.separator),
+            )
 
 
 def _parsed(bars: str, layout: Layout, are_texts: bool) -> pd.DataFrame:
