@@ -122,8 +122,8 @@ class Config:
     )
     price_vendors: str = _setting(
         "yahoo",
-        "vendor that the web may have prices fetched from; empty: none",
-        choices=("", "yahoo"),
+        "vendors that the web may have prices fetched from, with commas; empty: none",
+        form="((yahoo|krx)(,(yahoo|krx))?)?",
     )
     max_body_bytes: int = _setting(65_536, "largest request body")
     application_root: str = _setting(

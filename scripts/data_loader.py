@@ -290,9 +290,9 @@ def store_all(store: PriceStore, results: Iterator[Loaded], count: int) -> list[
 
 def _fetch_by_jobs(options: argparse.Namespace, runs_service: Runs) -> int:
     """Records a fetch for each ticker; their jobs ask the vendor."""
-    days = (options.start.isoformat(), options.end.isoformat())
+    fields = {"start_date": options.start.isoformat(), "end_date": options.end.isoformat()}
     try:
-        runs = Fetches(runs_service).submit_all(options.tickers, *days, client=REFRESH)
+        runs = Fetches(runs_service).submit_all(options.tickers, fields, client=REFRESH)
     except UserError as error:
         print(f"Nothing is asked for. {error}", file=sys.stderr)
         return 1

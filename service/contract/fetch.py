@@ -11,8 +11,9 @@ from service.contract.documents import canonical_json
 
 SCHEMA = "fetch.v1"
 YAHOO = "yahoo"
+KRX = "krx"
 # What vendors are called in sentences, by their names in requests.
-VENDORS = {YAHOO: "Yahoo Finance"}
+VENDORS = {YAHOO: "Yahoo Finance", KRX: "Korea Exchange"}
 
 BUSY = "{vendor} refuses more requests for now; try again in an hour, or store a file instead."
 AWAY = (
@@ -22,7 +23,11 @@ AWAY = (
 FAILED = "{vendor} gave nothing ({error}); check the ticker, or store a file instead."
 NOTHING = "{vendor} has no prices of {ticker} from {start} to {end}; check the ticker."
 LACKS = "{vendor} answered without {column}; try again later, or store a file instead."
-FAILURES = (BUSY, AWAY, FAILED, NOTHING, LACKS)
+NOT_INSTALLED = (
+    "{vendor} needs FinanceDataReader, which the worker does not have: "
+    "pip install -r requirements-krx.txt."
+)
+FAILURES = (BUSY, AWAY, FAILED, NOTHING, LACKS, NOT_INSTALLED)
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,14 @@ class Fetches:
         return self.runs.record(request, lambda: _planned(request), client, force)
 
     def submit_all(
-        self, tickers: Sequence[str], start: str, end: str, client: str = ""
+        self, tickers: Sequence[str], fields: Mapping[str, str], client: str = ""
     ) -> list[Run]:
-        """A fetch for each ticker, recorded all or none; empty dates are as in `submit`."""
-        dates = {
-            name: day for name, day in (("start_date", start), ("end_date", end)) if day.strip()
-        }
-        requests = [self._request({"ticker": ticker, **dates}) for ticker in tickers]
+        """A fetch for each ticker, recorded all or none.
+
+        `fields` are those that all have in common; empty ones are as in `submit`.
+        """
+        shared = {name: text for name, text in fields.items() if text.strip()}
+        requests = [self._request({**shared, "ticker": ticker}) for ticker in tickers]
         self.runs.check_rate(client, len(requests))
         planned = [_planned(request) for request in requests]
         self.runs.check_room(planned, client, force=True)

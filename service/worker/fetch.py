@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.contract.errors import NoData
-from service.contract.fetch import YAHOO, FetchRequest, FetchResult, parse_fetch
+from service.contract.fetch import KRX, YAHOO, FetchRequest, FetchResult, parse_fetch
 from service.contract.status import ExitCode, Status
 from service.prices.files.reading import PriceFile
 from service.prices.gate import gate_name
 from service.prices.judging import Judgement, judgement_of
 from service.store.claims import ClaimStore
 from service.store.prices import packed
-from service.vendors import yahoo
+from service.vendors import krx, yahoo
 from service.vendors.errors import TryAgain, VendorFailed
 from service.worker.claimed import work_on_claimed
 from service.worker.software import UNKNOWN_SOFTWARE, Software
@@ -36,7 +36,12 @@ def from_yahoo(request: FetchRequest) -> PriceFile:
     return yahoo.fetched(request.ticker, request.start_date, request.end_date)
 
 
-VENDORS: Mapping[str, Fetch] = {YAHOO: from_yahoo}
+def from_krx(request: FetchRequest) -> PriceFile:
+    """Asks for prices of the Korea Exchange; raises VendorFailed."""
+    return krx.fetched(request.ticker, request.start_date, request.end_date)
+
+
+VENDORS: Mapping[str, Fetch] = {YAHOO: from_yahoo, KRX: from_krx}
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,8 @@ def test_who_may_store_prices() -> None:
 
 def test_which_vendors_may_be_asked() -> None:
     assert config_of(objects(SECRET)).price_vendors == "yahoo"
+    both = {"prices": {"vendors": ["yahoo", "krx"]}}
+    assert config_of(objects(laid_over(SECRET, both))).price_vendors == "yahoo,krx"
     none = {"prices": {"vendors": []}}
     assert config_of(objects(laid_over(SECRET, none))).price_vendors == ""
 

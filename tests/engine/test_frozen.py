@@ -18,7 +18,7 @@ from tests.support.prices import TICKERS, prices
 # SHA-256 of service/contract/<name>.v1.json
 SCHEMAS = {
     "batch": "f638d5ce2e782ca8e6bd190c9342a98fb55b8e1fe0df884fdc447355672c488e",
-    "fetch": "ea6d254cc718070f4425567bfa82f5c8c7d2a4d73fd5185bdd8d78012d77ccc6",
+    "fetch": "060320be3e8d8e87568dc4f7adaf4345a9827c31cfaed2b9c15ed6adb0fb8c2c",
     "request": "961817bfa77b151d49264cebea6062688027d47fae04ae843091dddc87ddd15b",
     "result": "d68de3f54b5ea87be59a925ef896c4b984fddc99802a74cdb39ecc4778aab3c3",
     "status": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",

@@ -24,6 +24,7 @@ from tests.support.images import (
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 # SQLAlchemy's driver, its logins, the web's command, and what that command's worker imports.
+OPTIONAL = {"FinanceDataReader"}  # requirements-krx.txt
 NOT_IMPORTED = {
     "pymysql",
     "cryptography",
@@ -85,7 +86,8 @@ def reached(stage: str) -> tuple[set[Path], set[str]]:
 def owners(modules: set[str]) -> dict[str, set[str]]:
     """Each module's packages."""
     known = packages_distributions()
-    return {module: {canonical(name) for name in known[module]} for module in modules}
+    needed = modules - OPTIONAL
+    return {module: {canonical(name) for name in known[module]} for module in needed}
 
 
 @pytest.mark.parametrize("stage", PROGRAMS)

@@ -46,7 +46,7 @@ def test_a_name_is_enough_where_the_ticker_is_known(fetches: Fetches) -> None:
     ("change", "sentence"),
     [
         ({"ticker": "goog"}, "ticker must be 1 to 32 of"),
-        ({"vendor": "bloomberg"}, "vendor must be yahoo"),
+        ({"vendor": "bloomberg"}, "vendor must be yahoo or krx"),
         ({"start_date": "2020-01-02", "end_date": "2020-01-01"}, "start_date must be before"),
         ({"start_date": "soon"}, "start_date must be a date"),
         ({"more": 1}, "There is no field"),
@@ -58,14 +58,14 @@ def test_what_is_no_fetch(fetches: Fetches, change: dict[str, object], sentence:
 
 
 def test_several_are_recorded_all_or_none(fetches: Fetches) -> None:
-    runs = fetches.submit_all(["GOOG", "MSFT"], "2015-01-01", "", "kim")
+    runs = fetches.submit_all(["GOOG", "MSFT"], {"start_date": "2015-01-01", "end_date": ""}, "kim")
     assert [run.ticker for run in runs] == ["GOOG", "MSFT"]
     assert {run.start_date for run in runs} == {"2015-01-01"}
     with pytest.raises(InvalidRequest):
-        fetches.submit_all(["AAPL", "no ticker"], "", "")
+        fetches.submit_all(["AAPL", "no ticker"], {})
     few = Fetches(Runs(fetches.runs.run_store, fetches.runs.price_store, max_pending=3))
     with pytest.raises(QueueFull):
-        few.submit_all(["A", "B"], "", "")
+        few.submit_all(["A", "B"], {})
     assert len(fetches.runs.run_store.latest(10)) == 2
 
 

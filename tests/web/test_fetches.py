@@ -191,6 +191,24 @@ def test_where_no_vendor_is_asked(engine: Engine, runs: Runs) -> None:
     refused(answer, 400, "BadInput", "not fetched from vendors here")
 
 
+def test_two_vendors_are_chosen_from(engine: Engine, runs: Runs) -> None:
+    vendors = ["yahoo", "krx"]
+    app = create_app(runs, partial(schema_problem, engine), price_vendors=vendors)
+    client = app.test_client()
+    assert '<option value="krx">Korea Exchange</option>' in page(client, "/prices")
+    answer = ask_for(client, "005930", vendor="krx")
+    assert answer.status_code == 303
+    run = client.get("/runs?q=kind%3Dprices", headers=JSON).json["runs"][0]  # type: ignore[index]
+    assert (run["ticker"], run["rule_id"]) == ("005930", "krx")
+
+
+def test_a_vendor_that_is_not_set_up(client: FlaskClient) -> None:
+    sentence = "krx is not asked for prices here; there are yahoo."
+    assert sentence in ask_for(client, "005930", vendor="krx").text
+    asked = {"ticker": "005930", "vendor": "krx"}
+    refused(client.post("/fetches", json=asked, headers=JSON), 400, "BadInput", sentence)
+
+
 def test_only_who_may_store_prices_may_have_them_fetched(engine: Engine, runs: Runs) -> None:
     problem = partial(schema_problem, engine)
     app = create_app(

@@ -119,7 +119,7 @@ def in_data() -> Iterator[str]:
     for rule in BUILT_IN.values():
         yield rule.metadata.summary
         yield from (parameter.meaning for parameter in rule.metadata.parameters)
-    for name in ("request.v1", "sweep.v1", "batch.v1"):
+    for name in ("request.v1", "sweep.v1", "batch.v1", "fetch.v1"):
         for kind in schema(name)["properties"].values():
             yield from (kind[key] for key in ("description", "each") if key in kind)
     yield from (verdict.NOTHING_TRADED, verdict.NO_BETTER, verdict.SILENT, verdict.SKILL)

@@ -253,6 +253,7 @@ FETCH_FORM = {
     "required": ["tickers"],
     "properties": {
         "tickers": {**TEXT, "description": "one or several, with spaces or commas"},
+        "vendor": TEXT,
         "start_date": TEXT,
         "end_date": TEXT,
     },

@@ -52,6 +52,7 @@ bp = Blueprint("fetches", __name__)
 
 EXAMPLE = {"ticker": "GOOG", "start_date": "2015-01-01", "end_date": "2020-12-31"}
 MAX_AT_ONCE = 200
+FIELDS = ("vendor", "start_date", "end_date")
 
 
 @bp.post("/fetches")
@@ -77,7 +78,9 @@ def submit() -> AnyResponse:
     is_form = has_form()
     _check_allowed()
     if not is_form:
-        return accepted_response(submit_document(fetches_service().submit, read_json()))
+        document = read_json()
+        _check_vendor(document.get("vendor") if isinstance(document, dict) else None)
+        return accepted_response(submit_document(fetches_service().submit, document))
     try:
         runs = _submit_form(with_tickers(request.form, runs_service().price_store))
     except UserError as error:
@@ -92,8 +95,9 @@ def _submit_form(form: Mapping[str, str]) -> list[Run]:
     if not 0 < len(tickers) <= MAX_AT_ONCE:
         template = "Name 1 to {most} tickers; {count} are named."
         raise InvalidRequest(template, most=MAX_AT_ONCE, count=len(tickers), field="tickers")
-    start, end = form.get("start_date", ""), form.get("end_date", "")
-    runs = fetches_service().submit_all(tickers, start, end, client_name())
+    fields = {name: form.get(name, "") for name in FIELDS}
+    _check_vendor(fields["vendor"])
+    runs = fetches_service().submit_all(tickers, fields, client_name())
     for run in runs:
         logger.info("Fetch accepted: ticker=%s, client=%s", run.ticker, client_name())
     return runs
@@ -103,6 +107,15 @@ def _page_of(runs: list[Run]) -> str:
     if len(runs) == 1:
         return run_url(runs[0])
     return url_for("history.runs", q="kind=prices")
+
+
+def _check_vendor(name: object) -> None:
+    """Raises InvalidRequest where the vendor is known and may not be asked here."""
+    vendors = services_of(current_app).price_vendors
+    if name in VENDORS and name not in vendors:
+        template = "{vendor} is not asked for prices here; there are {names}."
+        names = ", ".join(vendors)
+        raise InvalidRequest(template, vendor=name, names=names, field="vendor")
 
 
 def _check_allowed() -> None:

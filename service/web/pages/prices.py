@@ -287,7 +287,7 @@ def _page(
         shown_bars=SHOWN_BARS,
         may_store=may_store(),
         price_command=services_of(current_app).price_import.command,
-        vendors=[VENDORS[name] for name in services_of(current_app).price_vendors],
+        vendors={name: VENDORS[name] for name in services_of(current_app).price_vendors},
         max_megabytes=services_of(current_app).max_upload_bytes // 2**20,
         **_words(),
     )
