@@ -12,7 +12,7 @@ if (rules) {
 }
 
 // The dates of the first ticker's prices; null where there are none, or no answer.
-const tickerField = document.querySelector("form.request [name=ticker][data-complete], form.request [name=tickers]");
+const tickerField = document.querySelector("[data-presets]")?.closest("form").querySelector("[name=ticker], [name=tickers]");
 async function pricesOfTicker() {
   const name = tickerField.value.split(/[\s,;]+/).find(Boolean)?.toUpperCase();
   if (!name) return null;

@@ -19,6 +19,9 @@ def addresses(platform: str, browser: Browser) -> list[str]:
     """Every kind of page."""
     result, other = submit(), submit(rule_id="RSI")
     batch = ask_for_several(open_page(browser)).removeprefix(URL)
+    page = open_page(browser, "/prices?ticker=MSFT")
+    page.get_by_role("button", name="Fetch").click()
+    fetch = page.url.removeprefix(URL)
     page = open_page(browser, "/sweeps")
     search(page)
     sweep = page.url.removeprefix(URL)
@@ -35,6 +38,7 @@ def addresses(platform: str, browser: Browser) -> list[str]:
         f"{result}/report",
         "/prices",
         "/prices/GOOG",
+        fetch,
         "/docs",
         "/docs/style",
         "/nothing-here",

@@ -45,7 +45,9 @@ def test_from_a_missing_ticker_to_its_backtest(
     )
     page.fill("input[name=ticker]", ticker)
     page.get_by_role("button", name=re.compile("^(Run|실행)$")).click()
-    page.get_by_role("link", name=re.compile(f"{ticker}.*(file|파일)")).click()
+    page.get_by_role(
+        "link", name=re.compile(f"(Add prices of {ticker}|{ticker} 가격 추가)")
+    ).click()
     expect(page.locator("input[name=ticker]")).to_have_value(ticker)
     choose(page, "bad.csv", BAD)
     page.get_by_role("button", name=re.compile("^(Store|저장)$")).click()
@@ -71,6 +73,39 @@ def test_from_a_missing_ticker_to_its_backtest(
     page.fill("input[name=start_date]", "2013-01-02")
     page.fill("input[name=end_date]", "2016-06-01")
     run_it(page)
+
+
+@pytest.mark.parametrize(
+    ("locale", "width", "why", "name"),
+    [
+        ("en-US", 1280, "Yahoo Finance cannot be reached", "Alphabet Inc"),
+        ("ko-KR", 390, "Yahoo Finance에 연결할 수 없습니다", "구글"),
+    ],
+)
+def test_a_name_is_typed_and_a_vendor_is_away(
+    platform: str, browser: Browser, locale: str, width: int, why: str, name: str
+) -> None:
+    size = {"width": width, "height": 900}
+    page = open_page(browser, "/prices", locale=locale, viewport=size)
+    choose(page, f"GOOG{width}.csv", GOOD)
+    page.fill("input[name=name]", name)
+    page.get_by_role("button", name=re.compile("^(Store|저장)$")).click()
+    expect(page.get_by_role("status")).to_be_visible()
+    page.goto(URL)
+    page.fill("input[name=ticker]", "")
+    page.locator("input[name=ticker]").press_sequentially(name[:3])
+    suggestion = page.get_by_role("option", name=re.compile(f"GOOG{width}.*{name}"))
+    suggestion.click()
+    expect(page.locator("input[name=ticker]")).to_have_value(re.compile(f"^GOOG{width}"))
+    page.goto(f"{URL}/prices/{name}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"GOOG{width}")
+    page.goto(f"{URL}/prices?ticker=MSFT")
+    page.get_by_role("button", name=re.compile("^(Fetch|가져오기)$")).click()
+    expect(page.locator(".state")).to_be_visible()
+    # Its page follows it to its end: the machine of the tests reaches no vendor.
+    expect(page.get_by_role("alert")).to_contain_text(why, timeout=60_000)
+    page.wait_for_load_state()
+    assert fits(page)
 
 
 def test_files_are_dropped_and_sent_without_javascript(platform: str, browser: Browser) -> None:
