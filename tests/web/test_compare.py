@@ -80,7 +80,7 @@ def test_what_cannot_be_compared(client: FlaskClient, runs: Runs) -> None:
     refused(client.get(address(*many)), 400, "BadInput", "compare; got 21.")
     refused(client.get(address(one, "<i>")), 404, "NotFound", "There is no run <i>.")
     search = swept(client, runs)
-    refused(client.get(address(one, search)), 400, "BadInput", "is a search of parameters")
+    refused(client.get(address(one, search)), 400, "BadInput", "is no backtest")
     assert "&lt;i&gt;" in client.get(address(one, "<i>"), headers=BROWSER).text
 
 
