@@ -24,7 +24,7 @@ END = "<!-- end of rooms -->"
 OURS = ("backtest", "rules", "extracted", "service", "scripts")
 COMMANDS = (
     "| `app.py`, `worker.py`, commands in `scripts/` | They start what a room holds; nobody imports"
-    " them. | anything | `yfinance` |"
+    " them. | anything |  |"
 )
 
 
