@@ -58,7 +58,8 @@ def application(path: Path, login: Login) -> Iterator[Flask]:
     client = create_app(runs, str).test_client()
     completed(client, runs, run_id=RUN_ID)
     swept(client, runs, run_id=SWEEP_ID)
-    app = create_app(runs, partial(schema_problem, database), login=login)
+    vendors = ["yahoo", "krx"]
+    app = create_app(runs, partial(schema_problem, database), login=login, price_vendors=vendors)
     # Nothing happens to a run here: who waits for news is answered at once, as by a web that stops.
     services_of(app).watch.stop_when(lambda: True)
     yield app

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 Submit = Callable[[object, str, bool], tuple[Run, bool]]
 
 MAX_QUOTED_CHARACTERS = 40
+JSON_OBJECT = re.compile(r"\s*\{\s*([\"}]|$)")  # as it begins
 IDEMPOTENCY_KEY = "[!-~]{1,200}"
 RUN_ID = schema(SCHEMA)["properties"]["run_id"]["pattern"]
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -70,7 +71,7 @@ def has_form() -> bool:
 def _has_json_in_form() -> bool:
     """Whether the body is JSON that is declared as a form, as curl does by default."""
     first = next(iter(request.form), "")
-    return first.lstrip().startswith("{")
+    return JSON_OBJECT.match(first) is not None
 
 
 def read_json() -> Any:
