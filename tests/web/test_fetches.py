@@ -209,6 +209,12 @@ def test_a_vendor_that_is_not_set_up(client: FlaskClient) -> None:
     refused(client.post("/fetches", json=asked, headers=JSON), 400, "BadInput", sentence)
 
 
+@pytest.mark.parametrize("vendor", [[], {}, 1, None, "bloomberg", True])
+def test_what_is_no_vendor(client: FlaskClient, vendor: object) -> None:
+    answer = client.post("/fetches", json={"ticker": "A", "vendor": vendor}, headers=JSON)
+    refused(answer, 400, "BadInput", "vendor must be yahoo or krx")
+
+
 def test_only_who_may_store_prices_may_have_them_fetched(engine: Engine, runs: Runs) -> None:
     problem = partial(schema_problem, engine)
     app = create_app(

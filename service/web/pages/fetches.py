@@ -112,7 +112,7 @@ def _page_of(runs: list[Run]) -> str:
 def _check_vendor(name: object) -> None:
     """Raises InvalidRequest where the vendor is known and may not be asked here."""
     vendors = services_of(current_app).price_vendors
-    if name in VENDORS and name not in vendors:
+    if isinstance(name, str) and name in VENDORS and name not in vendors:
         template = "{vendor} is not asked for prices here; there are {names}."
         names = ", ".join(vendors)
         raise InvalidRequest(template, vendor=name, names=names, field="vendor")
