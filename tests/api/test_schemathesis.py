@@ -166,6 +166,16 @@ def test_nothing_is_found_among_requests_that_can_be_performed(
     assert statuses[409] > 0
 
 
+JSON_ALONE = (
+    "/backtest",
+    "/sweeps",
+    "/fetches",
+    "/estimate",
+    "/runs/bulk",
+    "/runs/{run_id}/marks",
+)
+
+
 def narrow(document: Any) -> None:
     schemas = document["components"]["schemas"]
     single = schemas["Request"]["properties"]
@@ -184,10 +194,12 @@ def narrow(document: Any) -> None:
     schemas["Bulk"]["properties"]["runs"] = {"enum": [[RUN_ID]]}
     schemas["Bulk"]["properties"]["action"] = {"enum": ["star", "unstar", "cancel"]}
     schemas["NewMarks"]["properties"]["tags"] = {"enum": [[], ["idea"]]}
-    for request in (single, sweep, batch):
+    fetch = schemas["FetchRequest"]["properties"]
+    for request in (single, sweep, batch, fetch):
         request["start_date"] = {"enum": ["2013-01-02"]}
-        request["benchmark"] = {"enum": ["", "SPY", "GOOG"]}
         request["end_date"] = {"enum": ["2020-02-07"]}
+    for request in (single, sweep, batch):
+        request["benchmark"] = {"enum": ["", "SPY", "GOOG"]}
     del document["paths"]["/sweeps/{run_id}/run"]  # takes a form alone
     for path in ("/prices", "/prices/{ticker}"):  # take files, which no schema describes
         del document["paths"][path]
@@ -199,7 +211,7 @@ def narrow(document: Any) -> None:
         "after": {"enum": ["1", "5"]},
     }
     for path, operations in document["paths"].items():
-        if path in ("/backtest", "/sweeps", "/estimate", "/runs/bulk", "/runs/{run_id}/marks"):
+        if path in JSON_ALONE:
             content = operations["post"]["requestBody"]["content"]
             operations["post"]["requestBody"]["content"] = {
                 "application/json": content["application/json"]
