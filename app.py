@@ -8,9 +8,8 @@ from scripts.config import (
     Config,
     InvalidConfig,
     load_config,
+    names_in_list,
     names_of_hosts,
-    names_of_users,
-    names_of_vendors,
 )
 from scripts.logger_config import set_up_logging
 from service.store.leases import LeaseStore
@@ -55,9 +54,9 @@ def make_app() -> Flask:
         login=login_of(config),
         database_name=_database_name(config),
         price_import=PriceImport(config.prices_command, config.launcher == "kubernetes"),
-        price_writers=names_of_users(config.price_writers),
+        price_writers=names_in_list(config.price_writers),
         max_upload_bytes=config.max_upload_bytes,
-        price_vendors=names_of_vendors(config.price_vendors),
+        price_vendors=names_in_list(config.price_vendors),
         room_store=RoomStore(engine, config.database_gib),
         max_at_once=config.web_threads,
         allowed_hosts=names_of_hosts(config.allowed_hosts),

@@ -218,13 +218,8 @@ def names_of_hosts(text: str) -> list[str]:
     return text.split(",")
 
 
-def names_of_users(text: str) -> list[str]:
-    """The names in PRICE_WRITERS; none where it is empty."""
-    return text.split(",") if text else []
-
-
-def names_of_vendors(text: str) -> list[str]:
-    """The names in PRICE_VENDORS; none where it is empty."""
+def names_in_list(text: str) -> list[str]:
+    """The names in PRICE_WRITERS or PRICE_VENDORS; none where it is empty."""
     return text.split(",") if text else []
 
 

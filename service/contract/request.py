@@ -27,6 +27,14 @@ def is_ticker(text: str) -> bool:
     return len(text) <= MAX_TICKER and _SHAPE.fullmatch(text) is not None
 
 
+def in_capitals(text: str) -> str:
+    """As tickers are written; what has other letters is the name of one and stays.
+
+    Some letters of other alphabets become one of A to Z, or two, when they are made large.
+    """
+    return text.upper() if text.isascii() else text
+
+
 def file_stem(ticker: str) -> str:
     """What files with prices of the ticker are called: a slash would be a folder."""
     return ticker.replace("/", "_")

@@ -85,12 +85,6 @@ class NameStore(Store):
             found.setdefault(row.ticker, []).append(row.name)
         return found
 
-    def names_of(self, ticker: str) -> list[str]:
-        """The names of one ticker."""
-        query = select(ticker_names.c.name).where(ticker_names.c.ticker == ticker)
-        ordered = query.order_by(ticker_names.c.name_key)
-        return list(self._read(lambda connection: connection.scalars(ordered).all()))
-
 
 def _replace(rows: Mapping[str, Mapping[str, Any]], connection: Connection) -> None:
     connection.execute(delete(ticker_names).where(ticker_names.c.name_key.in_(rows)))

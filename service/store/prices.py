@@ -21,7 +21,7 @@ from service.prices.series import PriceSeries, series_from_content
 from service.store.database import utc_in
 from service.store.names import NameStore
 from service.store.rows import checked_text, reading
-from service.store.tables import price_series, price_versions, runs, tickers
+from service.store.tables import price_series, price_versions, runs, ticker_names, tickers
 
 logger = logging.getLogger(__name__)
 
@@ -177,9 +177,12 @@ class PriceStore(NameStore):
 
     def ticker(self, name: str) -> Ticker | None:
         """The catalogue's entry of one ticker."""
-        query = select(tickers).where(tickers.c.ticker == name)
-        row = self._read(lambda connection: connection.execute(query).one_or_none())
-        return None if row is None else _ticker_from(row, self.names_of(row.ticker))
+        is_its_name = ticker_names.c.ticker == tickers.c.ticker
+        query = select(tickers, ticker_names.c.name).outerjoin(ticker_names, is_its_name)
+        wanted = query.where(tickers.c.ticker == name).order_by(ticker_names.c.name_key)
+        rows = self._read(lambda connection: connection.execute(wanted).all())
+        names = [row.name for row in rows if row.name is not None]
+        return _ticker_from(rows[0], names) if rows else None
 
     def tickers(self) -> list[Ticker]:
         """The catalogue, by name."""

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from service.contract.errors import UserError
-from service.contract.request import is_ticker
+from service.contract.request import in_capitals, is_ticker
 from service.contract.sentence import Sentence
 from service.prices.action import Action
 from service.prices.checks import check_prices, missing_sessions
@@ -123,9 +123,7 @@ def ticker_in_name(name: str) -> str:
 
 def written(text: str) -> str:
     """As tickers are written; what has other letters is the name of one and stays."""
-    plain = text.strip()
-    # Some letters of other alphabets become one of A to Z, or two, when they are made large.
-    return plain.upper() if plain.isascii() else plain
+    return in_capitals(text.strip())
 
 
 def known_ticker(text: str, store: PriceStore) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rules.base_rule import BaseRule, CompositeRule, number_text
-from service.contract.request import BacktestRequest, document_from_text
+from service.contract.request import BacktestRequest, document_from_text, in_capitals
 from service.store.prices import Ticker
 from service.store.rows import Run
-from service.web.forms.tickers import names_in, upper
+from service.web.forms.tickers import names_in
 
 # The choice in the list of rules that combines several of them; MEMBERS are the fields of those.
 COMPOSITE = "COMPOSITE"
@@ -88,7 +88,7 @@ def _more_rules(form: Mapping[str, str]) -> list[str]:
 def _shared_fields(form: Mapping[str, str]) -> dict[str, Any]:
     """The fields of the request beside its ticker and its rule."""
     fields = {name: form.get(name, "") for name in REQUEST_FIELDS if name != "ticker"}
-    fields["benchmark"] = upper(fields["benchmark"].strip())
+    fields["benchmark"] = in_capitals(fields["benchmark"].strip())
     if "allow_short" in form:
         fields["allow_short"] = form["allow_short"]
     return {**document_from_text(fields), **empty_numbers(form)}

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rules.base_rule import BaseRule, CompositeRule, Parameter, number_text
-from service.contract.request import document_from_text
+from service.contract.request import document_from_text, in_capitals
 from service.contract.sweep import SCHEMA, SweepRequest
 from service.store.prices import Ticker
 from service.web.forms import run as run_form
-from service.web.forms.tickers import names_in, upper
+from service.web.forms.tickers import names_in
 
 # The fields of the form that are fields of the request too, by the same names.
 REQUEST_FIELDS = (
@@ -39,7 +39,7 @@ def request_from_form(form: Mapping[str, str]) -> dict[str, Any]:
     if run_form.has_request_fields(form):
         return document_from_text(form, SCHEMA)
     fields = {name: form[name] for name in (*REQUEST_FIELDS, *CHECKBOXES) if name in form}
-    fields["benchmark"] = upper(form.get("benchmark", "").strip())
+    fields["benchmark"] = in_capitals(form.get("benchmark", "").strip())
     rule = form.get("rule", "")
     texts = run_form.parameter_texts(form, rule)
     if rule == run_form.COMPOSITE:

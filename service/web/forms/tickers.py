@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from service.contract.request import in_capitals
 from service.store.names import NameStore
 
 FIELDS = ("ticker", "tickers", "benchmark")
@@ -16,15 +17,10 @@ def names_in(text: str) -> list[str]:
 
     What is none of A to Z stays as it is: it may be the letter of a name.
     """
-    return [upper(word) for word in re.findall(r"[^\s,;]+", text)]
+    return [in_capitals(word) for word in re.findall(r"[^\s,;]+", text)]
 
 
-def upper(text: str) -> str:
-    """As tickers are written; some letters of other alphabets would become one of A to Z."""
-    return text.upper() if text.isascii() else text
-
-
-def with_tickers(form: Mapping[str, str], store: NameStore) -> dict[str, str]:
+def form_with_tickers(form: Mapping[str, str], store: NameStore) -> dict[str, str]:
     """The form with tickers in the place of names, also of such that have several words.
 
     Those are written between commas, or alone.

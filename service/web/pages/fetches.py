@@ -36,7 +36,7 @@ from service.web.forms.submission import (
     read_json,
     submit_document,
 )
-from service.web.forms.tickers import names_in, with_tickers
+from service.web.forms.tickers import form_with_tickers, names_in
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import RETRY, answer, describe, json_of, not_modified, text_of
@@ -82,7 +82,7 @@ def submit() -> AnyResponse:
         _check_vendor(document.get("vendor") if isinstance(document, dict) else None)
         return accepted_response(submit_document(fetches_service().submit, document))
     try:
-        runs = _submit_form(with_tickers(request.form, runs_service().price_store))
+        runs = _submit_form(form_with_tickers(request.form, runs_service().price_store))
     except UserError as error:
         if wants_json():
             raise

@@ -20,6 +20,7 @@ from flask import (
 from werkzeug.wrappers import Response as AnyResponse
 
 from service.contract.errors import InvalidRequest, UserError
+from service.contract.request import in_capitals
 from service.contract.status import Status
 from service.store.finding import MAX_FOUND, NEWEST_FIRST, SORTED, Condition, Found, Place
 from service.store.rows import Run
@@ -28,7 +29,6 @@ from service.usecases.names import with_named_tickers
 from service.usecases.run_query import FIELDS, checked_sort, conditions_of
 from service.web.errors import sentence, status_of, wants_json
 from service.web.forms.submission import LOCATION, has_form, quoted, read_json
-from service.web.forms.tickers import upper
 from service.web.middleware.auth import client_name
 from service.web.middleware.texts import plural, text
 from service.web.openapi.document import answer, describe, json_of, query, text_of
@@ -180,7 +180,7 @@ def _found() -> Found:
 
 def _conditions() -> list[Condition]:
     conditions = conditions_of(request.args.get("q", ""))
-    ticker = upper(request.args.get("ticker", ""))
+    ticker = in_capitals(request.args.get("ticker", ""))
     status = request.args.get("status", "")
     if ticker:
         conditions.append(Condition("ticker", "=", [ticker]))

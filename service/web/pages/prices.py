@@ -20,7 +20,7 @@ from flask import (
 
 from service.contract.errors import InvalidRequest, NotAWriter, UnknownPrices, UserError
 from service.contract.fetch import VENDORS
-from service.contract.request import file_stem, is_ticker
+from service.contract.request import file_stem, in_capitals, is_ticker
 from service.usecases.fetches import FIRST_DAY
 from service.usecases.names import found_by
 from service.usecases.price_files import (
@@ -37,7 +37,6 @@ from service.usecases.price_files import (
 from service.web import price_chart
 from service.web.errors import retry_after, sentence, status_of, wants_json
 from service.web.forms.submission import quoted
-from service.web.forms.tickers import upper
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import (
@@ -267,7 +266,7 @@ def _page(
     searched = request.args.get("q", "")
     tickers = runs_service().price_store.tickers()
     found = found_by(searched, tickers)
-    is_name = bool(asked) and not is_ticker(upper(asked))
+    is_name = bool(asked) and not is_ticker(in_capitals(asked))
     ticker = "" if is_name else asked
     return render_template(
         "prices.html",

@@ -43,7 +43,7 @@ from service.web.forms.submission import (
     read_json,
     submit_document,
 )
-from service.web.forms.tickers import with_tickers
+from service.web.forms.tickers import form_with_tickers
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.missing_prices import missing_ticker
@@ -176,7 +176,7 @@ def submit() -> AnyResponse:
     if not has_form():
         return accepted_response(submit_document(runs_service().submit, read_json()))
     try:
-        form = with_tickers(request.form, runs_service().price_store)
+        form = form_with_tickers(request.form, runs_service().price_store)
         if run_form.is_batch(form):
             return redirect(batch_url(submit_batch(run_form.batch_from_form(form))), 303)
         run = submit_document(runs_service().submit, run_form.request_from_form(form))

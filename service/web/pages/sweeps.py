@@ -44,7 +44,7 @@ from service.web.forms.submission import (
     submit_document,
 )
 from service.web.forms.sweep_table import best_first, page_of, read_table, row_at
-from service.web.forms.tickers import with_tickers
+from service.web.forms.tickers import form_with_tickers
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.missing_prices import missing_ticker
@@ -198,7 +198,7 @@ def submit() -> AnyResponse:
     if not has_form():
         return accepted_response(submit_document(sweeps_service().submit, read_json()))
     try:
-        form = with_tickers(request.form, runs_service().price_store)
+        form = form_with_tickers(request.form, runs_service().price_store)
         run = submit_document(sweeps_service().submit, sweep_form.request_from_form(form))
     except UserError as error:
         if wants_json():
@@ -223,7 +223,7 @@ def submit() -> AnyResponse:
 def estimate() -> Response:
     """What a search would compute, before it is asked for; a form comes back with the answer."""
     is_form = has_form()
-    form = with_tickers(request.form, runs_service().price_store)
+    form = form_with_tickers(request.form, runs_service().price_store)
     document = sweep_form.request_from_form(form) if is_form else read_json()
     try:
         found = sweeps_service().estimate(document)
