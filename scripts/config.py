@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def _setting(default: Any, help: str, *, secret: bool = False, **limits: Any) ->
 class Config:
     """One field for each environment variable, with the variable's name in lower case.
 
-    A secret is also read from the file that <NAME>_FILE names.
+    A secret is also read from the file that <NAME>_FILE names. A variable wins over its file.
     """
 
     flask_env: str = _setting(
@@ -54,7 +54,9 @@ class Config:
     db_port: int = _setting(3306, "MySQL port")
     db_name: str = _setting("stock_backtest", "MySQL database")
     db_user: str = _setting("backtest", "MySQL user")
-    db_password: str = _setting("", "MySQL password, or DB_PASSWORD_FILE", secret=True)
+    db_user_file: str = _setting("", "file with the MySQL user, read at each connection")
+    db_password: str = _setting("", "MySQL password", secret=True)
+    db_password_file: str = _setting("", "file with the MySQL password, read at each connection")
     db_tls: str = _setting(
         "preferred",
         "preferred, required, or verify: with DB_TLS_CA",
@@ -180,16 +182,29 @@ class Config:
     code_revision: str = _setting("", "revision of the code, for the provenance")
     image: str = _setting("", "container image, for the provenance")
 
+    def database_login(self) -> tuple[str, str]:
+        """User and password of MySQL, as their files have them at this moment.
+
+        Raises InvalidConfig.
+        """
+        user = _read_secret("DB_USER", self.db_user_file) if self.db_user_file else self.db_user
+        if self.db_password or not self.db_password_file:
+            return user, self.db_password
+        return user, _read_secret("DB_PASSWORD", self.db_password_file)
+
     @property
     def database_url(self) -> str:
-        """The URL of the database without the password, which `service.store.database` adds.
+        """The URL of the database without the login, which `service.store.database` adds.
 
         It is empty when there is no database.
         """
         if self.db_host:
-            server = f"{self.db_user}@{self.db_host}:{self.db_port}"
+            server = f"{self.db_host}:{self.db_port}"
             return f"mysql+pymysql://{server}/{self.db_name}?charset=utf8mb4"
         return f"sqlite:///{ROOT / self.sqlite_path}" if self.sqlite_path else ""
+
+
+SETTINGS = frozenset(setting.name for setting in fields(Config))
 
 
 def load_config(environment: Mapping[str, str] | None = None) -> Config:
@@ -200,6 +215,9 @@ def load_config(environment: Mapping[str, str] | None = None) -> Config:
     if environment is None:
         environment = os.environ
     config = Config(**{setting.name: _read(environment, setting) for setting in fields(Config)})
+    if environment.get("DB_USER"):
+        config = replace(config, db_user_file="")
+    config.database_login()
     _check_login(config)
     return config
 
@@ -242,7 +260,9 @@ def replace_environment(environment: Mapping[str, str]) -> None:
 def _read(environment: Mapping[str, str], setting: Field[Any]) -> Any:
     name = setting.name.upper()
     text = environment.get(name)
-    if setting.metadata["secret"] and text is None and f"{name}_FILE" in environment:
+    is_read_later = f"{setting.name}_file" in SETTINGS
+    may_come_from_file = setting.metadata["secret"] and not is_read_later
+    if may_come_from_file and text is None and f"{name}_FILE" in environment:
         text = _read_secret(name, environment[f"{name}_FILE"])
     if text is None:
         return setting.default
@@ -312,7 +332,7 @@ def _check_proxy_login(config: Config, users: Mapping[str, str]) -> None:
 
 def _read_secret(name: str, path: str) -> str:
     try:
-        return Path(path).read_text().rstrip("\n")
+        return Path(path).read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
         raise InvalidConfig(f"{name}_FILE cannot be read: {error}") from None
     except UnicodeDecodeError:

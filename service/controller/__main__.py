@@ -20,7 +20,7 @@ from service.controller.upkeep import Retention, Upkeep
 from service.controller.vitals import ACTIVE, LAST_PASS, PASS_SECONDS, Vitals
 from service.launchers.launcher import Launcher, LauncherAway
 from service.launchers.local_process import LocalProcess
-from service.store.database import DatabaseError
+from service.store.database import DatabaseError, refuses_login
 from service.store.leases import LeaseStore
 from service.store.migrate import open_database
 from service.store.queue import QueueStore
@@ -29,6 +29,7 @@ from service.store.upkeep import UpkeepStore
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 10.0
+LOGIN_REFUSED = "The database refuses this program's login: its user or password is another one."
 LOOK_SECONDS = 5.0  # between two looks at a cluster where nothing waits
 
 
@@ -139,8 +140,9 @@ def _logged_problem(error: Exception) -> str:
         logger.warning("Nothing is known about the jobs: %s", error)
         return str(error)
     if isinstance(error, DatabaseError):
-        logger.error("The database is away", exc_info=error)
-        return "The database is away."
+        problem = LOGIN_REFUSED if refuses_login(error) else "The database is away."
+        logger.error(problem, exc_info=error)
+        return problem
     logger.error("The pass failed", exc_info=error)
     return "The last pass failed; its trace is in the log."
 

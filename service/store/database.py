@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pymysql
+from pymysql.constants import ER
 from sqlalchemy import (
     Connection,
     DateTime,
@@ -28,9 +30,18 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.sql.expression import FunctionElement
 
-from scripts.config import Config
+from scripts.config import Config, InvalidConfig
 
-__all__ = ["AWAY", "DatabaseError", "Engine", "NoConnectionFree", "Store", "connect", "utc_in"]
+__all__ = [
+    "AWAY",
+    "DatabaseError",
+    "Engine",
+    "NoConnectionFree",
+    "Store",
+    "connect",
+    "refuses_login",
+    "utc_in",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +52,8 @@ LOCK_PAUSE_SECONDS = 0.02
 FILE = "file"  # of a connection to SQLite: which file it has opened
 MAX_RETRY_PAUSE_SECONDS = 10.0
 MAX_DEADLOCK_TRIES = 5
+# A wrong user or password, or one who may not use this database
+LOGIN_REFUSED = (ER.ACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR)
 DEADLOCK = 1213  # MySQL ends one of two transactions that wait for each other
 
 # What a driver raises while the database cannot serve; a full disk is PyMySQL's InternalError.
@@ -80,13 +93,16 @@ def connect(config: Config, patient: bool = False) -> Engine:
     """
     url = make_url(config.database_url)
     if url.get_backend_name() == "mysql":
-        return create_engine(
-            url.set(password=config.db_password),
+        user, password = config.database_login()
+        engine = create_engine(
+            url.set(username=user, password=password),
             pool_pre_ping=True,
             pool_recycle=1800,  # a session keeps the packet size that it was opened with
             isolation_level="READ COMMITTED",
             connect_args={**_mysql_waits(patient), **_mysql_tls(config)},
         )
+        event.listen(engine, "do_connect", partial(_log_in, config))
+        return engine
     engine = create_engine(url, creator=partial(_open_sqlite, str(url.database)))
     watched = _WatchedFile(str(url.database))
     event.listen(engine, "connect", _prepare_sqlite)
@@ -94,6 +110,24 @@ def connect(config: Config, patient: bool = False) -> Engine:
     event.listen(engine, "checkout", watched.check)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _log_in(config: Config, *context: Any) -> None:
+    """Before each connection: the login as it is now, for an operator may change it at any time.
+
+    PyMySQL would encode a password by Latin-1; MySQL and its own clients take UTF-8.
+    """
+    options: dict[str, Any] = context[-1]
+    try:
+        user, password = config.database_login()
+    except InvalidConfig as error:
+        raise pymysql.err.OperationalError(ER.ACCESS_DENIED_ERROR, str(error)) from None
+    options.update(user=user, password=password.encode())
+
+
+def refuses_login(error: DatabaseError) -> bool:
+    """Whether the database answers, and lets this user not in."""
+    return bool(error.orig and error.orig.args and error.orig.args[0] in LOGIN_REFUSED)
 
 
 def _open_sqlite(path: str) -> sqlite3.Connection:

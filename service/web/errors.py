@@ -34,7 +34,7 @@ from service.contract.errors import (
     UserError,
 )
 from service.contract.status import Reason
-from service.store.database import DatabaseError, NoConnectionFree
+from service.store.database import DatabaseError, NoConnectionFree, refuses_login
 from service.web.middleware.texts import text, translated
 from service.web.services import services_of
 
@@ -64,6 +64,7 @@ SENTENCES = {
 RETRY_DATABASE_SECONDS = 5
 BUSY = "Too many large answers are on their way to slow clients; try again in a moment."
 UNAVAILABLE = "The database cannot be reached; try again in a moment."
+LOGIN_REFUSED = "The database refuses this program's login; an operator has to mend its password."
 BAD_ROW = "What is stored of this cannot be read; an operator finds the reason in the log."
 INTERNAL = "Internal server error; an operator finds the reason in the log by the run_id."
 
@@ -136,8 +137,10 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 
 def _answer_database_away(error: DatabaseError | NoConnectionFree) -> Response:
-    logger.exception("The database cannot be reached")
-    response = error_response(503, "DatabaseAway", text(UNAVAILABLE))
+    is_refused = isinstance(error, DatabaseError) and refuses_login(error)
+    problem = LOGIN_REFUSED if is_refused else UNAVAILABLE
+    logger.exception(problem)
+    response = error_response(503, "DatabaseAway", text(problem))
     return retry_after(response, RETRY_DATABASE_SECONDS)
 
 

@@ -91,7 +91,7 @@ def test_it_reaches_names_and_the_database_and_nothing_else() -> None:
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in policy
     names, database = policy["egress"]
-    assert {port["port"] for port in names["ports"]} == {53}
+    assert {port["port"] for port in names["ports"]} == {53, 5353}
     (to,) = database["to"]
     server = object_of(objects(ON), "StatefulSet")["spec"]
     assert to == {"podSelector": server["selector"]}

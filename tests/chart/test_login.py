@@ -84,6 +84,7 @@ def config_of_web(values: Object, folder: Path) -> Config:
     spec, web = web_of(manifests)
     settings = {
         **object_of(manifests, "ConfigMap", "-config")["data"],
+        "DB_USER": "quant",
         "DB_PASSWORD": "from-the-file",
     }
     settings |= {

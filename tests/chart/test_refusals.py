@@ -128,8 +128,8 @@ REFUSED = {
         "20 workers may need 179 connections",
     ),
     "a variable of the chart": (
-        on_secret("web.extraEnv", [{"name": "DB_USER", "value": "x"}]),
-        f"extraEnv sets DB_USER{TWICE}",
+        on_secret("web.extraEnv", [{"name": "WEB_THREADS", "value": "9"}]),
+        f"extraEnv sets WEB_THREADS{TWICE}",
     ),
     "the worker's image": (
         on_secret("worker.extraEnv", [{"name": "IMAGE", "value": "x"}]),

@@ -214,6 +214,26 @@ def test_null_takes_a_value_away_or_is_refused_by_name() -> None:
     assert len(paths) - len(whys) > 30
 
 
+def test_null_for_mysql_takes_a_value_away_or_is_refused_by_name() -> None:
+    """As above; a section that is null must not end in a template that asks it for its parts."""
+    of_mysql = nodes("charts/mysql")
+    others = ("global", "enabled", "affinity.")
+    paths = [path for path in of_mysql if not path.startswith(others)]
+    base = laid_over(SECRET, at("mysql.backup.enabled", True))
+    whys = {
+        path: refusal(laid_over(base, at(f"mysql.{path}", None)))
+        for path in paths
+        if path != "auth.existingSecret"
+    }
+    unnamed = {path for path, why in whys.items() if why and not _names(why, path)}
+    assert unnamed == set()
+    assert len([why for why in whys.values() if why]) > 20
+
+
+def _names(why: str, path: str) -> bool:
+    return f"missing property '{path.rpartition('.')[2]}'" in why
+
+
 def _needed(path: str) -> bool:
     section, _, key = path.rpartition(".")
     return key in (NODES[section] if section else schema()).get("required", [])

@@ -105,7 +105,7 @@ def test_secrets_reach_no_environment_but_the_name_of_the_user(case: Object) -> 
         for variable in container.get("env", [])
         if "secretKeyRef" in variable.get("valueFrom", {})
     }
-    assert keys <= {"DB_USER", "MYSQL_USER"}
+    assert keys <= {"MYSQL_USER"}
 
 
 def good() -> Object:

@@ -32,7 +32,7 @@ from tests.chart.values_file import comments, defaults, leaves, nodes, value_at
 CHARTS = {"": CHART, "charts/mysql": CHART / "charts" / "mysql"}
 VALUES = {name: yaml.safe_load((path / "values.yaml").read_text()) for name, path in CHARTS.items()}
 # Given by parent charts, or, of the parent, read by Helm alone.
-OTHERS = {"global", "global.imageRegistry", "enabled"}
+OTHERS = {"global", "global.imageRegistry", "global.imagePullSecrets", "enabled"}
 # Without mysql.enabled, which changes nothing but together with others: test_features.py.
 LEAVES = [
     (chart, path) for chart in CHARTS for path in leaves(VALUES[chart]) if path != "mysql.enabled"
@@ -54,6 +54,7 @@ CANDIDATES: list[Any] = [
     "/a",
     "1",
     "r.org",
+    "http://proxy.example.org:3128",
     "300m",
     "7Gi",
     "7G",
@@ -184,7 +185,7 @@ def test_the_table_in_the_readme_is_current(chart: str) -> None:
     """`make chart-docs` writes it."""
     text = (CHARTS[chart] / "README.md").read_text()
     rows = {
-        path: (json.loads(default), words)
+        path: (json.loads(default.replace("nil", "null")), words)
         for path, default, words in re.findall(
             r"^\| ([\w.]+) \| \w+ \| `(.*?)` \| (.*) \|$", text, re.MULTILINE
         )

@@ -52,15 +52,39 @@ def test_bad_values_are_named(environment: dict[str, str], message: str) -> None
         load_config(environment)
 
 
+TOKEN = f"nightly:{'0' * 64}"
+
+
 def test_secrets_come_from_files_too_and_are_never_shown(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("s3cret\n")
-    config = load_config({"DB_PASSWORD_FILE": str(tmp_path / "secret")})
-    assert config.db_password == "s3cret"
+    (tmp_path / "tokens").write_text(f"{TOKEN}\n")
+    config = load_config({"AUTH_TOKENS_FILE": str(tmp_path / "tokens"), "AUTH_MODE": "basic"})
+    assert config.auth_tokens == TOKEN
+    assert TOKEN not in repr(config)
+
+
+def test_the_login_of_the_database_is_read_anew_each_time(tmp_path: Path) -> None:
+    """An operator rotates it, and nothing is restarted."""
+    user, password = tmp_path / "user", tmp_path / "password"
+    user.write_text("alice\n")
+    password.write_text("s3cret\n")
+    config = load_config({"DB_USER_FILE": str(user), "DB_PASSWORD_FILE": str(password)})
+    assert config.database_login() == ("alice", "s3cret")
     assert "s3cret" not in repr(config)
-    assert (
-        load_config({"DB_PASSWORD_FILE": "/nowhere", "DB_PASSWORD": "direct"}).db_password
-        == "direct"
+    user.write_text("bob")
+    password.write_text("비밀번호")
+    assert config.database_login() == ("bob", "비밀번호")
+    password.write_bytes(b"\xff")
+    with pytest.raises(InvalidConfig, match="DB_PASSWORD_FILE is no text"):
+        config.database_login()
+    direct = load_config(
+        {
+            "DB_USER": "carol",
+            "DB_USER_FILE": "/nowhere",
+            "DB_PASSWORD": "direct",
+            "DB_PASSWORD_FILE": "/nowhere",
+        }
     )
+    assert direct.database_login() == ("carol", "direct"), "a variable wins over its file"
 
 
 def test_no_secret_has_a_default() -> None:
@@ -74,8 +98,8 @@ def test_database_urls() -> None:
     assert Config(sqlite_path="x.db").database_url == f"sqlite:///{ROOT / 'x.db'}"
     assert Config(sqlite_path="").database_url == ""
     assert (
-        Config(db_host="db", db_user="u", db_name="n").database_url
-        == "mysql+pymysql://u@db:3306/n?charset=utf8mb4"
+        Config(db_host="db", db_name="n").database_url
+        == "mysql+pymysql://db:3306/n?charset=utf8mb4"
     )
 
 

@@ -27,7 +27,7 @@ from service.usecases.marks import TAG_RULE
 from service.usecases.run_query import FIELDS
 from service.usecases.troubles import TROUBLES
 from service.web import presentation, warnings
-from service.web.errors import BAD_ROW, BUSY, INTERNAL, SENTENCES, UNAVAILABLE
+from service.web.errors import BAD_ROW, BUSY, INTERNAL, LOGIN_REFUSED, SENTENCES, UNAVAILABLE
 from service.web.pages.history import BULK
 from service.web.pages.marks import FORM_MARKS, MARKS
 from service.web.presentation import FIELD_LABELS, LABELS, METRIC_GROUPS, METRICS
@@ -126,7 +126,7 @@ def in_data() -> Iterator[str]:
     yield from (verdict.LUCK, verdict.DOUBTED, verdict.UNSTEADY)
     yield from (STAYS_IN_CASH, KEEPS_POSITION, presentation.JUDGED_BY_AN_EARLIER_RELEASE)
     yield from (sentence for _, sentence in SENTENCES.values())
-    yield from (BUSY, UNAVAILABLE, INTERNAL, BAD_ROW)
+    yield from (BUSY, UNAVAILABLE, LOGIN_REFUSED, INTERNAL, BAD_ROW)
     yield from ("a finite number", "The request must be a JSON object.")
     yield REWORDED
     yield "A combination takes no params: write the numbers into its rules."

@@ -19,12 +19,19 @@ web.allowedHosts. An HTTPRoute without hostnames leaves the choice to its Gatewa
 {{- $names | uniq | join "," -}}
 {{- end }}
 
+{{/* How many proxies are believed; none where somebody may come past them. */}}
+{{- define "stock-backtest.proxyHops" -}}
+{{- $isOnlyWay := and (eq .Values.web.service.type "ClusterIP") (or .Values.ingress.enabled .Values.httpRoute.enabled) -}}
+{{- kindIs "invalid" .Values.web.proxyHops | ternary (ternary 1 0 $isOnlyWay) .Values.web.proxyHops | int -}}
+{{- end }}
+
 {{/* The settings of scripts/config.py; what stands here and nowhere else rolls the pods when it changes. */}}
 {{- define "stock-backtest.config" -}}
 {{- $database := include "stock-backtest.database" . | fromYaml -}}
 DB_HOST: {{ $database.host | quote }}
 DB_PORT: {{ $database.port | quote }}
 DB_NAME: {{ $database.name | quote }}
+DB_USER_FILE: /run/secrets/database/user
 DB_PASSWORD_FILE: /run/secrets/database/password
 DB_TLS: {{ $database.tls }}
 {{- if $database.ca }}
@@ -56,7 +63,7 @@ MAX_UPLOAD_BYTES: {{ .Values.config.maxUploadBytes | int | quote }}
 PRICE_VENDORS: {{ join "," .Values.prices.vendors | quote }}
 PRICE_WRITERS: {{ join "," .Values.web.priceWriters | quote }}
 APPLICATION_ROOT: {{ include "stock-backtest.basePath" . | quote }}
-PROXY_HOPS: {{ or .Values.ingress.enabled .Values.httpRoute.enabled | ternary 1 0 | quote }}
+PROXY_HOPS: {{ include "stock-backtest.proxyHops" . | quote }}
 ALLOWED_HOSTS: {{ include "stock-backtest.allowedHosts" . | quote }}
 PRICES_COMMAND: kubectl --namespace {{ .Release.Namespace }} exec -i deploy/{{ include "stock-backtest.fullname" . }}-web -- python scripts/data_loader.py
 {{- end }}

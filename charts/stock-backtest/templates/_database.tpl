@@ -33,9 +33,7 @@ caKey: {{ .tls.caKey | quote }}
 {{- if .Values.config.databaseGiB -}}
 {{ .Values.config.databaseGiB }}
 {{- else if $is_ours -}}
-{{- $number := regexFind "^[0-9]+" $claim.size -}}
-{{- $factor := get (dict "Mi" 0.0009765625 "Gi" 1.0 "Ti" 1024.0) (trimPrefix $number $claim.size) -}}
-{{ mulf $number $factor }}
+{{ include "mysql.gibibytes" $claim.size }}
 {{- else -}}
 0
 {{- end -}}
@@ -49,15 +47,6 @@ caKey: {{ .tls.caKey | quote }}
 {{ .secretKeys.password | quote }}: {{ .password | b64enc }}
 {{- end -}}
 {{- end -}}
-{{- end }}
-
-{{- define "stock-backtest.databaseEnv" -}}
-{{- $database := include "stock-backtest.database" . | fromYaml -}}
-- name: DB_USER
-  valueFrom:
-    secretKeyRef:
-      name: {{ $database.secret | quote }}
-      key: {{ $database.userKey | quote }}
 {{- end }}
 
 {{- define "stock-backtest.databaseMounts" -}}
@@ -79,6 +68,8 @@ caKey: {{ .tls.caKey | quote }}
     secretName: {{ $database.secret | quote }}
     defaultMode: 0440
     items:
+      - key: {{ $database.userKey | quote }}
+        path: user
       - key: {{ $database.passwordKey | quote }}
         path: password
 {{- if $database.ca }}

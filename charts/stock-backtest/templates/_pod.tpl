@@ -3,9 +3,9 @@
 serviceAccountName: {{ include "stock-backtest.serviceAccountName" . | quote }}
 automountServiceAccountToken: {{ eq .component "controller" }}
 enableServiceLinks: false
-{{- with .root.Values.imagePullSecrets }}
+{{- with concat (.root.Values.imagePullSecrets | default list) ((.root.Values.global).imagePullSecrets | default list) }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml (uniq .) | nindent 2 }}
 {{- end }}
 {{- with .values.priorityClassName }}
 priorityClassName: {{ . | quote }}
@@ -24,11 +24,22 @@ affinity:
 {{- end }}
 securityContext:
   runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
+  {{- range $name, $id := .root.Values.podSecurityContext }}
+  {{- if not (kindIs "invalid" $id) }}
+  {{ $name }}: {{ int64 $id }}
+  {{- end }}
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
+{{- end }}
+
+{{/* How a Deployment replaces its pods. Kubernetes refuses numbers of a rolling update beside Recreate. */}}
+{{- define "stock-backtest.strategy" -}}
+type: {{ .type }}
+{{- if eq .type "RollingUpdate" }}
+rollingUpdate:
+  {{- toYaml .rollingUpdate | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "stock-backtest.spread" -}}
@@ -57,18 +68,16 @@ securityContext:
 envFrom:
   - configMapRef:
       name: {{ include "stock-backtest.configName" .root }}
+{{- $variables := concat (.env | default list) (.values.extraEnv | default list) -}}
+{{- $names := list -}}
+{{- range $variables -}}
+{{- if has .name $names }}{{ fail (printf "extraEnv sets %s, which the chart or another entry sets too: a container may have each name once" .name) }}{{ end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- with $variables }}
 env:
-  {{- include "stock-backtest.databaseEnv" .root | nindent 2 }}
-  {{- range .env }}
-  - {{ toYaml . | nindent 4 | trim }}
-  {{- end }}
-  {{- $own := list "DB_USER" -}}
-  {{- range .env }}{{ $own = append $own .name }}{{ end -}}
-  {{- range .values.extraEnv }}
-  {{- if has .name $own }}{{ fail (printf "extraEnv sets %s, which the chart or another entry sets too: a container may have each name once" .name) }}{{ end }}
-  {{- $own = append $own .name }}
-  - {{ toYaml . | nindent 4 | trim }}
-  {{- end }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 resources:
   {{- toYaml .values.resources | nindent 2 }}
 volumeMounts:

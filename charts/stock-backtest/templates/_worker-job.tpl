@@ -18,10 +18,12 @@
 {{- if ne .job.kind "Job" }}{{ fail (printf "%skind must be Job" $why) }}{{ end -}}
 {{- $ttl := .job.spec.ttlSecondsAfterFinished -}}
 {{- if or (kindIs "invalid" $ttl) (lt (int $ttl) 600) }}{{ fail (printf "%sttlSecondsAfterFinished must be at least 600" $why) }}{{ end -}}
-{{- range $name, $value := .plain.metadata.labels -}}
-{{- range list $.job.metadata.labels $.job.spec.template.metadata.labels -}}
-{{- if ne (toString (get . $name)) $value }}{{ fail (printf "%sthe label %s must stay %s" $why $name $value) }}{{ end -}}
+{{- $labels := merge (dict) .plain.metadata.labels -}}
+{{- range $metadata := list .job.metadata .job.spec.template.metadata -}}
+{{- range $name, $value := $labels -}}
+{{- if ne (toString (get $metadata.labels $name)) $value }}{{ fail (printf "%sthe label %s must stay %s" $why $name $value) }}{{ end -}}
 {{- end -}}
+{{- $labels = omit $labels "kueue.x-k8s.io/queue-name" -}}
 {{- end -}}
 {{- $deadline := .job.spec.activeDeadlineSeconds | int -}}
 {{- $tries := mul (add1 (.job.spec.backoffLimit | int)) ($pod.activeDeadlineSeconds | int) -}}
@@ -36,7 +38,11 @@
 {{- range list "not-ready" "unreachable" -}}
 {{- $soon = append $soon (dict "key" (printf "node.kubernetes.io/%s" .) "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" 30) -}}
 {{- end -}}
-{{- $this := dict "root" . "component" "worker" "values" $w "tolerations" $soon "env" (list (dict "name" "IMAGE" "value" $image)) -}}
+{{- $env := list (dict "name" "IMAGE" "value" $image) -}}
+{{- with .Values.prices.httpsProxy -}}
+{{- $env = append $env (dict "name" "HTTPS_PROXY" "value" .) -}}
+{{- end -}}
+{{- $this := dict "root" . "component" "worker" "values" $w "tolerations" $soon "env" $env -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -45,7 +51,14 @@ metadata:
     {{- include "stock-backtest.selectorLabels" $this | nindent 4 }}
     app.kubernetes.io/part-of: stock-backtest
     app.kubernetes.io/managed-by: stock-backtest
+    {{- with $w.kueueQueue }}
+    kueue.x-k8s.io/queue-name: {{ . | quote }}
+    {{- end }}
 spec:
+  {{- if $w.kueueQueue }}
+  # Kueue starts it.
+  suspend: true
+  {{- end }}
   # A backtest has one pod; of a sweep, which has an index for each shard, so many work at once.
   completions: 1
   parallelism: {{ $w.sweepParallelism }}

@@ -6,7 +6,7 @@ import logging
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from service.store.database import DatabaseError
+from service.store.database import DatabaseError, refuses_login
 from service.web.errors import RETRY_DATABASE_SECONDS, retry_after
 from service.web.openapi.document import RETRY, answer, describe, json_of
 from service.web.services import Services, services_of
@@ -14,6 +14,11 @@ from service.web.services import Services, services_of
 logger = logging.getLogger(__name__)
 
 bp = Blueprint("health", __name__)
+
+LOGIN_REFUSED = (
+    "refuses this program's login: its user or password is another one, and is read anew from the "
+    "Secret at each connection"
+)
 
 
 @bp.get("/health")
@@ -44,7 +49,8 @@ def ready() -> Response:
             warnings = _warnings(services)
     except DatabaseError as error:
         logger.warning("Not ready: %s", error.orig)
-        missing = [f"{services.database_name} cannot be reached"]
+        trouble = LOGIN_REFUSED if refuses_login(error) else "cannot be reached"
+        missing = [f"{services.database_name} {trouble}"]
     status = "unavailable" if missing else "ok"
     response = jsonify(status=status, missing=missing, warnings=warnings)
     if not missing:

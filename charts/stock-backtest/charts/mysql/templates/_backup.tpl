@@ -16,6 +16,10 @@ template:
       {{- include "mysql.backupSelectorLabels" . | nindent 6 }}
       app.kubernetes.io/part-of: stock-backtest
       stock-backtest/database-client: "true"
+    {{- with merge (deepCopy (.Values.backup.podAnnotations | default dict)) (.Values.podAnnotations | default dict) }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
   spec:
     {{- include "mysql.podCommons" . | nindent 4 }}
     restartPolicy: Never

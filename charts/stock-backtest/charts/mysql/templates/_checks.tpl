@@ -5,12 +5,12 @@
 {{- if $live -}}
 {{- $was := dict "storage" "without a claim template" -}}
 {{- range $live.volumeClaimTemplates -}}
-{{- $was = dict "size" .spec.resources.requests.storage "storageClass" (.spec.storageClassName | default "") "accessModes" (join "," .spec.accessModes) -}}
+{{- $was = dict "size" (printf "%s GiB" (include "mysql.gibibytes" .spec.resources.requests.storage)) "storageClass" (.spec.storageClassName | default "") "accessModes" (join "," .spec.accessModes) -}}
 {{- end -}}
 {{- $now := dict "storage" "without a claim template" -}}
 {{- with .Values.persistence -}}
 {{- if and .enabled (not .existingClaim) -}}
-{{- $now = dict "size" .size "storageClass" (.storageClass | trimPrefix "-") "accessModes" (join "," .accessModes) -}}
+{{- $now = dict "size" (printf "%s GiB" (include "mysql.gibibytes" .size)) "storageClass" (.storageClass | trimPrefix "-") "accessModes" (join "," .accessModes) -}}
 {{- end -}}
 {{- end -}}
 {{- if ne (toJson $was) (toJson $now) -}}

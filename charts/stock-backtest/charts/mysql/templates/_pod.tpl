@@ -3,9 +3,9 @@
 serviceAccountName: {{ include "mysql.fullname" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with .Values.imagePullSecrets }}
+{{- with concat (.Values.imagePullSecrets | default list) ((.Values.global).imagePullSecrets | default list) }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- toYaml (uniq .) | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . | quote }}
@@ -24,9 +24,11 @@ affinity:
 {{- end }}
 securityContext:
   runAsNonRoot: true
-  runAsUser: 999
-  runAsGroup: 999
-  fsGroup: 999
+  {{- range $name, $id := .Values.podSecurityContext }}
+  {{- if not (kindIs "invalid" $id) }}
+  {{ $name }}: {{ int64 $id }}
+  {{- end }}
+  {{- end }}
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile:
     type: RuntimeDefault
@@ -147,7 +149,7 @@ startupProbe:
   failureThreshold: 120
 readinessProbe:
   exec:
-    command: [bash, /scripts/client.sh, mysql, --database={{ .Values.auth.database }}, "--execute=SELECT 1"]
+    command: [bash, /scripts/ready.sh]
   periodSeconds: 10
   timeoutSeconds: 5
 livenessProbe:
@@ -182,6 +184,8 @@ livenessProbe:
         path: start.sh
       - key: client.sh
         path: client.sh
+      - key: ready.sh
+        path: ready.sh
 - name: initdb
   configMap:
     name: {{ include "mysql.fullname" . }}-initdb
