@@ -57,6 +57,7 @@ class Reason(StrEnum):
     CANCELLED_BY_USER = "CancelledByUser"
     BAD_ROW = "BadRow"
     VENDOR_FAILED = "VendorFailed"
+    WAITING_FOR_QUOTA = "WaitingForQuota"
 
 
 HINTS: Mapping[Reason, str] = {
@@ -111,6 +112,10 @@ HINTS: Mapping[Reason, str] = {
     Reason.DISRUPTED: ("The cluster took the worker's node away; the run starts again by itself."),
     Reason.BAD_ROW: (
         "Something wrote into the database what the platform cannot read; ask for the run again."
+    ),
+    Reason.WAITING_FOR_QUOTA: (
+        "The run waits for its turn in the cluster's own queue, such as Kueue's, and starts by"
+        " itself."
     ),
     Reason.VENDOR_FAILED: "Ask for the prices again later, or store them from a file.",
     Reason.JOB_LOST: "The Job was deleted while it ran; run it again.",

@@ -87,6 +87,11 @@ class RemoveJob:
 
 
 @dataclass(frozen=True)
+class EndPods:
+    """The pods whose workers have ended go, so that their job goes on to the next ones."""
+
+
+@dataclass(frozen=True)
 class Cancel:
     """The job goes, then the run is cancelled."""
 
@@ -111,7 +116,7 @@ class Fail:
     message: str
 
 
-Decision = Wait | Forget | RemoveJob | Cancel | Requeue | Fail
+Decision = Wait | Forget | RemoveJob | EndPods | Cancel | Requeue | Fail
 
 
 def decide(
@@ -142,7 +147,7 @@ def decide(
 def _without_run(job: JobState | None, unwanted_seconds: float) -> Decision:
     if job is None or not job.alive:
         return Forget()
-    if job.lost or unwanted_seconds > MAX_UNWANTED_SECONDS:
+    if job.lost or job.held_up or unwanted_seconds > MAX_UNWANTED_SECONDS:
         return RemoveJob()
     return Forget()
 
@@ -184,6 +189,12 @@ def _with_living_job(run: ActiveRun, job: JobState, times: Times, policy: Policy
     if job.lost:
         message = "The worker's node does not answer any more; the run starts again."
         return Requeue(Reason.DISRUPTED, message, counted_launches=0)
+    if job.suspended:
+        return _with_suspended_job(run, job, times, policy)
+    if job.idle_pods and run.is_sweep:
+        return EndPods()
+    if job.held_up:
+        return _with_ended_workers(run, job)
     problem = job.problem
     if problem is not None and problem.seconds >= policy.patience.seconds_with(problem.reason):
         return _with_lasting_problem(run, job, problem, times, policy)
@@ -193,6 +204,16 @@ def _with_living_job(run: ActiveRun, job: JobState, times: Times, policy: Policy
         return _with_ended_workers(run, job)
     if _lease_ran_out(run, times, policy):
         return _retry_or_fail(run, Reason.WORKER_LOST, "The worker fell silent.")
+    return Wait()
+
+
+def _with_suspended_job(run: ActiveRun, job: JobState, times: Times, policy: Policy) -> Decision:
+    """A queue of the cluster has not let it start, or has stopped it in favour of another one."""
+    assert job.problem is not None
+    if times.waited > policy.patience.quota:
+        return Fail(job.problem.reason, job.problem.message)
+    if run.status == Status.RUNNING:
+        return Requeue(job.problem.reason, job.problem.message, counted_launches=0)
     return Wait()
 
 

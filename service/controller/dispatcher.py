@@ -38,6 +38,7 @@ LAUNCHES_PER_PASS = 5
 LAUNCHES_PER_SECOND = 5.0
 CLIENTS_PER_PASS = 50
 MAX_CLIENTS_KNOWN = 10_000
+MAX_WAITING_JOBS = 100  # that a queue of the cluster holds back; the others wait in ours
 MAX_LAUNCH_PAUSE_SECONDS = 30.0
 
 
@@ -65,10 +66,11 @@ class Dispatcher:
         self._tokens_filled = time.monotonic()
         self._pause_seconds = 0.0
         self._paused_until = 0.0
+        self._waiting_jobs = 0  # active runs whose Jobs a queue of the cluster holds back
 
     def has_work(self, active_count: int) -> bool:
         """Whether something waits that could be launched, as far as the rows know."""
-        if active_count >= self.max_active or self._is_pausing():
+        if active_count - self._waiting_jobs >= self.max_active or self._is_pausing():
             return False
         return bool(self._store.queued(1))
 
@@ -91,9 +93,13 @@ class Dispatcher:
         return self._launch_all(chosen, now)
 
     def _free_slots(self, jobs: Mapping[str, JobState], active_clients: Mapping[str, str]) -> int:
-        busy = {run_id for run_id, job in jobs.items() if _is_there(job) and not is_stuck(job)}
-        free = self.max_active - len(busy | active_clients.keys())
-        return min(free, self._allowed_launches())
+        """As many as have no Job at work; one that waits in a queue of the cluster takes none."""
+        busy = {run_id for run_id, job in jobs.items() if _is_at_work(job)}
+        waiting = {run_id for run_id, job in jobs.items() if job.suspended}
+        self._waiting_jobs = len(waiting & active_clients.keys())
+        free = self.max_active - len((busy | active_clients.keys()) - waiting)
+        room = MAX_WAITING_JOBS - self._waiting_jobs
+        return min(free, room, self._allowed_launches())
 
     def _allowed_launches(self) -> int:
         """A bucket of tokens that fills with time; local processes cost nobody else anything."""
@@ -104,6 +110,11 @@ class Dispatcher:
         self._tokens = min(LAUNCHES_PER_PASS, filled)
         self._tokens_filled = now
         return int(self._tokens)
+
+    def try_soon(self) -> None:
+        """A pause becomes the shortest one: what it was for is being mended."""
+        self._pause_seconds = 0.0
+        self._paused_until = min(self._paused_until, time.monotonic() + 1.0)
 
     def _is_pausing(self) -> bool:
         return time.monotonic() < self._paused_until
@@ -218,6 +229,11 @@ def set_aside(store: QueueStore, run: ActiveRun) -> bool:
         except Exception:
             logger.exception("Row %d of the runs cannot be read, nor set aside", run.id)
     return True
+
+
+def _is_at_work(job: JobState) -> bool:
+    """Whether it takes what another job could have."""
+    return _is_there(job) and not is_stuck(job) and not job.held_up
 
 
 def _is_there(job: JobState) -> bool:

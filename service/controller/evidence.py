@@ -39,8 +39,7 @@ class EvidenceCollector:
 
     def collect(self, run_id: str, job: JobState | None) -> str | None:
         """What is seen of the job, as JSON; None where nothing is, or it is asked for later."""
-        has_ended = job is not None and not job.alive
-        if has_ended and not self._has_time():
+        if _has_ended(job) and not self._has_time():
             self._wait_for(run_id)
             return None
         evidence = {**_of_state(job), **self._from_launcher(run_id)}
@@ -52,7 +51,7 @@ class EvidenceCollector:
             if not self._has_time():
                 break
             job = jobs.get(run_id)
-            if job is not None and not job.alive:
+            if _has_ended(job):
                 del self.waiting[run_id]
                 self._store.explain(run_id, self.collect(run_id, job))
             elif time.monotonic() > deadline:
@@ -75,6 +74,11 @@ class EvidenceCollector:
         if self._deadline is None:
             self._deadline = now + SECONDS_PER_PASS
         return now < self._deadline
+
+
+def _has_ended(job: JobState | None) -> bool:
+    """Whether all is seen that will be seen: no worker of the job goes on."""
+    return job is not None and (not job.alive or job.held_up)
 
 
 def _of_state(job: JobState | None) -> dict[str, Any]:

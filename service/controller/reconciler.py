@@ -16,6 +16,7 @@ from service.controller.decisions import (
     DEFAULT_PATIENCE,
     Cancel,
     Decision,
+    EndPods,
     Fail,
     Forget,
     Patience,
@@ -36,6 +37,7 @@ from service.store.rows import CLAIM_SECONDS, ActiveRun
 logger = logging.getLogger(__name__)
 
 IDLE_LOOKS = 60  # times as seldom the cluster is looked at while nothing is expected of it
+SETTLING_SECONDS = 60.0
 MAX_SILENT_CALLS = 3  # calls without an answer in one pass: then the launcher is away
 MAX_FAILED_JOBS = 500  # kept to be looked at: each is listed with every look
 MAX_REMOVALS_PER_PASS = 30
@@ -89,6 +91,7 @@ class Controller:
         self._unmarked: dict[Launch, Fail] = {}
         # Jobs at work that no active run has, and since when.
         self._unwanted_since: dict[str, float] = {}
+        self._last_end = -math.inf
         # Runs that were active after the last pass.
         self._known: set[str] = set()
 
@@ -110,6 +113,7 @@ class Controller:
         self.evidence.explain_waiting(jobs)
         self._remove_oldest_failed(jobs_without_run)
         self._known |= self.dispatcher.step(jobs, now)
+        self._make_room()
         self._ages.forget_all_but(self._known)
 
     def _readable_runs(self) -> list[ActiveRun]:
@@ -144,6 +148,8 @@ class Controller:
         """Counts what has ended since the last pass."""
         expected = set(active_ids)
         ended_runs = self._store.ended(self._known - expected)
+        if ended_runs:
+            self._last_end = time.monotonic()
         observe(ended_runs)
         self.evidence.begin_pass(ended_runs)
         self._known = expected
@@ -154,9 +160,13 @@ class Controller:
             return True
         if self.dispatcher.has_work(len(self._known)) or self._store.has_cancelling():
             return True
-        is_idle = not self._known and not self.evidence.waiting
+        is_idle = not self._known and not self.evidence.waiting and self._has_settled()
         pause_seconds = self._look_seconds * (IDLE_LOOKS if is_idle else 1)
         return time.monotonic() - self._looked >= pause_seconds
+
+    def _has_settled(self) -> bool:
+        """Whether the job of the run that ended last had time to end too."""
+        return time.monotonic() - self._last_end > SETTLING_SECONDS
 
     def _list_jobs(self, expected: Sequence[str]) -> Mapping[str, JobState]:
         """The jobs; while the launcher is away the first runs of the queue say so."""
@@ -224,6 +234,8 @@ class Controller:
         is_kept_to_look_at = self._launcher.jobs_outlive_controller
         has_ended = job is None or not job.alive
         is_over = isinstance(decision, Forget) and has_ended and not is_kept_to_look_at
+        if run_id in self.evidence.waiting:
+            return  # its log would go with it
         if (is_over or isinstance(decision, RemoveJob)) and self._may_act():
             self._launcher.remove(run_id)
 
@@ -248,6 +260,8 @@ class Controller:
                 self._fail(run, decision, job)
             case Cancel():
                 self._cancel(run, job)
+            case EndPods():
+                self._end_pods(job)
             case Forget() | RemoveJob():
                 raise AssertionError(f"{decision} is for jobs without a run")
             case _:
@@ -296,6 +310,10 @@ class Controller:
             logger.error("The run failed: %s: %s", failure.reason, failure.message)
         self._unmarked.pop(launch_of(run), None)
 
+    def _end_pods(self, job: JobState | None) -> None:
+        if job is not None and self._may_act():
+            self._launcher.end_pods(job.idle_pods)
+
     def _cancel(self, run: ActiveRun, job: JobState | None) -> None:
         """Removes the job; the row is marked in the first pass that sees no job."""
         if not self._may_act():
@@ -303,6 +321,16 @@ class Controller:
         self._launcher.remove(run.run_id)
         if job is None and self._store.finish_cancelling(run.run_id):
             logger.info("The run was cancelled")
+
+    def _make_room(self) -> None:
+        """Ended Jobs go before their time where a quota counts them, and the queue would stand."""
+        if not self._may_act():
+            return
+        number = self._launcher.make_room({*self._known, *self.evidence.waiting})
+        if number:
+            message = "%d ended Jobs were removed early: a quota counts them, and runs wait"
+            logger.warning(message, number)
+            self.dispatcher.try_soon()
 
     def _remove_oldest_failed(self, jobs_without_run: Mapping[str, JobState]) -> None:
         """The oldest failed Jobs go before their time where there are very many."""

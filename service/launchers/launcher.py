@@ -79,6 +79,10 @@ class JobState:
     problem: what keeps the job from starting, or what ended it.
     lost: a node should have ended a pod of the job long ago and does not respond.
     age: seconds since the job was created.
+    suspended: the job may not start yet: the cluster has a queue of its own.
+    idle_pods: names of the pods whose worker has ended and which something else keeps alive, as
+        the proxy of a mesh does.
+    held_up: all living pods of the job are such.
     """
 
     alive: bool
@@ -89,6 +93,9 @@ class JobState:
     problem: Problem | None = None
     lost: bool = False
     age: float = 0.0
+    suspended: bool = False
+    idle_pods: tuple[str, ...] = ()
+    held_up: bool = False
 
 
 class Launcher(ABC):
@@ -123,6 +130,16 @@ class Launcher(ABC):
         The job may be `leaving` for a while afterwards; `force` does not wait for the node that it
         runs on, which may be dead. Raises LauncherAway.
         """
+
+    def end_pods(self, names: Collection[str]) -> None:  # noqa: B027  there may be no pods
+        """Tells `idle_pods` to end, so that their job goes on. Raises LauncherAway."""
+
+    def make_room(self, kept: Collection[str]) -> int:
+        """Removes ended jobs, the oldest first, where a quota that counts them refuses new ones.
+
+        The jobs of the runs `kept` stay. The number of those removed; raises LauncherAway.
+        """
+        return 0
 
     def close(self) -> None:  # noqa: B027  most launchers have nothing to end
         """Ends the jobs that cannot go on without their controller, which ends now."""

@@ -16,6 +16,7 @@ from service.controller.ages import Times, waited_seconds
 from service.controller.decisions import (
     Cancel,
     Decision,
+    EndPods,
     Fail,
     Forget,
     Patience,
@@ -66,6 +67,52 @@ def with_problem(reason: Reason, seconds: float) -> JobState:
 
 def silent(seconds: int) -> Run:
     return replace(ROW, lease_until=NOW - timedelta(seconds=seconds))
+
+
+def held_up(code: int, **more: object) -> JobState:
+    """A Job whose worker has ended, beside the proxy of a mesh, which has not."""
+    return JobState(alive=True, exit_code=code, idle_pods=("p",), held_up=True, **more)
+
+
+SUSPENDED = JobState(
+    alive=True, suspended=True, problem=Problem(Reason.WAITING_FOR_QUOTA, "Why.", 1e6)
+)
+SUSPENDED_AGAIN = Requeue(Reason.WAITING_FOR_QUOTA, "Why.", counted_launches=0)
+LONG_AGO = {"created_at": NOW - timedelta(days=2)}
+
+
+@pytest.mark.parametrize(
+    ("run", "job", "expected"),
+    [
+        (None, held_up(0), REMOVE),
+        (None, held_up(70), REMOVE),
+        (None, held_up(0, leaving=1.0), REMOVE),
+        (ROW, held_up(0), Reason.NO_RESULT_WRITTEN),
+        (ROW, held_up(70), Reason.ENGINE_ERROR),
+        (ROW, held_up(137), REQUEUE),
+        (replace(ROW, launches=2), held_up(137), Reason.OUT_OF_MEMORY),
+        (PENDING, held_up(1), REQUEUE),
+        (SWEPT, held_up(0), EndPods()),
+        (SWEPT, replace(held_up(1), held_up=False), EndPods()),
+        (ROW, replace(held_up(0), held_up=False), WAIT),
+        (PENDING, SUSPENDED, WAIT),
+        (replace(PENDING, **LATE), SUSPENDED, WAIT),
+        (ROW, SUSPENDED, SUSPENDED_AGAIN),
+        (SWEPT, SUSPENDED, SUSPENDED_AGAIN),
+        (replace(PENDING, **LONG_AGO), SUSPENDED, Reason.WAITING_FOR_QUOTA),
+        (CANCELLING, SUSPENDED, CANCEL),
+        (CANCELLING, held_up(0), CANCEL),
+    ],
+)
+def test_jobs_that_a_mesh_or_a_queue_holds_back(
+    run: Run | None, job: JobState, expected: Decision | Reason
+) -> None:
+    decision = decided(run, job, ON_A_CLUSTER)
+    if isinstance(expected, Reason):
+        assert isinstance(decision, Fail)
+        assert decision.reason == expected
+    else:
+        assert decision == expected
 
 
 @pytest.mark.parametrize(

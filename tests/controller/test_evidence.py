@@ -10,9 +10,7 @@ import pytest
 
 from service.contract.status import Reason
 from service.controller.reconciler import Controller
-from service.launchers.launcher import (
-    Problem,
-)
+from service.launchers.launcher import JobState, Problem
 from service.usecases.runs import Runs
 from tests.support.controllers import submit
 from tests.support.launchers import OnACluster
@@ -44,6 +42,24 @@ def test_what_the_worker_wrote_stands_at_the_run_that_it_failed(
     cluster.states[second] = ended(70)
     remote.step()
     assert runs.run(second).evidence is None
+
+
+def test_a_proxy_that_outlives_the_worker_hides_no_evidence_and_takes_no_slot(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "evidence", lambda run_id: {"removed": list(cluster.removed)})
+    first, second, third = submit(runs, 3)
+    remote.step()
+    runs.run_store.claim(first, "w")
+    runs.run_store.fail_attempt(first, 1, "EngineError", "x")
+    runs.run_store.claim(second, "w")
+    held_up = JobState(alive=True, exit_code=70, idle_pods=("p",), held_up=True)
+    cluster.states[first] = held_up
+    remote.step()
+    assert cluster.launched == [first, second, third], "its slot is free at once"
+    assert runs.result(runs.run(first)).provenance["evidence"]["removed"] == []
+    remote.step()
+    assert cluster.removed == [first], "once what it wrote was read"
 
 
 def test_the_evidence_is_taken_before_the_job_goes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,9 @@ from service.controller.work import work_of_request
 from service.launchers.kubernetes.api import Namespace
 from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.launcher import LauncherAway
+from service.store.rows import StoredResult
 from service.usecases.runs import Runs
+from tests.support.controllers import submit
 from tests.support.fake_answers import KINDS, Denied, fielded, labelled
 from tests.support.fake_cluster import (
     LOG,
@@ -205,6 +208,88 @@ def test_a_run_is_launched_and_cancelled(
     passes.step()
     assert f"bt-{run.run_id}" not in cluster.kinds["jobs"]
     assert runs.run(run.run_id).status == Status.CANCELLED
+
+
+def names_of_jobs(cluster: FakeCluster, ids: list[str]) -> set[str]:
+    """The runs among these that have a Job."""
+    return {run_id for run_id in ids if f"bt-{run_id}" in cluster.kinds["jobs"]}
+
+
+def test_jobs_that_a_queue_of_the_cluster_holds_back_take_no_slot(
+    clock: list[float], engine: Engine, runs: Runs, serve: Callable[..., FakeCluster]
+) -> None:
+    """Kueue suspends each Job until it is admitted, and may suspend it again later."""
+    cluster = serve()
+    ids = submit(runs, 3)
+    passes = controller(engine, max_active=1)
+    for number in (1, 2, 3):
+        passes.step()
+        assert len(names_of_jobs(cluster, ids)) == number
+        for run_id in names_of_jobs(cluster, ids):
+            cluster.set_status(f"bt-{run_id}", "Suspended")
+        passes.step()
+        clock[0] += 1
+    passes.step()
+    for run in map(runs.run, ids):
+        assert (run.status, run.reason, run.launches) == (Status.PENDING, "WaitingForQuota", 1)
+        assert "such as Kueue's" in str(runs.status(run).hint)
+    admitted, *others = ids
+    cluster.set_status(f"bt-{admitted}")
+    passes.step()
+    assert runs.run(admitted).reason is None
+    runs.run_store.claim(admitted, "w")
+    cluster.set_status(f"bt-{admitted}", "Suspended")
+    passes.step()
+    run = runs.run(admitted)
+    assert (run.status, run.reason, run.launches) == (Status.PENDING, "WaitingForQuota", 0)
+    assert names_of_jobs(cluster, ids) == set(others), "it joins the queue again"
+
+
+def test_a_queue_of_the_cluster_holds_no_more_jobs_than_it_needs_to(
+    clock: list[float],
+    engine: Engine,
+    runs: Runs,
+    serve: Callable[..., FakeCluster],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.controller.dispatcher.MAX_WAITING_JOBS", 3)
+    cluster = serve()
+    ids = submit(runs, 8)
+    passes = controller(engine, max_active=2)
+    for _ in range(6):
+        passes.step()
+        for run_id in names_of_jobs(cluster, ids):
+            cluster.set_status(f"bt-{run_id}", "Suspended")
+        clock[0] += 1
+    assert len(names_of_jobs(cluster, ids)) == 3
+
+
+def test_a_quota_that_counts_jobs_lets_every_run_through(
+    clock: list[float], engine: Engine, runs: Runs, serve: Callable[..., FakeCluster]
+) -> None:
+    """It counts those that have ended, too, which stay for an hour to be looked at."""
+    cluster = serve(failed=3)
+    cluster.max_jobs = 9
+    ids = submit(runs, 20)
+    passes = controller(engine, max_active=4)
+    told = set()
+    for _ in range(60):
+        passes.step()
+        for run_id in ids:
+            run = runs.run(run_id)
+            told.add(run.message)
+            if run.status == Status.PENDING and run_id in names_of_jobs(cluster, [run_id]):
+                runs.run_store.claim(run_id, "w")
+                assert runs.run_store.finish(run_id, 1, StoredResult("{}", "", None), {})
+                cluster.set_status(f"bt-{run_id}", "Complete", succeeded=1)
+        clock[0] += 1
+    assert {runs.run(run_id).status for run_id in ids} == {Status.COMPLETED}
+    assert len(cluster.kinds["jobs"]) <= 9
+    assert cluster.kinds["jobs"], "no more go than is needed"
+    assert any(
+        re.search("Jobs there now: [23] of this platform at work, [67] .* and 0 of others", text)
+        for text in filter(None, told)
+    )
 
 
 def test_pages_are_of_one_moment(serve: Callable[..., FakeCluster]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import chain, repeat
 
 import pytest
 
@@ -162,7 +163,7 @@ def test_a_controller_that_lost_the_lease_while_it_marked_leaves_the_job_alone(
     remote.step()
     runs.run_store.claim(run_id, "w")
     cluster.states[run_id] = ended(75)
-    monkeypatch.setattr(remote, "_may_act", iter([True, False]).__next__)
+    monkeypatch.setattr(remote, "_may_act", chain([True], repeat(False)).__next__)
     monkeypatch.setattr(remote.dispatcher, "_may_act", lambda: False)
     remote.step()
     assert (runs.run(run_id).status, cluster.removed) == (Status.PENDING, [])

@@ -57,6 +57,46 @@ def test_a_running_job_is_alive_without_a_problem() -> None:
     assert state(job()) == seen(alive=True), "its pod is about to be made"
 
 
+def beside(
+    name: str, code: int, proxy: dict[str, Any], finished: str = CREATED, phase: str = "Running"
+) -> dict[str, Any]:
+    """A pod whose worker has ended, with the proxy of a mesh in such a state."""
+    worker = {"terminated": {"exitCode": code, "reason": "Error", "finishedAt": finished}}
+    meshed = pod(worker, phase=phase)
+    meshed["metadata"]["name"] = name
+    meshed["status"]["containerStatuses"].append({"name": "istio-proxy", "state": proxy})
+    return meshed
+
+
+RUNNING: dict[str, Any] = {"running": {}}
+
+
+def test_a_proxy_keeps_pods_whose_worker_has_ended() -> None:
+    done = beside("a", 0, RUNNING)
+    assert state(job(), done) == seen(True, 0, idle_pods=("a",), held_up=True)
+    failed = beside("b", 70, RUNNING)
+    assert state(job(), done, failed) == seen(True, 70, idle_pods=("a", "b"), held_up=True)
+    working = pod(RUNNING)
+    assert state(job(), done, working) == seen(True, 0, idle_pods=("a",)), "a sweep goes on"
+    just_now = beside("c", 0, RUNNING, finished="2026-01-01T12:09:56Z")
+    assert state(job(), just_now) == seen(True, 0), "it may be about to end"
+    over = beside("d", 0, {"terminated": {"exitCode": 0}}, phase="Succeeded")
+    assert state(job(), over) == seen(True, 0)
+    assert state(job(("Complete", "x")), done) == seen(False, 0)
+
+
+def test_a_queue_of_the_cluster_holds_a_job_back() -> None:
+    waits = state(job(("Suspended", "JobSuspended")))
+    assert waits.suspended
+    assert waits.problem is not None
+    assert waits.problem.reason == Reason.WAITING_FOR_QUOTA
+    assert not lacks_pods(job(("Suspended", "JobSuspended")), [], NOW)
+    assert not state(job(("Suspended", "x"), ("Failed", "DeadlineExceeded"))).suspended
+    resumed = job()
+    resumed["status"]["conditions"] = [{"type": "Suspended", "status": "False"}]
+    assert state(resumed) == seen(alive=True)
+
+
 def test_since_1_31_a_finished_job_has_two_conditions_and_only_the_last_is_the_end() -> None:
     assert state(job(("SuccessCriteriaMet", "CompletionsReached")), pod({"running": {}})).alive
     done = state(

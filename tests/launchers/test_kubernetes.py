@@ -10,6 +10,7 @@ from service.contract.status import Reason
 from service.launchers.kubernetes.api import Away, Busy, Refused
 from service.launchers.kubernetes.launcher import KubernetesJobs
 from service.launchers.kubernetes.objects import Object
+from service.launchers.kubernetes.template import RUN_LABEL
 from service.launchers.launcher import LaunchDelayed, LauncherAway, LaunchFailed, Problem
 from tests.support.fake_namespace import (
     JOB_NAME,
@@ -349,6 +350,90 @@ def test_evidence_that_cannot_be_had_stops_nothing(
     for failure in (Refused(403, "no right"), Away("away")):
         namespace.failure = failure
         assert jobs.evidence(RUN_ID) == {"events": [f"They could not be read: {failure}"]}
+
+
+COUNTED = (
+    "jobs.batch is forbidden: exceeded quota: few-jobs, requested: count/jobs.batch=1, "
+    "used: count/jobs.batch=9, limited: count/jobs.batch=9"
+)
+OF_PODS = (
+    "exceeded quota: few-pods, requested: count/pods=1, used: count/pods=9, limited: count/pods=9"
+)
+OF_CPU = "exceeded quota: small, requested: cpu=1, used: cpu=9,count/pods=3, limited: cpu=9"
+
+
+def add_job(namespace: FakeNamespace, name: str, *conditions: str, minute: int = 0) -> str:
+    """The run_id of a Job of this release, created so many minutes after twelve."""
+    run_id = f"run-{name}"
+    namespace.jobs_by_name[name] = {
+        "metadata": {
+            "name": name,
+            "labels": {**RELEASE_LABELS, RUN_LABEL: run_id},
+            "creationTimestamp": f"2026-01-01T12:{minute:02}:00Z",
+        },
+        "status": {"conditions": [{"type": each, "status": "True"} for each in conditions]},
+    }
+    return run_id
+
+
+@pytest.mark.parametrize("said", [COUNTED, OF_PODS, OF_CPU])
+def test_ended_jobs_make_room_where_a_quota_counts_them(
+    said: str, jobs: KubernetesJobs, namespace: FakeNamespace
+) -> None:
+    """Those that ended longest ago go first; a quota of processors has nothing of them."""
+    counts = said != OF_CPU
+    for minute in range(12):
+        add_job(namespace, f"done-{minute:02}", "Complete", minute=minute)
+    kept = add_job(namespace, "kept", "Failed", minute=0)
+    add_job(namespace, "at-work", minute=0)
+    namespace.jobs_by_name["theirs"] = {"metadata": {"name": "theirs", "labels": {}}}
+    assert jobs.make_room({kept}) == 0, "nobody has refused anything"
+    with pytest.raises(LaunchDelayed) as caught:
+        refuse_creation(namespace, jobs, said)
+    filled = (
+        "1 of this platform at work, 13 of this platform that have ended, which go first, and 1"
+    )
+    assert (filled in str(caught.value)) is counts
+    assert jobs.make_room({kept}) == (10 if counts else 0)
+    assert namespace.deleted == ([f"done-{minute:02}" for minute in range(10)] if counts else [])
+    assert jobs.make_room({kept}) == 0, "until it is refused again"
+
+
+def refuse_creation(namespace: FakeNamespace, jobs: KubernetesJobs, message: str) -> None:
+    def refuse(job: Object, dry_run: bool = False) -> None:
+        raise Refused(403, message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(namespace, "create_job", refuse)
+        jobs.launch(WORK, 1)
+
+
+def test_ended_jobs_make_room_for_the_pod_of_one_that_has_none(
+    jobs: KubernetesJobs, namespace: FakeNamespace
+) -> None:
+    """A quota of `count/pods` counts pods that have ended, and refuses no Job."""
+    jobs.launch(WORK, 1)
+    add_job(namespace, "done", "Complete")
+    namespace.all_events = [
+        {
+            "reason": "FailedCreate",
+            "message": f"Error creating: pods is forbidden: {OF_PODS}",
+            "involvedObject": {"kind": "Job", "name": "x", "uid": JOB_NAME},
+            "lastTimestamp": "2026-01-01T12:09:59Z",
+        }
+    ]
+    problem = jobs.jobs()[RUN_ID].problem
+    assert problem is not None
+    assert problem.reason == Reason.QUOTA_EXCEEDED
+    assert jobs.make_room({RUN_ID}) == 1
+    assert namespace.deleted == ["done"]
+
+
+def test_pods_are_told_to_end_in_their_own_time(
+    jobs: KubernetesJobs, namespace: FakeNamespace
+) -> None:
+    jobs.end_pods(("one", "two"))
+    assert (namespace.ended, namespace.deleted) == (["one", "two"], [])
 
 
 def test_the_exit_code_of_a_failed_pod_is_looked_up_where_somebody_waits(

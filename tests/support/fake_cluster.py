@@ -41,6 +41,7 @@ class FakeCluster:
     kinds: the objects by kind and name.
     expired: no list can be continued, as after some minutes.
     denial: every call is answered with it, if there is one.
+    max_jobs: a quota that counts Jobs, in whatever state they are, if there is one.
     requests: how often each call was made, like `GET jobs/{name}`.
     sent: the number of bytes in all answers.
     """
@@ -49,6 +50,7 @@ class FakeCluster:
         self.kinds: dict[str, dict[str, Stored]] = {kind: {} for kind in KINDS}
         self.expired = False
         self.denial: Denied | None = None
+        self.max_jobs: int | None = None
         self.requests: Counter[str] = Counter()
         self.sent = 0
         self._pod_names: defaultdict[str, list[str]] = defaultdict(list)
@@ -123,6 +125,7 @@ class FakeCluster:
         name = body["metadata"]["name"]
         if name in self.kinds[kind]:
             raise Denied(409, "AlreadyExists", f'{KINDS[kind].resource} "{name}" already exists')
+        self._check_quota(kind, name)
         metadata = {
             **body["metadata"],
             "uid": str(uuid.uuid4()),
@@ -132,6 +135,24 @@ class FakeCluster:
         if not dry_run:
             self._put(kind, created)
         return KINDS[kind].whole(created.body)
+
+    def _check_quota(self, kind: str, name: str) -> None:
+        used = len(self.kinds["jobs"])
+        if kind == "jobs" and self.max_jobs is not None and used >= self.max_jobs:
+            count = "count/jobs.batch"
+            raise Denied(
+                403,
+                "Forbidden",
+                f'jobs.batch "{name}" is forbidden: exceeded quota: few-jobs, requested: '
+                f"{count}=1, used: {count}={used}, limited: {count}={self.max_jobs}",
+            )
+
+    def set_status(self, job: str, *conditions: str, succeeded: int = 0) -> None:
+        """Gives a Job these conditions, which are true."""
+        listed = [{"type": condition, "status": "True"} for condition in conditions]
+        document = json.loads(self.kinds["jobs"][job].body)
+        document["status"] = {"conditions": listed, "succeeded": succeeded}
+        self._put("jobs", stored("jobs", document))
 
     def _delete(self, kind: str, name: str, policy: str) -> bytes:
         content = self._read(kind, name)

@@ -63,6 +63,7 @@ class FakeNamespace:
     succeeded: names of Jobs that the list of unfinished Jobs lacks.
     warning_reasons: the reasons for which events were read, in that order.
     deleted: names of the Jobs and pods that were told to go.
+    ended: names of the pods that were told to end by themselves.
     """
 
     def __init__(self) -> None:
@@ -71,6 +72,7 @@ class FakeNamespace:
         self.succeeded: list[str] = []
         self.warning_reasons: list[str] = []
         self.deleted: list[str] = []
+        self.ended: list[str] = []
         self.jobs_by_name: dict[str, Object] = {}
         self.all_pods: list[Object] = []
         self.all_events: list[Object] = []
@@ -102,6 +104,10 @@ class FakeNamespace:
         jobs = _with_labels(self.jobs_by_name.values(), labels)
         return [job for job in jobs if job["metadata"]["name"] not in self.succeeded]
 
+    def all_jobs(self, labels: Mapping[str, str]) -> list[Object]:
+        self._fail()
+        return _with_labels(self.jobs_by_name.values(), labels)
+
     def living_pods(self, labels: Mapping[str, str]) -> list[Object]:
         return [
             pod
@@ -127,6 +133,9 @@ class FakeNamespace:
 
     def delete_pod(self, name: str) -> None:
         self.deleted.append(name)
+
+    def end_pod(self, name: str) -> None:
+        self.ended.append(name)
 
     def delete_job(self, name: str) -> None:
         self.deleted.append(name)

@@ -111,6 +111,10 @@ class Namespace:
         """Deletes the pod at once, without waiting for its node; without it nothing happens."""
         self._delete("pods", self._core.delete_namespaced_pod, name, grace_period_seconds=0)
 
+    def end_pod(self, name: str) -> None:
+        """Tells the pod's containers to end, and deletes it; without it nothing happens."""
+        self._delete("pods", self._core.delete_namespaced_pod, name)
+
     def unfinished_jobs(self, labels: Mapping[str, str]) -> list[Object]:
         """The Jobs with all of the labels of which no pod has succeeded.
 
@@ -122,6 +126,12 @@ class Namespace:
             JobOrPod,
             label_selector=_selector(labels),
             field_selector="status.successful=0",
+        )
+
+    def all_jobs(self, labels: Mapping[str, str]) -> list[Object]:
+        """The Jobs with all of the labels; all Jobs of the namespace without labels."""
+        return self._list(
+            "jobs", self._batch.list_namespaced_job, JobOrPod, label_selector=_selector(labels)
         )
 
     def living_pods(self, labels: Mapping[str, str]) -> list[Object]:

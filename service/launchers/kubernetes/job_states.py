@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from service.contract.status import Reason
 from service.launchers.kubernetes.evidence import moment_of
@@ -13,8 +13,10 @@ from service.launchers.launcher import JobState, Problem
 
 # A Job, a pod or an event as the API server lists it
 Object = Mapping[str, Any]
+T = TypeVar("T", bound=Object)
 
 OUT_OF_MEMORY = 137
+SUSPENDED = "The run's Job is suspended: the cluster's queue has not let it start yet."
 # What it means that a container waits for one of these reasons
 WAITING_REASONS = {
     "ErrImagePull": Reason.IMAGE_PULL,
@@ -30,6 +32,8 @@ PERMANENT_REASONS = ("InvalidImageName", "ErrImageNeverPull")
 MAX_EVENT_AGE_SECONDS = 600
 # A pod that should have been gone for so long is on a node that does not respond.
 OVERDUE_SECONDS = 30
+# A pod without company ends within a second or two after its worker.
+IDLE_SECONDS = 5
 # Within these times pods are created, and their volumes mounted, without anything being wrong.
 POD_CREATION_SECONDS = 5
 VOLUME_MOUNT_SECONDS = 15
@@ -46,6 +50,8 @@ def state_of(
     """
     end = _end_condition(job)
     pods = in_order(pods)
+    living = [] if end else [pod for pod in pods if _lives(pod)]
+    idle_pods = tuple(pod["metadata"]["name"] for pod in living if _is_idle(pod, now))
     return JobState(
         alive=end is None,
         exit_code=_exit_code(end, pods),
@@ -55,12 +61,15 @@ def state_of(
         problem=_problem(job, end, pods, events, now),
         lost=any(_is_overdue(pod, now) for pod in pods),
         age=_age(job, now),
+        suspended=end is None and _is_suspended(job),
+        idle_pods=idle_pods,
+        held_up=bool(idle_pods) and len(idle_pods) == len(living),
     )
 
 
-def in_order(pods: Sequence[Object]) -> list[Object]:
-    """The pods by the time of their creation, the newest last."""
-    return sorted(pods, key=_creation)
+def in_order(objects: Sequence[T]) -> list[T]:
+    """The Jobs or pods by the time of their creation, the newest last."""
+    return sorted(objects, key=_creation)
 
 
 def has_failed_pods(job: Object) -> bool:
@@ -76,6 +85,8 @@ def lacks_pods(job: Object, pods: Sequence[Object], now: datetime) -> bool:
     """
     if _has_living_pod(pods) or _end_condition(job) is not None or _status(job).get("active"):
         return False
+    if _is_suspended(job):
+        return False
     return _age(job, now) > POD_CREATION_SECONDS
 
 
@@ -89,9 +100,24 @@ def waits_for_volumes(pod: Object, now: datetime) -> bool:
 
 def _end_condition(job: Object) -> Object | None:
     """The condition that says that the Job has ended."""
+    return _condition(job, "Complete") or _condition(job, "Failed")
+
+
+def has_ended(job: Object) -> bool:
+    """Whether the Job has ended, in whatever way."""
+    return _end_condition(job) is not None
+
+
+def _is_suspended(job: Object) -> bool:
+    """Whether a queue such as Kueue's, or somebody, keeps the Job from having pods."""
+    return _condition(job, "Suspended") is not None
+
+
+def _condition(job: Object, kind: str) -> Object | None:
+    """The condition of that type, where it is true."""
     conditions: Sequence[Object] = _status(job).get("conditions") or []
     for condition in conditions:
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+        if condition["type"] == kind and condition["status"] == "True":
             return condition
     return None
 
@@ -120,6 +146,8 @@ def _problem(
         return Problem(Reason.TIMEOUT, "The worker's deadline passed.", math.inf)
     if end is not None:
         return None
+    if _is_suspended(job):
+        return Problem(Reason.WAITING_FOR_QUOTA, SUSPENDED, about=_uid(job))
     problem = None
     if not _has_living_pod(pods):
         problem = _creation_problem(job, pods, events, now)
@@ -148,8 +176,19 @@ def _creation_problem(
     return Problem(_creation_reason(message), message, about=_uid(job))
 
 
+def is_over_quota(message: str) -> bool:
+    """Whether the API server refuses an object for a ResourceQuota."""
+    return "exceeded quota" in message
+
+
+def counts_jobs(message: str) -> bool:
+    """Whether it does for a quota that counts Jobs, or pods that have ended too."""
+    requested = message.partition("requested: ")[2].partition(", used: ")[0]
+    return is_over_quota(message) and ("count/jobs.batch" in requested or "count/pods" in requested)
+
+
 def _creation_reason(message: str) -> Reason:
-    if "exceeded quota" in message:
+    if is_over_quota(message):
         return Reason.QUOTA_EXCEEDED
     if "serviceaccount" in message:
         return Reason.CONFIG_ERROR
@@ -215,7 +254,20 @@ def _event_message(
 
 
 def _has_living_pod(pods: Sequence[Object]) -> bool:
-    return any(_status(pod).get("phase") not in ("Failed", "Succeeded") for pod in pods)
+    return any(_lives(pod) for pod in pods)
+
+
+def _lives(pod: Object) -> bool:
+    return _status(pod).get("phase") not in ("Failed", "Succeeded")
+
+
+def _is_idle(pod: Object, now: datetime) -> bool:
+    """Whether the pod's worker has ended a while ago, by the clock of its node."""
+    for container in _containers(pod):
+        terminated = container.get("state", {}).get("terminated")
+        if terminated and container["name"] == "worker":
+            return _seconds_since(terminated.get("finishedAt"), now) > IDLE_SECONDS
+    return False
 
 
 def _is_overdue(pod: Object, now: datetime) -> bool:

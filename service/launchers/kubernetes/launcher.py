@@ -12,8 +12,11 @@ from service.contract.status import Reason
 from service.launchers.kubernetes.api import Away, Busy, Namespace, Refused
 from service.launchers.kubernetes.evidence import LINES_TO_READ, event_lines, log_lines
 from service.launchers.kubernetes.job_states import (
+    counts_jobs,
+    has_ended,
     has_failed_pods,
     in_order,
+    is_over_quota,
     lacks_pods,
     state_of,
     waits_for_volumes,
@@ -41,6 +44,13 @@ from service.launchers.launcher import (
     Work,
 )
 
+# Jobs that are removed at once where a quota counts them: those that stay can be looked at.
+MAX_REMOVED_FOR_ROOM = 10
+FILLED_BY = (
+    "{}. Jobs there now: {} of this platform at work, {} of this platform that have ended, which "
+    "go first, and {} of others."
+)
+
 
 class KubernetesJobs(Launcher):
     """Runs each job as the Job `bt-<run_id>` in the controller's namespace.
@@ -57,6 +67,8 @@ class KubernetesJobs(Launcher):
         # the image of the workers when this controller began
         self._first_image: str | None = None
         self._problem_times = ProblemTimes()
+        # a quota that counts Jobs, or ended pods, has refused one since there was room
+        self._lacks_room = False
 
     def launch(self, work: Work, number: int) -> None:
         job = self._new_job(work, number)
@@ -70,8 +82,9 @@ class KubernetesJobs(Launcher):
         except Refused as error:
             if error.status == 409:
                 self._adopt(job, str(error))
-            elif _is_over_quota(error):
-                raise LaunchDelayed(str(error), Reason.QUOTA_EXCEEDED) from error
+            elif is_over_quota(str(error)):
+                message = self._noting_the_quota(str(error))
+                raise LaunchDelayed(message, Reason.QUOTA_EXCEEDED) from error
             else:
                 message = f"The cluster refuses the worker's Job: {error}."
                 raise LaunchFailed(message, Reason.ADMISSION_DENIED) from error
@@ -121,6 +134,8 @@ class KubernetesJobs(Launcher):
             states = self._states(expected)
         except (Refused, Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
+        problems = [state.problem.message for state in states.values() if state.problem]
+        self._lacks_room |= any(map(counts_jobs, problems))
         return self._problem_times.add_to(states)
 
     def _states(self, expected: Collection[str]) -> dict[str, JobState]:
@@ -198,6 +213,47 @@ class KubernetesJobs(Launcher):
         except (Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
 
+    def end_pods(self, names: Collection[str]) -> None:
+        try:
+            for name in names:
+                self._namespace.end_pod(name)
+        except Away as error:
+            raise LauncherAway(str(error)) from error
+
+    def make_room(self, kept: Collection[str]) -> int:
+        if not self._lacks_room:
+            return 0
+        self._lacks_room = False
+        try:
+            ended = [job for job in self._ended_jobs() if _run_id(job) and _run_id(job) not in kept]
+            for job in ended[:MAX_REMOVED_FOR_ROOM]:
+                self._namespace.delete_job(job["metadata"]["name"])
+        except (Away, Refused, InvalidTemplate) as error:
+            raise LauncherAway(str(error)) from error
+        return len(ended[:MAX_REMOVED_FOR_ROOM])
+
+    def _ended_jobs(self) -> list[Object]:
+        """Those of this release that have ended and still are there, the oldest first."""
+        jobs = self._namespace.all_jobs(self._release_labels())
+        return [
+            job
+            for job in in_order(jobs)
+            if has_ended(job) and "deletionTimestamp" not in job["metadata"]
+        ]
+
+    def _noting_the_quota(self, refusal: str) -> str:
+        """The refusal, and what fills a quota that counts Jobs, of which there will be less."""
+        self._lacks_room |= counts_jobs(refusal)
+        if not counts_jobs(refusal):
+            return refusal
+        try:
+            own = self._namespace.all_jobs(self._release_labels())
+            others = len(self._namespace.all_jobs({})) - len(own)
+        except (Away, Refused, InvalidTemplate):
+            return refusal
+        ended = sum(map(has_ended, own))
+        return FILLED_BY.format(refusal, len(own) - ended, ended, others)
+
     def _delete_pods(self, run_id: str) -> None:
         for pod in self._namespace.living_pods({**self._release_labels(), RUN_LABEL: run_id}):
             self._namespace.delete_pod(pod["metadata"]["name"])
@@ -210,7 +266,7 @@ class KubernetesJobs(Launcher):
         except (InvalidTemplate, Away) as error:
             return str(error)
         except Refused as error:
-            if error.status == 409 or _is_over_quota(error):
+            if error.status == 409 or is_over_quota(str(error)):
                 return ""
             return f"Jobs cannot be created: {error}"
         return ""
@@ -243,10 +299,6 @@ class KubernetesJobs(Launcher):
         if self._first_image is None:
             self._first_image = worker_container(template).get("image")
         return template
-
-
-def _is_over_quota(error: Refused) -> bool:
-    return error.status == 403 and "exceeded quota" in str(error)
 
 
 def _have_same(labels: Mapping[str, str], others: Mapping[str, str], names: Iterable[str]) -> bool:

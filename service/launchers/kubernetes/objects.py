@@ -46,6 +46,7 @@ class Terminated(TypedDict, total=False):
 
     exitCode: int
     reason: str
+    finishedAt: str | None
 
 
 class ContainerState(TypedDict, total=False):
