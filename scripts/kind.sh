@@ -16,17 +16,39 @@ URL=http://127.0.0.1:$PORT
 
 stop() { printf 'kind-up: %s\n' "$*" >&2; exit 1; }
 
-# Runs a step and says how long it took; its output is shown only when it fails. (Not as the condition of an `if`:
-# there the shell would go on after an error inside.)
-step() {
-    local name=$1 start=$SECONDS code=0 log
-    shift
-    log=$(mktemp)
+SCRATCH=$(mktemp -d)
+trap 'rm -rf "$SCRATCH"' EXIT
+trap 'trap "" TERM; kill -TERM 0' INT  # the steps in the background go too
+
+# begin NAME COMMAND...: a step beside others. finish NAME: waits for its end and says how long it took; its output is
+# shown only when it fails. A terminal shows the seconds and the last line of the output meanwhile.
+begin() {
+    local log=$SCRATCH/$1.log
+    date +%s >"$SCRATCH/$1.start"
+    (set -e; shift; "$@") >"$log" 2>&1 </dev/null &
+    echo $! >"$SCRATCH/$1.pid"
+}
+
+finish() {
+    local name=$1 code=0 pid log=$SCRATCH/$1.log
+    pid=$(cat "$SCRATCH/$name.pid")
     printf '  %-22s' "$name"
-    set +e; (set -e; "$@") >"$log" 2>&1; code=$?; set -e
-    if [ $code = 0 ]; then printf '%4d s\n' $((SECONDS - start)); rm -f "$log"; return; fi
-    printf 'FAILED\n'; cat "$log" >&2; rm -f "$log"
+    while [ -t 1 ] && kill -0 "$pid" 2>/dev/null; do
+        printf '\r  %-22s%4d s  %-50.50s' "$name" "$(seconds_of "$name")" "$(tail -n 1 "$log" | tr -cd '[:print:]')"
+        sleep 1
+    done
+    wait "$pid" || code=$?
+    [ ! -t 1 ] || printf '\r%80s\r  %-22s' '' "$name"
+    if [ $code = 0 ]; then printf '%4d s\n' "$(seconds_of "$name")"; return; fi
+    printf 'FAILED\n'; cat "$log" >&2
     stop "the step \"$name\" failed; what it printed stands above"
+}
+
+seconds_of() { echo $(($(date +%s) - $(cat "$SCRATCH/$1.start"))); }
+
+step() {
+    begin "$@"
+    finish "$1"
 }
 
 exists() { kind get clusters 2>/dev/null | grep -x "$CLUSTER" >/dev/null; }
@@ -74,16 +96,35 @@ build() {
     for image in $(images); do docker tag "$image:$VERSION" "$image:$(tag "$image")"; done
 }
 
-load() {
-    local tagged=()
-    for image in $(images); do tagged+=("$image:$(tag "$image")"); done
-    docker image inspect mysql:8.0 >/dev/null 2>&1 || docker pull mysql:8.0
-    local there missing=()
-    there=$(docker exec "$CLUSTER-control-plane" ctr --namespace k8s.io images list --quiet)
-    for image in mysql:8.0 "${tagged[@]}"; do
-        grep "/$image\$" <<<"$there" >/dev/null || missing+=("$image")
+# What the nodes lack becomes archives, while a new cluster still starts: our images in one, for they share most layers.
+pack() {
+    local missing=() image
+    for image in $(images); do
+        # Under its version too, which k8s/ names.
+        is_loaded "$image:$(tag "$image")" || missing+=("$image:$(tag "$image")" "$image:$VERSION")
     done
-    [ ${#missing[@]} = 0 ] || kind load docker-image --name "$CLUSTER" "${missing[@]}"
+    [ ${#missing[@]} = 0 ] || docker save --output "$SCRATCH/ours.tar" "${missing[@]}"
+}
+
+pack_mysql() {
+    docker image inspect mysql:8.0 >/dev/null 2>&1 || docker pull mysql:8.0
+    is_loaded mysql:8.0 || docker save --output "$SCRATCH/mysql.tar" mysql:8.0
+}
+
+is_loaded() {
+    docker exec "$CLUSTER-control-plane" ctr --namespace k8s.io images list --quiet 2>/dev/null |
+        grep "/$1\$" >/dev/null
+}
+
+# Each archive into all nodes, both at the same time.
+load() {
+    local archive pid loads=()
+    for archive in "$SCRATCH"/*.tar; do
+        [ -e "$archive" ] || continue
+        kind load image-archive --name "$CLUSTER" "$archive" &
+        loads+=($!)
+    done
+    for pid in "${loads[@]}"; do wait "$pid"; done
 }
 
 install() {
@@ -102,8 +143,14 @@ answers() {
     return 1
 }
 
+# Building and packing need no cluster: a new one starts meanwhile.
 put_in() {
+    begin "cluster" create
+    begin "pack MySQL" pack_mysql
     step "build the images" build
+    step "pack them" pack
+    finish "pack MySQL"
+    finish "cluster"
     step "load them" load
     step "install the chart" install
     step "wait for the dashboard" answers
@@ -112,7 +159,6 @@ put_in() {
 up() {
     preflight
     printf '\nThe cluster %s:\n' "$CLUSTER"
-    step "cluster" create
     put_in
     cat <<EOF
 
@@ -131,12 +177,10 @@ demo() {
     kubectl --namespace $RELEASE get jobs
 }
 
-# SKIP=slow leaves out the slow ones. The tests take the images by their version, and the node's own names for them.
+# SKIP=slow leaves out the slow ones. The tests take the images by their version.
 run_tests() {
     exists || stop "there is no cluster $CLUSTER yet: make kind-up"
-    local python=$1 images=(mysql:8.0)
-    for image in $(images); do images+=("$image:$VERSION"); done
-    step "load the images" kind load docker-image --name "$CLUSTER" "${images[@]}"
+    local python=$1
     "$python" -m pytest tests -m "cluster and not nodes${SKIP:+ and not $SKIP}" -n 2 --dist loadfile --kubeconfig "$KUBECONFIG"
     "$python" -m pytest tests -m nodes -n 0 --kubeconfig "$KUBECONFIG"
 }

@@ -12,6 +12,29 @@ from tests.e2e.waiters import wait_until
 
 IMAGE = "stock-backtest-web:0.3.0"
 SLEEP = "import time; time.sleep(3600)"
+# Asks for an address as often as three threads can, until /tmp/stop is there; then /tmp/seen has
+# the number of requests, and those that failed.
+POLL = """
+import json, os, sys, threading, time, urllib.request
+asked, failures = [0], []
+def ask():
+    while not os.path.exists("/tmp/stop"):
+        asked[0] += 1
+        try:
+            urllib.request.urlopen(sys.argv[1], timeout=5).read()
+        except OSError as error:
+            failures.append(f"{time.strftime('%X')} {error}")
+        time.sleep(0.01)
+threads = [threading.Thread(target=ask) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with open("/tmp/seen.new", "w") as file:
+    json.dump([asked[0], failures], file)
+os.replace("/tmp/seen.new", "/tmp/seen")
+time.sleep(3600)
+"""
 
 
 def python_pod(

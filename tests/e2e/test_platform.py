@@ -15,34 +15,12 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.cluster import Namespace, Release
 from tests.e2e.conftest import TINY
-from tests.e2e.pods import python_pod
+from tests.e2e.pods import POLL, python_pod
 from tests.e2e.waiters import deployment_ready, job_ended, wait_until
 from tests.e2e.web import performed_here, reproducible
 from tests.support.prices import prices
 
 pytestmark = pytest.mark.cluster
-
-POLL = """
-import json, os, sys, threading, time, urllib.request
-asked, failures = [0], []
-def ask():
-    while not os.path.exists("/tmp/stop"):
-        asked[0] += 1
-        try:
-            urllib.request.urlopen(sys.argv[1], timeout=5).read()
-        except OSError as error:
-            failures.append(f"{time.strftime('%X')} {error}")
-        time.sleep(0.01)
-threads = [threading.Thread(target=ask) for _ in range(3)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-with open("/tmp/seen.new", "w") as file:
-    json.dump([asked[0], failures], file)
-os.replace("/tmp/seen.new", "/tmp/seen")
-time.sleep(3600)
-"""
 
 
 @pytest.fixture(scope="module")
