@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from scripts.config import ROOT
-from tests.e2e.cluster import CHART, Namespace, Release, merged
+from tests.e2e.cluster import CHART, CommandFailed, Namespace, Release, merged
 from tests.e2e.conftest import ONE_EACH, SMALL
 from tests.e2e.waiters import Object, deployment_ready, wait_until
 
@@ -25,13 +25,26 @@ pytestmark = pytest.mark.cluster
 CONTROLLER = ROOT.parent / "shared" / "cluster" / "ingress.yaml"
 HOST = "backtests.example.org"
 URL = f"https://{HOST}/bt"
+VERIFIED = {"mode": "verify", "caSecret": "authority", "caKey": "root.pem"}
+STATE = "/var/lib/mysql-state"  # of the database, beside its data
 KEYS = {"user": "login", "password": "word"}
 
 
 @pytest.fixture(scope="module")
 def database(new_namespace: Callable[..., Namespace], namespace: Namespace) -> str:
-    """The subchart by itself; it lets in the web's namespace, and its own name for the outside."""
+    """The subchart by itself, with a certificate of its own, which lets in the web's namespace.
+
+    The namespace of the web gets the certificate as the authority.
+    """
     elsewhere = new_namespace("-database")
+    host = f"db-mysql.{elsewhere.name}.svc"
+    pem, private = self_signed(host)
+    secret(namespace, "authority", **{"root.pem": pem})
+    files = {"server.pem": pem, "server.key": private}
+    write = "\n".join(f"cat >{STATE}/{name} <<'END'\n{text}END" for name, text in files.items())
+    options = "\n".join(
+        f"ssl_{kind} = {STATE}/{name}" for kind, name in zip(("cert", "key"), files, strict=True)
+    )
     peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}}
     policy = {"extraIngress": [{"from": [peer], "ports": [{"port": 3306}]}]}
     secret(elsewhere, "given", login="somebody", word="from-elsewhere", root="root-of-elsewhere")
@@ -40,9 +53,15 @@ def database(new_namespace: Callable[..., Namespace], namespace: Namespace) -> s
         "database": "theirs",
         "secretKeys": {**KEYS, "rootPassword": "root"},
     }
-    values = {**SMALL, "networkPolicy": policy, "auth": auth}
+    values = {
+        **SMALL,
+        "networkPolicy": policy,
+        "auth": auth,
+        "initdbScripts": {"1-certificate.sh": write},
+        "config": {"extra": options},
+    }
     Release("db", elsewhere, values, chart=str(CHART / "charts" / "mysql")).install()
-    return f"db-mysql.{elsewhere.name}.svc"
+    return host
 
 
 def secret(namespace: Namespace, name: str, kind: str = "Opaque", **values: str) -> None:
@@ -58,11 +77,10 @@ def secret(namespace: Namespace, name: str, kind: str = "Opaque", **values: str)
     )
 
 
-@pytest.fixture(scope="module")
-def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of the host, self-signed, in the Secret `tls` and in a file."""
+def self_signed(host: str) -> tuple[str, str]:
+    """A certificate of the host and its private key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host[:64])])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -72,13 +90,19 @@ def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) 
         .serial_number(x509.random_serial_number())
         .not_valid_before(now)
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
     formats = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    private = key.private_bytes(serialization.Encoding.PEM, *formats).decode()
+    return pem, key.private_bytes(serialization.Encoding.PEM, *formats).decode()
+
+
+@pytest.fixture(scope="module")
+def certificate(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of the host, self-signed, in the Secret `tls` and in a file."""
+    pem, private = self_signed(HOST)
     secret(namespace, "tls", "kubernetes.io/tls", **{"tls.crt": pem, "tls.key": private})
     file = tmp_path_factory.mktemp("tls") / "ca.pem"
     file.write_text(pem)
@@ -94,7 +118,7 @@ def release(
     outside: Object = {
         "web": {"basePath": "/bt"},
         "mysql": {"enabled": False},
-        "externalDatabase": {**external, "tls": {"mode": "required"}},
+        "externalDatabase": {**external, "tls": VERIFIED},
         "ingress": {
             "enabled": True,
             "className": "local",
@@ -126,6 +150,27 @@ def test_a_backtest_on_an_external_database(release: Release) -> None:
         web.completed()
     kinds = "statefulsets,pvc,secrets,networkpolicies,services,configmaps"
     assert not [name for name in release.namespace.names(kinds) if "mysql" in name]
+
+
+MIGRATE = ("env", "DB_WAIT_SECONDS=1", "python", "-m", "service.store.migrate")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("DB_TLS_CA=/etc/ssl/certs/ca-certificates.crt", "certificate verify failed"),
+        ("DB_HOST={host}.cluster.local", "Hostname mismatch"),
+    ],
+)
+def test_nobody_else_is_taken_for_the_database(
+    release: Release, database: str, wrong: str, why: str
+) -> None:
+    """Another authority, and a name that the certificate has not."""
+    (pod,) = release.pods("web")
+    words = ("exec", pod, "--", MIGRATE[0], wrong.format(host=database), *MIGRATE[1:])
+    with pytest.raises(CommandFailed, match=why):
+        release.namespace.kubectl(*words)
+    assert "cannot be used" not in release.namespace.kubectl("exec", pod, "--", *MIGRATE)
 
 
 @pytest.fixture(scope="module")
