@@ -17,7 +17,7 @@ URL=http://127.0.0.1:$PORT
 stop() { printf 'kind-up: %s\n' "$*" >&2; exit 1; }
 
 SCRATCH=$(mktemp -d)
-trap 'rm -rf "$SCRATCH"' EXIT
+trap 'wait; rm -rf "$SCRATCH"' EXIT  # where one step fails, a cluster that is being made is not left half
 trap 'trap "" TERM; kill -TERM 0' INT  # the steps in the background go too
 
 # begin NAME COMMAND...: a step beside others. finish NAME: waits for its end and says how long it took; its output is

@@ -20,11 +20,13 @@ ASKED: dict[str, tuple[Any, ...]] = {
     "delete_job": ("bt-x",),
     "config_map": ("bt-stock-backtest-worker-job",),
     "unfinished_jobs": ({"app.kubernetes.io/instance": "bt"},),
+    "all_jobs": ({"app.kubernetes.io/instance": "bt"},),
     "living_pods": ({"app.kubernetes.io/instance": "bt"},),
     "pods": ({"app.kubernetes.io/instance": "bt"},),
     "log": ("bt-x-abcde", "worker", 200),
     "events": ("bt-x",),
     "delete_pod": ("bt-x-abcde",),
+    "end_pod": ("bt-x-abcde",),
     "warnings": ("FailedCreate",),
 }
 Right = tuple[str, str, str]

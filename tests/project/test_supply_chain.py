@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
@@ -28,6 +29,16 @@ FOUND: dict[str, Any] = {
 def test_every_package_of_the_images_is_pinned_and_none_besides() -> None:
     images = [with_dependencies(listed(stage)) for stage in PROGRAMS]
     assert set().union(*images) == set(pinned_versions())
+
+
+def test_a_release_has_images_for_both_kinds_of_processors() -> None:
+    """The digest that the chart names is that of the index of both."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yaml").read_text())
+    steps = workflow["jobs"]["release"]["steps"]
+    (build,) = [step["run"] for step in steps if step.get("name", "").startswith("Images")]
+    assert "--platform linux/amd64,linux/arm64" in build
+    (emulator,) = [step for step in steps if "setup-qemu-action" in step.get("uses", "")]
+    assert steps.index(emulator) < [step.get("run") for step in steps].index(build)
 
 
 def test_the_document_is_valid_cyclonedx() -> None:
