@@ -17,7 +17,8 @@ URL=http://127.0.0.1:$PORT
 stop() { printf 'kind-up: %s\n' "$*" >&2; exit 1; }
 
 SCRATCH=$(mktemp -d)
-trap 'wait; rm -rf "$SCRATCH"' EXIT  # where one step fails, a cluster that is being made is not left half
+# Where one step fails, the others come to their end: no cluster is left half made.
+trap '[ -z "$(jobs -pr)" ] || echo "kind-up: waiting for the steps beside it" >&2; wait; rm -rf "$SCRATCH"' EXIT
 trap 'trap "" TERM; kill -TERM 0' INT  # the steps in the background go too
 
 # begin NAME COMMAND...: a step beside others. finish NAME: waits for its end and says how long it took; its output is
@@ -100,8 +101,8 @@ build() {
 pack() {
     local missing=() image
     for image in $(images); do
-        # Under its version too, which k8s/ names.
-        is_loaded "$image:$(tag "$image")" || missing+=("$image:$(tag "$image")" "$image:$VERSION")
+        image=$image:$(tag "$image")
+        is_loaded "$image" || missing+=("$image")
     done
     [ ${#missing[@]} = 0 ] || docker save --output "$SCRATCH/ours.tar" "${missing[@]}"
 }
@@ -111,20 +112,35 @@ pack_mysql() {
     is_loaded mysql:8.0 || docker save --output "$SCRATCH/mysql.tar" mysql:8.0
 }
 
+nodes() { kind get nodes --name "$CLUSTER" 2>/dev/null; }
+
+# Whether every node has the image; nobody has it where there is no node yet.
 is_loaded() {
-    docker exec "$CLUSTER-control-plane" ctr --namespace k8s.io images list --quiet 2>/dev/null |
-        grep "/$1\$" >/dev/null
+    local node number=0
+    for node in $(nodes); do
+        docker exec "$node" ctr --namespace k8s.io images list --quiet 2>/dev/null | grep "/$1\$" >/dev/null || return 1
+        number=$((number + 1))
+    done
+    [ $number != 0 ]
 }
 
-# Each archive into all nodes, both at the same time.
+# Each archive into all nodes, both at the same time. The images have their version as a name too, which k8s/ takes.
 load() {
-    local archive pid loads=()
+    local archive pid node image code=0 loads=""
     for archive in "$SCRATCH"/*.tar; do
         [ -e "$archive" ] || continue
         kind load image-archive --name "$CLUSTER" "$archive" &
-        loads+=($!)
+        loads="$loads $!"
     done
-    for pid in "${loads[@]}"; do wait "$pid"; done
+    for pid in $loads; do wait "$pid" || code=$?; done
+    [ $code = 0 ] || return $code
+    for node in $(nodes); do
+        for image in $(images); do
+            image=docker.io/library/$image
+            docker exec "$node" ctr --namespace k8s.io images tag --force \
+                "$image:$(tag "${image##*/}")" "$image:$VERSION"
+        done
+    done
 }
 
 install() {

@@ -72,6 +72,8 @@ class Dispatcher:
         """Whether something waits that could be launched, as far as the rows know."""
         if active_count - self._waiting_jobs >= self.max_active or self._is_pausing():
             return False
+        if self._waiting_jobs >= MAX_WAITING_JOBS:
+            return False
         return bool(self._store.queued(1))
 
     def step(self, jobs: Mapping[str, JobState], now: datetime) -> set[str]:

@@ -303,8 +303,9 @@ class Controller:
             return  # reading it took a while
         # Should the database be away in a moment, the next pass goes on from here.
         self._unmarked[launch_of(run)] = failure
-        is_kept = self._launcher.jobs_outlive_controller and job is not None and not job.alive
-        if not is_kept:
+        has_ended = job is not None and not job.alive
+        is_kept = self._launcher.jobs_outlive_controller and has_ended
+        if not is_kept and run.run_id not in self.evidence.waiting:
             self._launcher.remove(run.run_id)
         if self._store.fail(run, failure.reason, failure.message, evidence):
             logger.error("The run failed: %s: %s", failure.reason, failure.message)

@@ -76,6 +76,9 @@ def test_an_upgrade_may_do_without_room_for_one_more_pod(part: str) -> None:
     numbers = f"{part}.strategy.rollingUpdate"
     tight = {"maxUnavailable": "50%", "maxSurge": 0}
     assert strategy((numbers, tight))["rollingUpdate"] == tight
+    for none in (0, "0%"):
+        standstill = at(numbers, {"maxUnavailable": none, "maxSurge": 0})
+        assert "no pod could ever be replaced" in refusal(laid_over(SECRET, standstill))
     assert strategy((f"{part}.strategy.type", "Recreate")) == {"type": "Recreate"}
 
 
@@ -164,6 +167,8 @@ def test_a_proxy_is_the_only_way_to_the_vendors() -> None:
     assert {"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"} in worker["env"]
     assert open_ports(manifests, "-fetch") == {3128}
     assert open_ports(with_all(), "-fetch") == {443}
+    wrong = at("prices.httpsProxy", "http://proxy.example.org:65536")
+    assert "does not match pattern" in refusal(laid_over(SECRET, wrong))
 
 
 def annotations(manifests: list[Object]) -> dict[str, dict[str, str]]:
@@ -221,7 +226,7 @@ def test_nobody_who_comes_past_the_proxy_is_believed(
     [
         ("1500Gi", 1500.0),
         ("20G", 18.626451),
-        ("1.5Ti", 1536.0),
+        ("900Ti", 921_600.0),
         ("500Mi", 0.488281),
         ("100Gi", 100.0),
         ("900M", 0.83819),
@@ -232,7 +237,7 @@ def test_a_claim_has_any_size_that_kubernetes_knows(size: str, gib: float) -> No
     (claim,) = object_of(manifests, "StatefulSet")["spec"]["volumeClaimTemplates"]
     assert claim["spec"]["resources"]["requests"]["storage"] == size
     assert config_of(manifests).database_gib == gib
-    for wrong in ("5", "5GB", "0Gi", "-5Gi", "5 Gi"):
+    for wrong in ("5", "5GB", "0Gi", "0.0Gi", "1.1Gi", "-5Gi", "5 Gi", "1000Ti", "1000000Gi"):
         assert "does not match pattern" in refusal(
             laid_over(SECRET, at("mysql.persistence.size", wrong))
         )

@@ -62,6 +62,26 @@ def test_a_proxy_that_outlives_the_worker_hides_no_evidence_and_takes_no_slot(
     assert cluster.removed == [first], "once what it wrote was read"
 
 
+def test_a_pass_without_time_keeps_a_held_up_job_until_its_evidence_is_read(
+    runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run_id,) = submit(runs)
+    remote.step()
+    runs.run_store.claim(run_id, "w")
+    monkeypatch.setattr(cluster, "evidence", lambda run_id: {"removed": list(cluster.removed)})
+    held_up = JobState(alive=True, exit_code=70, idle_pods=("p",), held_up=True)
+    cluster.states[run_id] = held_up
+    with monkeypatch.context() as patch:
+        patch.setattr(remote.evidence, "_has_time", lambda: False)
+        remote.step()
+    assert runs.run(run_id).status == "failed"
+    assert cluster.removed == []
+    remote.step()
+    assert runs.result(runs.run(run_id)).provenance["evidence"]["removed"] == []
+    remote.step()
+    assert cluster.removed == [run_id]
+
+
 def test_the_evidence_is_taken_before_the_job_goes(
     runs: Runs, cluster: OnACluster, remote: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

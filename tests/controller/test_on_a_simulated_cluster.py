@@ -262,6 +262,7 @@ def test_a_queue_of_the_cluster_holds_no_more_jobs_than_it_needs_to(
             cluster.set_status(f"bt-{run_id}", "Suspended")
         clock[0] += 1
     assert len(names_of_jobs(cluster, ids)) == 3
+    assert not passes.dispatcher.has_work(len(ids)), "so the cluster is looked at seldom"
 
 
 def test_a_quota_that_counts_jobs_lets_every_run_through(

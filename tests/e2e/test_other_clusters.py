@@ -122,6 +122,8 @@ def database(helm_release: Callable[..., Release]) -> Release:
         "web": {"replicaCount": 3},
         "mysql": {"networkPolicy": {"extraIngress": [peers]}},
     }
+    # The API server writes 2Gi; an upgrade must not take that for another size.
+    values["mysql"]["persistence"] = {"size": "2048Mi"}
     release = helm_release("one", **values)
     selector = release.namespace.object("service", "one-mysql")["spec"]["selector"]
     ports = [{"port": 13306, "targetPort": 3306}]

@@ -80,6 +80,13 @@ def test_a_proxy_keeps_pods_whose_worker_has_ended() -> None:
     assert state(job(), done, working) == seen(True, 0, idle_pods=("a",)), "a sweep goes on"
     just_now = beside("c", 0, RUNNING, finished="2026-01-01T12:09:56Z")
     assert state(job(), just_now) == seen(True, 0), "it may be about to end"
+    for_its_node = beside("n", 143, RUNNING)
+    disrupted = {"type": "DisruptionTarget", "status": "True", "message": "drained"}
+    for_its_node["status"]["conditions"] = [disrupted]
+    assert not state(job(), for_its_node).held_up, "the Job makes another pod, and no try is spent"
+    leaving = beside("l", 143, RUNNING)
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T12:10:10Z"
+    assert not state(job(), leaving).held_up
     over = beside("d", 0, {"terminated": {"exitCode": 0}}, phase="Succeeded")
     assert state(job(), over) == seen(True, 0)
     assert state(job(("Complete", "x")), done) == seen(False, 0)

@@ -427,6 +427,8 @@ def test_ended_jobs_make_room_for_the_pod_of_one_that_has_none(
     assert problem.reason == Reason.QUOTA_EXCEEDED
     assert jobs.make_room({RUN_ID}) == 1
     assert namespace.deleted == ["done"]
+    jobs.jobs()
+    assert jobs.make_room({RUN_ID}) == 0, "the same event is read for minutes"
 
 
 def test_pods_are_told_to_end_in_their_own_time(

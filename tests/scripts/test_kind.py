@@ -22,7 +22,19 @@ def tools(tmp_path: Path) -> Path:
     """A PATH of tools that note what they are asked for and do nothing."""
     for name in TOOLS:
         tool(tmp_path, name, WORKING.get(name, "exit 0"))
-    for name in ("bash", "sed", "grep", "cat", "mktemp", "rm", "git", "date", "sleep", "tail", "tr"):
+    for name in (
+        "bash",
+        "sed",
+        "grep",
+        "cat",
+        "mktemp",
+        "rm",
+        "git",
+        "date",
+        "sleep",
+        "tail",
+        "tr",
+    ):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     return tmp_path
 

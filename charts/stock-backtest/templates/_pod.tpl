@@ -35,6 +35,10 @@ securityContext:
 
 {{/* How a Deployment replaces its pods. Kubernetes refuses numbers of a rolling update beside Recreate. */}}
 {{- define "stock-backtest.strategy" -}}
+{{- $numbers := printf "%v %v" .rollingUpdate.maxUnavailable .rollingUpdate.maxSurge | replace "%" "" -}}
+{{- if and (eq .type "RollingUpdate") (eq $numbers "0 0") -}}
+{{- fail "strategy.rollingUpdate: maxUnavailable and maxSurge are both 0, so that no pod could ever be replaced: set one of them to 1" -}}
+{{- end -}}
 type: {{ .type }}
 {{- if eq .type "RollingUpdate" }}
 rollingUpdate:

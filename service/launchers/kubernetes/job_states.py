@@ -113,9 +113,9 @@ def _is_suspended(job: Object) -> bool:
     return _condition(job, "Suspended") is not None
 
 
-def _condition(job: Object, kind: str) -> Object | None:
+def _condition(job_or_pod: Object, kind: str) -> Object | None:
     """The condition of that type, where it is true."""
-    conditions: Sequence[Object] = _status(job).get("conditions") or []
+    conditions: Sequence[Object] = _status(job_or_pod).get("conditions") or []
     for condition in conditions:
         if condition["type"] == kind and condition["status"] == "True":
             return condition
@@ -262,7 +262,12 @@ def _lives(pod: Object) -> bool:
 
 
 def _is_idle(pod: Object, now: datetime) -> bool:
-    """Whether the pod's worker has ended a while ago, by the clock of its node."""
+    """Whether the pod's worker has ended a while ago, by the clock of its node.
+
+    A pod that has to go, with its node or by itself, goes on as if it had no company.
+    """
+    if "deletionTimestamp" in pod["metadata"] or _condition(pod, "DisruptionTarget"):
+        return False
     for container in _containers(pod):
         terminated = container.get("state", {}).get("terminated")
         if terminated and container["name"] == "worker":

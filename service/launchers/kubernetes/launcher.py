@@ -69,6 +69,8 @@ class KubernetesJobs(Launcher):
         self._problem_times = ProblemTimes()
         # a quota that counts Jobs, or ended pods, has refused one since there was room
         self._lacks_room = False
+        # uids of the Jobs whose pods such a quota refuses
+        self._without_room: set[str] = set()
 
     def launch(self, work: Work, number: int) -> None:
         job = self._new_job(work, number)
@@ -134,9 +136,18 @@ class KubernetesJobs(Launcher):
             states = self._states(expected)
         except (Refused, Away, InvalidTemplate) as error:
             raise LauncherAway(str(error)) from error
-        problems = [state.problem.message for state in states.values() if state.problem]
-        self._lacks_room |= any(map(counts_jobs, problems))
+        self._note_pods_without_room(states.values())
         return self._problem_times.add_to(states)
+
+    def _note_pods_without_room(self, states: Iterable[JobState]) -> None:
+        """Room is made once for each Job: what was said of it is still read minutes later."""
+        refused = {
+            state.problem.about
+            for state in states
+            if state.problem and counts_jobs(state.problem.message)
+        }
+        self._lacks_room |= bool(refused - self._without_room)
+        self._without_room = refused
 
     def _states(self, expected: Collection[str]) -> dict[str, JobState]:
         """The state of each job by run_id; raises Refused, Away or InvalidTemplate."""

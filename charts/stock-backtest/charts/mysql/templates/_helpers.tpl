@@ -49,11 +49,11 @@ app.kubernetes.io/component: mysql
 {{/* A size of Kubernetes in GiB, with six digits: it writes the same size in several ways. */}}
 {{- define "mysql.gibibytes" -}}
 {{- $number := regexFind "^[0-9.]+" . -}}
-{{- $powers := dict "" (list 1 0) "k" (list 1000 1) "M" (list 1000 2) "G" (list 1000 3) "T" (list 1000 4) "Ki" (list 1024 1) "Mi" (list 1024 2) "Gi" (list 1024 3) "Ti" (list 1024 4) -}}
+{{- $powers := dict "" (list 1 0) "k" (list 1000 1) "M" (list 1000 2) "G" (list 1000 3) "T" (list 1000 4) "P" (list 1000 5) "Ki" (list 1024 1) "Mi" (list 1024 2) "Gi" (list 1024 3) "Ti" (list 1024 4) "Pi" (list 1024 5) -}}
 {{- $power := get $powers (trimPrefix $number .) -}}
 {{- $bytes := float64 $number -}}
 {{- range until (index $power 1) }}{{ $bytes = mulf $bytes (index $power 0) }}{{ end -}}
-{{- printf "%.6f" (divf $bytes 1073741824.0) | trimAll "0" | printf "0%s" | trimSuffix "." -}}
+{{- regexReplaceAll "\\.?0+$" (printf "%.6f" (divf $bytes 1073741824.0)) "" -}}
 {{- end }}
 
 {{/* Name of the volume claim; nothing when the data lives in the pod. */}}
