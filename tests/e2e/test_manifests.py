@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -50,6 +51,22 @@ def test_a_backtest_at_the_port_of_the_node(applied: Namespace) -> None:
     assert web.result(run_id)["num_trades"] == 34
     assert f"bt-{run_id}" in applied.names("jobs")
     assert len(applied.objects("pods", component="web")) == 2
+
+
+def test_nobody_who_comes_past_the_ingress_says_for_whom_he_asks(applied: Namespace) -> None:
+    """He would be another client at each request, and no limit would hold him."""
+    (port,) = applied.object("service", "stock-backtest-web")["spec"]["ports"]
+    address = f"http://{applied.node()}:{port['nodePort']}/runs?q=spoofed"
+    asked = urllib.request.Request(address, headers={"X-Forwarded-For": "203.0.113.7"})
+    for _ in range(4):  # each of the two pods is asked
+        urllib.request.urlopen(asked, timeout=20).read()
+    logs = "".join(
+        applied.kubectl("logs", pod, "--container", "web", "--tail=200")
+        for pod in applied.names("pods", component="web")
+    )
+    said = [line for line in logs.splitlines() if "q=spoofed" in line or "GET /runs" in line]
+    assert said
+    assert "203.0.113.7" not in logs
 
 
 def generations(namespace: Namespace) -> dict[str, int]:

@@ -31,7 +31,6 @@ web.allowedHosts. An HTTPRoute without hostnames leaves the choice to its Gatewa
 DB_HOST: {{ $database.host | quote }}
 DB_PORT: {{ $database.port | quote }}
 DB_NAME: {{ $database.name | quote }}
-DB_USER_FILE: /run/secrets/database/user
 DB_PASSWORD_FILE: /run/secrets/database/password
 DB_TLS: {{ $database.tls }}
 {{- if $database.ca }}

@@ -72,16 +72,16 @@ securityContext:
 envFrom:
   - configMapRef:
       name: {{ include "stock-backtest.configName" .root }}
-{{- $variables := concat (.env | default list) (.values.extraEnv | default list) -}}
+{{- /* Not in the ConfigMap, which changes before the pods do: a rollback takes the file away with the pod alone. */}}
+{{- $user := dict "name" "DB_USER_FILE" "value" "/run/secrets/database/user" -}}
+{{- $variables := concat (list $user) (.env | default list) (.values.extraEnv | default list) -}}
 {{- $names := list -}}
 {{- range $variables -}}
 {{- if has .name $names }}{{ fail (printf "extraEnv sets %s, which the chart or another entry sets too: a container may have each name once" .name) }}{{ end -}}
 {{- $names = append $names .name -}}
-{{- end -}}
-{{- with $variables }}
-env:
-  {{- toYaml . | nindent 2 }}
 {{- end }}
+env:
+  {{- toYaml $variables | nindent 2 }}
 resources:
   {{- toYaml .values.resources | nindent 2 }}
 volumeMounts:
