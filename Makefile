@@ -64,11 +64,13 @@ demo-api: .venv/installed ## Run the README's Python client against a running da
 	@$(BIN)/python scripts/demo_api.py $(BASE)
 
 MYSQL_CONTAINER ?= stock-backtest-test-mysql
+# Its part of the processors where others want them too; 1024 is that of any container.
+MYSQL_SHARES ?= 1024
 ON_MYSQL := tests/store/test_store.py tests/store/test_migrate.py tests/store/test_indexes.py tests/store/test_finding.py tests/store/test_marks.py tests/store/test_deletion.py tests/store/test_names_and_versions.py tests/store/test_login.py tests/controller/test_leadership.py tests/usecases/test_runs.py tests/usecases/test_identical_work.py tests/usecases/test_shares.py tests/usecases/test_names.py tests/usecases/test_fetches.py tests/worker/test_run.py tests/worker/test_fetch.py tests/controller tests/statements tests/web/test_troubles.py tests/web/test_json_api.py tests/web/test_pages.py tests/web/test_refusals.py tests/web/test_history.py tests/web/test_batches.py tests/web/test_prices.py tests/web/test_fetches.py
 
 .PHONY: test-mysql
 test-mysql: .venv/developer ## Run the tests of stores, controller and web on MySQL 8.0 in a container (needs Docker)
-	@docker run --detach --rm --name $(MYSQL_CONTAINER) --publish 127.0.0.1::3306 --env MYSQL_ROOT_PASSWORD=test mysql:8.0 >/dev/null
+	@docker run --detach --rm --name $(MYSQL_CONTAINER) --cpu-shares $(MYSQL_SHARES) --publish 127.0.0.1::3306 --env MYSQL_ROOT_PASSWORD=test mysql:8.0 --disable-log-bin --innodb-flush-log-at-trx-commit=0 >/dev/null
 	@trap 'docker rm --force --volumes $(MYSQL_CONTAINER) >/dev/null' EXIT INT TERM; \
 	until docker exec -e MYSQL_PWD=test $(MYSQL_CONTAINER) mysql -h 127.0.0.1 -u root -e 'SELECT VERSION()'; do sleep 1; done 2>/dev/null; \
 	export TEST_MYSQL=root:test@$$(docker port $(MYSQL_CONTAINER) 3306); \

@@ -26,7 +26,7 @@ from service.web.factory import create_app
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.support.clocks import SteadyClock
-from tests.support.databases import MYSQL, connected, migrated_database
+from tests.support.databases import MYSQL, Template, connected, migrated_database
 from tests.support.figures import draw_anew, draw_once
 from tests.support.openapi_check import CheckedClient
 from tests.support.prices import series
@@ -58,6 +58,17 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def mysql_template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template | None]:
+    """The same on the MySQL server of TEST_MYSQL, where there is one."""
+    if not MYSQL:
+        yield None
+        return
+    with migrated_database(tmp_path_factory.mktemp("mysql")) as engine:
+        _save_prices(engine)
+        yield Template.of(engine)
+
+
 @pytest.fixture
 def steady_clock(monkeypatch: pytest.MonkeyPatch) -> SteadyClock:
     """The clock by which leases are watched, where the test moves it."""
@@ -73,11 +84,12 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def engine(database: Path, template_database: Path) -> Iterator[Engine]:
+def engine(
+    database: Path, template_database: Path, mysql_template: Template | None
+) -> Iterator[Engine]:
     """A migrated database of the test's own with the prices of GOOG and SPY."""
-    if MYSQL:
-        with migrated_database(database.parent) as engine:
-            _save_prices(engine)
+    if mysql_template is not None:
+        with mysql_template.copy() as engine:
             yield engine
         return
     shutil.copyfile(template_database, database)

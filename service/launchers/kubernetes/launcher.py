@@ -85,7 +85,8 @@ class KubernetesJobs(Launcher):
             if error.status == 409:
                 self._adopt(job, str(error))
             elif is_over_quota(str(error)):
-                message = self._noting_the_quota(str(error))
+                self._lacks_room |= counts_jobs(str(error))
+                message = self._explained(str(error))
                 raise LaunchDelayed(message, Reason.QUOTA_EXCEEDED) from error
             else:
                 message = f"The cluster refuses the worker's Job: {error}."
@@ -252,9 +253,8 @@ class KubernetesJobs(Launcher):
             if has_ended(job) and "deletionTimestamp" not in job["metadata"]
         ]
 
-    def _noting_the_quota(self, refusal: str) -> str:
-        """The refusal, and what fills a quota that counts Jobs, of which there will be less."""
-        self._lacks_room |= counts_jobs(refusal)
+    def _explained(self, refusal: str) -> str:
+        """The refusal by a quota, and what fills it where it counts Jobs."""
         if not counts_jobs(refusal):
             return refusal
         try:
