@@ -84,7 +84,7 @@ class KubernetesJobs(Launcher):
         except Refused as error:
             if error.status == 409:
                 self._adopt(job, str(error))
-            elif is_over_quota(str(error)):
+            elif _is_over_quota(error):
                 self._lacks_room |= counts_jobs(str(error))
                 message = self._explained(str(error))
                 raise LaunchDelayed(message, Reason.QUOTA_EXCEEDED) from error
@@ -277,7 +277,7 @@ class KubernetesJobs(Launcher):
         except (InvalidTemplate, Away) as error:
             return str(error)
         except Refused as error:
-            if error.status == 409 or is_over_quota(str(error)):
+            if error.status == 409 or _is_over_quota(error):
                 return ""
             return f"Jobs cannot be created: {error}"
         return ""
@@ -310,6 +310,10 @@ class KubernetesJobs(Launcher):
         if self._first_image is None:
             self._first_image = worker_container(template).get("image")
         return template
+
+
+def _is_over_quota(error: Refused) -> bool:
+    return error.status == 403 and is_over_quota(str(error))
 
 
 def _have_same(labels: Mapping[str, str], others: Mapping[str, str], names: Iterable[str]) -> bool:
