@@ -69,7 +69,7 @@ function addLine(name, pane, options) {
 }
 
 function build() {
-  const range = chart?.timeScale().getVisibleRange();
+  const range = chart && viewedRange();
   chart?.remove();
   series = {};
   chart = LightweightCharts.createChart(panes, {
@@ -104,10 +104,25 @@ function build() {
   fill();
   stretch();
   setScales();
-  if (range) chart.timeScale().setVisibleRange(range);
+  if (range) view(range);
   chart.subscribeCrosshairMove(({ time }) => show(time === undefined ? null : points.time.indexOf(time)));
   chart.subscribeClick(({ hoveredObjectId }) => goToTrade(hoveredObjectId));
-  chart.timeScale().subscribeVisibleLogicalRangeChange(() => refine());
+  chart.timeScale().subscribeVisibleLogicalRangeChange(() => {
+    asked = null;
+    refine();
+  });
+}
+
+// The library draws, and knows, a range that it is asked for with the next frame: what happens
+// before, such as a second press, goes by the range asked for.
+let asked = null;
+function view(range) {
+  asked = range;
+  chart.timeScale().setVisibleLogicalRange(range);
+}
+
+function viewedRange() {
+  return asked ?? chart.timeScale().getVisibleLogicalRange();
 }
 
 function buildPrices(pane) {
@@ -203,16 +218,24 @@ function show(at) {
 let resting;
 function refine() {
   clearTimeout(resting);
-  resting = setTimeout(() => {
-    const span = visibleSpan();
-    if (!span || !needsOthers(span)) return;
-    showSpan(span);
-  }, SECONDS_OF_REST * 1000);
+  resting = setTimeout(refineNow, SECONDS_OF_REST * 1000);
+}
+
+// The screen may have moved on while the points were on their way, and a hand that drags the chart
+// goes on from where it took hold: the view stays where it is by then.
+let isHeld = false;
+async function refineNow() {
+  const span = visibleSpan();
+  if (!span || !needsOthers(span)) return;
+  const loaded = isHeld ? null : await pointsAround(span);
+  const now = visibleSpan();
+  if (loaded && !isHeld && now.first >= loaded.first && now.last < loaded.end) display(loaded, now);
+  else if (loaded || isHeld) refine();
 }
 
 // The numbers of the first and the last bar on the screen, also where no points are loaded there.
 function visibleSpan() {
-  const range = chart.timeScale().getVisibleLogicalRange();
+  const range = viewedRange();
   if (!range) return null;
   return { first: barAt(range.from), last: barAt(range.to) };
 }
@@ -232,9 +255,9 @@ function needsOthers({ first, last }) {
   return isFarInside || first < points.first || last >= points.end;
 }
 
-// Loads the points around these bars and shows them; the answer to an earlier wish comes too late.
+// None where they cannot be loaded, or another wish came after this one.
 let wish = 0;
-async function showSpan({ first, last }) {
+async function pointsAround({ first, last }) {
   const mine = ++wish;
   const shownBars = last - first + 1;
   let loaded = whole;
@@ -245,13 +268,16 @@ async function showSpan({ first, last }) {
       loaded = await load(query);
     } catch (error) {
       console.warn(error); // the points that are there stay
-      return;
+      return null;
     }
   }
-  if (mine !== wish) return;
+  return mine === wish ? loaded : null;
+}
+
+function display(loaded, { first, last }) {
   points = loaded;
   fill();
-  chart.timeScale().setVisibleLogicalRange({ from: placeOf(first, points.bar), to: placeOf(last, points.bar) });
+  view({ from: placeOf(first, points.bar), to: placeOf(last, points.bar) });
 }
 
 // The place of the first of these ascending numbers that is at least the wanted one, else of the last.
@@ -262,7 +288,9 @@ function placeOf(wanted, numbers) {
 
 // Shows the bars between two moments, which may be beyond the points that are loaded.
 async function showTimes(from, to) {
-  await showSpan({ first: whole.bar[placeOf(from, whole.time)], last: whole.bar[placeOf(to, whole.time)] });
+  const span = { first: whole.bar[placeOf(from, whole.time)], last: whole.bar[placeOf(to, whole.time)] };
+  const loaded = await pointsAround(span);
+  if (loaded) display(loaded, span);
 }
 
 function press(button) {
@@ -313,19 +341,17 @@ function pressKey(event) {
   const zoom = { "+": 0.7, "=": 0.7, "-": 1.4 }[event.key];
   if (!step && !zoom) return;
   event.preventDefault();
-  const scale = chart.timeScale();
+  const { from, to } = viewedRange();
   if (zoom) {
-    const { from, to } = scale.getVisibleLogicalRange();
     const middle = current ?? (from + to) / 2;
-    scale.setVisibleLogicalRange({ from: middle - (middle - from) * zoom, to: middle + (to - middle) * zoom });
+    view({ from: middle - (middle - from) * zoom, to: middle + (to - middle) * zoom });
     return;
   }
   const at = Math.min(points.time.length - 1, Math.max(0, (current ?? points.time.length) + step));
   const name = series.price ? "close" : "equity";
   chart.setCrosshairPosition(points[name][at], points.time[at], series.price ?? series.equity);
   show(at);
-  const { from, to } = scale.getVisibleLogicalRange();
-  if (at < from || at > to) scale.setVisibleLogicalRange({ from: from + step, to: to + step });
+  if (at < from || at > to) view({ from: from + step, to: to + step });
 }
 
 function giveUp(error) {
@@ -341,13 +367,15 @@ async function start() {
   points = whole = await load();
   for (const part of section.querySelectorAll(".tools, .panes, .credit")) part.hidden = false;
   build();
-  chart.timeScale().fitContent();
+  view({ from: 0, to: points.time.length - 1 });
   show(null);
   section.dataset.ready = "";
   section.shownBars = visibleSpan; // for tests and for the curious
   performance.mark("chart-ready");
   section.addEventListener("click", ({ target }) => target.closest("button") && press(target.closest("button")));
   panes.addEventListener("keydown", pressKey);
+  panes.addEventListener("pointerdown", () => { isHeld = true; });
+  for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, () => { isHeld = false; });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("[data-trade]");
     if (!link) return;

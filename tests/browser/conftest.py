@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from scripts.config import ROOT
 from tests.browser.pages import PORT, PROBLEMS, URL
@@ -56,6 +56,10 @@ def platform(platform_database: Path) -> Iterator[str]:
     process.wait(20)
 
 
+# A machine that is slow or has other work is no fault of a page.
+expect.set_options(timeout=30_000)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
@@ -65,8 +69,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(autouse=True)
-def no_problems() -> Iterator[None]:
-    """No page logs an error, and none leaves the platform."""
+def no_problems(browser: Browser) -> Iterator[None]:
+    """No page logs an error, none leaves the platform, and none works on beside the next test."""
     PROBLEMS.clear()
     yield
+    for context in browser.contexts:
+        context.close()
     assert PROBLEMS == []

@@ -6,6 +6,7 @@ import json
 import re
 import time
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -96,6 +97,19 @@ def shown_bars(page: Page) -> tuple[int, int]:
     return span["first"], span["last"]
 
 
+def await_bars(page: Page, are_there: Callable[[int, int], bool]) -> None:
+    """Waits until the numbers of the first and the last bar on the screen are such."""
+    for _ in range(600):
+        if are_there(*shown_bars(page)):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"the bars {shown_bars(page)} are on the screen")
+
+
+def await_a_frame(page: Page) -> None:
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+
 def test_a_trade_leads_to_the_chart_and_back(platform: str, browser: Browser) -> None:
     """Also where another part of the chart is on the screen, which does not have the trade."""
     page = open_result(browser, submit(), viewport=FIRST_SCREEN)
@@ -104,10 +118,10 @@ def test_a_trade_leads_to_the_chart_and_back(platform: str, browser: Browser) ->
     with page.expect_response(re.compile(r"chart\.json\?first=")):
         page.locator("#trade-1 a").click()
     expect(page.locator(".panes")).to_be_focused()
-    page.wait_for_timeout(300)
-    first, last = shown_bars(page)
-    assert first <= 29 <= last, "the trade's entry is the bar after the slow average begins"
-    assert last < 300
+    await_bars(
+        page, lambda first, last: first <= 29 <= last
+    )  # the bar after the slow average begins
+    assert shown_bars(page)[1] < 300
     assert page.locator(".panes").evaluate("node => node.getBoundingClientRect().top") < 400
 
 
@@ -115,7 +129,7 @@ def test_panning_and_zooming_out_load_what_is_there(platform: str, browser: Brow
     page = open_result(browser, submit(), viewport=FIRST_SCREEN)
     with page.expect_response(re.compile(r"chart\.json\?first=")):
         page.get_by_role("button", name="1 year", exact=True).click()
-    page.wait_for_timeout(300)
+    await_bars(page, lambda first, last: first > 2400)
     before = shown_bars(page)
     box = page.locator(".panes").bounding_box()
     assert box is not None
@@ -125,22 +139,51 @@ def test_panning_and_zooming_out_load_what_is_there(platform: str, browser: Brow
             page.mouse.down()
             page.mouse.move(box["x"] + 1000, box["y"] + 100, steps=5)
             page.mouse.up()
-    page.wait_for_timeout(600)
-    assert shown_bars(page)[1] < before[0], "other bars, and there are points for them"
+    await_bars(page, lambda first, last: last < before[0])
     page.get_by_role("button", name="5 years", exact=True).click()
-    page.wait_for_timeout(600)
-    first, last = shown_bars(page)
-    assert last - first == pytest.approx(5 * 252, abs=20)
+    await_bars(page, lambda first, last: abs(last - first - 5 * 252) <= 20)
+
+
+def test_points_that_arrive_late_leave_the_view_where_it_is(
+    platform: str, browser: Browser
+) -> None:
+    """A hand moves the chart on while other points are on their way."""
+    page = open_result(browser, submit(), viewport=FIRST_SCREEN)
+    with page.expect_response(re.compile(r"chart\.json\?first=")):
+        page.get_by_role("button", name="1 year", exact=True).click()
+    await_bars(page, lambda first, last: first > 2400)
+    page.route(re.compile(r"chart\.json\?first="), lambda route: None)  # holds it
+    box = page.locator(".panes").bounding_box()
+    assert box is not None
+    with page.expect_request(re.compile(r"chart\.json\?first=")):
+        for _ in range(2):
+            page.mouse.move(box["x"] + 100, box["y"] + 100)
+            page.mouse.down()
+            page.mouse.move(box["x"] + 1000, box["y"] + 100, steps=5)
+            page.mouse.up()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 100, steps=5)
+    await_a_frame(page)
+    moved = shown_bars(page)
+    with page.expect_response(re.compile(r"chart\.json\?first=")):
+        page.unroute_all()  # lets go what is held
+    await_a_frame(page)
+    assert shown_bars(page) == moved
+    with page.expect_response(re.compile(r"chart\.json\?first=")):
+        page.mouse.up()
+    await_a_frame(page)
+    assert shown_bars(page) == pytest.approx(moved, abs=3)
 
 
 def test_a_late_answer_changes_nothing(platform: str, browser: Browser) -> None:
     page = open_result(browser, submit(), viewport=FIRST_SCREEN)
     page.route(re.compile(r"chart\.json\?first="), lambda route: (time.sleep(1), route.continue_()))
-    page.get_by_role("button", name="1 year", exact=True).click()
-    page.get_by_role("button", name="All", exact=True).click()
-    page.wait_for_timeout(1500)
-    first, last = shown_bars(page)
-    assert (first, last) == (0, 2698)
+    with page.expect_response(re.compile(r"chart\.json\?first=")):
+        page.get_by_role("button", name="1 year", exact=True).click()
+        page.get_by_role("button", name="All", exact=True).click()
+    await_a_frame(page)
+    assert shown_bars(page) == (0, 2698)
 
 
 def test_many_trades_are_shown_where_there_is_room(platform: str, browser: Browser) -> None:
@@ -155,13 +198,17 @@ def test_many_trades_are_shown_where_there_is_room(platform: str, browser: Brows
 def test_candles_and_scheme_keep_the_view(platform: str, browser: Browser) -> None:
     page = open_result(browser, submit(), viewport=FIRST_SCREEN, color_scheme="light")
     page.get_by_role("button", name="1 year", exact=True).click()
-    page.wait_for_timeout(600)
+    await_bars(page, lambda first, last: first > 2400)
     before = shown_bars(page)
     page.get_by_role("button", name="Logarithmic").click()
     page.get_by_role("button", name="Candles").click()
     page.emulate_media(color_scheme="dark")
-    page.wait_for_timeout(600)
+    await_a_frame(page)
     assert shown_bars(page) == pytest.approx(before, abs=3)
+    button = page.get_by_role("button", name="Candles")
+    button.evaluate("node => { for (let press = 0; press < 4; press += 1) node.click(); }")
+    await_a_frame(page)
+    assert shown_bars(page) == pytest.approx(before, abs=3), "also pressed faster than drawn"
     expect(page.get_by_role("button", name="Logarithmic")).to_have_attribute("aria-pressed", "true")
 
 
