@@ -118,9 +118,8 @@ def test_a_trade_leads_to_the_chart_and_back(platform: str, browser: Browser) ->
     with page.expect_response(re.compile(r"chart\.json\?first=")):
         page.locator("#trade-1 a").click()
     expect(page.locator(".panes")).to_be_focused()
-    await_bars(
-        page, lambda first, last: first <= 29 <= last
-    )  # the bar after the slow average begins
+    # The trade's entry is the bar after the slow average begins.
+    await_bars(page, lambda first, last: first <= 29 <= last)
     assert shown_bars(page)[1] < 300
     assert page.locator(".panes").evaluate("node => node.getBoundingClientRect().top") < 400
 
