@@ -10,7 +10,7 @@ import pytest
 
 from scripts.config import ROOT
 from tests.e2e.cluster import CommandFailed, Namespace
-from tests.e2e.web import Web
+from tests.e2e.web import web_at
 
 pytestmark = pytest.mark.cluster
 
@@ -45,7 +45,7 @@ def applied(new_namespace: Callable[..., Namespace], folder: str) -> Namespace:
 
 def test_a_backtest_at_the_port_of_the_node(applied: Namespace) -> None:
     (port,) = applied.object("service", "stock-backtest-web")["spec"]["ports"]
-    web = Web(f"http://{applied.node()}:{port['nodePort']}")
+    web = web_at(f"http://{applied.node()}:{port['nodePort']}")
     run_id = web.submit()
     assert web.wait(run_id)["status"] == "completed"
     assert web.result(run_id)["num_trades"] == 34

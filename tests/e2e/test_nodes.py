@@ -14,7 +14,7 @@ from tests.e2e.nodes import addresses, api_server_frozen, dead, nodes_of, ready
 from tests.e2e.template import Change, changed, performs, pod_of
 from tests.e2e.test_sweeps import SWEEP, computing
 from tests.e2e.waiters import wait_until
-from tests.e2e.web import Web
+from tests.e2e.web import Web, web_at
 
 pytestmark = [pytest.mark.cluster, pytest.mark.nodes]
 # 50 s until the cluster notices, 30 s of toleration, 30 s of grace, 15 s until a run counts as lost
@@ -55,7 +55,7 @@ def web(release: Release) -> Web:
     port = release.namespace.object("service", release.name_of("service", "web"))["spec"]["ports"][
         0
     ]["nodePort"]
-    return Web(f"http://{addresses(release.namespace)[0]}:{port}")
+    return web_at(f"http://{addresses(release.namespace)[0]}:{port}")
 
 
 def on(node: str, change: Change) -> Change:

@@ -19,6 +19,21 @@ from tests.support.requests import REQUEST
 FINAL = ("completed", "failed", "cancelled")
 
 
+def web_at(address: str) -> Web:
+    """The web at the port of a node, which opens it some seconds after the Service is there."""
+    web = Web(address)
+
+    def is_open() -> bool:
+        try:
+            web.ask("/health")
+        except urllib.error.URLError:
+            return False
+        return True
+
+    wait_until(is_open, bool, 60, f"{address} is open")
+    return web
+
+
 @dataclass(frozen=True)
 class Web:
     """The web at one address, with a token where users log in."""
