@@ -25,7 +25,7 @@ from backtest.kernel import Terms
 from backtest.metrics import Floats
 from rules.optimizer import grid
 from rules.registry import BUILT_IN
-from service.search.luck import deflated_sharpe_ratio
+from service.doubt.luck import deflated_sharpe_ratio
 from service.search.search import JudgedSearch, Search
 
 BARS = 2520

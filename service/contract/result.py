@@ -34,6 +34,7 @@ class BacktestResult:
     metrics: Mapping[str, float | int | None] = field(default_factory=dict)
     trades: Sequence[Mapping[str, Any]] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    doubt: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The JSON document; raises ValueError when it breaks the contract."""

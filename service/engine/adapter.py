@@ -25,7 +25,7 @@ from service.contract.errors import InvalidRequest, NoData
 from service.contract.request import BacktestRequest
 from service.contract.result import HEADLINE, RESULT_VERSION, BacktestResult
 from service.engine.enhanced_engine import frozen_metrics_of
-from service.engine.look_ahead import checked_for_look_ahead
+from service.engine.look_ahead import Signals, checked_for_look_ahead
 from service.engine.metrics import LEAST_BARS, Reference, metrics_of
 from service.engine.version import (
     ENGINE_VERSION,
@@ -64,12 +64,13 @@ class Performed:
     """A performed run: its result without a figure, and a table with a row for each bar.
 
     The columns of `bars` are close, equity, drawdown, position and buy_and_hold, those of `prices`
-    Open High Low Close Volume of the same bars.
+    Open High Low Close Volume of the same bars. `signals` are what the rule said on each, (n,).
     """
 
     result: BacktestResult
     bars: pd.DataFrame
     prices: pd.DataFrame
+    signals: Signals
 
     def equity_csv(self) -> str:
         """A line a bar: date, equity, drawdown (fraction), position (shares), buy_and_hold."""
@@ -217,7 +218,7 @@ def run_backtest(
     }
     metrics = definitions.metrics_of(engine_result, reference)
     result = _contract_result(request.run_id, engine_result, metrics, provenance)
-    return Performed(result, _table_of_bars(data, engine_result), data)
+    return Performed(result, _table_of_bars(data, engine_result), data, signals)
 
 
 def held_benchmark(engine: BacktestEngine, benchmark: PriceSeries, index: pd.Index) -> Floats:

@@ -14,9 +14,9 @@ import numpy as np
 from backtest.metrics import Floats
 from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
+from service.doubt.luck import sharpe_of_sums
 from service.prices.periods import bars_a_year
 from service.search.folds import TEST_PART
-from service.search.luck import sharpe_of_sums
 from service.search.numbers import SearchNumbers
 from service.search.search import Search
 

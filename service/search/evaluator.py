@@ -25,10 +25,10 @@ from rules.base_rule import BaseRule, ConditionRule
 from rules.features import Features
 from rules.optimizer import Columns, Grid
 from service.contract.errors import InvalidRequest
+from service.doubt.luck import timing_ratios
 from service.engine.metrics import PLAIN, Reference
 from service.prices.periods import bars_a_year
 from service.search.chunk_metrics import Chunk, metrics_of_chunk
-from service.search.luck import timing_ratios
 
 Signals = NDArray[np.int8]
 Ints = NDArray[np.int64]

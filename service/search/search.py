@@ -17,6 +17,14 @@ from backtest.prices import checked_prices
 from rules.base_rule import BaseRule
 from rules.optimizer import Grid, ParameterOptimizer, SearchTable
 from service.contract.errors import InvalidRequest, NoData
+from service.doubt.luck import (
+    RealityCheck,
+    deflated_sharpe_ratio,
+    overfitting_probability,
+    p_value,
+    skill_probability,
+    timing_returns,
+)
 from service.engine.look_ahead import checked_for_look_ahead
 from service.engine.metrics import (
     ANNUAL_METRICS,
@@ -36,14 +44,6 @@ from service.search.folds import (
     blocks_of,
     split_for_validation,
     split_for_walk_forward,
-)
-from service.search.luck import (
-    RealityCheck,
-    deflated_sharpe_ratio,
-    overfitting_probability,
-    p_value,
-    skill_probability,
-    timing_returns,
 )
 from service.search.numbers import OVERFITTING_BLOCKS, SearchNumbers
 from service.search.verdict import Evidence

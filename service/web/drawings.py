@@ -132,3 +132,54 @@ def lines_over_time(curves: Sequence[pd.Series]) -> Lines:
         points = [f"{x:.2f} {y:.2f}" for x, y in zip(places, heights, strict=True)]
         paths.append("M" + "L".join(points))
     return Lines(paths, low, high)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Values on one axis: a dot for each, the first as a line, a band, the place of zero."""
+
+    dots: Sequence[LabelledDot]
+    asked: float
+    band: tuple[float, float] | None
+    zero: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LabelledDot:
+    """A dot and what it says when one points at it."""
+
+    x: float
+    y: float
+    label: str
+
+
+def strip_of(
+    points: Sequence[tuple[float, str]], band: Sequence[float | None] | None
+) -> Strip | None:
+    """Values with their labels, the first is what the others are compared to; None without any."""
+    if not points:
+        return None
+    values = [value for value, _ in points]
+    ends = [] if band is None else [bound for bound in band if bound is not None]
+    low, high = min([*values, *ends]), max([*values, *ends])
+    reach = high - low or 1.0
+
+    def place_of(value: float) -> float:
+        return round((value - low) / reach * WIDTH, 1)
+
+    # One above the other, so that equal values can be told apart.
+    heights = HEIGHT / len(points)
+    dots = [
+        LabelledDot(place_of(value), round((number + 0.5) * heights, 1), label)
+        for number, (value, label) in enumerate(points)
+    ]
+    return Strip(
+        dots=dots,
+        asked=place_of(values[0]),
+        band=(place_of(ends[0]), place_of(ends[1])) if len(ends) == 2 else None,
+        zero=place_of(0.0) if low <= 0 <= high else None,
+        low=low,
+        high=high,
+    )

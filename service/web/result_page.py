@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +17,7 @@ from service.web.drawings import columns_of, curve_of, dots_of
 from service.web.middleware.texts import language, plural, text
 from service.web.pages.common import choice_in_query, whole_number
 from service.web.presentation import METRIC_GROUPS, METRICS_BY_NAME, Metric, shown, shown_metric
+from service.web.result_doubt import Doubt, doubt_page_of, in_words
 
 TRADES_ON_A_PAGE = 100
 MAX_PAGE = 1_000_000
@@ -105,11 +107,14 @@ def page_values(view: View) -> dict[str, Any]:
     """What the templates of the page and of the report need."""
     values = {**view.result.metrics, **view.result.headline()}
     sheet = view.sheet
+    years = _years_of(view)
+    doubt = Doubt(view.result.doubt, _calendar_factor(values, years))
     return {
         "verdict": _unbroken(verdict(values)),
-        "tiles": list(tiles_of(values, sheet, view.request, _years_of(view))),
+        "tiles": list(tiles_of(values, sheet, view.request, years, doubt)),
+        "doubt": doubt_page_of(view, years, doubt),
         "facts": [_unbroken(fact) for fact in facts_of(view)],
-        "groups": [(title, list(_rows(names, values))) for title, names in METRIC_GROUPS],
+        "groups": [(title, list(_rows(names, values, doubt))) for title, names in METRIC_GROUPS],
         "sheet": sheet,
         "heat": heat_of(sheet["years"]),
         "months": get_month_names("abbreviated", locale=language()),
@@ -129,11 +134,14 @@ def _unbroken(sentence: str) -> str:
     return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _rows(names: Sequence[str], values: Mapping[str, Any]) -> Iterator[tuple[Metric, str]]:
+def _rows(
+    names: Sequence[str], values: Mapping[str, Any], doubt: Doubt
+) -> Iterator[tuple[Metric, str, str | None]]:
+    """Each metric with its value and its band."""
     for name in names:
         if name in values:
             metric = METRICS_BY_NAME[name]
-            yield metric, metric.shown(values[name])
+            yield metric, metric.shown(values[name]), doubt.band(name)
 
 
 def verdict(values: Mapping[str, Any]) -> str:
@@ -152,7 +160,11 @@ def verdict(values: Mapping[str, Any]) -> str:
 
 
 def tiles_of(
-    values: Mapping[str, Any], sheet: Mapping[str, Any], asked: BacktestRequest, years: float
+    values: Mapping[str, Any],
+    sheet: Mapping[str, Any],
+    asked: BacktestRequest,
+    years: float,
+    doubt: Doubt,
 ) -> Iterator[Tile]:
     """The six of the first screen; `years` is the time by the calendar from first to last bar."""
     held = sheet["holding"]
@@ -175,22 +187,31 @@ def tiles_of(
     yield Tile(
         text("Growth per year"),
         shown(growth_by_calendar(own, years) if has_years else None, "%"),
-        [of_holding(growth_by_calendar(holding, years) if has_years else None)],
+        [
+            *_known(doubt.band_of_yearly_growth()),
+            of_holding(growth_by_calendar(holding, years) if has_years else None),
+        ],
     )
     yield Tile(
         text("Sharpe ratio"),
         shown(values["sharpe_ratio"], "ratio"),
-        [_band(sheet["sharpe_band"]), of_holding(held["sharpe_ratio"], "ratio")],
+        [
+            doubt.band("sharpe_ratio", "ratio") or _band(sheet["sharpe_band"]),
+            of_holding(held["sharpe_ratio"], "ratio"),
+        ],
     )
     yield Tile(
         text("Maximum drawdown"),
         shown(values["max_drawdown_pct"], "%"),
-        [of_holding(held["max_drawdown_pct"])],
+        [*_known(doubt.band("max_drawdown_pct")), of_holding(held["max_drawdown_pct"])],
     )
     yield Tile(
         text("Trades"),
         shown(values["num_trades"]),
-        [f"{text('Win rate')} {shown_metric('win_rate_pct', values.get('win_rate_pct'))}"],
+        [
+            f"{text('Win rate')} {shown_metric('win_rate_pct', values.get('win_rate_pct'))}",
+            *_known(doubt.band("win_rate_pct")),
+        ],
     )
     costs = values.get("total_costs")
     yield Tile(
@@ -223,11 +244,24 @@ def growth_by_calendar(return_pct: float | None, years: float) -> float | None:
         return None
 
 
+def _calendar_factor(values: Mapping[str, Any], years: float) -> float:
+    """How many times as much grows in a year of the calendar as in one of the metrics, by logs."""
+    by_bars = values.get("cagr_pct")
+    own = growth_by_calendar(values["total_return_pct"], years) if years > 0 else None
+    if not by_bars or not own or min(by_bars, own) <= -100:
+        return 1.0
+    return math.log1p(own / 100) / math.log1p(by_bars / 100)
+
+
+def _known(detail: str | None) -> list[str]:
+    return [] if detail is None else [detail]
+
+
 def _band(band: Sequence[float] | None) -> str:
     if band is None:
         return text("no band can be made of these bars")
     low, high = (shown(bound, "ratio") for bound in band)
-    return text("95 %% band: %(low)s to %(high)s") % {"low": low, "high": high}
+    return in_words(low, high)
 
 
 def _of_capital(costs: float | None, capital: float) -> str:

@@ -14,6 +14,7 @@ from service.contract.documents import canonical_json
 from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
 from service.contract.status import ExitCode
+from service.doubt.doubt import doubt_of
 from service.engine.adapter import Performed, rule_of, run_backtest
 from service.engine.figure import draw_figure
 from service.engine.look import STORED, STORED_UNTIL_1_1_0
@@ -62,10 +63,21 @@ def perform(
         signed_drawdown=version == FROZEN_VERSION,
         look=STORED if version == ENGINE_VERSION else STORED_UNTIL_1_1_0,
     )
+    doubt = _doubt_of_run(request, rule, performed) if version == ENGINE_VERSION else {}
     provenance = {**performed.result.provenance, **software.provenance()}
-    result = replace(performed.result, provenance=provenance).with_figure(png)
+    result = replace(performed.result, provenance=provenance, doubt=doubt).with_figure(png)
     logger.info("Backtest completed: return=%.2f%%", result.total_return_pct)
     return result, performed
+
+
+def _doubt_of_run(
+    request: BacktestRequest, rule: BaseRule, performed: Performed
+) -> Mapping[str, Any]:
+    try:
+        return doubt_of(request, rule, performed)
+    except Exception:
+        logger.exception("The result says nothing of what is doubtful about it")
+        return {}
 
 
 def overview_of_run(

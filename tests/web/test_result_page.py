@@ -25,6 +25,7 @@ from service.store.tables import runs as runs_table
 from service.usecases.runs import Runs
 from service.web.result_page import growth_by_calendar, heat_of, tenths, verdict
 from service.web.warnings import SENTENCES, told
+from service.worker import run as worker_run
 from tests.support.prices import prices, random_walk
 from tests.support.reports import made_up
 from tests.support.requests import REQUEST
@@ -50,7 +51,50 @@ def test_the_answer_comes_first(client: FlaskClient, runs: Runs) -> None:
     assert places == sorted(places)
     for fact in ("1,788 bars", "Capital 100,000.00", "Commission 0.1 %", "long only", "Asked"):
         assert fact in text
+    for band in ("0.19 to 1.56", "39.39 % to 75.76 %"):
+        assert f"95 % band: {band}" in text
+
+
+def test_a_fragile_and_a_sturdy_result_say_so(client: FlaskClient, runs: Runs) -> None:
+    run_id = completed(client, runs)
+    text = words(page(client, f"/result/{run_id}"))
+    document = client.get(f"/result/{run_id}").json
+    assert document is not None
+    asked, *others = document["doubt"]["changes"]
+    lost = [row for row in others if row["sharpe_ratio"] < asked["sharpe_ratio"] / 2]
+    told = f"less than half of the Sharpe ratio is left after {len(lost)} of {len(others)} changes"
+    assert lost
+    assert f"Fragile: {told}. Worst: Without its five best trades" in text
+    assert text.count("▼") == len(lost) + 1, "and once in the note below"
+    assert "fast 9 instead of 10" in text
+    run_id = completed(
+        client, runs, rule_id="ANY(MA_CROSS_10_30,RSI_14_30_70)", end_date="2023-09-21"
+    )
+    text = words(page(client, f"/result/{run_id}"))
+    assert "Sturdy" in text
+    assert "RSI_14_30_70: oversold 27 instead of 30" in text
+
+
+def test_a_loser_has_nothing_to_lose_and_an_idle_run_no_changes(
+    client: FlaskClient, runs: Runs
+) -> None:
+    run_id = completed(client, runs, rule_id="MOMENTUM_1")
+    text = words(page(client, f"/result/{run_id}"))
+    assert "It earned nothing that a change could take away." in text
+    assert "Its record" not in text
+    run_id = completed(client, runs, rule_id="BB_20_10")
+    assert "How sure is this?" not in page(client, f"/result/{run_id}")
+
+
+def test_a_result_of_an_earlier_version_has_the_band_of_its_sheet(
+    client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_run, "doubt_of", lambda *_: {})
+    run_id = completed(client, runs)
+    text = words(page(client, f"/result/{run_id}"))
+    assert text.count("95 % band") == 1
     assert "95 % band: 0.17 to 1.57" in text
+    assert "How sure is this?" not in text
 
 
 def test_the_answer_in_korean_has_no_english_sentence(client: FlaskClient, runs: Runs) -> None:

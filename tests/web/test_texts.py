@@ -31,6 +31,18 @@ from service.web.errors import BAD_ROW, BUSY, INTERNAL, LOGIN_REFUSED, SENTENCES
 from service.web.pages.history import BULK
 from service.web.pages.marks import FORM_MARKS, MARKS
 from service.web.presentation import FIELD_LABELS, LABELS, METRIC_GROUPS, METRICS
+from service.web.result_doubt import (
+    BREAKS_EVEN,
+    CHANGES,
+    FRAGILE,
+    LONG_ENOUGH,
+    LOSES_WITHOUT_COSTS,
+    NOTHING_TO_LOSE,
+    REGIMES,
+    SKILL,
+    STURDY,
+    TOO_SHORT,
+)
 from tests.support.requests import REQUEST, SWEEP
 
 # A sentence of the frozen rules that does not end like one; en.po says it in other words too.
@@ -124,6 +136,8 @@ def in_data() -> Iterator[str]:
             yield from (kind[key] for key in ("description", "each") if key in kind)
     yield from (verdict.NOTHING_TRADED, verdict.NO_BETTER, verdict.SILENT, verdict.SKILL)
     yield from (verdict.LUCK, verdict.DOUBTED, verdict.UNSTEADY)
+    yield from (*CHANGES.values(), *REGIMES.values(), STURDY, FRAGILE, NOTHING_TO_LOSE, SKILL)
+    yield from (LONG_ENOUGH, TOO_SHORT, BREAKS_EVEN, LOSES_WITHOUT_COSTS)
     yield from (STAYS_IN_CASH, KEEPS_POSITION, presentation.JUDGED_BY_AN_EARLIER_RELEASE)
     yield from (sentence for _, sentence in SENTENCES.values())
     yield from (BUSY, UNAVAILABLE, LOGIN_REFUSED, INTERNAL, BAD_ROW)

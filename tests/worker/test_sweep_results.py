@@ -14,10 +14,10 @@ from backtest.metrics import bar_returns
 from rules.registry import rule_from_id
 from service.contract.status import SWEEP as KIND
 from service.contract.status import ExitCode, Reason, Status
+from service.doubt.luck import deflated_sharpe_ratio, p_value
 from service.engine.adapter import run_backtest
 from service.search import plan as plans
 from service.search.cross_validation import cross_validate
-from service.search.luck import deflated_sharpe_ratio, p_value
 from service.search.plan import SweepPlan
 from service.search.walk_forward import walk_forward
 from service.usecases.sweeps import Sweeps, asked_of

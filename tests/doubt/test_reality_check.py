@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.search.luck import RealityCheck, p_value, stationary_bootstrap
+from service.doubt.luck import RealityCheck, p_value, stationary_bootstrap
 
 
 def random(seed: int) -> np.random.Generator:

@@ -10,15 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.metrics import deviation, mean
-from service.search.folds import blocks_of
-from service.search.luck import (
+from service.doubt.luck import (
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
+    minimum_track_record,
     overfitting_probability,
     probabilistic_sharpe_ratio,
     timing_ratios,
     timing_returns,
 )
+from service.engine.metrics import excess_kurtosis, skewness
+from service.search.folds import blocks_of
 
 # Bars, trials, drift; then by ffn 1.4.1: calc_deflated_sharpe_ratio of the best,
 # calc_expected_max_sharpe, calc_prob_backtest_overfitting with 6 and with 10 blocks.
@@ -142,3 +144,23 @@ def test_nothing_is_held_constant_against_a_price_that_never_moves() -> None:
     ratios = timing_ratios(returns, np.zeros(100))
     assert ratios == pytest.approx(mean(returns) / deviation(returns))
     assert (timing_returns(returns[0], np.zeros(100)) == returns[0]).all()
+
+
+def test_a_record_of_the_minimum_length_is_as_certain_as_asked() -> None:
+    random = np.random.Generator(np.random.PCG64(3))
+    returns = random.standard_t(5, 700) * 0.01 + 0.0005
+    sharpe = float(mean(returns) / deviation(returns))
+    moments = skewness(returns), excess_kurtosis(returns) + 3
+    for confidence in (0.9, 0.95, 0.99):
+        bars = minimum_track_record(returns, confidence)
+        assert bars is not None
+        assert probabilistic_sharpe_ratio(sharpe, 0.0, bars, *moments) >= confidence
+        assert probabilistic_sharpe_ratio(sharpe, 0.0, bars - 1, *moments) < confidence
+
+
+def test_no_record_makes_a_loser_certain() -> None:
+    random = np.random.Generator(np.random.PCG64(3))
+    returns = random.normal(0, 0.01, 700)
+    assert minimum_track_record(returns - mean(returns) - 1e-4) is None
+    assert minimum_track_record(np.zeros(50)) is None
+    assert minimum_track_record(np.ones(3)) is None

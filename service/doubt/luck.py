@@ -20,6 +20,8 @@ Ints = NDArray[np.int64]
 
 RESAMPLES = 500  # of the reality check
 SEED = 20001126
+USUAL_CONFIDENCE = 0.95
+LONGEST_RECORD = 1e9  # bars: a ratio that small is none
 # Rounding leaves a smaller variance than this, the square of any price move a larger one.
 LEAST_VARIANCE = 1e-18
 
@@ -64,6 +66,24 @@ def skill_probability(returns: Floats, hurdle: float = 0.0) -> float:
     sharpe = float(mean(returns)) / spread
     kurtosis = excess_kurtosis(returns) + 3
     return probabilistic_sharpe_ratio(sharpe, hurdle, len(returns), skewness(returns), kurtosis)
+
+
+def minimum_track_record(returns: Floats, confidence: float = USUAL_CONFIDENCE) -> int | None:
+    """Of how many bars returns (n,) must be for a Sharpe ratio above 0 to be as certain as that.
+
+    The longer record is taken to be like the one that is there. None where its ratio is not above
+    0, or undefined. Source: Bailey and Lopez de Prado (2012), The Sharpe Ratio Efficient Frontier.
+    """
+    spread = float(deviation(returns))
+    if len(returns) < 4 or spread == 0:
+        return None
+    sharpe = float(mean(returns)) / spread
+    kurtosis = excess_kurtosis(returns) + 3
+    variance = 1 - skewness(returns) * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
+    if not (sharpe > 0 and variance > 0):
+        return None
+    bars = 1 + variance * (normal_quantile(confidence) / sharpe) ** 2
+    return math.ceil(bars) if bars < LONGEST_RECORD else None
 
 
 def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
