@@ -118,7 +118,10 @@ def quota(release: Release, counted: str, number: int) -> Iterator[None]:
         release.namespace.kubectl("delete", "resourcequota", "few")
 
 
-@pytest.mark.parametrize(("counted", "number"), [("count/jobs.batch", 6), ("count/pods", 9)])
+@pytest.mark.parametrize(
+    ("counted", "number"),
+    [("count/jobs.batch", 6), pytest.param("count/pods", 9, marks=pytest.mark.slow)],
+)
 def test_a_quota_that_counts_what_has_ended(release: Release, counted: str, number: int) -> None:
     """Twenty runs where six Jobs may be there, or six pods beside the three of the platform."""
     with quota(release, counted, number), release.web() as web:
