@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -57,6 +58,18 @@ class BacktestResult:
         }
         return replace(self, run_id="", provenance=provenance).canonical()
 
+    def stored(self) -> str:
+        """The text of it that a database keeps, without the figure.
+
+        Release 0.2.0 reads it as well, while it is upgraded or after a rollback, and knows no
+        `doubt`: there it stands in the provenance, which may have any field.
+        """
+        document = replace(self, chart_base64=None).document()
+        doubt = document.pop("doubt")
+        if doubt:
+            document["provenance"]["doubt"] = doubt
+        return canonical_json(document)
+
     def headline(self) -> dict[str, float | int | None]:
         """The four metrics that are fields of their own in the contract."""
         return {name: getattr(self, name) for name in HEADLINE}
@@ -67,6 +80,14 @@ class BacktestResult:
             return self
         encoded = base64.b64encode(png).decode()
         return replace(self, chart_base64=f"data:image/png;base64,{encoded}")
+
+
+def result_of_stored(text: str, chart_base64: str | None) -> BacktestResult:
+    """The result that was stored as this text, with its figure."""
+    fields = {**json.loads(text), "chart_base64": chart_base64}
+    provenance = dict(fields.get("provenance", {}))
+    doubt = provenance.pop("doubt", {})
+    return BacktestResult(**{**fields, "provenance": provenance, "doubt": doubt})
 
 
 def failed_result(

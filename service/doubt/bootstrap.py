@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.metrics import Floats, mean
-from service.doubt.luck import stationary_bootstrap
+from service.doubt.luck import drawn_blocks
 from service.engine.exact import power
 
 Ints = NDArray[np.int64]
@@ -64,16 +64,18 @@ def _first_without_note(covariances: Floats, count: int) -> int:
 
 
 def resampled(values: Floats, resamples: int, mean_block: float, seed: int) -> Iterator[Floats]:
-    """Resamples of `values` (n,), some at a time, (k, n)."""
+    """Resamples of `values` (n,), some at a time, (k, n); how many at a time decides nothing."""
     count = len(values)
-    starts, lengths, first_blocks = stationary_bootstrap(count, resamples, mean_block, seed)
+    random = np.random.Generator(np.random.PCG64(seed))
     at_once = max(1, CELLS_AT_ONCE // count)
-    ends = np.append(first_blocks, len(starts))
     for first in range(0, resamples, at_once):
-        last = min(first + at_once, resamples)
-        blocks = slice(ends[first], ends[last])
-        places = _places(starts[blocks], lengths[blocks], count)
-        yield values[places].reshape(last - first, count)
+        rows = min(at_once, resamples - first)
+        if mean_block == 1:
+            places = random.integers(0, count, (rows, count))
+        else:
+            starts, lengths, _ = drawn_blocks(random, count, rows, mean_block)
+            places = _places(starts, lengths, count).reshape(rows, count)
+        yield values[places]
 
 
 def _places(starts: Ints, lengths: Ints, count: int) -> Ints:

@@ -31,6 +31,7 @@ def doubt_of(request: BacktestRequest, rule: BaseRule, performed: Performed) -> 
         signals=performed.signals,
         equity=performed.bars["equity"].to_numpy(),
         position=performed.bars["position"].to_numpy(),
+        trades=performed.result.trades,
     )
     gains = [trade["pnl"] for trade in performed.result.trades if trade["exit_date"]]
     sample = Sample(run.equity, np.array(gains, np.float64), run.periods, run.risk_free)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cached_property, partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from backtest.engine import BacktestEngine, BacktestResult
 from backtest.metrics import Floats, bar_returns, drawdowns, sharpe_ratio
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule
 from service.contract.request import BacktestRequest
+from service.doubt.best_trades import without_best_trades
 from service.engine.metrics import LEAST_BARS, annual_growth, risk_free_per_bar
 from service.prices.periods import bars_a_year
 
@@ -33,12 +34,12 @@ LEAST_YEARS = 2.5  # of a run of which a year is left out
 DAYS_OF_YEAR = 365.25
 ATR_BARS = 14
 NOISE = 0.25  # of the average true range, the most that is added to a price or taken from it
-NOISY_SERIES = 20
-LEAST_NOISY_SERIES = 3  # of a long series, so that it does not take long
+NOISY_SERIES = 9
+LEAST_NOISY_SERIES = 3  # of a long run, so that it does not take long
 FULL_BARS = 20_000
 BEST_TRADES = 5
 MOST_COST = 0.5  # of a trade's value: nobody pays that
-COST_STEPS = 16  # of the bisection: to a hundred-thousandth
+COST_STEPS = 32  # of the bisection
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ logger = logging.getLogger(__name__)
 class Performance:
     """A run that was performed: its request and rule, the prices of its bars, its signals (n,).
 
-    `equity` is money at each close, `position` are the shares then, (n,) each.
+    `equity` is money at each close, `position` are the shares then, (n,) each. `trades` are those
+    of the result.
     """
 
     request: BacktestRequest
@@ -56,6 +58,7 @@ class Performance:
     signals: Signals
     equity: Floats
     position: Floats
+    trades: Sequence[Mapping[str, Any]]
 
     @cached_property
     def periods(self) -> float:
@@ -96,14 +99,13 @@ def rows_of(run: Performance, seed: int) -> list[Row]:
     The first row is the run as it was asked for. A change that cannot be made has no row. The
     numbers are cagr_pct, sharpe_ratio, max_drawdown_pct and num_trades.
     """
-    trades = int(np.count_nonzero(_starts(run.position)))
-    rows = [_row("asked", _numbers(run, run.equity, trades))]
-    if not trades:
+    rows = [_row("asked", _numbers(run, run.equity, len(run.trades)))]
+    if not run.trades:
         return rows
     changes = (_fills, _costs, _years, _parameters)
     rows += [row for change in changes for row in change(run)]
     rows += _noise(run, seed)
-    rows += _without_best_trades(run, trades)
+    rows += _without_best_trades(run)
     return rows
 
 
@@ -112,7 +114,7 @@ def break_even_cost(run: Performance) -> float | None:
 
     0 where nothing was earned without costs, None where nothing was traded or no costs are enough.
     """
-    if not run.position.any() or run.return_at(MOST_COST) > 0:
+    if not run.trades or run.return_at(MOST_COST) > 0:
         return None
     if run.return_at(0.0) <= 0:
         return 0.0
@@ -155,7 +157,7 @@ def _years(run: Performance) -> Iterator[Row]:
         ("first_year", run.data.loc[first + year :]),
         ("last_year", run.data.loc[: last - year]),
     ):
-        yield from _rule_row(change, run, run.rule, data)
+        yield from _rule_row(change, run, lambda: run.rule, data)
 
 
 def _parameters(run: Performance) -> Iterator[Row]:
@@ -163,26 +165,30 @@ def _parameters(run: Performance) -> Iterator[Row]:
     members = run.rule.members if isinstance(run.rule, CompositeRule) else (run.rule,)
     for place, member in enumerate(members):
         for name, value in member.params.items():
-            for other in _neighbours(value):
-                try:
-                    changed = type(member)(**{**member.params, name: other})
-                    rule = _with_member(run.rule, place, changed)
-                except InvalidRule:
-                    continue
+            for other in neighbours(value):
+                changed = partial(_with_parameter, run.rule, place, member, name, other)
                 details = {"member": member.rule_id, "name": name, "asked": value, "value": other}
-                yield from _rule_row("parameter", run, rule, run.data, **details)
+                yield from _rule_row("parameter", run, changed, run.data, **details)
 
 
-def _neighbours(value: int | float) -> Iterator[int | float]:
-    """A tenth below and above; a whole number differs by one at least."""
+def neighbours(value: int | float) -> Iterator[int | float]:
+    """A tenth below and above; a whole number differs by at least a tenth, and by one."""
+    exact = Decimal(repr(value))
     for factor in PARAMETER_FACTORS:
-        other = Decimal(repr(value)) * factor
+        other = exact * factor
         if isinstance(value, int):
-            step = 1 if other > value else -1
-            whole = int(other.to_integral_value())
-            yield whole if whole != value else value + step
-        elif other != Decimal(repr(value)):
+            is_above = factor > 1
+            farther = ROUND_CEILING if is_above == (value > 0) else ROUND_FLOOR
+            whole = int(other.to_integral_value(farther))
+            yield whole if whole != value else value + (1 if is_above else -1)
+        elif other != exact:
             yield float(other)
+
+
+def _with_parameter(
+    rule: BaseRule, place: int, member: BaseRule, name: str, value: int | float
+) -> BaseRule:
+    return _with_member(rule, place, type(member)(**{**member.params, name: value}))
 
 
 def _with_member(rule: BaseRule, place: int, member: BaseRule) -> BaseRule:
@@ -198,10 +204,10 @@ def _noise(run: Performance, seed: int) -> Iterator[Row]:
     count = max(LEAST_NOISY_SERIES, NOISY_SERIES * FULL_BARS // max(len(run.data), FULL_BARS))
     rows: list[Row] = []
     for _ in range(count):
-        rows += _rule_row("noise", run, run.rule, with_noise(run.data, random))
-    rows = [row for row in rows if row["sharpe_ratio"] is not None]
+        noisy = with_noise(run.data, random)
+        rows += _rule_row("noise", run, lambda: run.rule, noisy, series=count)
     if len(rows) == count:
-        rows.sort(key=lambda row: float(row["sharpe_ratio"]))
+        rows.sort(key=lambda row: float(row["sharpe_ratio"] or 0))
         yield rows[count // 2]
         yield {**rows[0], "change": "worst_noise"}
 
@@ -224,45 +230,46 @@ def with_noise(data: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
     return changed
 
 
-def _without_best_trades(run: Performance, trades: int) -> Iterator[Row]:
+def _without_best_trades(run: Performance) -> Iterator[Row]:
     """The money stays out of the market while the best trades last."""
-    if trades <= BEST_TRADES:
+    if len(run.trades) <= BEST_TRADES:
         return
-    starts = np.flatnonzero(_starts(run.position))
-    ends = np.append(starts[1:], len(run.position))
-    growth = 1 + bar_returns(run.equity)
-    of_trades = np.multiply.reduceat(growth, starts)
-    for trade in np.argsort(-of_trades, kind="stable")[:BEST_TRADES]:
-        growth[starts[trade] : ends[trade]] = 1.0
-    equity = run.equity[0] * np.multiply.accumulate(growth)
-    yield _row("best_trades", _numbers(run, equity, trades - BEST_TRADES))
-
-
-def _starts(position: Floats) -> NDArray[np.bool_]:
-    """Whether a trade begins on each bar: shares are held, and none on that side before."""
-    side = np.sign(position)
-    return np.asarray((side != 0) & (side != np.concatenate([[0.0], side[:-1]])))
+    equity = without_best_trades(run.equity, run.position, run.trades, BEST_TRADES)
+    if equity is not None:
+        yield _row("best_trades", _numbers(run, equity, len(run.trades) - BEST_TRADES))
 
 
 def _rule_row(
-    change: str, run: Performance, rule: BaseRule, data: pd.DataFrame, **details: object
+    change: str,
+    run: Performance,
+    make_rule: Callable[[], BaseRule],
+    data: pd.DataFrame,
+    **details: object,
 ) -> Sequence[Row]:
-    """Of a rule on bars; none where those are too few for it."""
-    if len(data) < max(rule.warm_up + 1, LEAST_BARS):
-        return []
-    return _result_row(
-        change, run, lambda: run.engine().run(data, rule.generate_signals), **details
-    )
+    """Of a rule on bars; none where those are too few for it, or it cannot be made."""
+
+    def perform() -> BacktestResult | None:
+        rule = make_rule()
+        if len(data) < max(rule.warm_up + 1, LEAST_BARS):
+            return None
+        # A rule of somebody else may change what it gets.
+        return run.engine().run(data, lambda bars: rule.generate_signals(bars.copy()))
+
+    return _result_row(change, run, perform, **details)
 
 
 def _result_row(
-    change: str, run: Performance, perform: Callable[[], BacktestResult], **details: object
+    change: str, run: Performance, perform: Callable[[], BacktestResult | None], **details: object
 ) -> Sequence[Row]:
     try:
         result = perform()
+    except InvalidRule:
+        return []
     except Exception:
         # A rule of somebody else may fail on other prices; the run itself is done.
         logger.warning("The change %s cannot be tried", change, exc_info=True)
+        return []
+    if result is None:
         return []
     numbers = _numbers(run, result.equity.to_numpy(), int(result["num_trades"]))
     return [_row(change, numbers, **details)]

@@ -183,7 +183,13 @@ def stationary_bootstrap(
     start and the length of each block, and the number of the block that each resample begins with.
     Source: Politis and Romano (1994), The Stationary Bootstrap.
     """
-    random = np.random.Generator(np.random.PCG64(seed))
+    return drawn_blocks(np.random.Generator(np.random.PCG64(seed)), bars, resamples, mean_block)
+
+
+def drawn_blocks(
+    random: np.random.Generator, bars: int, resamples: int, mean_block: float
+) -> tuple[Ints, Ints, Ints]:
+    """As `stationary_bootstrap`, the next ones of `random`."""
     starts: list[Ints] = []
     lengths: list[Ints] = []
     for _ in range(resamples):

@@ -11,7 +11,7 @@ from backtest.metrics import Floats, bar_returns, deviation, sharpe_ratio
 from service.engine.metrics import LEAST_BARS, annual_growth
 
 STRETCHES_A_YEAR = 4
-LEAST_STRETCHES = 4
+LEAST_STRETCHES = 4  # whole ones
 FLAT = 0.5  # of the usual move in a stretch of its length
 
 
@@ -25,12 +25,13 @@ def regimes_of(
     one whose bars moved at most as much as in the middle one. Empty for less than a year.
     """
     bars_in_stretch = max(2, round(periods / STRETCHES_A_YEAR))
-    stretch = np.arange(len(close)) // bars_in_stretch
-    count = int(stretch[-1]) + 1
+    count = len(close) // bars_in_stretch
     if count < LEAST_STRETCHES:
         return []
+    # The bars after the last whole stretch belong to it.
+    stretch = np.minimum(np.arange(len(close)) // bars_in_stretch, count - 1)
     held = bar_returns(close)
-    moves = np.multiply.reduceat(1 + held, np.arange(0, len(close), bars_in_stretch)) - 1
+    moves = np.multiply.reduceat(1 + held, bars_in_stretch * np.arange(count)) - 1
     usual = float(deviation(held)) * np.sqrt(np.bincount(stretch))
     unrest = np.array([float(deviation(held[stretch == number])) for number in range(count)])
     middle = float(np.sort(unrest)[(count - 1) // 2])

@@ -25,7 +25,7 @@ from service.contract.errors import (
     UnknownTicker,
 )
 from service.contract.request import BacktestRequest, parse_request
-from service.contract.result import BacktestResult, failed_result
+from service.contract.result import BacktestResult, failed_result, result_of_stored
 from service.contract.status import (
     ATTACHED,
     BACKTEST,
@@ -292,7 +292,7 @@ def _check_same(run: Run, request: Request) -> None:
 def result_from_store(stored: StoredResult) -> BacktestResult:
     """Result v1 as the run stored it, with the figure in it; raises BadRow."""
     with reading("The result of a run"):
-        return BacktestResult(**{**json.loads(stored.result), "chart_base64": stored.chart_base64})
+        return result_of_stored(stored.result, stored.chart_base64)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from rules.base_rule import BaseRule
 from service.contract.documents import canonical_json
 from service.contract.errors import InvalidRequest, NoResult
 from service.contract.request import BacktestRequest, parse_request
-from service.contract.result import BacktestResult
+from service.contract.result import BacktestResult, result_of_stored
 from service.contract.status import Status
 from service.engine.adapter import rule_of
 from service.engine.look import WORDS, Look
@@ -146,5 +146,5 @@ def view_of(runs: Runs, run: Run, compute: Compute = called_here) -> View:
     if text is None:
         raise NoResult(run.run_id, run.status)
     with reading(f"The result of run {run.run_id}"):
-        result = BacktestResult(**{**json.loads(text), "run_id": run.run_id})
+        result = replace(result_of_stored(text, None), run_id=run.run_id)
     return View(runs, run, result, compute)

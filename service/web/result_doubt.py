@@ -15,7 +15,7 @@ from service.web.presentation import METRICS_BY_NAME, shown
 
 NO_END = "\N{INFINITY}"
 GROWTH = ("cagr_pct", "holding_cagr_pct")
-CHANGED_NUMBERS = ("factor", "asked", "value")
+CHANGED_NUMBERS = ("factor", "asked", "value", "series")
 UNITS = {
     "cagr_pct": "%",
     "holding_cagr_pct": "%",
@@ -24,6 +24,10 @@ UNITS = {
     "sharpe_ratio": "ratio",
     "num_trades": "",
 }
+NEEDED_TRADES = 10
+# Without its best trades, most rules of real skill lose as much where trades are few.
+NOT_JUDGED = "best_trades"
+BAND_OF_ANOTHER_TIME = "another time as long, 95 %%: %(low)s to %(high)s"
 KEPT_SHARE = 0.5  # of the Sharpe ratio: a change that leaves less shows that the run hangs on it
 
 CHANGES = {
@@ -34,8 +38,8 @@ CHANGES = {
     "first_year": "Without the first year",
     "last_year": "Without the last year",
     "parameter": "{name} {value} instead of {asked}",
-    "noise": "Prices a little different, middle case",
-    "worst_noise": "Prices a little different, worst case",
+    "noise": "Noise in the prices, middle of {series}",
+    "worst_noise": "Noise in the prices, worst of {series}",
     "best_trades": "Without its five best trades",
 }
 REGIMES = {
@@ -50,12 +54,15 @@ FRAGILE = (
     "Fragile: less than half of the Sharpe ratio is left after {lost} of {all} changes. "
     "Worst: {worst}."
 )
-NOTHING_TO_LOSE = "It earned nothing that a change could take away."
+FEW_TRADES = "Whether it is sturdy cannot be told from {trades} trades: {needed} are needed."
+FEW_BARS = "Whether it is sturdy cannot be told: its bars are too few for a Sharpe ratio."
+NOTHING_TO_LOSE = "Its Sharpe ratio is not above 0: there is nothing that a change could take away."
 SKILL = "With {probability} probability its Sharpe ratio is above 0, if nothing else was tried."
 LONG_ENOUGH = "Its record of {own} years is long enough for 95 %: {needed} would do."
 TOO_SHORT = "For 95 % its record would have to be {needed} years long; it has {own}."
 BREAKS_EVEN = "It breaks even where each purchase and each sale costs {cost}; asked: {asked}."
-LOSES_WITHOUT_COSTS = "Also without any costs it would have earned nothing."
+LOSES_WITHOUT_COSTS = "Also without any costs it would not have gained."
+LONG_YEARS = "more than 100"
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,10 @@ class Doubt:
         if band is None or band == [None, None]:
             return None
         unit = METRICS_BY_NAME[name].unit if unit is None else unit
-        return in_words(*(NO_END if bound is None else shown(bound, unit) for bound in band))
+        low, high = (NO_END if bound is None else shown(bound, unit) for bound in band)
+        if name == "max_drawdown_pct":
+            return text(BAND_OF_ANOTHER_TIME) % {"low": low, "high": high}
+        return in_words(low, high)
 
     def band_of_yearly_growth(self) -> str | None:
         """That of the growth in a year of the calendar."""
@@ -139,21 +149,12 @@ def doubt_page_of(view: View, years: float, doubt: Doubt) -> DoubtPage | None:
         return None
     asked, others = rows[0], rows[1:]
     lost = [row for row in others if _is_lost(row, asked)]
-    has_earned = (asked["sharpe_ratio"] or 0) > 0
+    verdict, tone = _sturdiness(asked, others, lost)
     return DoubtPage(
-        tone=("loss" if lost else "gain") if has_earned else "",
-        sentences=[
-            _sturdiness(others, lost) if has_earned else text(NOTHING_TO_LOSE),
-            *_of_luck(view, years),
-            *_of_costs(view),
-        ],
+        tone=tone,
+        sentences=[verdict, *_of_luck(view, years), *_of_costs(view)],
         strip=_strip(rows, doubt.fields["bands"].get("sharpe_ratio")),
-        changes=[
-            ChangeRow(
-                _label(row, others), _numbers(row, doubt), has_earned and _is_lost(row, asked)
-            )
-            for row in rows
-        ],
+        changes=[ChangeRow(_label(row, others), _numbers(row, doubt), row in lost) for row in rows],
         regimes=[_regime_row(row, doubt) for row in doubt.fields["regimes"]],
     )
 
@@ -164,16 +165,32 @@ def _regime_row(row: Mapping[str, Any], doubt: Doubt) -> RegimeRow:
 
 
 def _is_lost(row: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    own, before = row["sharpe_ratio"], asked["sharpe_ratio"]
-    return own is None or before is None or own < KEPT_SHARE * before
+    """Whether less than half of the Sharpe ratio is left, of one that is above 0."""
+    before = asked["sharpe_ratio"] or 0
+    return before > 0 and _sharpe_or_nothing(row) < KEPT_SHARE * before
 
 
-def _sturdiness(others: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, Any]]) -> str:
-    worst = min(others, key=_sharpe_or_nothing)
+def _sturdiness(
+    asked: Mapping[str, Any],
+    others: Sequence[Mapping[str, Any]],
+    lost: Sequence[Mapping[str, Any]],
+) -> tuple[str, str]:
+    """The verdict and its tone."""
+    if asked["sharpe_ratio"] is None:
+        return text(FEW_BARS), ""
+    if asked["sharpe_ratio"] <= 0:
+        return text(NOTHING_TO_LOSE), ""
+    if asked["num_trades"] < NEEDED_TRADES:
+        trades = asked["num_trades"]
+        return text(FEW_TRADES).format(trades=trades, needed=NEEDED_TRADES), ""
+    judged = [row for row in others if row["change"] != NOT_JUDGED]
+    lost = [row for row in lost if row["change"] != NOT_JUDGED]
+    worst = min(judged, key=_sharpe_or_nothing)
     label = _label(worst, others)
     told = f"{label}, {text('Sharpe ratio')} {shown(worst['sharpe_ratio'], 'ratio')}"
     template = FRAGILE if lost else STURDY
-    return text(template).format(lost=len(lost), all=len(others), worst=told)
+    sentence = text(template).format(lost=len(lost), all=len(judged), worst=told)
+    return sentence, "loss" if lost else "gain"
 
 
 def _sharpe_or_nothing(row: Mapping[str, Any]) -> float:
@@ -189,10 +206,11 @@ def _of_luck(view: View, years: float) -> Iterator[str]:
         return
     yield text(SKILL).format(probability=_percent(probability))
     bars = view.result.provenance["bars"]
-    if needed is not None:
+    if needed is not None and years >= 1:
         template = LONG_ENOUGH if needed <= bars else TOO_SHORT
-        in_years = {"needed": needed * years / bars, "own": years}
-        yield text(template).format(**{name: f"{each:,.1f}" for name, each in in_years.items()})
+        needed_years = math.ceil(10 * needed * years / bars) / 10
+        shown_years = text(LONG_YEARS) if needed_years > 100 else f"{needed_years:.1f}"
+        yield text(template).format(needed=shown_years, own=f"{math.floor(10 * years) / 10:,.1f}")
 
 
 def _of_costs(view: View) -> Iterator[str]:
@@ -212,6 +230,8 @@ def _percent(probability: float) -> str:
 
 
 def _strip(rows: Sequence[Mapping[str, Any]], band: Sequence[float | None] | None) -> Strip | None:
+    if rows[0]["sharpe_ratio"] is None:
+        return None
     known = [row for row in rows if row["sharpe_ratio"] is not None]
     points = [
         (row["sharpe_ratio"], f"{_label(row, rows)}: {shown(row['sharpe_ratio'], 'ratio')}")

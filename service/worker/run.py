@@ -135,7 +135,7 @@ class RunWorker:
         benchmark = self._benchmark(run)
         result, performed = perform(request, series, self.software, benchmark)
         stored = StoredResult(
-            result=replace(result, chart_base64=None).canonical(),
+            result=result.stored(),
             table_csv=performed.equity_csv(),
             chart_base64=result.chart_base64,
             overview=overview_of_run(request, result, performed),

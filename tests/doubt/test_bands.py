@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 
 from backtest.metrics import drawdowns
 from benchmarks import bands as measured
+from service.doubt import bootstrap
 from service.doubt.bands import Sample, bands_of
 
 NAMES = [
@@ -67,6 +68,27 @@ def test_a_risk_free_rate_moves_the_band_of_the_sharpe_ratio_alone() -> None:
     assert moved == pytest.approx(0.05 * math.sqrt(252), rel=0.1)
 
 
+def test_how_many_resamples_are_made_at_a_time_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = sample(measured.in_waves(random(4), 1, 400)[0] * 0.01, random(2).normal(5, 20, 50))
+    before = bands_of(asked, 9)
+    for cells in (1, 401, 5000):
+        monkeypatch.setattr(bootstrap, "CELLS_AT_ONCE", cells)
+        assert bands_of(asked, 9) == before
+
+
+def test_the_drawdown_of_another_time_has_another_drift_and_its_wild_days_together() -> None:
+    """Of 3,000 true other times, whose own drift is drawn as the one seen was, 95 % are in it."""
+    returns = measured.in_waves(random(6), 1, 1000)[0] * 0.01 + 0.0005
+    low, high = bands_of(sample(returns), 3)["max_drawdown_pct"]
+    others = measured.in_waves(random(7), 3000, 1000) * 0.01
+    shifts = random(8).normal(returns.mean(), returns.std() / math.sqrt(1000), 3000)
+    paths = np.cumprod(1 + others + shifts[:, np.newaxis], axis=1)
+    falls = 100 * drawdowns(paths).max(axis=1)
+    assert np.mean((low <= falls) & (falls <= high)) == pytest.approx(0.95, abs=0.04)
+
+
 def test_the_seed_decides() -> None:
     asked = sample(random(1).normal(0.0005, 0.01, 300), random(2).normal(0, 1, 30))
     assert bands_of(asked, 2**255) == bands_of(asked, 2**255)
@@ -74,18 +96,18 @@ def test_the_seed_decides() -> None:
 
 
 def test_trades_that_all_won_are_no_certainty() -> None:
-    won = bands_of(sample(np.zeros(5), np.full(12, 3.0)), 1)
+    won = bands_of(sample(np.zeros(5), np.full(20, 3.0)), 1)
     z = NormalDist().inv_cdf(0.975) ** 2
-    assert won["win_rate_pct"] == pytest.approx([100 * 12 / (12 + z), 100])
+    assert won["win_rate_pct"] == pytest.approx([100 * 20 / (20 + z), 100])
     assert won["profit_factor"] == (None, None)
     assert won["expectancy"] == (3.0, 3.0)
-    lost = bands_of(sample(np.zeros(5), np.full(12, -3.0)), 1)
-    assert lost["win_rate_pct"] == pytest.approx([0, 100 * z / (12 + z)])
+    lost = bands_of(sample(np.zeros(5), np.full(20, -3.0)), 1)
+    assert lost["win_rate_pct"] == pytest.approx([0, 100 * z / (20 + z)])
     assert lost["profit_factor"] == (0.0, 0.0)
 
 
 def test_few_losses_leave_the_profit_factor_open_above() -> None:
-    gains = np.array([5.0] * 12 + [-1.0])
+    gains = np.array([5.0] * 20 + [-1.0])
     low, high = bands_of(sample(np.zeros(5), gains), 1)["profit_factor"]
     assert low is not None
     assert low > 1
@@ -94,9 +116,11 @@ def test_few_losses_leave_the_profit_factor_open_above() -> None:
 
 def test_what_a_few_bars_or_trades_do_not_bear_is_missing() -> None:
     returns = random(1).normal(0, 0.01, 18)
-    assert bands_of(sample(returns, np.ones(9)), 1) == {}
-    assert list(bands_of(sample(np.append(returns, 0.01)), 1)) == NAMES[:3]
-    assert list(bands_of(sample(np.zeros(100), np.arange(10.0) - 4), 1)) == NAMES[3:]
+    assert bands_of(sample(returns, np.ones(19)), 1) == {}
+    short = bands_of(sample(np.append(returns, 0.01)), 1)
+    assert list(short) == ["sharpe_ratio", "max_drawdown_pct"], "no growth a year of a month"
+    assert list(bands_of(sample(random(1).normal(0, 0.01, 62)), 1)) == NAMES[:3]
+    assert list(bands_of(sample(np.zeros(100), np.arange(20.0) - 4), 1)) == NAMES[3:]
 
 
 def test_a_run_that_lost_all_has_bands() -> None:

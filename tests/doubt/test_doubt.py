@@ -13,7 +13,7 @@ import pytest
 from rules.registry import rule_from_id
 from scripts.config import ROOT
 from service.contract.request import parse_request
-from service.contract.result import BacktestResult
+from service.contract.result import BacktestResult, failed_result, result_of_stored
 from service.doubt.doubt import doubt_of
 from service.engine.adapter import run_backtest
 from service.engine.version import FROZEN_VERSION, LARGE_FIGURE_VERSION
@@ -57,21 +57,30 @@ def test_a_result_says_it_by_its_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "bands", "count"),
     [
-        {"rule_id": "VALUE_756_60", "end_date": "2013-01-04", "start_date": "2012-01-03"},
-        {"rule_id": "BB_20_10"},
-        {"rule_id": "RSI_2_30_70", "allow_short": True, "lot_size": 10},
-        {"rule_id": "MOMENTUM_1", "start_date": "2019-01-02", "end_date": "2019-01-15"},
+        ({"rule_id": "BB_20_10"}, 0, 1),
+        ({"rule_id": "RSI_2_30_70", "allow_short": True, "lot_size": 10}, 6, 15),
+        ({"rule_id": "MOMENTUM_1", "start_date": "2019-01-02", "end_date": "2019-01-15"}, 0, 5),
     ],
 )
-def test_runs_of_all_kinds_have_a_document(changes: dict[str, Any]) -> None:
-    try:
-        document = result(**changes).document()
-    except Exception as error:  # too few bars are the user's error, and no doubt
-        assert type(error).__name__ == "NoData"
-        return
-    assert document["doubt"]["changes"]
+def test_runs_of_all_kinds_have_a_document(changes: dict[str, Any], bands: int, count: int) -> None:
+    doubt = result(**changes).document()["doubt"]
+    assert (len(doubt["bands"]), len(doubt["changes"])) == (bands, count)
+
+
+def test_it_is_stored_where_release_0_2_0_can_read_it() -> None:
+    """That knows the fields of its day, and any field in the provenance."""
+    found = result(rule_id="MA_CROSS_10_30")
+    stored = json.loads(found.stored())
+    assert list(stored) == sorted(set(found.document()) - {"doubt"})
+    assert stored["provenance"]["doubt"] == found.doubt
+    assert result_of_stored(found.stored(), found.chart_base64) == BacktestResult(
+        **found.document()
+    )
+    failed = failed_result(RUN_ID, "NoData", "none")
+    assert "doubt" not in failed.stored()
+    assert result_of_stored(failed.stored(), None) == BacktestResult(**failed.document())
 
 
 def test_the_same_bytes_in_another_process() -> None:

@@ -15,7 +15,14 @@ from backtest.engine import BacktestEngine
 from rules.base_rule import BaseRule
 from rules.registry import rule_from_id
 from service.contract.request import BacktestRequest, parse_request
-from service.doubt.fragility import Performance, break_even_cost, rows_of, with_noise
+from service.doubt.best_trades import without_best_trades
+from service.doubt.fragility import (
+    Performance,
+    break_even_cost,
+    neighbours,
+    rows_of,
+    with_noise,
+)
 from service.engine.adapter import run_backtest
 from service.engine.metrics import metrics_of
 from tests.support.prices import prices, random_walk, series
@@ -32,14 +39,17 @@ def performance(
     request: BacktestRequest, data: pd.DataFrame, rule: BaseRule | None = None
 ) -> Performance:
     rule = rule or rule_from_id(request.rule_id, request.params)
-    signals = np.asarray(rule.generate_signals(data), dtype=np.int8)
-    result = (
-        Performance(request, rule, data, signals, np.ones(1), np.ones(1))
-        .engine()
-        .run(data, lambda _: signals)
-    )
+    signals = np.asarray(rule.generate_signals(data.copy()), dtype=np.int8)
+    asked = Performance(request, rule, data, signals, np.ones(1), np.ones(1), [])
+    result = asked.engine().run(data, lambda _: signals)
     return Performance(
-        request, rule, data, signals, result.equity.to_numpy(), result.positions.to_numpy()
+        request,
+        rule,
+        data,
+        signals,
+        result.equity.to_numpy(),
+        result.positions.to_numpy(),
+        result["trades"],
     )
 
 
@@ -126,7 +136,7 @@ def test_a_combination_has_a_row_for_each_number_of_each_rule() -> None:
     assert [(each["member"], each["name"], each["value"]) for each in found] == [
         ("MA_CROSS_10_30", "fast", 9), ("MA_CROSS_10_30", "fast", 11),
         ("MA_CROSS_10_30", "slow", 27), ("MA_CROSS_10_30", "slow", 33),
-        ("RSI_14_30_70", "period", 13), ("RSI_14_30_70", "period", 15),
+        ("RSI_14_30_70", "period", 12), ("RSI_14_30_70", "period", 16),
         ("RSI_14_30_70", "oversold", 27.0), ("RSI_14_30_70", "oversold", 33.0),
         ("RSI_14_30_70", "overbought", 63.0), ("RSI_14_30_70", "overbought", 77.0),
     ]  # fmt: skip
@@ -136,6 +146,17 @@ def test_a_number_at_its_limit_has_a_neighbour_on_one_side() -> None:
     run = performance(asked_for(rule_id="MOMENTUM_1"), goog())
     found = [each for each in rows_of(run, 5) if each["change"] == "parameter"]
     assert [each["value"] for each in found] == [2]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (10, [9, 11]), (3, [2, 4]), (1, [0, 2]), (0, [-1, 1]), (14, [12, 16]), (15, [13, 17]),
+        (-10, [-9, -11]), (0.1, [0.09, 0.11]), (2.0, [1.8, 2.2]), (0.0, []),
+    ],
+)  # fmt: skip
+def test_neighbours_are_a_tenth_away_and_one_at_least(value: float, expected: list[float]) -> None:
+    assert list(neighbours(value)) == expected
 
 
 def test_without_the_best_trades_their_bars_earn_nothing() -> None:
@@ -157,12 +178,64 @@ def test_without_the_best_trades_their_bars_earn_nothing() -> None:
     result = BacktestEngine(commission_rate=0.0).run(data, lambda _: signals)
     rule = rule_from_id("MA_CROSS_10_30")
     run = Performance(
-        request, rule, data, signals, result.equity.to_numpy(), result.positions.to_numpy()
+        request,
+        rule,
+        data,
+        signals,
+        result.equity.to_numpy(),
+        result.positions.to_numpy(),
+        result["trades"],
     )
     found = row(rows_of(run, 1), "best_trades")
     assert result["num_trades"] == 10
     assert found["num_trades"] == 5
     assert found["cagr_pct"] == pytest.approx(100 * (1.01 ** (5 * 252 / 60) - 1), rel=1e-5)
+
+
+def test_of_reversals_each_trade_has_what_it_made() -> None:
+    """Longs gain 5 % from their last close to the open at which they are turned, shorts nothing."""
+    index = pd.date_range("2020-01-01", periods=80, freq="D")
+    price, opens, closes = 100.0, [], []
+    for bar in range(80):
+        if bar % 8 == 5:
+            price *= 1.05
+        opens.append(price)
+        closes.append(price)
+    frame = {"Open": opens, "High": opens, "Low": opens, "Close": closes, "Volume": 1.0}
+    data = pd.DataFrame(frame, index=index)
+    signals = np.zeros(80, np.int8)
+    signals[::8], signals[4::8] = 1, -1
+    engine = BacktestEngine(commission_rate=0.0, allow_short=True)
+    result = engine.run(data, lambda _: signals)
+    gains = [trade["return_pct"] for trade in result["trades"]]
+    assert gains[:4] == pytest.approx([5, 0, 5, 0])
+    equity = without_best_trades(
+        result.equity.to_numpy(), result.positions.to_numpy(), result["trades"], 6
+    )
+    assert equity is not None
+    assert equity[-1] / equity[0] == pytest.approx(1.05**4)
+    assert np.diff(equity).min() >= -1e-6
+
+
+@pytest.mark.parametrize("allow_short", [False, True])
+@pytest.mark.parametrize("count", [1, 5, 30])
+def test_without_the_best_trades_the_others_multiply(allow_short: bool, count: int) -> None:
+    run = performance(asked_for(rule_id="RSI_5_40_60", allow_short=allow_short), goog())
+    equity = without_best_trades(run.equity, run.position, run.trades, count)
+    assert equity is not None
+    money, growth = 100_000.0, []
+    for trade in run.trades:
+        growth.append(1 + trade["pnl"] / money)
+        money += trade["pnl"]
+    others = sorted(growth)[:-count]
+    assert equity[-1] / equity[0] == pytest.approx(np.prod(others))
+
+
+def test_a_trade_that_ended_on_the_bar_of_its_entry_is_not_told_apart() -> None:
+    position = np.array([0.0, 1.0, 0.0, 0.0])
+    trades = [{"pnl": 1.0}, {"pnl": -1.0}]
+    assert without_best_trades(np.full(4, 10.0), position, trades, 1) is None
+    assert without_best_trades(np.array([9.0, 5.0, 0, 0]), position, trades[:1], 1) is None
 
 
 def test_break_even_costs_leave_nothing(run: Performance) -> None:
@@ -180,7 +253,7 @@ def test_break_even_costs_of_a_loser_and_of_one_that_never_trades() -> None:
     falling["High"] = falling[["Open", "Close"]].max(axis=1)
     falling["Low"] = falling[["Open", "Close"]].min(axis=1)
     loser = performance(asked_for(rule_id="MA_CROSS_10_30"), falling)
-    idle = replace(loser, signals=np.zeros(len(data), np.int8), position=np.zeros(len(data)))
+    idle = replace(loser, signals=np.zeros(len(data), np.int8), trades=[])
     assert break_even_cost(loser) == 0
     assert break_even_cost(idle) is None
     assert [each["change"] for each in rows_of(idle, 1)] == ["asked"]
@@ -220,6 +293,53 @@ def test_a_rule_that_fails_on_other_prices_has_the_other_rows() -> None:
     assert {"late", "close", "costs", "last_year", "parameter", "best_trades"} <= set(changes)
 
 
+class Careless(Fussy):
+    """Changes the prices that it is given, refuses a parameter, has no warm-up for another."""
+
+    def __init__(self, /, **params: object) -> None:
+        super().__init__(**params)
+        if self.params["fast"] == 9:
+            raise ValueError("nine is not my number")
+
+    @property
+    def warm_up(self) -> int:
+        return {10: 1}[self.params["fast"]]
+
+    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
+        data["Close"] += 2.0
+        values = np.where(np.arange(len(data)) % 20 == 0, 1, 0)
+        values[10::20] = -1
+        return pd.Series(values.astype(np.int8), index=data.index)
+
+
+def test_a_careless_rule_changes_no_prices_and_costs_its_own_rows_alone() -> None:
+    data = goog()
+    run = performance(asked_for(), data.copy(), Careless())
+    before = run.data.copy()
+    rows = rows_of(run, 1)
+    assert run.data.equals(before)
+    values = [(each["name"], each["value"]) for each in rows if each["change"] == "parameter"]
+    assert values == [("slow", 27), ("slow", 33)]
+    assert row(rows, "noise")
+
+
+def test_a_series_in_which_nothing_is_traded_counts_as_nothing_earned() -> None:
+    run = performance(asked_for(), goog(), Idle())
+    rows = rows_of(run, 1)
+    assert row(rows, "worst_noise")["num_trades"] == 0
+    assert row(rows, "noise")["series"] == 9
+
+
+class Idle(Fussy):
+    """Trades on the prices as they are alone."""
+
+    def generate_signals(self, data: pd.DataFrame) -> pd.Series:
+        values = np.zeros(len(data), np.int8)
+        if data["Close"].iloc[40] == goog()["Close"].iloc[40]:
+            values[::20], values[10::20] = 1, -1
+        return pd.Series(values, index=data.index)
+
+
 @settings(max_examples=40)
 @given(st.integers(0, 1000), st.integers(1, 60))
 def test_noisy_bars_are_bars(seed: int, count: int) -> None:
@@ -248,6 +368,14 @@ def test_the_middle_of_the_noisy_runs_is_above_the_worst(run: Performance) -> No
     rows = rows_of(run, 9)
     assert row(rows, "noise")["sharpe_ratio"] >= row(rows, "worst_noise")["sharpe_ratio"]
     assert rows == rows_of(run, 9)
+    random = np.random.Generator(np.random.PCG64(9))
+    sharpes = []
+    for _ in range(9):
+        noisy = with_noise(run.data, random)
+        sharpes.append(BacktestEngine().run(noisy, run.rule.generate_signals)["sharpe_ratio"])
+    assert row(rows, "noise")["sharpe_ratio"] == pytest.approx(np.median(sharpes), rel=1e-5)
+    assert row(rows, "worst_noise")["sharpe_ratio"] == pytest.approx(min(sharpes), rel=1e-5)
+    assert row(rows, "noise")["series"] == 9
     assert row(rows, "noise") != row(rows_of(run, 10), "noise")
 
 
@@ -259,6 +387,7 @@ def test_the_run_as_asked_has_the_numbers_of_its_result() -> None:
     run = Performance(
         request, rule, performed.prices, performed.signals,
         bars["equity"].to_numpy(), bars["position"].to_numpy(),
+        performed.result.trades,
     )  # fmt: skip
     asked, result = rows_of(run, 1)[0], performed.result
     assert asked["sharpe_ratio"] == pytest.approx(result.sharpe_ratio, rel=1e-5)

@@ -47,8 +47,18 @@ def test_all_bars_are_in_one_of_three_and_in_one_of_two_regimes() -> None:
 
 
 def test_less_than_a_year_and_a_price_that_stands_still() -> None:
-    assert regimes_of(np.full(150, 5.0), np.full(150, 5.0), 252, 0.0) == []
+    assert regimes_of(np.full(251, 5.0), np.full(251, 5.0), 252, 0.0) == []
     (flat, calm) = regimes_of(np.full(300, 5.0), np.full(300, 5.0), 252, 0.0)
     assert (flat["regime"], calm["regime"]) == ("flat", "calm")
     assert flat["cagr_pct"] == 0
     assert flat["sharpe_ratio"] is None
+
+
+def test_the_bars_after_the_last_whole_quarter_belong_to_it() -> None:
+    random = np.random.Generator(np.random.PCG64(5))
+    returns = random.normal(0.0005, 0.01, 253)
+    returns[-1] = -0.3
+    close = 100 * np.cumprod(1 + returns)
+    rows = {row["regime"]: row for row in regimes_of(close, close, 252, 0.0)}
+    assert rows["wild"]["share_pct"] == pytest.approx(100 * (63 + 64) / 253, rel=1e-5)
+    assert rows["wild"]["cagr_pct"] < rows["calm"]["cagr_pct"], "the crash is no calm bar"

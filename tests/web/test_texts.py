@@ -32,10 +32,14 @@ from service.web.pages.history import BULK
 from service.web.pages.marks import FORM_MARKS, MARKS
 from service.web.presentation import FIELD_LABELS, LABELS, METRIC_GROUPS, METRICS
 from service.web.result_doubt import (
+    BAND_OF_ANOTHER_TIME,
     BREAKS_EVEN,
     CHANGES,
+    FEW_BARS,
+    FEW_TRADES,
     FRAGILE,
     LONG_ENOUGH,
+    LONG_YEARS,
     LOSES_WITHOUT_COSTS,
     NOTHING_TO_LOSE,
     REGIMES,
@@ -137,7 +141,8 @@ def in_data() -> Iterator[str]:
     yield from (verdict.NOTHING_TRADED, verdict.NO_BETTER, verdict.SILENT, verdict.SKILL)
     yield from (verdict.LUCK, verdict.DOUBTED, verdict.UNSTEADY)
     yield from (*CHANGES.values(), *REGIMES.values(), STURDY, FRAGILE, NOTHING_TO_LOSE, SKILL)
-    yield from (LONG_ENOUGH, TOO_SHORT, BREAKS_EVEN, LOSES_WITHOUT_COSTS)
+    yield from (LONG_ENOUGH, TOO_SHORT, BREAKS_EVEN, LOSES_WITHOUT_COSTS, LONG_YEARS)
+    yield from (FEW_TRADES, FEW_BARS, BAND_OF_ANOTHER_TIME)
     yield from (STAYS_IN_CASH, KEEPS_POSITION, presentation.JUDGED_BY_AN_EARLIER_RELEASE)
     yield from (sentence for _, sentence in SENTENCES.values())
     yield from (BUSY, UNAVAILABLE, LOGIN_REFUSED, INTERNAL, BAD_ROW)
