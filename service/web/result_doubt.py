@@ -114,7 +114,7 @@ class Doubt:
         unit = METRICS_BY_NAME[name].unit if unit is None else unit
         low, high = (NO_END if bound is None else shown(bound, unit) for bound in band)
         if name == "max_drawdown_pct":
-            return text(BAND_OF_ANOTHER_TIME) % {"low": low, "high": high}
+            return unbroken(text(BAND_OF_ANOTHER_TIME) % {"low": low, "high": high})
         return in_words(low, high)
 
     def band_of_yearly_growth(self) -> str | None:
@@ -136,7 +136,12 @@ class Doubt:
 
 def in_words(low: str, high: str) -> str:
     """A band between two numbers."""
-    return text("95 %% band: %(low)s to %(high)s") % {"low": low, "high": high}
+    return unbroken(text("95 %% band: %(low)s to %(high)s") % {"low": low, "high": high})
+
+
+def unbroken(sentence: str) -> str:
+    """The sentence without a new line between a number and its unit."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def doubt_page_of(view: View, years: float, doubt: Doubt) -> DoubtPage | None:

@@ -17,7 +17,7 @@ from service.web.drawings import columns_of, curve_of, dots_of
 from service.web.middleware.texts import language, plural, text
 from service.web.pages.common import choice_in_query, whole_number
 from service.web.presentation import METRIC_GROUPS, METRICS_BY_NAME, Metric, shown, shown_metric
-from service.web.result_doubt import Doubt, doubt_page_of, in_words
+from service.web.result_doubt import Doubt, doubt_page_of, in_words, unbroken
 
 TRADES_ON_A_PAGE = 100
 MAX_PAGE = 1_000_000
@@ -110,10 +110,10 @@ def page_values(view: View) -> dict[str, Any]:
     years = _years_of(view)
     doubt = Doubt(view.result.doubt, _calendar_factor(values, years))
     return {
-        "verdict": _unbroken(verdict(values)),
+        "verdict": unbroken(verdict(values)),
         "tiles": list(tiles_of(values, sheet, view.request, years, doubt)),
         "doubt": doubt_page_of(view, years, doubt),
-        "facts": [_unbroken(fact) for fact in facts_of(view)],
+        "facts": [unbroken(fact) for fact in facts_of(view)],
         "groups": [(title, list(_rows(names, values, doubt))) for title, names in METRIC_GROUPS],
         "sheet": sheet,
         "heat": heat_of(sheet["years"]),
@@ -127,11 +127,6 @@ def page_values(view: View) -> dict[str, Any]:
 def tenths(value: float) -> str:
     """The number with one decimal, without a sign where it is 0."""
     return f"{round(value, 1) + 0.0:.1f}"
-
-
-def _unbroken(sentence: str) -> str:
-    """The sentence without a new line between a number and its unit."""
-    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _rows(

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from service.web.drawings import HEIGHT, WIDTH, strip_of
-from service.web.result_doubt import Doubt
+from service.web.result_doubt import Doubt, unbroken
 
 
 def test_a_strip_has_a_dot_for_each_value_within_its_band() -> None:
@@ -47,14 +47,14 @@ def test_a_strip_without_a_band_or_without_values() -> None:
 )
 def test_bands_in_words(fields: dict[str, Any], name: str, expected: str | None) -> None:
     with Flask("test").test_request_context():
-        assert Doubt(fields, 1.0).band(name) == expected
+        assert Doubt(fields, 1.0).band(name) == (expected and unbroken(expected))
 
 
 def test_growth_is_that_of_the_calendar() -> None:
     """Of bars of which 365 are a year, the metrics count 252 as one."""
     doubt = Doubt({"bands": {"cagr_pct": [0.0, 10.0]}}, 365 / 252)
     with Flask("test").test_request_context():
-        assert doubt.band_of_yearly_growth() == "95 % band: 0.00 % to 14.80 %"
+        assert doubt.band_of_yearly_growth() == unbroken("95 % band: 0.00 % to 14.80 %")
     assert doubt.yearly_growth(10.0) == pytest.approx(100 * (1.1 ** (365 / 252) - 1))
     assert doubt.yearly_growth(None) is None
     assert doubt.yearly_growth(-100.0) == -100.0
