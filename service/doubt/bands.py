@@ -70,7 +70,7 @@ def _bands_of_bars(sample: Sample, seed: int) -> dict[str, Band]:
     bands = {
         "sharpe_ratio": _band(sharpe, math.sqrt(sample.periods)),
         "cagr_pct": _band(yearly.tolist(), 100),
-        "max_drawdown_pct": _band(_between(_falls(returns, seed), count), 100),
+        "max_drawdown_pct": _band(bounds_of(_falls(returns, seed), count), 100),
     }
     if count < sample.periods / QUARTERS:
         del bands["cagr_pct"]
@@ -134,7 +134,7 @@ def _widest(
     for block in (block_length(values), 1.0):
         drawn = resampled(values, _resamples(count), block, seed)
         numbers = np.concatenate([numbers_of(part) for part in drawn], axis=1)
-        low, high = np.transpose([_between(each, count) for each in numbers])
+        low, high = np.transpose([bounds_of(each, count) for each in numbers])
         lows.append(low)
         highs.append(high)
     bounds = np.fmin(*lows).tolist(), np.fmax(*highs).tolist()
@@ -145,7 +145,7 @@ def _resamples(count: int) -> int:
     return max(LEAST_RESAMPLES, min(RESAMPLES, MOST_CELLS // count))
 
 
-def _between(values: Floats, count: int) -> list[float]:
+def bounds_of(values: Floats, count: int) -> list[float]:
     """The two quantiles that enclose 95 % of `values` (k,), each made of `count` drawn ones.
 
     Resamples of a few values spread too little. Their tails are cut where Student's t has 2.5 %.
@@ -154,12 +154,12 @@ def _between(values: Floats, count: int) -> list[float]:
     values = np.sort(values[~np.isnan(values)])
     if len(values) == 0:
         return [math.nan, math.nan]
-    reach = math.sqrt(count / (count - 1)) * _student_quantile(count - 1)
+    reach = math.sqrt(count / (count - 1)) * student_quantile(count - 1)
     cut = int(normal_probability(-reach) * len(values))
     return [float(values[cut]), float(values[-1 - cut])]
 
 
-def _student_quantile(freedom: int) -> float:
+def student_quantile(freedom: int) -> float:
     """The 97.5 % quantile of Student's t, to 0.001 from 9 degrees of freedom on.
 
     Source: Abramowitz and Stegun (1964), Handbook of Mathematical Functions, 26.7.5.

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from backtest.metrics import drawdowns
 from benchmarks import bands as measured
 from service.doubt import bootstrap
-from service.doubt.bands import Sample, bands_of
+from service.doubt.bands import Sample, bands_of, bounds_of, student_quantile
 
 NAMES = [
     "sharpe_ratio",
@@ -162,3 +162,19 @@ def test_bands_of_each_kind_of_series_hold_the_truth(kind: str) -> None:
         }
         held.append([band[name][0] <= true[name] <= band[name][1] for name in true])  # type: ignore[operator]
     assert (np.mean(held, axis=0) > 0.8).all()
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(9, 2.262157), (19, 2.093024), (99, 1.984217), (10**9, 1.959964)]
+)
+def test_the_quantiles_of_student(freedom: int, expected: float) -> None:
+    assert student_quantile(freedom) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("count", "cut"),
+    [(20, 15), (100, 23), (10**6, 24)],  # 1,000 times the tail of sqrt(n / (n - 1)) t
+)
+def test_the_tails_of_a_few_values_are_cut_farther_out(count: int, cut: int) -> None:
+    values = np.append(random(1).permutation(np.arange(1000.0)), [math.nan, math.nan])
+    assert bounds_of(values, count) == [cut, 999 - cut]
