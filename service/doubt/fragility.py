@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from backtest.engine import BacktestEngine, BacktestResult
-from backtest.metrics import Floats, bar_returns, drawdowns, sharpe_ratio
+from backtest.metrics import Floats, bar_returns, drawdowns, mean, sharpe_ratio
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule
 from service.contract.request import BacktestRequest
 from service.doubt.best_trades import without_best_trades
@@ -221,7 +221,8 @@ def with_noise(data: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
     opens, highs, lows, closes = prices.T
     before = np.concatenate([opens[:1], closes[:-1]])
     ranges = np.maximum(highs, before) - np.minimum(lows, before)
-    usual = pd.Series(ranges).rolling(ATR_BARS, min_periods=1).mean().to_numpy()
+    padded = np.concatenate([np.repeat(ranges[:1], ATR_BARS - 1), ranges])
+    usual = mean(np.lib.stride_tricks.sliding_window_view(padded, ATR_BARS))
     moved = prices + NOISE * usual[:, np.newaxis] * random.uniform(-1, 1, prices.shape)
     moved = np.maximum(moved, prices / 2)
     changed = data.copy()
