@@ -14,6 +14,7 @@ import numpy as np
 
 from backtest.metrics import Floats, bar_returns, deviation, mean, ratio
 from service.doubt.bootstrap import block_length, resampled
+from service.doubt.digits import six_digits
 from service.engine.exact import normal_probability, normal_quantile, powers
 from service.engine.metrics import LEAST_BARS
 
@@ -186,8 +187,6 @@ def _wilson(share: float, count: int) -> list[float]:
 
 
 def _band(bounds: Sequence[float], factor: float = 1.0) -> Band:
-    """The bounds in their unit, to six digits: a thousand resamples say no more."""
-    low, high = (
-        float(f"{factor * bound:.6g}") if math.isfinite(bound) else None for bound in bounds
-    )
+    """The bounds in their unit."""
+    low, high = (six_digits(factor * bound) for bound in bounds)
     return low, high

@@ -12,6 +12,7 @@ import numpy as np
 from rules.base_rule import BaseRule
 from service.contract.request import BacktestRequest
 from service.doubt.bands import Sample, bands_of
+from service.doubt.digits import six_digits
 from service.doubt.fragility import Performance, break_even_cost, rows_of
 from service.doubt.luck import minimum_track_record, skill_probability
 from service.doubt.regimes import regimes_of
@@ -59,6 +60,6 @@ def _of_sharpe_ratio(sample: Sample) -> Mapping[str, float | int | None]:
     enough = len(excess) >= LEAST_BARS
     probability = skill_probability(excess) if enough else math.nan
     return {
-        "probabilistic_sharpe_ratio": float(f"{probability:.6g}") if probability >= 0 else None,
+        "probabilistic_sharpe_ratio": six_digits(probability),
         "min_track_record_bars": minimum_track_record(excess) if enough else None,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cached_property, partial
 from typing import Any
@@ -22,6 +22,8 @@ from backtest.metrics import Floats, bar_returns, drawdowns, mean, sharpe_ratio
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule
 from service.contract.request import BacktestRequest
 from service.doubt.best_trades import without_best_trades
+from service.doubt.digits import six_digits
+from service.engine.adapter import engine_of
 from service.engine.metrics import LEAST_BARS, annual_growth, risk_free_per_bar
 from service.prices.periods import bars_a_year
 
@@ -83,14 +85,8 @@ class Performance:
         return float(result["total_return_pct"]) / 100
 
     def _engine_with(self, commission_rate: float, slippage_rate: float) -> BacktestEngine:
-        asked = self.request
-        return BacktestEngine(
-            initial_capital=asked.initial_capital,
-            commission_rate=commission_rate,
-            slippage_rate=slippage_rate,
-            lot_size=asked.lot_size,
-            allow_short=asked.allow_short,
-        )
+        asked = replace(self.request, commission_rate=commission_rate, slippage_rate=slippage_rate)
+        return engine_of(asked)
 
 
 def rows_of(run: Performance, seed: int) -> list[Row]:
@@ -283,16 +279,11 @@ def _numbers(run: Performance, equity: Floats, trades: int) -> Mapping[str, floa
     sharpe = float(sharpe_ratio(returns, run.periods, run.risk_free))
     is_long = bars >= LEAST_BARS
     return {
-        "cagr_pct": _short(100 * growth) if is_long else None,
-        "sharpe_ratio": _short(sharpe) if is_long else None,
-        "max_drawdown_pct": _short(100 * float(drawdowns(equity).max())),
+        "cagr_pct": six_digits(100 * growth) if is_long else None,
+        "sharpe_ratio": six_digits(sharpe) if is_long else None,
+        "max_drawdown_pct": six_digits(100 * float(drawdowns(equity).max())),
         "num_trades": trades,
     }
-
-
-def _short(number: float) -> float | None:
-    """To six digits; a row is one of thirty."""
-    return float(f"{number:.6g}") if np.isfinite(number) else None
 
 
 def _row(change: str, numbers: Mapping[str, float | int | None], **details: object) -> Row:

@@ -35,10 +35,15 @@ def probabilistic_sharpe_ratio(
     where the moments contradict each other. Source: Bailey and Lopez de Prado (2012), The Sharpe
     Ratio Efficient Frontier.
     """
-    spread = 1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
+    spread = _variance_of_sharpe(sharpe, skew, kurtosis)
     if not spread > 0:
         return math.nan
     return normal_probability((sharpe - hurdle) * math.sqrt(bars - 1) / math.sqrt(spread))
+
+
+def _variance_of_sharpe(sharpe: float, skew: float, kurtosis: float) -> float:
+    """That of a Sharpe ratio of many bars, times their number; `kurtosis` is 3 for the normal."""
+    return 1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
 
 
 def expected_maximum_sharpe(trials: int, spread: float) -> float:
@@ -79,7 +84,7 @@ def minimum_track_record(returns: Floats, confidence: float = USUAL_CONFIDENCE) 
         return None
     sharpe = float(mean(returns)) / spread
     kurtosis = excess_kurtosis(returns) + 3
-    variance = 1 - skewness(returns) * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
+    variance = _variance_of_sharpe(sharpe, skewness(returns), kurtosis)
     if not (sharpe > 0 and variance > 0):
         return None
     bars = 1 + variance * (normal_quantile(confidence) / sharpe) ** 2

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.metrics import Floats, bar_returns, deviation, sharpe_ratio
+from service.doubt.digits import six_digits
 from service.engine.metrics import LEAST_BARS, annual_growth
 
 STRETCHES_A_YEAR = 4
@@ -63,7 +64,4 @@ def _numbers(
         "holding_cagr_pct": 100 * holding,
         "sharpe_ratio": sharpe,
     }
-    return {
-        name: float(f"{number:.6g}") if np.isfinite(number) else None
-        for name, number in numbers.items()
-    }
+    return {name: six_digits(number) for name, number in numbers.items()}

@@ -77,6 +77,17 @@ class Performed:
         return str(self.bars.drop(columns="close").to_csv(lineterminator="\n"))
 
 
+def engine_of(request: BacktestRequest) -> BacktestEngine:
+    """The frozen engine on the terms of the request."""
+    return BacktestEngine(
+        initial_capital=request.initial_capital,
+        commission_rate=request.commission_rate,
+        slippage_rate=request.slippage_rate,
+        lot_size=request.lot_size,
+        allow_short=request.allow_short,
+    )
+
+
 def window(series: PriceSeries, first: date, last: date) -> pd.DataFrame:
     """The bars from `first` to `last`, both inclusive, any dates, also those pandas cannot hold."""
     first = max(first, series.first)
@@ -189,13 +200,7 @@ def run_backtest(
     check_window(request, rule, len(data), series.first, series.last)
     findings = definitions.check_prices(series.data)
     refuse_errors(findings, series)
-    engine = BacktestEngine(
-        initial_capital=request.initial_capital,
-        commission_rate=request.commission_rate,
-        slippage_rate=request.slippage_rate,
-        lot_size=request.lot_size,
-        allow_short=request.allow_short,
-    )
+    engine = engine_of(request)
     signals = checked_for_look_ahead(rule, data)
     engine_result = engine.run(data, lambda _: signals, series.ticker)
     data_findings = [

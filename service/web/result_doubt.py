@@ -157,7 +157,7 @@ def doubt_page_of(view: View, years: float, doubt: Doubt) -> DoubtPage | None:
     verdict, tone = _sturdiness(asked, others, lost)
     return DoubtPage(
         tone=tone,
-        sentences=[verdict, *_of_luck(view, years), *_of_costs(view)],
+        sentences=[verdict, *_of_luck(view, years, doubt), *_of_costs(view, doubt)],
         strip=_strip(rows, doubt.fields["bands"].get("sharpe_ratio")),
         changes=[ChangeRow(_label(row, others), _numbers(row, doubt), row in lost) for row in rows],
         regimes=[_regime_row(row, doubt) for row in doubt.fields["regimes"]],
@@ -203,10 +203,9 @@ def _sharpe_or_nothing(row: Mapping[str, Any]) -> float:
     return float(row["sharpe_ratio"] or 0)
 
 
-def _of_luck(view: View, years: float) -> Iterator[str]:
-    doubt = view.result.doubt
-    probability = doubt["probabilistic_sharpe_ratio"]
-    needed = doubt["min_track_record_bars"]
+def _of_luck(view: View, years: float, doubt: Doubt) -> Iterator[str]:
+    probability = doubt.fields["probabilistic_sharpe_ratio"]
+    needed = doubt.fields["min_track_record_bars"]
     if probability is None:
         return
     yield text(SKILL).format(probability=_percent(probability))
@@ -218,8 +217,8 @@ def _of_luck(view: View, years: float) -> Iterator[str]:
         yield text(template).format(needed=shown_years, own=f"{math.floor(10 * years) / 10:,.1f}")
 
 
-def _of_costs(view: View) -> Iterator[str]:
-    cost = view.result.doubt["break_even_cost_pct"]
+def _of_costs(view: View, doubt: Doubt) -> Iterator[str]:
+    cost = doubt.fields["break_even_cost_pct"]
     if cost is None:
         return
     if cost == 0:

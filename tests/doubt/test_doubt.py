@@ -20,6 +20,7 @@ from service.engine.version import FROZEN_VERSION, LARGE_FIGURE_VERSION
 from service.worker import run as worker_run
 from service.worker.run import perform
 from service.worker.software import Software
+from tests.doubt.test_bands import NAMES
 from tests.support.prices import series
 from tests.support.requests import REQUEST
 
@@ -38,14 +39,7 @@ def result(**changes: Any) -> BacktestResult:
 def test_a_result_says_it_by_its_contract() -> None:
     found = result(rule_id="MA_CROSS_10_30")
     doubt = found.document()["doubt"]
-    assert list(doubt["bands"]) == [
-        "sharpe_ratio",
-        "cagr_pct",
-        "max_drawdown_pct",
-        "win_rate_pct",
-        "profit_factor",
-        "expectancy",
-    ]
+    assert list(doubt["bands"]) == NAMES
     values = {**found.metrics, **found.headline()}
     for name, (low, high) in doubt["bands"].items():
         if name != "max_drawdown_pct":  # that is the band of another time
