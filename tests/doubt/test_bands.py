@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 
 from backtest.metrics import drawdowns
 from benchmarks import bands as measured
+from service.doubt import bands as room
 from service.doubt import bootstrap
 from service.doubt.bands import Sample, bands_of, bounds_of, student_quantile
 
@@ -87,6 +88,17 @@ def test_the_drawdown_of_another_time_has_another_drift_and_its_wild_days_togeth
     paths = np.cumprod(1 + others + shifts[:, np.newaxis], axis=1)
     falls = 100 * drawdowns(paths).max(axis=1)
     assert np.mean((low <= falls) & (falls <= high)) == pytest.approx(0.95, abs=0.04)
+
+
+def test_wild_days_that_come_together_make_the_drawdown_of_another_time_less_certain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wild = np.repeat([0.002, 0.002, 0.002, 0.04], 100)
+    returns = random(5).normal(0.0, 1.0, 400) * wild
+    low, high = bands_of(sample(returns), 1)["max_drawdown_pct"]
+    monkeypatch.setattr(room, "block_length", lambda _: 1.0)
+    low_alone, high_alone = bands_of(sample(returns), 1)["max_drawdown_pct"]
+    assert high - low > 1.1 * (high_alone - low_alone)  # type: ignore[operator]
 
 
 def test_the_seed_decides() -> None:

@@ -89,6 +89,30 @@ def test_a_loser_has_nothing_to_lose_and_an_idle_run_no_changes(
     assert "How sure is this?" not in page(client, f"/result/{run_id}")
 
 
+@pytest.mark.parametrize(
+    ("cost", "told"),
+    [
+        (0.0, "Also without any costs it would not have gained."),
+        (0.25, "It breaks even where each purchase and each sale costs 0.25 %; asked: 0.1 %."),
+        (None, ""),
+    ],
+)
+def test_the_costs_at_which_nothing_is_left(
+    client: FlaskClient,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+    cost: float | None,
+    told: str,
+) -> None:
+    made = worker_run.doubt_of
+    monkeypatch.setattr(
+        worker_run, "doubt_of", lambda *asked: {**made(*asked), "break_even_cost_pct": cost}
+    )
+    text = words(page(client, f"/result/{completed(client, runs)}"))
+    assert told in text
+    assert ("without any costs" in text, "breaks even" in text) == (cost == 0, bool(cost))
+
+
 def test_a_result_of_an_earlier_version_has_the_band_of_its_sheet(
     client: FlaskClient, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
