@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -31,6 +32,7 @@ class SweepResult:
     chart_base64: str | None = None
     panels: Sequence[Mapping[str, Any]] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    superior: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The JSON document; raises ValueError when it breaks the contract."""
@@ -50,9 +52,28 @@ class SweepResult:
         """The canonical JSON text."""
         return canonical_json(self.document())
 
+    def stored(self) -> str:
+        """The text of it that a database keeps, without the figure.
+
+        As in a result, what the release before does not know stands in the provenance.
+        """
+        document = replace(self, chart_base64=None).document()
+        superior = document.pop("superior")
+        if superior:
+            document["provenance"]["superior"] = superior
+        return canonical_json(document)
+
     def reproducible(self) -> str:
         """The canonical text of all that the same request must give again, byte for byte."""
         provenance = {
             name: value for name, value in self.provenance.items() if name not in NOT_REPRODUCED
         }
         return replace(self, run_id="", provenance=provenance).canonical()
+
+
+def sweep_result_of_stored(text: str, run_id: str, chart_base64: str | None) -> SweepResult:
+    """The result that was stored as this text, with its figure."""
+    fields = {**json.loads(text), "run_id": run_id, "chart_base64": chart_base64}
+    provenance = dict(fields.get("provenance", {}))
+    superior = provenance.pop("superior", {})
+    return SweepResult(**{**fields, "provenance": provenance, "superior": superior})

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.metrics import Floats, mean
-from service.doubt.luck import drawn_blocks
 from service.engine.exact import power
 
 Ints = NDArray[np.int64]
@@ -83,3 +82,33 @@ def _places(starts: Ints, lengths: Ints, count: int) -> Ints:
     ends = np.cumsum(lengths)
     offsets = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
     return np.asarray((np.repeat(starts, lengths) + offsets) % count)
+
+
+def stationary_bootstrap(
+    bars: int, resamples: int, mean_block: float, seed: int
+) -> tuple[Ints, Ints, Ints]:
+    """Resamples of `bars` bars, made of blocks that begin anywhere and wrap around at the end.
+
+    The lengths of blocks have a geometric distribution with the mean `mean_block`. Returns the
+    start and the length of each block, and the number of the block that each resample begins with.
+    Source: Politis and Romano (1994), The Stationary Bootstrap.
+    """
+    return drawn_blocks(np.random.Generator(np.random.PCG64(seed)), bars, resamples, mean_block)
+
+
+def drawn_blocks(
+    random: np.random.Generator, bars: int, resamples: int, mean_block: float
+) -> tuple[Ints, Ints, Ints]:
+    """As `stationary_bootstrap`, the next ones of `random`."""
+    starts: list[Ints] = []
+    lengths: list[Ints] = []
+    for _ in range(resamples):
+        drawn = np.minimum(random.geometric(1 / mean_block, bars), bars)
+        count = int(np.searchsorted(np.cumsum(drawn), bars)) + 1
+        surplus = int(drawn[:count].sum()) - bars
+        drawn[count - 1] -= surplus
+        lengths.append(drawn[:count])
+        starts.append(random.integers(0, bars, count))
+    counts = [len(blocks) for blocks in lengths]
+    first_blocks = np.cumsum([0, *counts[:-1]])
+    return np.concatenate(starts), np.concatenate(lengths), first_blocks

@@ -7,6 +7,7 @@ of them.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -18,8 +19,6 @@ from service.engine.metrics import excess_kurtosis, skewness
 
 Ints = NDArray[np.int64]
 
-RESAMPLES = 500  # of the reality check
-SEED = 20001126
 USUAL_CONFIDENCE = 0.95
 LONGEST_RECORD = 1e9  # bars: a ratio that small is none
 # Rounding leaves a smaller variance than this, the square of any price move a larger one.
@@ -46,7 +45,7 @@ def _variance_of_sharpe(sharpe: float, skew: float, kurtosis: float) -> float:
     return 1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe * sharpe
 
 
-def expected_maximum_sharpe(trials: int, spread: float) -> float:
+def expected_maximum_sharpe(trials: float, spread: float) -> float:
     """The best Sharpe ratio that `trials` strategies without skill are expected to show by luck.
 
     `spread` is the standard deviation of their Sharpe ratios. Source: Bailey and Lopez de Prado
@@ -60,17 +59,44 @@ def expected_maximum_sharpe(trials: int, spread: float) -> float:
     return spread * ((1 - euler) * lower + euler * upper)
 
 
+@dataclass(frozen=True)
+class Moments:
+    """What a probabilistic Sharpe ratio is made of: of `bars` returns, their ratio and shape.
+
+    `kurtosis` is 3 for the normal distribution.
+    """
+
+    bars: int
+    sharpe: float
+    skew: float
+    kurtosis: float
+
+    def probability(self, hurdle: float = 0.0) -> float:
+        """The probabilistic Sharpe ratio: that the true one is above `hurdle`."""
+        return probabilistic_sharpe_ratio(self.sharpe, hurdle, self.bars, self.skew, self.kurtosis)
+
+    @property
+    def variance(self) -> float:
+        """That of the Sharpe ratio, times the number of returns."""
+        return _variance_of_sharpe(self.sharpe, self.skew, self.kurtosis)
+
+
+def moments_of(returns: Floats) -> Moments | None:
+    """Those of returns (n,); None where they are too few, or all the same."""
+    spread = float(deviation(returns))
+    if len(returns) < 4 or spread == 0:
+        return None
+    sharpe = float(mean(returns)) / spread
+    return Moments(len(returns), sharpe, skewness(returns), excess_kurtosis(returns) + 3)
+
+
 def skill_probability(returns: Floats, hurdle: float = 0.0) -> float:
     """The probabilistic Sharpe ratio of returns (n,).
 
     With a hurdle of 0 it is the probability of skill where nothing else was tried.
     """
-    spread = float(deviation(returns))
-    if len(returns) < 4 or spread == 0:
-        return math.nan
-    sharpe = float(mean(returns)) / spread
-    kurtosis = excess_kurtosis(returns) + 3
-    return probabilistic_sharpe_ratio(sharpe, hurdle, len(returns), skewness(returns), kurtosis)
+    moments = moments_of(returns)
+    return math.nan if moments is None else moments.probability(hurdle)
 
 
 def minimum_track_record(returns: Floats, confidence: float = USUAL_CONFIDENCE) -> int | None:
@@ -79,16 +105,21 @@ def minimum_track_record(returns: Floats, confidence: float = USUAL_CONFIDENCE) 
     The longer record is taken to be like the one that is there. None where its ratio is not above
     0, or undefined. Source: Bailey and Lopez de Prado (2012), The Sharpe Ratio Efficient Frontier.
     """
-    spread = float(deviation(returns))
-    if len(returns) < 4 or spread == 0:
+    moments = moments_of(returns)
+    if moments is None or not (moments.sharpe > 0 and moments.variance > 0):
         return None
-    sharpe = float(mean(returns)) / spread
-    kurtosis = excess_kurtosis(returns) + 3
-    variance = _variance_of_sharpe(sharpe, skewness(returns), kurtosis)
-    if not (sharpe > 0 and variance > 0):
-        return None
-    bars = 1 + variance * (normal_quantile(confidence) / sharpe) ** 2
+    bars = 1 + moments.variance * (normal_quantile(confidence) / moments.sharpe) ** 2
     return math.ceil(bars) if bars < LONGEST_RECORD else None
+
+
+def minimum_backtest_years(trials: float, target: float = 1.0) -> float:
+    """How many years a backtest must have for the best of `trials` without skill to show less.
+
+    Less than a Sharpe ratio of `target`, that of a year, is what luck is then expected to show.
+    Source: Bailey, Borwein, Lopez de Prado and Zhu (2014), Pseudo-Mathematics and Financial
+    Charlatanism, theorem 1.
+    """
+    return (expected_maximum_sharpe(trials, 1.0) / target) ** 2
 
 
 def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
@@ -105,17 +136,17 @@ def deflated_sharpe_ratio(returns: Floats, sharpe_ratios: Floats) -> float:
 
 
 def timing_returns(returns: Floats, held: Floats) -> Floats:
-    """What was earned by being in and out at the right time, (n,).
+    """What was earned by being in and out at the right time, (n,), or of k runs (k, n).
 
-    `returns` (n,) are those of a run, `held` (n,) those of holding the ticker. What is left are the
-    returns less those of holding a constant share: as much as was held on average, by regression.
-    A rule without skill has nothing left on average, whether the price rises or falls. Source:
-    Jensen (1968), The Performance of Mutual Funds.
+    `returns` are those of a run, or of k; `held` (n,) are those of holding the ticker. What is left
+    are the returns less those of holding a constant share: as much as was held on average, by
+    regression. A rule without skill has nothing left on average, whether the price rises or falls.
+    Source: Jensen (1968), The Performance of Mutual Funds.
     """
     apart = held - mean(held)
     variance = float(np.add.reduce(apart * apart))
-    share = float(np.add.reduce(returns * apart)) / variance if variance > 0 else 0.0
-    return returns - share * held
+    shared = np.add.reduce(returns * apart, axis=-1, keepdims=True)
+    return returns - (shared / variance if variance > 0 else 0.0) * held
 
 
 def timing_ratios(returns: Floats, held: Floats) -> Floats:
@@ -177,80 +208,3 @@ def _rank(values: Floats, row: int) -> float:
     below = np.count_nonzero(values < values[row])
     equal = np.count_nonzero(values == values[row])
     return below + (equal + 1) / 2
-
-
-def stationary_bootstrap(
-    bars: int, resamples: int, mean_block: float, seed: int
-) -> tuple[Ints, Ints, Ints]:
-    """Resamples of `bars` bars, made of blocks that begin anywhere and wrap around at the end.
-
-    The lengths of blocks have a geometric distribution with the mean `mean_block`. Returns the
-    start and the length of each block, and the number of the block that each resample begins with.
-    Source: Politis and Romano (1994), The Stationary Bootstrap.
-    """
-    return drawn_blocks(np.random.Generator(np.random.PCG64(seed)), bars, resamples, mean_block)
-
-
-def drawn_blocks(
-    random: np.random.Generator, bars: int, resamples: int, mean_block: float
-) -> tuple[Ints, Ints, Ints]:
-    """As `stationary_bootstrap`, the next ones of `random`."""
-    starts: list[Ints] = []
-    lengths: list[Ints] = []
-    for _ in range(resamples):
-        drawn = np.minimum(random.geometric(1 / mean_block, bars), bars)
-        count = int(np.searchsorted(np.cumsum(drawn), bars)) + 1
-        surplus = int(drawn[:count].sum()) - bars
-        drawn[count - 1] -= surplus
-        lengths.append(drawn[:count])
-        starts.append(random.integers(0, bars, count))
-    counts = [len(blocks) for blocks in lengths]
-    first_blocks = np.cumsum([0, *counts[:-1]])
-    return np.concatenate(starts), np.concatenate(lengths), first_blocks
-
-
-class RealityCheck:
-    """White's reality check: how often luck alone beats a benchmark by as much as the best trial.
-
-    It takes the excess returns of all trials, as many at once as there are, and keeps only
-    `largest` (resamples + 1,): the largest sum of any trial, then, of each resample, the most by
-    which any trial's sum is above the trial's own. Two parts of a search are joined by
-    `np.maximum`. `bars` is the length of a trial, `mean_block` that of the bootstrap's blocks in
-    bars, the square root of `bars` by default. Source: White (2000), A Reality Check for Data
-    Snooping.
-    """
-
-    def __init__(
-        self,
-        bars: int,
-        resamples: int = RESAMPLES,
-        mean_block: float | None = None,
-        seed: int = SEED,
-    ) -> None:
-        block_length = mean_block or math.sqrt(bars)
-        starts, lengths, first_blocks = stationary_bootstrap(bars, resamples, block_length, seed)
-        self._starts = starts
-        self._ends = starts + lengths
-        self._first_blocks = first_blocks
-        self.largest = np.full(resamples + 1, -np.inf)
-
-    def add(self, excess: Floats) -> None:
-        """Takes the returns of k trials less those of the benchmark, (k, n)."""
-        for trial in excess:
-            total = float(trial.sum())
-            twice = np.concatenate([trial, trial])
-            running = np.concatenate([[0.0], np.cumsum(twice)])
-            of_blocks = running[self._ends] - running[self._starts]
-            resampled = np.add.reduceat(of_blocks, self._first_blocks)
-            self.largest[0] = max(self.largest[0], total)
-            np.maximum(self.largest[1:], resampled - total, out=self.largest[1:])
-
-
-def p_value(largest: Floats) -> float:
-    """The p-value of `RealityCheck.largest`.
-
-    It is the share of the resamples, the real returns among them, in which the best by luck is at
-    least as good.
-    """
-    at_least_as_good = np.count_nonzero(largest[1:] >= largest[0]) + 1
-    return float(at_least_as_good / len(largest))

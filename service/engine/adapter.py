@@ -17,6 +17,7 @@ import pandas as pd
 
 from backtest.engine import BacktestEngine
 from backtest.engine import BacktestResult as EngineResult
+from backtest.kernel import Terms
 from backtest.metrics import Floats, drawdowns
 from rules.base_rule import BaseRule, InvalidRule
 from rules.plugins import find_rule
@@ -75,6 +76,36 @@ class Performed:
     def equity_csv(self) -> str:
         """A line a bar: date, equity, drawdown (fraction), position (shares), buy_and_hold."""
         return str(self.bars.drop(columns="close").to_csv(lineterminator="\n"))
+
+
+class OnTerms(Protocol):
+    """A request of any kind that says on what terms to trade."""
+
+    @property
+    def initial_capital(self) -> float: ...
+
+    @property
+    def commission_rate(self) -> float: ...
+
+    @property
+    def slippage_rate(self) -> float: ...
+
+    @property
+    def lot_size(self) -> float: ...
+
+    @property
+    def allow_short(self) -> bool: ...
+
+
+def terms_of(request: OnTerms) -> Terms:
+    """Capital and costs of a request."""
+    return Terms(
+        initial_capital=request.initial_capital,
+        commission_rate=request.commission_rate,
+        slippage_rate=request.slippage_rate,
+        lot_size=request.lot_size,
+        allow_short=request.allow_short,
+    )
 
 
 def engine_of(request: BacktestRequest) -> BacktestEngine:

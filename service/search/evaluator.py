@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from service.doubt.luck import timing_ratios
 from service.engine.metrics import PLAIN, Reference
 from service.prices.periods import bars_a_year
 from service.search.chunk_metrics import Chunk, metrics_of_chunk
+from service.search.sampling import TrialSampling
 
 Signals = NDArray[np.int8]
 Ints = NDArray[np.int64]
@@ -48,7 +49,8 @@ class SearchEvaluator:
     under "timing_ratios". Metrics of rows whose rule needs more bars than there are, are NaN. The
     first `warm` bars are seen by the rule and not traded: the first traded bar has the rule's last
     BUY or SELL up to it. `periods` is the number of bars in a year, `reference` what the traded
-    bars are measured against.
+    bars are measured against. With `sampling` there are also the keys of the trials, under "keys",
+    and under "sketches" the sketches of those that it takes.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SearchEvaluator:
         threads: int = THREADS,
         warm: int = 0,
         reference: Reference = PLAIN,
+        sampling: TrialSampling | None = None,
     ) -> None:
         self._data = data
         self._rule = rule
@@ -73,6 +76,7 @@ class SearchEvaluator:
         self._threads = threads
         self._warm = warm
         self._reference = reference
+        self._sampling = sampling
         self._index = checked_prices(data).index
         self._features = Features(data)
         self._prices = checked_prices(data.iloc[warm:])
@@ -80,16 +84,17 @@ class SearchEvaluator:
         self.periods = bars_a_year(self._prices.index)
         keep_freed_memory()
 
-    def __call__(self, params: Columns) -> Iterator[dict[str, Floats]]:
+    def __call__(self, params: Columns) -> Iterator[dict[str, NDArray[Any]]]:
         """The numbers of the next k rows, a chunk at a time; the bits do not depend on `threads`.
 
         Signals are made here while other threads simulate: NumPy lets them run.
         """
-        waiting = deque[Future[dict[str, Floats]]]()
+        waiting = deque[Future[dict[str, NDArray[Any]]]]()
         with ThreadPoolExecutor(self._threads) as pool:
             for part in self._parts(params):
                 signals, needed = self._traded_signals(part)
-                waiting.append(pool.submit(self._numbers, signals, needed))
+                keys = None if self._sampling is None else self._sampling.keys(part)
+                waiting.append(pool.submit(self._numbers, signals, needed, keys))
                 if len(waiting) > self._threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -106,10 +111,12 @@ class SearchEvaluator:
             end = start + self._rows_per_chunk
             yield {name: values[start:end] for name, values in params.items()}
 
-    def _numbers(self, signals: Signals, needed: Ints) -> dict[str, Floats]:
+    def _numbers(
+        self, signals: Signals, needed: Ints, keys: Ints | None
+    ) -> dict[str, NDArray[Any]]:
         chunk = self._simulated(signals)
         too_short = needed + 1 > len(self._data)
-        numbers = {
+        numbers: dict[str, NDArray[Any]] = {
             name: np.where(too_short, np.nan, values)
             for name, values in metrics_of_chunk(chunk, self._wanted).items()
         }
@@ -119,6 +126,9 @@ class SearchEvaluator:
             numbers[f"{name}_squares"] = squares
         if self._held_returns is not None:
             numbers["timing_ratios"] = timing_ratios(chunk.returns, self._held_returns)
+        if self._sampling is not None and keys is not None:
+            numbers["keys"] = keys
+            numbers["sketches"] = self._sampling.sketches(keys, chunk.returns)
         return numbers
 
     def _traded_signals(self, params: Columns) -> tuple[Signals, Ints]:

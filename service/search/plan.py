@@ -12,10 +12,10 @@ import pandas as pd
 from backtest.kernel import Terms
 from rules.base_rule import BaseRule, CompositeRule, InvalidRule
 from rules.optimizer import MOST_COMBINATIONS, Grid, grid
-from rules.plugins import refuse_faulty
+from rules.plugins import refuse_faulty, rules_digest
 from service.contract.errors import InvalidRequest
 from service.contract.sweep import SweepRequest
-from service.engine.adapter import held_benchmark, refuse_errors, rule_of, window
+from service.engine.adapter import held_benchmark, refuse_errors, rule_of, terms_of, window
 from service.engine.metrics import Reference
 from service.prices.checks import check_prices
 from service.prices.series import PriceSeries
@@ -24,6 +24,7 @@ from service.search.combined import as_asked, combined
 from service.search.evaluator import DEFAULT_METRICS, engine_on, has_only_conditions
 from service.search.numbers import SearchNumbers, joined_numbers, numbers_per_row
 from service.search.search import Search
+from service.trials.records import digest_of_plugins
 
 SHARD_CELLS = 60_000_000  # bars times rows: a few seconds on one core
 # Of one core of a server of 2020; measured with MA_CROSS and RSI: 44 to 57 millions.
@@ -31,7 +32,7 @@ CELLS_PER_SECOND = 50_000_000
 SHARD_ROWS = 20_000
 MAX_SHARDS = 100
 # Of numbers, which hardly get smaller by compression; a MEDIUMBLOB takes 16 MiB.
-SHARD_BYTES = 15 << 20
+SHARD_BYTES = 14 << 20
 BYTES_PER_NUMBER = 8
 MAX_METRICS = len(DEFAULT_METRICS) + 2  # the metric of the search, and one more
 SINGLE_RUN_COST = 20  # times that of a metric of CHUNK_METRICS
@@ -82,14 +83,7 @@ class SweepPlan:
     @property
     def terms(self) -> Terms:
         """Capital and costs."""
-        request = self.request
-        return Terms(
-            initial_capital=request.initial_capital,
-            commission_rate=request.commission_rate,
-            slippage_rate=request.slippage_rate,
-            lot_size=request.lot_size,
-            allow_short=request.allow_short,
-        )
+        return terms_of(self.request)
 
     def search(self, ticker: str) -> Search:
         """The search on the bars of one ticker, kept."""
@@ -110,6 +104,7 @@ class SweepPlan:
             folds=request.folds,
             anchored=request.anchored,
             reference=self._reference(ticker, data.index),
+            plugin_digest=digest_of_plugins(self.asked_rule, rules_digest(self.asked_rule)),
         )
 
     def _reference(self, ticker: str, index: pd.Index) -> Reference:
@@ -197,8 +192,12 @@ class SweepPlan:
             search = self.search(ticker)
             numbers = search.numbers(piece)
             if self.request.reality_check:
-                reality_checks = {ticker: search.reality_check(piece)}
-                numbers = replace(numbers, reality_checks=reality_checks)
+                check = search.reality_check(piece)
+                numbers = replace(
+                    numbers,
+                    reality_checks={ticker: check.largest},
+                    contenders={ticker: check.contenders},
+                )
             parts[done] = numbers
             done += piece.stop - piece.start
         return joined_numbers(parts, done).to_bytes()

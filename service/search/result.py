@@ -19,6 +19,7 @@ from rules.optimizer import Grid, SearchTable
 from service.contract.errors import InvalidRequest
 from service.contract.result import HEADLINE
 from service.contract.sweep_result import SWEEP_VERSION, SweepResult
+from service.doubt.reality_check import superior_trials
 from service.engine.thinning import extremes
 from service.engine.version import ENGINE_VERSION
 from service.search.cross_validation import cross_validate
@@ -32,7 +33,10 @@ from service.search.search import (
     compare_across_tickers,
     joined_trials,
 )
+from service.search.verdict import USUAL_SIGNIFICANCE
 from service.search.walk_forward import WalkForward, WalkForwardStep, walk_forward
+from service.trials.records import Tried
+from service.trials.skill import Judged
 
 TOO_SHORT = "needs {needed} bars"
 STAYS_IN_CASH = "no combination traded in the training: in cash"
@@ -55,11 +59,16 @@ class EndedShard:
 
 @dataclass(frozen=True)
 class JudgedSweep:
-    """A result, its table, and what the best combination of the first ticker came to."""
+    """A result, its table, and what the best combination of the first ticker came to.
+
+    `tried` is what it adds to the ledger of all trials, by ticker, `judged` the best of them.
+    """
 
     result: SweepResult
     table_csv: str
     headline: Mapping[str, float | int | None]
+    tried: Mapping[str, Tried]
+    judged: Mapping[str, Judged | None]
 
 
 def judge_sweep(
@@ -92,9 +101,30 @@ def judge_sweep(
         chart_base64="data:image/png;base64," + base64.b64encode(png).decode(),
         panels=panels,
         provenance={**_provenance(plan), **provenance},
+        superior=_superior_documents(plan, numbers),
     )
     headline = _headline(judged.get(plan.request.tickers[0]))
-    return JudgedSweep(result, _table_csv(plan, tables, lost, across), headline)
+    return JudgedSweep(
+        result=result,
+        table_csv=_table_csv(plan, tables, lost, across),
+        headline=headline,
+        tried={ticker: plan.search(ticker).tried(numbers[ticker]) for ticker in numbers},
+        judged={ticker: search.judged for ticker, search in judged.items()},
+    )
+
+
+def _superior_documents(
+    plan: SweepPlan, numbers: Mapping[str, SearchNumbers]
+) -> dict[str, dict[str, Any]]:
+    """What beats holding by more than luck, by ticker; the tickers share the level (Bonferroni)."""
+    found = {}
+    for ticker, of_ticker in numbers.items():
+        if ticker in of_ticker.contenders:
+            level = USUAL_SIGNIFICANCE / len(numbers)
+            superior = superior_trials(of_ticker.contenders[ticker], level)
+            rule_ids = [plan.grid.rule_at(row).rule_id for row in superior.numbers]
+            found[ticker] = {"rule_ids": rule_ids, "is_all": superior.is_all}
+    return found
 
 
 def _judge_searches(

@@ -18,13 +18,12 @@ from rules.base_rule import BaseRule
 from rules.optimizer import Grid, ParameterOptimizer, SearchTable
 from service.contract.errors import InvalidRequest, NoData
 from service.doubt.luck import (
-    RealityCheck,
     deflated_sharpe_ratio,
     overfitting_probability,
-    p_value,
     skill_probability,
     timing_returns,
 )
+from service.doubt.reality_check import RealityCheck, p_value
 from service.engine.look_ahead import checked_for_look_ahead
 from service.engine.metrics import (
     ANNUAL_METRICS,
@@ -46,7 +45,10 @@ from service.search.folds import (
     split_for_walk_forward,
 )
 from service.search.numbers import OVERFITTING_BLOCKS, SearchNumbers
+from service.search.sampling import TrialSampling
 from service.search.verdict import Evidence
+from service.trials.records import Tried, days_of, records_of, share_of_keys
+from service.trials.skill import Judged, judged_of
 
 ALL_ROWS = slice(None)
 
@@ -86,7 +88,7 @@ class JudgedSearch:
     `probabilistic_sharpe` is the probability of skill as if only the best row had been tried,
     `deflated_sharpe` that after all tries, `timing` the same of its `luck.timing_returns`.
     `overfitting` is a probability too, `reality_check` the p-value against buy and hold, NaN where
-    no reality check was made.
+    no reality check was made. `judged` is the best row as the ledger of all trials judges it.
     """
 
     table: SearchTable
@@ -101,6 +103,7 @@ class JudgedSearch:
     timing: float
     overfitting: float
     reality_check: float
+    judged: Judged | None
 
     @property
     def evidence(self) -> Evidence:
@@ -138,6 +141,7 @@ class Search:
     folds: int = 0
     anchored: bool = False
     reference: Reference = PLAIN
+    plugin_digest: str = ""
 
     def __post_init__(self) -> None:
         engine_on(self.terms)
@@ -213,6 +217,8 @@ class Search:
         return SearchNumbers(
             metrics={name: columns[name] for name in self._metrics},
             timing_ratios=columns["timing_ratios"],
+            keys=columns["keys"],
+            sketches=columns["sketches"],
             overfitting_sums=columns["overfitting_sums"],
             overfitting_squares=columns["overfitting_squares"],
             validation_sums=columns["validation_sums"].reshape(validation_shape),
@@ -244,6 +250,18 @@ class Search:
             blocks,
             self._held_returns,
             reference=self.reference,
+            sampling=self._sampling,
+        )
+
+    @cached_property
+    def _sampling(self) -> TrialSampling:
+        return TrialSampling(
+            self.grid.rule,
+            self.terms,
+            self.plugin_digest,
+            share_of_keys(len(self.grid)),
+            self._held_returns,
+            days_of(checked_prices(self.data).index),
         )
 
     def _trainings(self, part: Grid) -> tuple[Floats, Floats]:
@@ -281,15 +299,18 @@ class Search:
         bars = max(train.stop - start, 1)
         return 100 * float(annual_growth(np.array([growth]), bars, self._bars_per_year)[0])
 
-    def reality_check(self, rows: slice = ALL_ROWS) -> Floats:
-        """`RealityCheck.largest` against buy and hold, of those rows that traded."""
-        enough = ~self.too_short[rows]
-        params = {name: values[rows][enough] for name, values in self.grid.params.items()}
+    def reality_check(self, rows: slice = ALL_ROWS) -> RealityCheck:
+        """That against buy and hold, of those rows that traded."""
+        numbers = np.arange(len(self.grid))[rows][~self.too_short[rows]]
+        params = {name: values[numbers] for name, values in self.grid.params.items()}
         check = RealityCheck(len(self._held_returns))
+        done = 0
         for returns in self._evaluator().returns(params):
             has_traded = returns.any(axis=1)
-            check.add(returns[has_traded] - self._held_returns)
-        return check.largest
+            of_chunk = numbers[done : done + len(returns)]
+            check.add(returns[has_traded] - self._held_returns, of_chunk[has_traded])
+            done += len(returns)
+        return check
 
     @cached_property
     def _held_returns(self) -> Floats:
@@ -356,6 +377,31 @@ class Search:
                 len(self.data) // OVERFITTING_BLOCKS,
             ),
             reality_check=_p_value_among(reality_check, among.tickers),
+            judged=judged_of(
+                int(numbers.keys[table.best]),
+                returns,
+                risk_free_per_bar(yearly_rate, self._bars_per_year),
+                self._held_returns,
+                self._bars_per_year,
+            ),
+        )
+
+    def tried(self, numbers: SearchNumbers) -> Tried:
+        """What all rows that traded add to the ledger of all trials."""
+        is_kept = numbers.has_traded & (numbers.keys <= self._sampling.last_key)
+        timing = numbers.timing_ratios[is_kept] * math.sqrt(self._bars_per_year)
+        index = checked_prices(self.data).index
+        return Tried(
+            first_day=str(index[0].date()),
+            last_day=str(index[-1].date()),
+            records=records_of(
+                numbers.keys[is_kept],
+                numbers.metrics["sharpe_ratio"][is_kept],
+                timing,
+                numbers.sketches[is_kept],
+            ),
+            count=int(np.count_nonzero(numbers.has_traded)),
+            complete_to=self._sampling.last_key,
         )
 
     def returns_of(self, rule: BaseRule) -> Floats:

@@ -79,14 +79,17 @@ class Evidence:
         """Whether the search is a success: everything known speaks for it."""
         return self.template == SKILL
 
-    def sentence(self, translated: Callable[[str], str] = str) -> str:
-        """The verdict with its numbers, in the language of `translated`."""
+    def sentence(self, translated: Callable[[str], str] = str, tries: str = "") -> str:
+        """The verdict with its numbers, in the language of `translated`.
+
+        `tries` are the tries in words, where they are not those of the search alone.
+        """
         return translated(self.template).format(
             best=f"{self.best_pct:,.2f}",
             holding=f"{self.holding_pct:,.2f}",
             probability=percent(self.timing),
             reality_check=f"{self.reality_check:.3f}",
-            tries=f"{self.tries:,}",
+            tries=tries or f"{self.tries:,}",
         )
 
 

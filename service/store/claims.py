@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -36,6 +36,7 @@ from service.store.rows import (
     update_run,
 )
 from service.store.tables import figures, results, runs
+from service.store.trials import insert_trials
 from service.store.watching import Watched
 
 RENEWALS_PER_LEASE = 3
@@ -117,11 +118,17 @@ class ClaimStore(RunStore):
         return self._write_now(lambda connection: update_run(connection, run_id, is_held, values))
 
     def finish(
-        self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
+        self,
+        run_id: str,
+        attempt: int,
+        stored: StoredResult,
+        columns: Mapping[str, Any],
+        trials: Sequence[Mapping[str, Any]] = (),
     ) -> bool:
         """Stores the result of a backtest and ends the run, in one transaction.
 
-        `columns` of the row change with it. False, and nothing stored, when the run was taken away.
+        `columns` of the row change with it, `trials` are entries of the ledger. False, and nothing
+        stored, when the run was taken away.
         """
         tables = {
             "equity_csv": _heading_of(stored.table_csv),
@@ -129,17 +136,22 @@ class ClaimStore(RunStore):
         }
         if stored.overview is not None:
             tables["overview"] = _compressed(stored.overview)
-        return self._finish(run_id, attempt, stored, columns, tables)
+        return self._finish(run_id, attempt, stored, columns, tables, trials)
 
     def finish_sweep(
-        self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
+        self,
+        run_id: str,
+        attempt: int,
+        stored: StoredResult,
+        columns: Mapping[str, Any],
+        trials: Sequence[Mapping[str, Any]] = (),
     ) -> bool:
         """As `finish`, for a sweep and its table of combinations."""
         tables = {
             "equity_csv": _heading_of(stored.table_csv),
             "table_csv": _compressed(stored.table_csv),
         }
-        return self._finish(run_id, attempt, stored, columns, tables)
+        return self._finish(run_id, attempt, stored, columns, tables, trials)
 
     def finish_fetch(
         self,
@@ -178,6 +190,7 @@ class ClaimStore(RunStore):
         stored: StoredResult,
         columns: Mapping[str, Any],
         tables: Mapping[str, bytes],
+        trials: Sequence[Mapping[str, Any]],
     ) -> bool:
         values = {**COMPLETED_VALUES, "finished_at": utc_in(), **columns}
         result_row = {"run_id": run_id, "result": stored.result, **tables}
@@ -189,6 +202,7 @@ class ClaimStore(RunStore):
             connection.execute(insert(results).values(result_row))
             if stored.chart_base64 is not None:
                 connection.execute(insert(figures).values(figure_row))
+            insert_trials(connection, run_id, trials)
             return True
 
         return self._write(write)

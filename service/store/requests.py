@@ -43,6 +43,7 @@ from service.store.rows import (
 )
 from service.store.shards import ENDED_STATUSES, NewSweep, count_shards, insert_sweep
 from service.store.tables import figures, results, runs, sweep_shards
+from service.store.trials import TrialStore
 
 UNREADABLE = "unreadable"
 MAX_COUNTED = 1000  # a longer queue is not counted to its end at every look
@@ -63,7 +64,7 @@ class NewRun:
     sweep: NewSweep | None = None
 
 
-class RequestStore(FindingStore, MarkStore):
+class RequestStore(FindingStore, MarkStore, TrialStore):
     """The runs of one database, as the web sees them."""
 
     def add(

@@ -272,6 +272,26 @@ price_versions = Table(
     mysql_charset="utf8mb4",
 )
 
+# What was tried, ticker by ticker. It outlives the runs: what was tried was tried.
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Key, primary_key=True, autoincrement=True),  # the order in which it was recorded
+    Column("run_id", String(36), nullable=False),
+    Column("ticker", TickerText, nullable=False),
+    Column("first_day", String(10), nullable=False),  # of the bars
+    Column("last_day", String(10), nullable=False),
+    # Keys name rule, parameters and terms; each trial up to `complete_to` has its record.
+    Column("lowest_key", BigInteger, nullable=False),
+    Column("complete_to", BigInteger, nullable=False),
+    Column("trials", Integer, nullable=False),  # with all keys
+    Column("records", Blob, nullable=False),  # by `service.trials.records`
+    Column("judged", Text),  # JSON: the trial that the result shows
+    Index("ix_trials_run_id", "run_id", "ticker", unique=True),
+    Index("ix_trials_ticker", "ticker", "lowest_key", "first_day", "last_day"),
+    mysql_charset="utf8mb4",
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial, reduce
 from operator import add
@@ -27,10 +27,12 @@ from sqlalchemy import (
     update,
 )
 
+from service.contract.status import BACKTEST, SWEEP, Status
 from service.store.database import utc_in
-from service.store.rows import FINAL, RunStore
+from service.store.rows import FINAL, Run, RunStore, unzipped
 from service.store.shards import drop_numbers, ended_sweeps_with_numbers
-from service.store.tables import figures, price_series, results, runs, sweeps, tickers
+from service.store.tables import figures, price_series, results, runs, sweeps, tickers, trials
+from service.store.trials import insert_trials
 
 FINGERPRINT = re.compile("[0-9a-f]{64}")
 STORED_COLUMNS = (
@@ -133,6 +135,41 @@ class UpkeepStore(RunStore):
             statement = update(runs).where(is_it, IS_UNMEASURED).values(stored_bytes=STORED_BYTES)
             self._write(lambda connection: connection.execute(statement))
         return len(run_ids)
+
+    def without_trials(self, after: int, limit: int) -> tuple[list[Run], int]:
+        """Completed runs that traded and are not in the ledger of trials.
+
+        Looks at `limit` of the runs whose id is above `after`; answers where to go on, 0 at the
+        end.
+        """
+        is_computed = and_(
+            runs.c.status == Status.COMPLETED,
+            runs.c.id > after,
+            runs.c.reused_from.is_(None),
+            runs.c.kind.in_((BACKTEST, SWEEP)),
+        )
+        found = self._select(is_computed, limit)
+        run_ids = [run.run_id for run in found]
+        query = select(trials.c.run_id).where(trials.c.run_id.in_(run_ids))
+        known = set(self._read(lambda connection: connection.scalars(query).all()))
+        wanted = [run for run in found if run.run_id not in known and run.num_trades != 0]
+        return wanted, found[-1].id if len(found) == limit else 0
+
+    def sweep_table(self, run_id: str) -> str:
+        """The table of a sweep as CSV; raises BadRow where there is none."""
+        column = func.coalesce(results.c.table_csv, results.c.equity_csv)
+        query = select(column).where(results.c.run_id == run_id)
+        content = self._read(lambda connection: connection.scalar(query))
+        return unzipped(content, f"The table of sweep {run_id}")
+
+    def enter_trials(self, entries: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Enters what runs tried into the ledger, by run_id, at once."""
+
+        def write(connection: Connection) -> None:
+            for run_id, of_run in entries.items():
+                insert_trials(connection, run_id, of_run)
+
+        self._write(write)
 
     def stored_bytes(self) -> int:
         """What the results, tables and figures of all ended runs take, as far as measured."""

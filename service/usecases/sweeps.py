@@ -17,7 +17,7 @@ from service.contract.errors import InvalidRequest, NoResult, RunNotFound
 from service.contract.request import BacktestRequest
 from service.contract.status import SWEEP
 from service.contract.sweep import SweepRequest, parse_sweep
-from service.contract.sweep_result import SWEEP_VERSION, SweepResult
+from service.contract.sweep_result import SWEEP_VERSION, SweepResult, sweep_result_of_stored
 from service.engine.adapter import fingerprint_of_work, rule_of
 from service.search.combined import combined
 from service.search.plan import SweepPlan
@@ -143,12 +143,7 @@ class Sweeps:
 
 def _result_from_store(run: Run, stored: StoredResult) -> SweepResult:
     with reading(f"The result of run {run.run_id}"):
-        document = {
-            **json.loads(stored.result),
-            "chart_base64": stored.chart_base64,
-            "run_id": run.run_id,
-        }
-        return SweepResult(**document)
+        return sweep_result_of_stored(stored.result, run.run_id, stored.chart_base64)
 
 
 def asked_of(run: Run) -> SweepRequest:

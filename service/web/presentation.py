@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rules.base_rule import BaseRule, Parameter
-from service.search.verdict import Evidence
 from service.store.marks import Marks
 from service.store.prices import Ticker, Version
 from service.store.rows import Run
@@ -183,10 +182,6 @@ METRIC_GROUPS = (
     ),
     ("Against the benchmark", ("benchmark_return_pct", "beta", "alpha", "information_ratio")),
 )
-JUDGED_BY_AN_EARLIER_RELEASE = (
-    "An earlier release judged this search, and took a rising price for skill. "
-    "Search again to have it judged anew."
-)
 
 # The names that forms and pages give to the fields of a request
 FIELD_LABELS = {
@@ -246,27 +241,6 @@ def price_text(value: float | None) -> str:
     return f"{value:,.{max(0, SIGNIFICANT_DIGITS - 1 - magnitude)}f}"
 
 
-def luck(summary: Mapping[str, Any]) -> str:
-    """How much of a sweep's best result is luck, as a sentence in the reader's language.
-
-    `summary` is what a sweep's result says of one ticker.
-    """
-    statistics = summary["statistics"]
-    if "timing_probability" not in statistics:
-        return text(JUDGED_BY_AN_EARLIER_RELEASE)
-    best = summary["best"]["metrics"]
-    evidence = Evidence(
-        trades=best["num_trades"],
-        tries=summary["tries"],
-        best_pct=best["total_return_pct"],
-        holding_pct=summary["buy_and_hold_pct"],
-        timing=_or_nan(statistics["timing_probability"]),
-        overfitting=_or_nan(statistics["overfitting_probability"]),
-        reality_check=_or_nan(statistics["reality_check_p"]),
-    )
-    return evidence.sentence(text)
-
-
 def estimate_text(found: Estimate) -> str:
     """What a search would compute, in a sentence."""
     seconds = max(1, math.ceil(found.core_seconds))
@@ -284,10 +258,6 @@ def estimate_text(found: Estimate) -> str:
         )
         % counted
     )
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def rule_document(rule: type[BaseRule]) -> dict[str, object]:

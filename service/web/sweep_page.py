@@ -10,14 +10,28 @@ from typing import Any
 import pandas as pd
 
 from rules.optimizer import LESS_IS_BETTER
-from service.search.verdict import EVEN_CHANCE, USUAL_CONFIDENCE, USUAL_SIGNIFICANCE, percent
+from service.contract.sweep_result import SweepResult
+from service.search.verdict import (
+    EVEN_CHANCE,
+    USUAL_CONFIDENCE,
+    USUAL_SIGNIFICANCE,
+    Evidence,
+    percent,
+)
+from service.usecases.tries import TriesOfResult
 from service.web.drawings import Lines, lines_over_time
 from service.web.middleware.texts import text
 from service.web.presentation import METRICS_BY_NAME, label_of, shown, shown_metric
+from service.web.tries_page import count_of
 
 # Columns of a table that are neither parameters nor numbers to choose a colour by
 OTHERS = ("ticker", "note")
 SIGNIFICANT_DIGITS = 6
+MAX_NAMED = 5  # combinations in a sentence
+JUDGED_BY_AN_EARLIER_RELEASE = (
+    "An earlier release judged this search, and took a rising price for skill. "
+    "Search again to have it judged anew."
+)
 
 
 @dataclass(frozen=True)
@@ -30,14 +44,54 @@ class Check:
     meaning: str
 
 
-def checks_of(summary: Mapping[str, Any], metric: str) -> Iterator[Check]:
-    """What speaks for the best combination of a ticker and what against it.
+def luck(summary: Mapping[str, Any], tries: TriesOfResult | None) -> str:
+    """How much of a sweep's best result is luck, as a sentence in the reader's language.
 
-    `summary` is what a sweep's result says of the ticker. A statistic that a rising price alone
-    makes high has no verdict.
+    `summary` is what a sweep's result says of one ticker, `tries` what the ledger of all tries
+    says, None where it has nothing of the sweep: then the tries of the search alone count.
     """
     statistics = summary["statistics"]
-    timing = statistics.get("timing_probability")
+    if "timing_probability" not in statistics:
+        return text(JUDGED_BY_AN_EARLIER_RELEASE)
+    best = summary["best"]["metrics"]
+    evidence = Evidence(
+        trades=best["num_trades"],
+        tries=summary["tries"],
+        best_pct=best["total_return_pct"],
+        holding_pct=summary["buy_and_hold_pct"],
+        timing=_or_nan(_timing_of(summary, tries)),
+        overfitting=_or_nan(statistics["overfitting_probability"]),
+        reality_check=_or_nan(statistics["reality_check_p"]),
+    )
+    return evidence.sentence(text, _tries_text(summary, tries))
+
+
+def _timing_of(summary: Mapping[str, Any], tries: TriesOfResult | None) -> float | None:
+    """The probability that the timing is more than luck, after all tries that are known."""
+    if tries is not None:
+        return None if math.isnan(tries.skill.timing) else tries.skill.timing
+    known: float | None = summary["statistics"].get("timing_probability")
+    return known
+
+
+def _tries_text(summary: Mapping[str, Any], tries: TriesOfResult | None) -> str:
+    return f"{summary['tries']:,}" if tries is None else count_of(tries)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def checks_of(
+    result: SweepResult, summary: Mapping[str, Any], tries: TriesOfResult | None
+) -> Iterator[Check]:
+    """What speaks for the best combination of a ticker and what against it.
+
+    `summary` is what the result says of the ticker; `tries` as in `luck`. A statistic that a rising
+    price alone makes high has no verdict.
+    """
+    statistics = summary["statistics"]
+    timing = _timing_of(summary, tries)
     best = summary["best"]["metrics"]
     yield Check(
         text("Against holding"),
@@ -59,10 +113,13 @@ def checks_of(summary: Mapping[str, Any], metric: str) -> Iterator[Check]:
                 "%(tries)s tries: its returns less those of holding the same average share of the "
                 "ticker."
             )
-            % {"tries": f"{summary['tries']:,}"},
+            % {"tries": _tries_text(summary, tries)},
         )
     yield from _checks_against_overfitting(summary)
-    yield from _checks_on_other_data(summary, metric)
+    yield from _superior_check(result, summary["ticker"])
+    yield from _checks_on_other_data(summary, result.metric)
+    deflated = statistics["deflated_sharpe_ratio"] if tries is None else tries.skill.deflated
+    values = {**statistics, "deflated_sharpe_ratio": deflated}
     for name, label, meaning in (
         (
             "deflated_sharpe_ratio",
@@ -78,7 +135,7 @@ def checks_of(summary: Mapping[str, Any], metric: str) -> Iterator[Check]:
             text("The same probability if no other combination had been tried."),
         ),
     ):
-        yield Check(label, _probability(statistics[name]), "", meaning)
+        yield Check(label, _probability(values[name]), "", meaning)
 
 
 def _checks_against_overfitting(summary: Mapping[str, Any]) -> Iterator[Check]:
@@ -104,6 +161,24 @@ def _checks_against_overfitting(summary: Mapping[str, Any]) -> Iterator[Check]:
                 "the largest mean return."
             ),
         )
+
+
+def _superior_check(result: SweepResult, ticker: str) -> Iterator[Check]:
+    """Which combinations beat holding, where a reality check was asked for."""
+    superior = result.superior.get(ticker)
+    if superior is None:
+        return
+    count = len(superior["rule_ids"])
+    yield Check(
+        text("Combinations better than holding"),
+        f"{count:,}" if superior["is_all"] else text("{count} or more").format(count=count),
+        _verdict(count > 0),
+        text(
+            "Combinations that beat buy and hold by more than luck, counted so that in 95 of 100 "
+            "searches without skill there is none: %(names)s"
+        )
+        % {"names": ", ".join(superior["rule_ids"][:MAX_NAMED]) or "–"},
+    )
 
 
 def _checks_on_other_data(summary: Mapping[str, Any], metric: str) -> Iterator[Check]:

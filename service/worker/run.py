@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from service.contract.request import BacktestRequest
 from service.contract.result import BacktestResult
 from service.contract.status import ExitCode
 from service.doubt.doubt import doubt_of
-from service.engine.adapter import Performed, rule_of, run_backtest
+from service.engine.adapter import Performed, rule_of, run_backtest, terms_of
 from service.engine.figure import draw_figure
 from service.engine.look import STORED, STORED_UNTIL_1_1_0
 from service.engine.version import ENGINE_VERSION, FROZEN_VERSION
@@ -25,6 +25,9 @@ from service.report.overview import is_long, overview_of
 from service.store.claims import ClaimStore
 from service.store.prices import PriceStore
 from service.store.rows import LISTED_METRICS, Run, StoredResult
+from service.trials.records import digest_of_plugins
+from service.trials.single import tried_by_run
+from service.trials.skill import entry_of
 from service.worker.claimed import work_on_claimed
 from service.worker.software import UNKNOWN_SOFTWARE, Software, agreed_digest
 
@@ -96,6 +99,23 @@ def overview_of_run(
         return None
 
 
+def _trials_of_run(
+    request: BacktestRequest, rule: BaseRule, digest: str, performed: Performed
+) -> Sequence[Mapping[str, Any]]:
+    """What a run adds to the ledger; nothing where it never traded."""
+    if not performed.result.num_trades:
+        return []
+    tried, judged = tried_by_run(
+        performed.bars,
+        rule.rule_id,
+        terms_of(request),
+        digest_of_plugins(rule, digest),
+        performed.result.sharpe_ratio,
+        request.risk_free_rate,
+    )
+    return [entry_of(request.ticker, tried, judged)]
+
+
 @dataclass(frozen=True)
 class RunWorker:
     """Performs runs that are recorded in a database; each call ends with an exit code.
@@ -145,6 +165,7 @@ class RunWorker:
         if digest != run.rules_digest:
             # Whoever asks for the work that the run was accepted for gets nothing of other rules.
             columns |= {"rules_digest": digest, "leads": None}
-        if not self.claims.finish(request.run_id, attempt, stored, columns):
+        trials = _trials_of_run(request, find_rule(), digest, performed)
+        if not self.claims.finish(request.run_id, attempt, stored, columns, trials):
             logger.warning("The result is discarded: the run was taken away")
         return ExitCode.DONE

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 from service.contract.errors import RulesMismatch
@@ -18,6 +18,7 @@ from service.search.result import EndedShard, judge_sweep
 from service.store.prices import PriceStore
 from service.store.rows import Run, StoredResult
 from service.store.shards import Shard, ShardStore
+from service.trials.skill import entry_of
 from service.worker.holding import claim_or_wait, lease, this_worker
 from service.worker.outcome import failure_of, guarded
 from service.worker.software import UNKNOWN_SOFTWARE, Software, agreed_digest
@@ -176,7 +177,7 @@ class SweepWorker:
         provenance = {"rules_digest": run.rules_digest, **self.software.provenance()}
         outcome = judge_sweep(plan, ended_shards, provenance)
         stored = StoredResult(
-            result=replace(outcome.result, chart_base64=None).canonical(),
+            result=outcome.result.stored(),
             table_csv=outcome.table_csv,
             chart_base64=outcome.result.chart_base64,
         )
@@ -184,7 +185,12 @@ class SweepWorker:
         if outcome.result.failed:
             # A result with lost shards answers no other request.
             columns["leads"] = None
-        if self.claims.finish_sweep(run.run_id, run.attempt, stored, columns):
+        trials = [
+            entry_of(ticker, tried, outcome.judged.get(ticker))
+            for ticker, tried in outcome.tried.items()
+            if tried.count
+        ]
+        if self.claims.finish_sweep(run.run_id, run.attempt, stored, columns, trials):
             message = "Sweep completed: %d combinations, %d tickers"
             logger.info(message, len(plan.grid), len(plan.request.tickers))
 

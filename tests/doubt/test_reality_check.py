@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.doubt.luck import RealityCheck, p_value, stationary_bootstrap
+from service.doubt.bootstrap import stationary_bootstrap
+from service.doubt.reality_check import RealityCheck, p_value
 
 
 def random(seed: int) -> np.random.Generator:

@@ -206,7 +206,7 @@ def test_the_schema_may_go_ahead_of_the_pods(story: Story) -> None:
         release.namespace.apply(migration(release))
         ended = partial(release.namespace.object, "pod", "migration")
         wait_until(ended, lambda pod: pod["status"]["phase"] == "Succeeded", 60, "the migration")
-        assert revision(release) == "0009"
+        assert revision(release) == "0010"
         second = web.completed(rule_id=RULES[1])
     assert story.images() == {OLD_WEB}
     assert_as_performed_here(second)
@@ -256,7 +256,7 @@ def test_a_rollback_under_load(story: Story) -> None:
             with story.release.web() as web:
                 assert web.ask(f"/runs/{leader.run_id}/cancel", {})["status"] == "cancelled"
     assert story.images() == {OLD_WEB}
-    assert revision(story.release) == "0009"
+    assert revision(story.release) == "0010"
     assert {run.by_newest_pods for run in accepted} == {False, True}, "both releases were asked"
     story.check(*accepted, *attached, heir)
     with story.release.web() as web:

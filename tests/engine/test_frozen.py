@@ -23,7 +23,7 @@ SCHEMAS = {
     "result": "68d9057c2aa73b90d075db9a2e5a966dc580a5e18a236d85797de93b0b422f6d",
     "status": "1175f46702bb33113c1fd5c9f26d507f797c4000996827203221e0cce76bf5c4",
     "sweep": "6069a7ff13617dec08faa49fe421540f073f343a2c7fb4c98a9ea40325ce3dfb",
-    "sweep_result": "5dd6d5002324b7ded06e80182de0d7e03883441e82ccd6bd334639e3d4ccca52",
+    "sweep_result": "2c65676430ecb01771cec3da1dc889f27b850aad78979de0ed9aa15ce7c95f41",
 }
 RELEASED_RULES = (
     "ATR",

@@ -15,6 +15,7 @@ from service.search.numbers import (
     joined_numbers,
     numbers_per_row,
 )
+from service.search.plan import BYTES_PER_NUMBER
 from service.search.search import Search
 from tests.support.prices import prices
 from tests.support.searches import PLAIN
@@ -51,7 +52,7 @@ def test_names_and_shapes(folds: int) -> None:
     assert numbers.validation_squares.shape == (7, folds, 3)
     assert numbers.training_scores.shape == numbers.training_growths.shape == (7, folds)
     assert numbers_per_row(5, folds) == sum(
-        values.size / 7 for values in numbers.row_arrays().values()
+        values.nbytes / 7 / BYTES_PER_NUMBER for values in numbers.row_arrays().values()
     )
 
 

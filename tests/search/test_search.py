@@ -35,7 +35,7 @@ def searched(
     reality_check: bool = False,
 ) -> JudgedSearch:
     search = Search(data, grid(BUILT_IN[rule], asked), PLAIN, metric)
-    checked = search.reality_check() if reality_check else None
+    checked = search.reality_check().largest if reality_check else None
     return search.judge(search.numbers(), reality_check=checked)
 
 
@@ -220,7 +220,7 @@ def test_who_is_chosen_among_several_tickers_was_tried_on_all_of_them() -> None:
         [search.trials(own) for search, own in zip(searches, numbers, strict=True)]
     )
     for search, own in zip(searches, numbers, strict=True):
-        reality_check = search.reality_check()
+        reality_check = search.reality_check().largest
         alone = search.judge(own, reality_check=reality_check)
         among = search.judge(own, trials, reality_check)
         assert (alone.tries, among.tries) == (16, 48)

@@ -268,7 +268,7 @@ def test_a_schema_that_this_release_cannot_work_with_is_refused(engine: Engine) 
         connection.execute(text("UPDATE alembic_version SET version_num = '1001'"))
     assert migration.schema_problem(engine)
     with pytest.raises(
-        migration.DatabaseRefused, match="at revision 1001, this program knows 0009"
+        migration.DatabaseRefused, match="at revision 1001, this program knows 0010"
     ):
         migration.migrate(engine)
     with engine.connect() as connection:

@@ -17,6 +17,7 @@ from matplotlib.image import imread
 from sqlalchemy import Engine, text
 
 from service.contract.documents import checker
+from service.contract.sweep_result import SweepResult
 from service.search.figure import panels_of
 from service.search.plan import SweepPlan
 from service.usecases.runs import Runs
@@ -505,9 +506,10 @@ def test_a_check_says_what_speaks_for_the_best_and_what_against_it(
     client: FlaskClient, part: str, change: dict[str, Any], place: int, verdict: str
 ) -> None:
     with client.application.test_request_context():
-        assert [check.verdict for check in checks_of(SUMMARY, "sharpe_ratio")] == FOR
+        result = SweepResult(RUN_ID, "completed", "sharpe_ratio")
+        assert [check.verdict for check in checks_of(result, SUMMARY, None)] == FOR
         changed = {**SUMMARY, part: {**SUMMARY[part], **change}}  # type: ignore[dict-item]
-        checks = list(checks_of(changed, "sharpe_ratio"))
+        checks = list(checks_of(result, changed, None))
     assert [check.verdict for check in checks] == [*FOR[:place], verdict, *FOR[place + 1 :]]
 
 

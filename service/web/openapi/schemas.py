@@ -276,6 +276,25 @@ FETCH_RESULT = _object(
     error_message=TEXT_OR_NONE,
     provenance={"type": "object"},
 )
+PROBABILITY_OR_NONE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+TRIES = _object(
+    ticker=TEXT,
+    number={**COUNT, "description": "of the tries, those made once this result was there"},
+    tries={**COUNT, "description": "distinct rules, numbers and terms on the ticker until now"},
+    is_exact={"type": "boolean", "description": "false: the counts are estimates"},
+    groups={**COUNT, "description": "of tries whose timing is alike"},
+    years=NUMBER,
+    needed_years={
+        **NUMBER,
+        "description": "in fewer, so many groups show a Sharpe ratio of 1 by luck",
+    },
+    sharpe_ratio=NUMBER_OR_NONE,
+    sharpe_ratio_of_luck=NUMBER_OR_NONE,
+    sharpe_ratio_left=_object(bonferroni=NUMBER_OR_NONE, holm=NUMBER_OR_NONE, bhy=NUMBER_OR_NONE),
+    probabilistic_sharpe_ratio=PROBABILITY_OR_NONE,
+    deflated_sharpe_ratio=PROBABILITY_OR_NONE,
+    timing_probability=PROBABILITY_OR_NONE,
+)
 COUNTS = {"type": "array", "items": COUNT}
 POINT = {"type": ["integer", "null"], "minimum": 0, "description": "the number of a point"}
 CHART = _object(
@@ -330,6 +349,7 @@ SCHEMAS: Mapping[str, Any] = {
     "FetchForm": FETCH_FORM,
     "FetchResult": FETCH_RESULT,
     "Cells": CELLS,
+    "Tries": _object(tries={"type": "array", "items": TRIES}),
     "Estimate": _object(
         combinations=COUNT, skipped=COUNT, tickers=COUNT, core_seconds=NUMBER, sentence=TEXT
     ),

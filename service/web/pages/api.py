@@ -8,6 +8,7 @@ from rules.base_rule import CompositeRule
 from service.store.rows import Run
 from service.usecases.names import found_by
 from service.usecases.rules import accepted_rules
+from service.usecases.tries import tries_of_run
 from service.web.middleware.conditional import conditional
 from service.web.openapi.document import cached, describe, json_of, query
 from service.web.pages.common import whole_number
@@ -54,6 +55,21 @@ def _is_news(run: Run) -> bool:
 
 def _status_response(run: Run) -> Response:
     return conditional(jsonify(runs_service().status(run).document()))
+
+
+@bp.get("/runs/<run_id>/tries")
+@describe(
+    cached("The run among all tries on its prices; empty without a result.", json_of("Tries")),
+    errors=(404,),
+)
+def tries(run_id: str) -> Response:
+    """How many tries stand behind the result of a run or sweep, and what is left of it.
+
+    It counts what was tried until now, so that the same result gets another answer later.
+    """
+    g.run_id = run_id
+    found = tries_of_run(runs_service().run_store, runs_service().run(run_id))
+    return conditional(jsonify(tries=[each.document() for each in found.values()]))
 
 
 @bp.get("/rules")

@@ -26,6 +26,7 @@ from service.contract.status import BACKTEST, Status
 from service.store.prices import Ticker
 from service.store.rows import Run
 from service.usecases.rules import accepted_rules
+from service.usecases.tries import tries_of_run
 from service.usecases.views import view_of
 from service.web.addresses import run_url
 from service.web.errors import retry_after, sentence, status_of, wants_json
@@ -83,6 +84,7 @@ from service.web.result_page import (
 )
 from service.web.server.event_loop import run_in_native_thread
 from service.web.services import runs_service, services_of, wait_for_news
+from service.web.tries_page import tries_page_of
 from service.web.warnings import said, told
 
 logger = logging.getLogger(__name__)
@@ -242,6 +244,7 @@ def _result_page(run: Run, asked: TradeQuery) -> Response:
         values = {
             "result": view.result,
             "page": page_values(view),
+            "tries": tries_page_of(tries_of_run(runs_service().run_store, run).get(run.ticker)),
             "trades": trade_table(view, asked),
             "price": price_text,
             "told": told,

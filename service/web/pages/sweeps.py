@@ -27,6 +27,7 @@ from service.search.verdict import percent
 from service.store.rows import Run
 from service.usecases.rules import accepted_rules
 from service.usecases.sweeps import asked_of
+from service.usecases.tries import tries_of_run
 from service.web.addresses import run_url
 from service.web.errors import error_response, retry_after, sentence, status_of, wants_json
 from service.web.forms import sweep as sweep_form
@@ -71,7 +72,6 @@ from service.web.presentation import (
     elapsed,
     estimate_text,
     label_of,
-    luck,
     period_of,
     rule_choice,
     run_document,
@@ -81,7 +81,14 @@ from service.web.presentation import (
 )
 from service.web.server.event_loop import run_in_native_thread
 from service.web.services import runs_service, sweeps_service
-from service.web.sweep_page import cells_document, checks_of, metrics_of_cells, walk_lines
+from service.web.sweep_page import (
+    cells_document,
+    checks_of,
+    luck,
+    metrics_of_cells,
+    walk_lines,
+)
+from service.web.tries_page import tries_page_of
 
 logger = logging.getLogger(__name__)
 
@@ -293,7 +300,6 @@ def _sweep_page(run: Run, page: int) -> Response:
             status=runs_service().status(run),
             sweep_request=None if run.bad_columns else asked_of(run),
             shown=shown,
-            luck=luck,
             label_of=label_of,
             percent=percent,
             shown_metric=shown_metric,
@@ -311,10 +317,13 @@ def _values_of_completed(run: Run, page: int) -> dict[str, object]:
     ticker = _ticker_in_query(run)
     summary = next((each for each in result.tickers if each["ticker"] == ticker), None)
     walk = summary["walk_forward"] if summary else None
+    tries = tries_of_run(runs_service().run_store, run).get(ticker)
     return {
+        "tries": tries_page_of(tries),
+        "verdict": luck(summary, tries) if summary else "",
         "result": result,
         "summary": summary,
-        "checks": list(checks_of(summary, result.metric)) if summary else [],
+        "checks": list(checks_of(result, summary, tries)) if summary else [],
         "walk": walk,
         "walk_lines": walk_lines(walk),
         "cell_metrics": metrics_of_cells(table, list(result.tickers[0]["best"]["params"])),

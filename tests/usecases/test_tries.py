@@ -1,0 +1,115 @@
+"""The ledger of tries: every way to try a rule counts the same, and nothing is forgotten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, delete, func, select
+
+from service.controller.earlier_trials import EarlierTrials
+from service.store.rows import Run
+from service.store.tables import trials
+from service.trials.records import records_from
+from service.usecases.runs import Runs
+from service.usecases.sweeps import Sweeps
+from service.usecases.tries import TriesOfResult, tries_of_run
+from service.worker.run import RunWorker
+from service.worker.software import Software
+from service.worker.sweep import SweepWorker
+from tests.support.requests import SWEEP
+from tests.support.stores import EveryStore
+from tests.support.sweeps import submit_launched
+
+GRID = {"fast": [5, 10, 15], "slow": [20, 40, 60]}
+ASKED = {**SWEEP, "grid": GRID}
+
+
+def run_single(runs: Runs, **changes: Any) -> Run:
+    """One run, performed."""
+    asked = {
+        "ticker": "GOOG",
+        "rule_id": "MA_CROSS_10_40",
+        "start_date": SWEEP["start_date"],
+        "end_date": SWEEP["end_date"],
+    }
+    run, is_new = runs.submit({**asked, **changes})
+    assert is_new
+    request, _ = runs.request_and_rule(run)
+    store = runs.run_store
+    RunWorker(store, runs.price_store, Software()).work(request)  # type: ignore[arg-type]
+    return runs.run(run.run_id)
+
+
+def all_singles(runs: Runs) -> list[Run]:
+    """Every combination of GRID, each as a run of its own."""
+    return [
+        run_single(runs, rule_id=f"MA_CROSS_{fast}_{slow}")
+        for fast in GRID["fast"]
+        for slow in GRID["slow"]
+    ]
+
+
+def tries_of(runs: Runs, run: Run, ticker: str = "GOOG") -> TriesOfResult:
+    """What the page of a run says of all tries."""
+    return tries_of_run(runs.run_store, run)[ticker]
+
+
+def test_single_runs_count_as_a_sweep_does(sweeps: Sweeps, sweep_worker: SweepWorker) -> None:
+    runs = sweeps.runs
+    singles = all_singles(runs)
+    by_rule = {run.rule_id: tries_of(runs, run) for run in singles}
+    assert [tries_of(runs, run).number for run in singles] == list(range(1, 10))
+    sweep = submit_launched(sweeps, ASKED)
+    sweep_worker.work(sweep.run_id)
+    searched = tries_of(runs, sweep)
+    best = sweeps.result(sweeps.sweep(sweep.run_id)).tickers[0]["best"]["rule_id"]
+    assert searched.skill == by_rule[best].skill
+    assert (searched.number, searched.skill.tries, searched.skill.is_exact) == (9, 9, True)
+
+
+def test_a_run_after_a_sweep_is_judged_by_all_its_rows(
+    sweeps: Sweeps, sweep_worker: SweepWorker
+) -> None:
+    sweep = submit_launched(sweeps, ASKED)
+    sweep_worker.work(sweep.run_id)
+    alone = tries_of(sweeps.runs, sweep).skill
+    again = tries_of(sweeps.runs, run_single(sweeps.runs, rule_id="MA_CROSS_10_40"))
+    assert (again.number, again.skill.tries) == (9, alone.tries)
+    other = tries_of(sweeps.runs, run_single(sweeps.runs, rule_id="RSI_14_30_70"))
+    assert (other.number, other.skill.tries) == (10, 10)
+    assert other.skill.deflated < other.skill.probabilistic
+
+
+def test_what_earlier_releases_ran_counts(
+    engine: Engine, sweeps: Sweeps, sweep_worker: SweepWorker
+) -> None:
+    runs = sweeps.runs
+    store = EveryStore(engine)
+    with_digits = {**SWEEP, "rule_id": "BB", "grid": {"period": [10, 20], "width": [1.5, 2]}}
+    searched = [submit_launched(sweeps, asked) for asked in (ASKED, with_digits)]
+    for sweep in searched:
+        sweep_worker.work(sweep.run_id)
+    single = run_single(runs, rule_id="RSI_14_30_70")
+    keys = {run.run_id: keys_in(store, run) for run in (*searched, single)}
+    with engine.begin() as connection:
+        connection.execute(delete(trials))
+    assert tries_of_run(runs.run_store, single) == {}
+    earlier = EarlierTrials(store)
+    for _ in range(4):
+        earlier.step()
+    assert {run.run_id: keys_in(store, run) for run in (*searched, single)} == keys
+    again = tries_of(runs, run_single(runs, rule_id="RSI_10_30_70"))
+    count = len(set().union(*keys.values())) + 1
+    assert (again.skill.tries, again.skill.groups) == (count, count), "nobody knows who is alike"
+    with engine.connect() as connection:
+        rows = connection.scalar(select(func.count()).select_from(trials))
+    earlier.step()
+    EarlierTrials(store).step()
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(trials)) == rows
+
+
+def keys_in(store: EveryStore, run: Run) -> set[int]:
+    """The keys of all that a run tried."""
+    entries = store.trials_of(run.run_id).values()
+    return {int(key) for entry in entries for key in records_from(entry.records)["key"]}
