@@ -143,10 +143,15 @@ def timing_returns(returns: Floats, held: Floats) -> Floats:
     regression. A rule without skill has nothing left on average, whether the price rises or falls.
     Source: Jensen (1968), The Performance of Mutual Funds.
     """
+    return returns - held_shares(returns, held) * held
+
+
+def held_shares(returns: Floats, held: Floats) -> Floats:
+    """What share of the ticker was held on average, by regression, (k, 1) of returns (k, n)."""
     apart = held - mean(held)
     variance = float(np.add.reduce(apart * apart))
     shared = np.add.reduce(returns * apart, axis=-1, keepdims=True)
-    return returns - (shared / variance if variance > 0 else 0.0) * held
+    return shared / variance if variance > 0 else np.zeros_like(shared)
 
 
 def timing_ratios(returns: Floats, held: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,13 @@ from backtest.kernel import Terms
 from backtest.metrics import Floats
 from rules.base_rule import BaseRule, number_text
 from rules.optimizer import Columns, Grid
-from service.doubt.luck import timing_returns
-from service.trials.records import SKETCH_NUMBERS, Ints, keys_of, sketches_of
+from service.trials.records import SKETCH_NUMBERS, Ints, Sketching, keys_of
 
 
 @dataclass(frozen=True)
 class TrialSampling:
     """The keys of rows, and the sketches of those whose key is at most `last_key`.
 
-    `held` (n,) are the returns of buy and hold, `days` (n,) the numbers of the bars' days;
     `plugin_digest` is explained at `keys_of`.
     """
 
@@ -28,23 +27,19 @@ class TrialSampling:
     terms: Terms
     plugin_digest: str
     last_key: int
-    held: Floats
-    days: Ints
+    sketching: Sketching
 
     def keys(self, params: Columns) -> Ints:
         """Those of k rows, (k,)."""
         return keys_of(rule_ids(self.rule, params), self.terms, self.plugin_digest)
 
     def sketches(self, keys: Ints, returns: Floats) -> NDArray[np.int8]:
-        """Of k rows with these keys and returns (k, n), (k, 32); zeros for rows that are not taken.
-
-        What is alike is the timing: a rising price alone makes all returns alike.
-        """
+        """Of k rows with these keys and returns (k, n), (k, 32), zeros where not taken."""
         sketches = np.zeros((len(keys), SKETCH_NUMBERS), np.int8)
         is_taken = keys <= self.last_key
         if is_taken.any():
-            apart = timing_returns(returns[is_taken], self.held)
-            sketches[is_taken] = sketches_of(apart, self.days)
+            taken = returns if is_taken.all() else returns[is_taken]
+            sketches[is_taken] = self.sketching.sketches(taken)
         return sketches
 
 
@@ -53,5 +48,12 @@ def rule_ids(rule: type[BaseRule], params: Columns) -> Sequence[str]:
     if rule.rule_id is not BaseRule.rule_id:
         part = Grid(rule, params, skipped=0)
         return [part.rule_at(row).rule_id for row in range(len(part))]
-    columns = [[number_text(value) for value in values.tolist()] for values in params.values()]
+    columns = [_texts(values) for values in params.values()]
     return ["_".join([rule.metadata.name, *numbers]) for numbers in zip(*columns, strict=True)]
+
+
+def _texts(values: NDArray[Any]) -> list[str]:
+    """The numbers of a parameter as rules write them: each value once, as there are few."""
+    distinct, places = np.unique(values, return_inverse=True)
+    texts = [number_text(value) for value in distinct.tolist()]
+    return [texts[place] for place in places.tolist()]

@@ -47,7 +47,7 @@ from service.search.folds import (
 from service.search.numbers import OVERFITTING_BLOCKS, SearchNumbers
 from service.search.sampling import TrialSampling
 from service.search.verdict import Evidence
-from service.trials.records import Tried, days_of, records_of, share_of_keys
+from service.trials.records import Sketching, Tried, days_of, records_of, share_of_keys
 from service.trials.skill import Judged, judged_of
 
 ALL_ROWS = slice(None)
@@ -260,8 +260,7 @@ class Search:
             self.terms,
             self.plugin_digest,
             share_of_keys(len(self.grid)),
-            self._held_returns,
-            days_of(checked_prices(self.data).index),
+            Sketching(self._held_returns, days_of(checked_prices(self.data).index)),
         )
 
     def _trainings(self, part: Grid) -> tuple[Floats, Floats]:

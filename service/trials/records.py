@@ -16,6 +16,7 @@ from backtest.metrics import Floats
 from rules.base_rule import BaseRule, CompositeRule
 from rules.registry import BUILT_IN
 from service.contract.documents import canonical_json
+from service.doubt.luck import held_shares
 
 Ints = NDArray[np.int64]
 Records = NDArray[np.void]
@@ -25,7 +26,7 @@ MOST_RECORDS = 1280  # of one search, on average
 SKETCH_NUMBERS = 32
 LARGEST_SKETCH_NUMBER = 127
 # `key` names rule, parameters and terms. `sharpe` and `timing` are ratios of a year, NaN where
-# they are not known. `sketch` is explained at `sketches_of`, all zeros where there is none.
+# they are not known. `sketch` is one of `Sketching`, all zeros where there is none.
 RECORD = np.dtype(
     [("key", "<i8"), ("sharpe", "<f4"), ("timing", "<f4"), ("sketch", "i1", (SKETCH_NUMBERS,))]
 )
@@ -111,26 +112,44 @@ def days_of(index: pd.Index) -> Ints:
     return np.asarray(index.to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
-def sketches_of(returns: Floats, days: Ints) -> NDArray[np.int8]:
-    """A few numbers for the returns (k, n) of k trials, by which alike ones are known, (k, 32).
+class Sketching:
+    """A few numbers for the timing of trials, by which alike ones are known.
 
-    The days are dealt to 32 sums, each with a sign, by their number `days` (n,) alone: trials on
-    other dates meet in the days that both have. The products of two such rows are on average those
-    of the returns. Source: Charikar, Chen and Farach-Colton (2002), Finding Frequent Items in Data
-    Streams.
+    `held` (n,) are the returns of holding the ticker, `days` (n,) the numbers of the bars' days.
     """
-    mixed = _mixed(days)
-    places = (mixed % np.uint64(SKETCH_NUMBERS)).astype(np.int64)
-    signs = np.where(mixed >> np.uint64(63), 1.0, -1.0)
-    order = np.argsort(places, kind="stable")
-    present, starts = np.unique(places[order], return_index=True)
-    sums = np.zeros((len(returns), SKETCH_NUMBERS))
-    # A growth that no market has may be infinite.
-    summed = np.add.reduceat((returns * signs)[:, order], starts, axis=1)
-    sums[:, present] = np.nan_to_num(summed)
-    largest = np.abs(sums).max(axis=1, keepdims=True)
-    scale = LARGEST_SKETCH_NUMBER / np.where(largest > 0, largest, 1.0)
-    return np.rint(sums * scale).astype(np.int8)
+
+    def __init__(self, held: Floats, days: Ints) -> None:
+        self._held = held
+        places = (_mixed(days) % np.uint64(2 * SKETCH_NUMBERS)).astype(np.int64)
+        self._order = np.argsort(places, kind="stable")
+        self._present, self._starts = np.unique(places[self._order], return_index=True)
+        self._held_sums = self._sums(held[np.newaxis])
+
+    def sketches(self, returns: Floats) -> NDArray[np.int8]:
+        """Those of k trials with these returns (k, n), (k, 32); the largest is 127 or -127.
+
+        They are sums of `luck.timing_returns`, which is what may be alike: a rising price alone
+        makes all returns alike.
+        """
+        # Sums of differences are differences of sums.
+        sums = self._sums(returns) - held_shares(returns, self._held) * self._held_sums
+        # A growth that no market has may be infinite.
+        finite = np.nan_to_num(sums)
+        largest = np.abs(finite).max(axis=1, keepdims=True)
+        scale = LARGEST_SKETCH_NUMBER / np.where(largest > 0, largest, 1.0)
+        return np.rint(finite * scale).astype(np.int8)
+
+    def _sums(self, values: Floats) -> Floats:
+        """Deals the days to 32 sums, each with a sign, by their numbers alone, (k, 32).
+
+        Values (k, n) of other dates meet in the days that both have. The products of two such rows
+        are on average those of the values. Source: Charikar, Chen and Farach-Colton (2002), Finding
+        Frequent Items in Data Streams.
+        """
+        sums = np.zeros((len(values), 2 * SKETCH_NUMBERS))
+        dealt = np.take(values, self._order, axis=1)
+        sums[:, self._present] = np.add.reduceat(dealt, self._starts, axis=1)
+        return np.asarray(sums[:, :SKETCH_NUMBERS] - sums[:, SKETCH_NUMBERS:])
 
 
 def _mixed(numbers: Ints) -> NDArray[np.uint64]:

@@ -9,10 +9,10 @@ import pandas as pd
 
 from backtest.kernel import Terms
 from backtest.metrics import bar_returns
-from service.doubt.luck import timing_ratios, timing_returns
+from service.doubt.luck import timing_ratios
 from service.engine.metrics import risk_free_per_bar
 from service.prices.periods import bars_a_year
-from service.trials.records import Tried, days_of, keys_of, records_of, sketches_of
+from service.trials.records import Sketching, Tried, days_of, keys_of, records_of
 from service.trials.skill import Judged, judged_of
 
 
@@ -41,7 +41,7 @@ def tried_by_run(
             keys,
             np.array([math.nan if sharpe is None else sharpe]),
             timing_ratios(returns[np.newaxis], held) * math.sqrt(periods),
-            sketches_of(timing_returns(returns[np.newaxis], held), days_of(index)),
+            Sketching(held, days_of(index)).sketches(returns[np.newaxis]),
         ),
         count=1,
     )
