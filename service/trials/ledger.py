@@ -45,7 +45,7 @@ class Ledger:
     @property
     def weight(self) -> float:
         """How many trials a record stands for."""
-        if not len(self.records):
+        if self.is_complete or not len(self.records):
             return 1.0
         by_share = (LARGEST_KEY + 1) / (self.complete_to + 1)
         return max(by_share, self.least / len(self.records))
