@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,11 @@ from backtest.metrics import Floats
 from rules.optimizer import grid
 from rules.registry import BUILT_IN
 from service.doubt.luck import deflated_sharpe_ratio
+from service.search.numbers import SearchNumbers
 from service.search.search import JudgedSearch, Search
+from service.trials.ledger import Entry, ledger_of, tries_of
+from service.trials.records import LARGEST_KEY
+from service.trials.skill import skill_of
 
 BARS = 2520
 BARS_PER_YEAR = 252
@@ -176,13 +180,23 @@ def verdicts(data: pd.DataFrame, scenario: Scenario) -> Verdicts:
     """Searches all combinations, and judges them as 0.2.0 did and as today."""
     searched = grid(BUILT_IN[scenario.rule], scenario.values)
     search = Search(data, searched, TERMS, "sharpe_ratio")
-    judged = search.judge(search.numbers())
-    evidence = judged.evidence
+    numbers = search.numbers()
+    judged = search.judge(numbers)
+    evidence = replace(judged.evidence, timing=timing_after_all_tries(search, numbers, judged))
     return Verdicts(
         beats_holding=evidence.best_pct > evidence.holding_pct,
         earlier=_called_skill_by_0_2_0(search, judged),
         now=evidence.is_more_than_luck,
     )
+
+
+def timing_after_all_tries(search: Search, numbers: SearchNumbers, judged: JudgedSearch) -> float:
+    """As pages show it, where nothing but this search was tried on the prices."""
+    if judged.judged is None:
+        return math.nan
+    tried = search.tried(numbers)
+    ledger = ledger_of([Entry(1, tried)], tried.first_day, tried.last_day, LARGEST_KEY)
+    return skill_of(judged.judged, tries_of([ledger])).timing
 
 
 def _called_skill_by_0_2_0(search: Search, judged: JudgedSearch) -> bool:

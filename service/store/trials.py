@@ -20,7 +20,10 @@ LARGEST_KEY = 2**63 - 1
 
 @dataclass(frozen=True)
 class StoredTrials:
-    """What one run tried on one ticker, in the columns of the table."""
+    """What one run tried on one ticker, in the columns of the table.
+
+    `judged` is read of a run's own entries only.
+    """
 
     id: int
     run_id: str
@@ -31,7 +34,7 @@ class StoredTrials:
     complete_to: int
     trials: int
     records: bytes
-    judged: str | None
+    judged: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class TrialStore(Store):
             trials.c.first_day <= last_day,
             trials.c.last_day >= first_day,
         )
-        query = select(trials).where(overlaps).order_by(trials.c.lowest_key).limit(limit + 1)
+        columns = [column for column in trials.c if column.name != "judged"]
+        query = select(*columns).where(overlaps).order_by(trials.c.lowest_key).limit(limit + 1)
         rows = self._read(lambda connection: connection.execute(query).all())
         if len(rows) <= limit:
             return TrialsOnTicker([_stored_from(row) for row in rows], LARGEST_KEY)

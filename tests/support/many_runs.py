@@ -183,6 +183,7 @@ def queries(engine: Engine, counts: Counts) -> Mapping[str, Callable[[], object]
         "whether any is at work": store.is_any_at_work,
         "how long the first waits": store.queue_age,
         "ended ones that nobody has measured": lambda: store.measure(500),
+        "ended ones that are not in the ledger": lambda: store.without_trials(middle_id, 200),
     }
 
 
