@@ -21,7 +21,7 @@ from scripts.config import Config, job_environment, load_config
 from scripts.logger_config import run_context, set_up_logging
 from service.contract.errors import UserError
 from service.contract.request import FIELDS, BacktestRequest, file_stem, request_from_text
-from service.contract.status import PRICES, SWEEP, ExitCode, Reason
+from service.contract.status import FORWARD, PRICES, SWEEP, ExitCode, Reason
 from service.prices.series import UnreadablePrices
 from service.worker.holding import DATABASE_PATIENCE_SECONDS, Stopped
 from service.worker.run import perform
@@ -61,6 +61,10 @@ def perform_one() -> int:
         set_up_logging(config.log_level, config.log_format)
         with run_context(environment["RUN_ID"]):
             return fetch_prices(environment["RUN_ID"], config)
+    if environment.get("RUN_KIND") == FORWARD:
+        set_up_logging(config.log_level, config.log_format)
+        with run_context(environment["RUN_ID"]):
+            return extend_starred_runs(environment["RUN_ID"], config)
     fields = {name: environment[name.upper()] for name in FIELDS if name.upper() in environment}
     is_recorded = "run_id" in fields and (has_controller or has_database(config))
     if is_recorded:
@@ -114,6 +118,23 @@ def fetch_prices(run_id: str, config: Config) -> int:
     claims = ClaimStore(connect(config), config.lease_seconds, DATABASE_PATIENCE_SECONDS)
     worker = FetchWorker(
         claims=claims,
+        software=software_of(config),
+        stopping=stopping,
+    )
+    return worker.work(run_id)
+
+
+def extend_starred_runs(run_id: str, config: Config) -> int:
+    """Extends the starred runs of the ticker that the recorded run names."""
+    from service.store.database import connect
+    from service.store.forward import ForwardStore
+    from service.store.prices import PriceStore
+    from service.worker.forward import ForwardWorker
+
+    engine = connect(config)
+    worker = ForwardWorker(
+        claims=ForwardStore(engine, config.lease_seconds, DATABASE_PATIENCE_SECONDS),
+        prices=PriceStore(engine, DATABASE_PATIENCE_SECONDS),
         software=software_of(config),
         stopping=stopping,
     )

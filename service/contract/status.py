@@ -28,7 +28,8 @@ class Status(StrEnum):
 BACKTEST = "backtest"
 SWEEP = "sweep"
 PRICES = "prices"  # a vendor is asked for them
-KINDS = (BACKTEST, SWEEP, PRICES)
+FORWARD = "forward"  # starred runs go on with newer prices
+KINDS = (BACKTEST, SWEEP, PRICES, FORWARD)
 
 
 class Reason(StrEnum):

@@ -8,13 +8,16 @@ import platform
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType
+from typing import Protocol
 
 from rules.plugins import installed_rules
 from scripts.config import Config, load_config
 from scripts.logger_config import set_up_logging
 from service.controller.decisions import Patience
 from service.controller.earlier_trials import EarlierTrials
+from service.controller.forward import ForwardRecords
 from service.controller.leadership import Leadership
 from service.controller.reconciler import Controller
 from service.controller.upkeep import Retention, Upkeep
@@ -60,8 +63,12 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
         lease_seconds=config.lease_seconds,
     )
     retention = Retention(config.result_retention_days, config.result_retention_gib)
-    upkeep = Upkeep(UpkeepStore(engine), retention)
-    earlier_trials = EarlierTrials(UpkeepStore(engine))
+    upkeep_store = UpkeepStore(engine)
+    upkeeping: list[Stepping] = [
+        Upkeep(upkeep_store, retention),
+        EarlierTrials(upkeep_store),
+        ForwardRecords(upkeep_store),
+    ]
     launcher_check = LauncherCheck(launcher)
     installed_rules(validate=True)  # a plug-in that is left out is named in this log too
     if config.controller_port:
@@ -73,7 +80,7 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
         try:
             ACTIVE.set(leadership.held)
             if leadership.held:
-                _pass(controller, upkeep, earlier_trials)
+                _pass(controller, upkeeping)
             vitals.problem = launcher_check.problem() or leadership.problem
         except Exception as error:  # noqa: BLE001  whatever it was, the next pass may do better
             vitals.problem = _logged_problem(error)
@@ -81,12 +88,18 @@ def main(config: Config, stop: threading.Event | None = None) -> None:
     _leave(controller, leadership, launcher)
 
 
-def _pass(controller: Controller, upkeep: Upkeep, earlier_trials: EarlierTrials) -> None:
+class Stepping(Protocol):
+    """What the controller does beside its runs, a little in each pass."""
+
+    def step(self) -> None: ...
+
+
+def _pass(controller: Controller, upkeeping: Sequence[Stepping]) -> None:
     with PASS_SECONDS.time():
         controller.step()
     LAST_PASS.set_to_current_time()
-    upkeep.step()
-    earlier_trials.step()
+    for each in upkeeping:
+        each.step()
 
 
 def _leave(controller: Controller, leadership: Leadership, launcher: Launcher) -> None:

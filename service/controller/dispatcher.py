@@ -17,7 +17,12 @@ from service.contract.status import Reason
 from service.controller.ages import waited_seconds
 from service.controller.decisions import QUOTA_SECONDS, is_stuck, next_runs
 from service.controller.vitals import BAD_ROWS, LAUNCHES
-from service.controller.work import work_of_fetch, work_of_request, work_of_sweep
+from service.controller.work import (
+    work_of_fetch,
+    work_of_forward,
+    work_of_request,
+    work_of_sweep,
+)
 from service.launchers.launcher import (
     JobState,
     LaunchDelayed,
@@ -198,6 +203,8 @@ class Dispatcher:
             return work_of_sweep(run.run_id, run.ticker, run.rule_id, shards)
         if run.is_fetch:
             return work_of_fetch(run.run_id, run.ticker, run.rule_id)
+        if run.is_forward:
+            return work_of_forward(run.run_id, run.ticker)
         return work_of_request(parse_request(json.loads(run.request)))
 
     def _delay(self, run: Run, error: LaunchDelayed, now: datetime) -> None:

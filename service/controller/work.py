@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rules.plugins import digest_of
 from service.contract.request import BacktestRequest, text_from_request
-from service.contract.status import PRICES, SWEEP
+from service.contract.status import FORWARD, PRICES, SWEEP
 from service.launchers.launcher import Work
 
 # The chart's network policy looks for it.
@@ -28,6 +28,11 @@ def work_of_fetch(run_id: str, ticker: str, vendor: str) -> Work:
     """The work of one fetch: its worker may leave the cluster, which the label says."""
     work = _work(run_id, ticker, vendor, {"RUN_ID": run_id, "RUN_KIND": PRICES})
     return replace(work, labels={KIND_LABEL: PRICES})
+
+
+def work_of_forward(run_id: str, ticker: str) -> Work:
+    """The work of extending the starred runs of a ticker: its worker finds them in the database."""
+    return _work(run_id, ticker, FORWARD, {"RUN_ID": run_id, "RUN_KIND": FORWARD})
 
 
 def _work(

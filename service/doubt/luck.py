@@ -51,12 +51,13 @@ def expected_maximum_sharpe(trials: float, spread: float) -> float:
     `spread` is the standard deviation of their Sharpe ratios. Source: Bailey and Lopez de Prado
     (2014), The Deflated Sharpe Ratio, appendix 1.
     """
-    if trials < 2 or not spread > 0:
+    if trials <= 1 or not spread > 0:
         return 0.0
     euler = float(np.euler_gamma)
     lower = normal_quantile(1 - 1 / trials)
     upper = normal_quantile(1 - 1 / (trials * math.e))
-    return spread * ((1 - euler) * lower + euler * upper)
+    # Between one and two trials, where no whole number is, the approximation falls below 0.
+    return max(0.0, spread * ((1 - euler) * lower + euler * upper))
 
 
 @dataclass(frozen=True)

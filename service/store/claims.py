@@ -183,6 +183,12 @@ class ClaimStore(RunStore):
 
         return self._write(write)
 
+    def _finish_plainly(self, run_id: str, attempt: int, result: str) -> bool:
+        """Ends a run that has a result, as JSON, and neither a table nor a figure."""
+        stored = StoredResult(result, "", None)
+        tables = {"equity_csv": _compressed(""), "table_csv": _compressed("")}
+        return self._finish(run_id, attempt, stored, {}, tables, ())
+
     def _finish(
         self,
         run_id: str,

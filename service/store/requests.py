@@ -21,10 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from service.contract.status import PRICES, SWEEP, Reason, Status
+from service.contract.status import FORWARD, PRICES, SWEEP, Reason, Status
 from service.store.database import utc_in
 from service.store.deletion import delete_runs
 from service.store.finding import FindingStore
+from service.store.forward import ForwardReadStore
 from service.store.identical import leader_columns, pass_work_on
 from service.store.marks import MarkStore
 from service.store.packing import unpack
@@ -64,7 +65,7 @@ class NewRun:
     sweep: NewSweep | None = None
 
 
-class RequestStore(FindingStore, MarkStore, TrialStore):
+class RequestStore(FindingStore, MarkStore, TrialStore, ForwardReadStore):
     """The runs of one database, as the web sees them."""
 
     def add(
@@ -100,10 +101,9 @@ class RequestStore(FindingStore, MarkStore, TrialStore):
         return self._read(lambda connection: connection.scalar(query)) is not None
 
     def latest(self, limit: int, kind: str | None = None) -> list[Run]:
-        """The newest first, of one kind or of all."""
-        query = select(*columns_of(Run)).order_by(runs.c.id.desc()).limit(limit)
-        if kind is not None:
-            query = query.where(runs.c.kind == kind)
+        """The newest first, of one kind, or all that somebody asked for."""
+        is_wanted = runs.c.kind != FORWARD if kind is None else runs.c.kind == kind
+        query = select(*columns_of(Run)).where(is_wanted).order_by(runs.c.id.desc()).limit(limit)
         rows = self._read(lambda connection: connection.execute(query).all())
         return [run_from(row) for row in rows]
 

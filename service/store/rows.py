@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from service.contract.errors import BadRow
 from service.contract.result import HEADLINE
-from service.contract.status import BACKTEST, KINDS, PRICES, SWEEP, Reason, Status
+from service.contract.status import BACKTEST, FORWARD, KINDS, PRICES, SWEEP, Reason, Status
 from service.store.database import Store, utc_in
 from service.store.tables import runs
 
@@ -71,6 +71,10 @@ class ActiveRun:
     @property
     def is_fetch(self) -> bool:
         return self.kind == PRICES
+
+    @property
+    def is_forward(self) -> bool:
+        return self.kind == FORWARD
 
     @property
     def is_of_later_release(self) -> bool:

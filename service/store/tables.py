@@ -272,6 +272,16 @@ price_versions = Table(
     mysql_charset="utf8mb4",
 )
 
+# What starred runs made of the bars that came after they were asked for.
+forward_records = Table(
+    "forward_records",
+    metadata,
+    _key_of_run(),
+    Column("prices_fingerprint", Sha256, nullable=False),  # of the prices that have those bars
+    Column("record", Text, nullable=False),  # JSON, by `service.doubt.forward`
+    mysql_charset="utf8mb4",
+)
+
 # What was tried, ticker by ticker. It outlives the runs: what was tried was tried.
 trials = Table(
     "trials",

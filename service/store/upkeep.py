@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from service.contract.status import BACKTEST, SWEEP, Status
 from service.store.database import utc_in
+from service.store.forward import ForwardKeepingStore
 from service.store.rows import FINAL, Run, RunStore, unzipped
 from service.store.shards import drop_numbers, ended_sweeps_with_numbers
 from service.store.tables import figures, price_series, results, runs, sweeps, tickers, trials
@@ -62,7 +63,7 @@ SERIES_AT_ONCE = 100
 SPARED_SECONDS = 3600
 
 
-class UpkeepStore(RunStore):
+class UpkeepStore(RunStore, ForwardKeepingStore):
     """The runs and the prices of one database, as whoever tidies up sees them."""
 
     def forget_numbers(self) -> None:

@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 
 from backtest.metrics import Floats
-from service.trials.luck import Groups, expected_best, labels_of
+from service.trials.luck import NO_LUCK, Groups, Luck, labels_of, luck_of
 from service.trials.records import LARGEST_KEY, RECORD, Ints, Records, Tried
 
 SAMPLED = 1024  # trials at most by which all are judged
@@ -98,9 +98,9 @@ class Tries:
     count: int
     is_exact: bool
 
-    def luck(self, ratios: Floats, spread_of_one: float) -> float:
-        """`expected_best` of `sharpe` or `timing`; 0 where there was one trial."""
-        return expected_best(ratios, self.groups, spread_of_one) if self.count > 1 else 0.0
+    def luck(self, ratios: Floats, spread_of_one: float) -> Luck:
+        """`luck_of` of `sharpe` or `timing`."""
+        return luck_of(ratios, self.groups, spread_of_one) if self.count > 1 else NO_LUCK
 
 
 def tries_of(ledgers: Sequence[Ledger]) -> Tries:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,11 @@ from service.doubt.luck import expected_maximum_sharpe
 from service.trials.records import Ints
 
 ALIKE = 0.8  # the correlation from which on two trials are of one group
+# Where the distribution of the largest of many normal numbers is looked at.
+STEP = 0.05
+STEPS = np.arange(-8.0, 8.0 + STEP / 2, STEP)
+LEAST_SPREAD = 1e-6  # of ratios of a year, which are kept to seven digits
+HALVINGS = 40  # of the range in which the effective number of trials is looked for
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,14 @@ class Groups:
         return self.in_sample + float(np.add.reduce(self.weights[is_alone] - 1))
 
     @property
-    def largest(self) -> float:
-        """How many trials the largest group has."""
-        return float(np.bincount(self.labels, self.weights).max(initial=0.0))
+    def all_sizes(self) -> dict[float, float]:
+        """How many groups all trials have of each size."""
+        in_sample = np.bincount(self.labels)
+        weights = np.bincount(self.labels, self.weights)
+        sizes = {1.0: self.count - np.count_nonzero(in_sample > 1)}
+        for size in np.round(weights[in_sample > 1]).tolist():
+            sizes[size] = sizes.get(size, 0.0) + 1
+        return {size: count for size, count in sizes.items() if count}
 
 
 def labels_of(sketches: NDArray[np.int8]) -> Ints:
@@ -70,13 +83,28 @@ def labels_of(sketches: NDArray[np.int8]) -> Ints:
     return labels
 
 
-def expected_best(ratios: Floats, groups: Groups, spread_of_one: float) -> float:
-    """The best Sharpe ratio that trials without skill are expected to show.
+@dataclass(frozen=True)
+class Luck:
+    """What trials without skill are expected to show.
 
-    That is the best of all groups, and in it the best of its trials: a group counts once, however
-    many trials it has. `ratios` (m,) are those of the sample, NaN where unknown, `spread_of_one` is
-    the standard deviation of the ratio of one trial without skill, which counts where fewer than
-    two groups are known.
+    `best` is the largest of their Sharpe ratios, `effective` the number of independent trials whose
+    largest is as large.
+    """
+
+    best: float
+    effective: float
+
+
+NO_LUCK = Luck(0.0, 1.0)
+
+
+def luck_of(ratios: Floats, groups: Groups, spread_of_one: float) -> Luck:
+    """That of the trials that a sample (m,) of ratios stands for; NaN where a ratio is unknown.
+
+    Each ratio is taken for the sum of what its group has in common and of something of its own. The
+    spreads of both are those of the sample, each group counted once: a thousand copies of one rule
+    hide no other try. `spread_of_one`, the standard deviation of the ratio of one trial without
+    skill, counts where fewer than two groups are known.
     """
     known = ~np.isnan(ratios)
     labels = groups.labels[known]
@@ -84,9 +112,65 @@ def expected_best(ratios: Floats, groups: Groups, spread_of_one: float) -> float
     sums = np.bincount(labels, ratios[known], minlength=groups.in_sample)
     means = sums / np.maximum(sizes, 1)
     group_means = means[sizes > 0]
-    spread = float(np.std(group_means, ddof=1)) if len(group_means) > 1 else spread_of_one
     apart = ratios[known] - means[labels]
     freedom = len(apart) - len(group_means)
     within = math.sqrt(float(np.add.reduce(apart * apart)) / freedom) if freedom else 0.0
-    best_group = expected_maximum_sharpe(groups.count, spread)
-    return best_group + expected_maximum_sharpe(groups.largest, within)
+    between = float(np.std(group_means, ddof=1)) if len(group_means) > 1 else 0.0
+    if groups.in_sample > 1 and len(group_means) < 2:
+        between = spread_of_one
+    spread = math.hypot(between, within)
+    if not spread > LEAST_SPREAD:
+        return NO_LUCK
+    effective = effective_trials(groups.all_sizes, within / spread)
+    return Luck(expected_maximum_sharpe(effective, spread), effective)
+
+
+def effective_trials(sizes: Mapping[float, float], within: float) -> float:
+    """How many independent trials have as large a maximum as trials in groups.
+
+    `sizes` says how many groups there are of each size. Ratios have a spread of 1, of which
+    `within`, 0 to 1, is the spread in a group.
+    """
+    reached = _probabilities_below(sizes, within)
+    wanted = _mean_of(reached)
+    fewest, most = 1.0, max(1.0, sum(size * count for size, count in sizes.items()))
+    alone = _normal_probabilities(STEPS)
+    for _ in range(HALVINGS):
+        middle = math.sqrt(fewest * most)
+        if _mean_of(alone**middle) < wanted:
+            fewest = middle
+        else:
+            most = middle
+    return fewest
+
+
+def _probabilities_below(sizes: Mapping[float, float], within: float) -> Floats:
+    """How likely all ratios are at most each of STEPS, (n,)."""
+    if not within > 0:
+        return np.asarray(_normal_probabilities(STEPS) ** sum(sizes.values()))
+    common = math.sqrt(max(0.0, 1 - within * within))
+    own = _normal_probabilities((STEPS[:, np.newaxis] - common * STEPS) / within)
+    weights = np.exp(-STEPS * STEPS / 2)
+    weights /= np.add.reduce(weights)
+    below = np.ones_like(STEPS)
+    for size, count in sizes.items():
+        below *= (own**size @ weights) ** count
+    return below
+
+
+def _mean_of(reached: Floats) -> float:
+    """The mean of what is at most each of STEPS with these probabilities, (n,)."""
+    return float(STEPS[-1] - np.add.reduce(reached[:-1] + reached[1:]) / 2 * STEP)
+
+
+def _normal_probabilities(values: Floats) -> Floats:
+    """The standard normal distribution function, to six digits."""
+    places, probabilities = _table_of_normal()
+    return np.asarray(np.interp(values, places, probabilities))
+
+
+@cache
+def _table_of_normal() -> tuple[Floats, Floats]:
+    places = np.linspace(-9.0, 9.0, 18_001)
+    probabilities = [NormalDist().cdf(place) for place in places.tolist()]
+    return places, np.array(probabilities)

@@ -89,16 +89,18 @@ def judged_of(
 class Skill:
     """What is left of a result after all tries; probabilities from 0 to 1, NaN where undefined.
 
-    `tries` are about so many where not `is_exact`; `groups` are those of alike ones. `luck` is the
-    Sharpe ratio of a year that the best of them is expected to show without skill, and `needed`
-    the years for which it would be 1. `probabilistic` is the probability that the Sharpe ratio is
-    above 0 if nothing else was tried, `deflated` after all tries, `timing` the same of
-    `luck.timing_returns`. `left` is the Sharpe ratio after a haircut.
+    `tries` are about so many where not `is_exact`; `groups` are those of alike ones, and
+    `effective` independent tries bring as much luck. `luck` is the Sharpe ratio of a year that the
+    best of them is expected to show without skill; in `needed_years` it would be 1. `probabilistic`
+    is the probability that the Sharpe ratio is above 0 if nothing else was tried, `deflated` after
+    all tries, `timing` the same of `luck.timing_returns`. `left` is the Sharpe ratio after a
+    haircut.
     """
 
     tries: int
     is_exact: bool
     groups: int
+    effective: float
     luck: float
     needed_years: float
     years: float
@@ -116,18 +118,18 @@ def skill_of(judged: Judged, tries: Tries) -> Skill:
     luck = tries.luck(tries.sharpe, spread_of_one)
     timing = math.nan
     if judged.timing is not None:
-        timing = judged.timing.probability(tries.luck(tries.timing, spread_of_one) / root)
-    groups = max(1.0, tries.groups.count)
+        timing = judged.timing.probability(tries.luck(tries.timing, spread_of_one).best / root)
     return Skill(
         tries=tries.count,
         is_exact=tries.is_exact,
-        groups=round(groups),
-        luck=luck,
-        needed_years=minimum_backtest_years(groups, TARGET),
+        groups=max(1, round(tries.groups.count)),
+        effective=luck.effective,
+        luck=luck.best,
+        needed_years=minimum_backtest_years(luck.effective, TARGET),
         years=judged.years,
         sharpe=judged.sharpe,
         probabilistic=judged.excess.probability(),
-        deflated=judged.excess.probability(luck / root),
+        deflated=judged.excess.probability(luck.best / root),
         timing=timing,
         left=_left(judged, tries),
     )

@@ -32,6 +32,7 @@ class TriesOfResult:
             "tries": skill.tries,
             "is_exact": skill.is_exact,
             "groups": skill.groups,
+            "effective_tries": six_digits(skill.effective),
             "years": six_digits(skill.years),
             "needed_years": six_digits(skill.needed_years),
             "sharpe_ratio": six_digits(skill.sharpe),

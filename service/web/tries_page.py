@@ -88,9 +88,13 @@ def facts_of(tries: TriesOfResult) -> Iterator[Fact]:
         ),
     )
     yield Fact(
-        text("Kinds of tries"),
-        counted(skill.groups, skill.is_exact),
-        text("Tries whose timing is alike, with a correlation of 0.8 or more, are one kind."),
+        text("Independent tries"),
+        two_digits(round(skill.effective)),
+        text(
+            "So many with nothing in common would bring as much luck. There are %(kinds)s kinds: "
+            "tries whose timing is alike, with a correlation of 0.8 or more, are of one kind."
+        )
+        % {"kinds": counted(skill.groups, skill.is_exact)},
     )
     yield Fact(
         text("Sharpe ratio of luck"),
@@ -111,8 +115,8 @@ def facts_of(tries: TriesOfResult) -> Iterator[Fact]:
         text("Years needed"),
         f"{skill.needed_years:.1f}",
         text(
-            "In fewer years the best of so many kinds is expected to show a Sharpe ratio of 1 by "
-            "luck; these are %(years)s."
+            "In fewer years the best of so many independent tries is expected to show a Sharpe "
+            "ratio of 1 by luck; these are %(years)s."
         )
         % {"years": f"{skill.years:.1f}"},
     )

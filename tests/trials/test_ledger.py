@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.trials.ledger import SAMPLED, Entry, Ledger, ledger_of, tries_of
+from service.trials.luck import NO_LUCK
 from service.trials.records import LARGEST_KEY, Tried, records_of, share_of_keys
 
 DAYS = ("2015-01-02", "2020-12-31")
@@ -97,4 +98,4 @@ def test_on_two_tickers_the_same_rule_was_tried_twice() -> None:
 def test_nothing_was_tried() -> None:
     empty = ledger([])
     assert (empty.count, empty.weight) == (0, 1.0)
-    assert tries_of([empty]).luck(tries_of([empty]).sharpe, 1.0) == 0.0
+    assert tries_of([empty]).luck(tries_of([empty]).sharpe, 1.0) == NO_LUCK

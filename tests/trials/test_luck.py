@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from service.doubt.luck import expected_maximum_sharpe
-from service.trials.luck import Groups, expected_best, labels_of
+from service.trials.luck import NO_LUCK, Groups, effective_trials, labels_of, luck_of
 
 
 def random(seed: int) -> np.random.Generator:
@@ -37,39 +39,80 @@ def test_groups_outside_of_the_sample() -> None:
     # Two of four are alone: so is every second one outside.
     assert groups([0, 0, 1, 2], 10.0).count == 3 + 2 * 9
     assert groups([0, 0, 0], 10.0).count == 1
-    assert groups([0, 0, 1], 10.0).largest == 20
+    assert groups([0, 0, 1], 10.0).all_sizes == {20.0: 1.0, 1.0: 10.0}
 
 
 def test_trials_that_are_all_different_are_as_in_the_paper() -> None:
     ratios = random(4).normal(0.0, 0.4, 100)
+    luck = luck_of(ratios, groups(list(range(100))), 1.0)
     spread = float(np.std(ratios, ddof=1))
-    expected = expected_maximum_sharpe(100, spread)
-    assert expected_best(ratios, groups(list(range(100))), 1.0) == pytest.approx(expected)
+    assert luck.effective == pytest.approx(100, rel=1e-3)
+    assert luck.best == pytest.approx(expected_maximum_sharpe(100, spread), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "within"),
+    [
+        ({1.0: 10.0}, 0.0),
+        ({1.0: 100.0}, 0.3),
+        ({100.0: 10.0}, 0.316),
+        ({400.0: 1.0}, 1.0),
+        ({300.0: 1.0, 1.0: 10.0}, 0.05),
+        ({5.0: 20.0, 1.0: 30.0}, 0.4),
+    ],
+)
+def test_the_effective_number_has_the_same_largest_on_average(
+    sizes: dict[float, float], within: float
+) -> None:
+    """Against numbers drawn by lot, in groups and without."""
+    drawn = random(5)
+    worlds = 4000
+    largest = np.full(worlds, -np.inf)
+    for size, count in sizes.items():
+        for _ in range(int(count)):
+            own = drawn.normal(size=(worlds, int(size))).max(axis=1)
+            common = drawn.normal(size=worlds)
+            largest = np.maximum(largest, np.sqrt(1 - within**2) * common + within * own)
+    effective = effective_trials(sizes, within)
+    steps = np.linspace(-8.0, 8.0, 3201)
+    below = np.array([NormalDist().cdf(step) for step in steps]) ** effective
+    assert 8 - np.trapezoid(below, steps) == pytest.approx(largest.mean(), abs=0.04)
 
 
 def test_a_thousand_copies_hide_no_other_try() -> None:
     """Among copies of one rule the spread of all is small, and the few others are the luck."""
     ratios = np.concatenate([np.full(990, 0.1), random(5).normal(0.0, 0.4, 10)])
-    labels = groups([0] * 990 + list(range(1, 11)))
-    hurdle = expected_best(ratios, labels, 1.0)
+    luck = luck_of(ratios, groups([0] * 990 + list(range(1, 11))), 1.0)
+    without_copies = luck_of(ratios[989:], groups(list(range(11))), 1.0)
+    assert luck.best == pytest.approx(without_copies.best, rel=0.01)
+    assert luck.effective == pytest.approx(11, rel=0.01)
     plain = expected_maximum_sharpe(1000, float(np.std(ratios, ddof=1)))
-    assert hurdle == pytest.approx(
-        expected_best(ratios[989:], groups(list(range(11))), 1.0), rel=0.01
-    )
-    assert hurdle > 2 * plain
+    assert luck.best > 2 * plain
 
 
 def test_within_a_group_the_best_is_luck_too() -> None:
     ratios = 1.0 + random(6).normal(0.0, 0.1, 400)
-    best = expected_best(ratios, groups([0] * 400), spread_of_one=0.4)
-    assert best == pytest.approx(expected_maximum_sharpe(400, 0.1), rel=0.1)
+    luck = luck_of(ratios, groups([0] * 400), spread_of_one=0.4)
+    assert luck.best == pytest.approx(expected_maximum_sharpe(400, 0.1), rel=0.1)
+    assert luck.effective == pytest.approx(400, rel=0.01)
+
+
+def test_copies_alone_are_one_try() -> None:
+    assert luck_of(np.full(50, 0.7), groups([0] * 50), 0.4) == NO_LUCK
 
 
 def test_unknown_ratios_are_as_different_as_those_of_luck() -> None:
-    unknown = np.full(50, np.nan)
-    assert expected_best(unknown, groups(list(range(50))), 0.4) == pytest.approx(
-        expected_maximum_sharpe(50, 0.4)
-    )
+    luck = luck_of(np.full(50, np.nan), groups(list(range(50))), 0.4)
+    assert luck.best == pytest.approx(expected_maximum_sharpe(50, 0.4), rel=0.01)
+
+
+def test_trials_outside_of_the_sample_count() -> None:
+    ratios = random(8).normal(0.0, 0.4, 200)
+    alone = list(range(200))
+    sampled = luck_of(ratios, groups(alone, 50.0), 1.0)
+    assert sampled.effective == pytest.approx(10_000, rel=0.01)
+    copies = luck_of(ratios, groups([each // 2 for each in alone], 50.0), 1.0)
+    assert copies.effective < sampled.effective
 
 
 @pytest.mark.parametrize("size", [1, 30, 1000])
@@ -78,6 +121,7 @@ def test_of_a_house_without_skill_the_best_is_rarely_above(size: int) -> None:
     above = 0
     for house in range(300):
         ratios = random(1000 * size + house).normal(0.0, 1.0, size)
-        hurdle = expected_best(ratios, groups(list(range(size))), 1.0) if size > 1 else 0.0
+        alone = groups(list(range(size)))
+        hurdle = luck_of(ratios, alone, 1.0).best if size > 1 else 0.0
         above += ratios.max() > hurdle + 1.645
     assert above / 300 < 0.08

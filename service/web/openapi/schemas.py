@@ -283,10 +283,11 @@ TRIES = _object(
     tries={**COUNT, "description": "distinct rules, numbers and terms on the ticker until now"},
     is_exact={"type": "boolean", "description": "false: the counts are estimates"},
     groups={**COUNT, "description": "of tries whose timing is alike"},
+    effective_tries={**NUMBER, "description": "with nothing in common bring as much luck"},
     years=NUMBER,
     needed_years={
         **NUMBER,
-        "description": "in fewer, so many groups show a Sharpe ratio of 1 by luck",
+        "description": "in fewer, the best is expected to show a Sharpe ratio of 1 by luck",
     },
     sharpe_ratio=NUMBER_OR_NONE,
     sharpe_ratio_of_luck=NUMBER_OR_NONE,

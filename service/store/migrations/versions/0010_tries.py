@@ -1,4 +1,4 @@
-"""The ledger of trials: what was tried on the prices of each ticker."""
+"""The ledger of trials, and the forward record of starred runs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,6 +38,16 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("judged", sa.Text),
+        mysql_charset="utf8mb4",
+        if_not_exists=True,
+    )
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    key = sa.ForeignKey("runs.id", name="fk_forward_records_runs_id", ondelete="CASCADE")
+    op.create_table(
+        "forward_records",
+        sa.Column("runs_id", number, key, primary_key=True, autoincrement=False),
+        sa.Column("prices_fingerprint", sa.String(64), nullable=False),
+        sa.Column("record", sa.Text, nullable=False),
         mysql_charset="utf8mb4",
         if_not_exists=True,
     )
