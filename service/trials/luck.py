@@ -54,7 +54,8 @@ class Groups:
         """How many groups all trials have of each size."""
         in_sample = np.bincount(self.labels)
         weights = np.bincount(self.labels, self.weights)
-        sizes = {1.0: self.count - np.count_nonzero(in_sample > 1)}
+        alone = float(self.count - np.count_nonzero(in_sample > 1))
+        sizes = {1.0: alone}
         for size in np.round(weights[in_sample > 1]).tolist():
             sizes[size] = sizes.get(size, 0.0) + 1
         return {size: count for size, count in sizes.items() if count}

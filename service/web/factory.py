@@ -29,6 +29,7 @@ from service.web.pages import (
     docs,
     fetches,
     files,
+    forward,
     health,
     history,
     marks,
@@ -51,7 +52,10 @@ HEADERS = {
 }
 
 
-PAGES = (pages, history, marks, compare, batches, sweeps, prices, fetches, api, files, health, docs)
+PAGES = (
+    pages, history, marks, compare, batches, sweeps, prices, fetches, forward, api, files, health,
+    docs,
+)  # fmt: skip
 
 
 def create_app(

@@ -26,7 +26,7 @@ from service.search.result import KEEPS_POSITION, STAYS_IN_CASH
 from service.usecases.marks import TAG_RULE
 from service.usecases.run_query import FIELDS
 from service.usecases.troubles import TROUBLES
-from service.web import tries_page, warnings
+from service.web import forward_page, tries_page, warnings
 from service.web.errors import BAD_ROW, BUSY, INTERNAL, LOGIN_REFUSED, SENTENCES, UNAVAILABLE
 from service.web.pages.history import BULK
 from service.web.pages.marks import FORM_MARKS, MARKS
@@ -48,6 +48,7 @@ from service.web.result_doubt import (
     TOO_SHORT,
 )
 from service.web.sweep_page import JUDGED_BY_AN_EARLIER_RELEASE
+from service.worker.forward import FAILED_PROBLEM
 from tests.support.requests import REQUEST, SWEEP
 
 # A sentence of the frozen rules that does not end like one; en.po says it in other words too.
@@ -147,6 +148,10 @@ def in_data() -> Iterator[str]:
     yield from (STAYS_IN_CASH, KEEPS_POSITION, JUDGED_BY_AN_EARLIER_RELEASE)
     yield from (tries_page.FIRST, tries_page.ONE_OF_MANY, tries_page.ABOUT_MANY)
     yield from (tries_page.SKILL, tries_page.LUCK)
+    yield from (forward_page.NOT_STARRED, forward_page.NOTHING_YET, forward_page.SINCE)
+    yield from (forward_page.MADE, forward_page.INSIDE, forward_page.BELOW, forward_page.ABOVE)
+    yield from (forward_page.OTHER_PAST, forward_page.OTHER_RULE, forward_page.PROBLEM)
+    yield FAILED_PROBLEM
     yield from (sentence for _, sentence in SENTENCES.values())
     yield from (BUSY, UNAVAILABLE, LOGIN_REFUSED, INTERNAL, BAD_ROW)
     yield from ("a finite number", "The request must be a JSON object.")

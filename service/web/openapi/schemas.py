@@ -276,6 +276,35 @@ FETCH_RESULT = _object(
     error_message=TEXT_OR_NONE,
     provenance={"type": "object"},
 )
+FORWARD = _object(
+    run_id=RUN_ID,
+    ticker=TEXT,
+    rule_id=TEXT,
+    record={
+        "type": ["object", "null"],
+        "description": (
+            "of the bars after those that existed when the run was asked for; null until there are "
+            "newer prices. `bars` is how many there are, `problem` why it cannot go on"
+        ),
+        "required": ["bars"],
+        "properties": {
+            "bars": COUNT,
+            "problem": TEXT,
+            "asked_until": DATE_OR_NONE,
+            "first_bar": DATE_OR_NONE,
+            "last_bar": DATE_OR_NONE,
+            "return_pct": NUMBER_OR_NONE,
+            "holding_pct": NUMBER_OR_NONE,
+            "sharpe_ratio": NUMBER_OR_NONE,
+            "low_pct": NUMBER_OR_NONE,
+            "high_pct": NUMBER_OR_NONE,
+            "is_inside": {"type": ["boolean", "null"]},
+            "is_same_past": {"type": "boolean"},
+            "is_same_rule": {"type": "boolean"},
+        },
+        "additionalProperties": False,
+    },
+)
 PROBABILITY_OR_NONE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 TRIES = _object(
     ticker=TEXT,
@@ -351,6 +380,7 @@ SCHEMAS: Mapping[str, Any] = {
     "FetchResult": FETCH_RESULT,
     "Cells": CELLS,
     "Tries": _object(tries={"type": "array", "items": TRIES}),
+    "Forward": _object(records={"type": "array", "items": FORWARD}),
     "Estimate": _object(
         combinations=COUNT, skipped=COUNT, tickers=COUNT, core_seconds=NUMBER, sentence=TEXT
     ),

@@ -45,6 +45,7 @@ from service.web.forms.submission import (
     submit_document,
 )
 from service.web.forms.tickers import form_with_tickers
+from service.web.forward_page import since_of
 from service.web.middleware.auth import client_name
 from service.web.middleware.conditional import conditional
 from service.web.missing_prices import missing_ticker
@@ -239,22 +240,25 @@ def _awaited(run: Run) -> Run:
 def _result_page(run: Run, asked: TradeQuery) -> Response:
     """Of a run in any state; a completed one has its numbers, its chart and its trades."""
     values: dict[str, object] = {}
+    run_store = runs_service().run_store
+    marks = run_store.marks_of([run.id])[run.id]
     if run.status == Status.COMPLETED:
         view = view_of(runs_service(), run, run_in_native_thread)
         values = {
             "result": view.result,
             "page": page_values(view),
-            "tries": tries_page_of(tries_of_run(runs_service().run_store, run).get(run.ticker)),
+            "tries": tries_page_of(tries_of_run(run_store, run).get(run.ticker)),
             "trades": trade_table(view, asked),
             "price": price_text,
             "told": told,
+            "since": since_of(run, marks.is_starred, run_store.forward_of(run.id)),
         }
     elif run.status.final:
         values = {"result": runs_service().result(run)}
     page = render_template(
         "result.html",
         run=run,
-        marks=runs_service().run_store.marks_of([run.id])[run.id],
+        marks=marks,
         status=runs_service().status(run),
         run_request=json.loads(run.request),
         shown=shown,
