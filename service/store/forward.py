@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from service.contract.documents import canonical_json
+from service.contract.errors import BadRow
 from service.contract.status import BACKTEST, FORWARD, Status
 from service.store.claims import ClaimStore
 from service.store.database import Store, utc_in
 from service.store.deletion import delete_runs
 from service.store.rows import IS_UNFINISHED, Run, columns_of, reading, run_from
 from service.store.tables import forward_records, run_stars, runs, tickers
+
+logger = logging.getLogger(__name__)
 
 # A run that failed would fail again; the cause may be gone later.
 SECONDS_AFTER_A_FAILURE = 3600
@@ -54,30 +58,24 @@ class ForwardReadStore(Store):
         """That of one run, None where there is none."""
         query = select(forward_records).where(forward_records.c.runs_id == run)
         row = self._read(lambda connection: connection.execute(query).one_or_none())
-        return None if row is None else _forward_from(row.prices_fingerprint, row.record)
+        return None if row is None else _forward_from(row)
 
     def starred_forward(self) -> list[tuple[Run, Forward | None]]:
         """The newest starred backtests that completed, each with its record."""
-        columns: list[ColumnElement[Any]] = [
-            *columns_of(Run),
-            forward_records.c.prices_fingerprint.label("extended_by"),
-            forward_records.c.record,
-        ]
-        query = select(*columns).select_from(
-            run_stars.join(runs, runs.c.id == run_stars.c.runs_id).outerjoin(
-                forward_records, forward_records.c.runs_id == runs.c.id
-            )
-        )
         is_wanted = and_(runs.c.status == Status.COMPLETED, runs.c.kind == BACKTEST)
-        query = query.where(is_wanted).order_by(runs.c.id.desc()).limit(MAX_LISTED)
-        rows = self._read(lambda connection: connection.execute(query).all())
-        return [
-            (
-                run_from(row),
-                None if row.record is None else _forward_from(row.extended_by, row.record),
-            )
-            for row in rows
-        ]
+        starred = select(*columns_of(Run)).select_from(
+            run_stars.join(runs, runs.c.id == run_stars.c.runs_id)
+        )
+        query = starred.where(is_wanted).order_by(runs.c.id.desc()).limit(MAX_LISTED)
+
+        def read(connection: Connection) -> list[tuple[Run, Forward | None]]:
+            found = [run_from(row) for row in connection.execute(query)]
+            is_theirs = forward_records.c.runs_id.in_([run.id for run in found])
+            records = connection.execute(select(forward_records).where(is_theirs))
+            by_run = {row.runs_id: _forward_from(row) for row in records}
+            return [(run, by_run.get(run.id)) for run in found]
+
+        return self._read(read)
 
 
 class ForwardStore(ClaimStore):
@@ -198,6 +196,12 @@ def _new_run(ticker: str, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def _forward_from(fingerprint: str, record: str) -> Forward:
-    with reading("A forward record"):
-        return Forward(fingerprint, json.loads(record))
+def _forward_from(row: Row[Any]) -> Forward | None:
+    """None where the row cannot be read: the other ones can be used all the same."""
+    try:
+        with reading(f"The forward record of run {row.runs_id}"):
+            record = json.loads(row.record)
+            return Forward(row.prices_fingerprint, {"bars": 0, **record})
+    except BadRow as error:
+        logger.error("%s: %s", error, error.__cause__)
+        return None

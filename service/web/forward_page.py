@@ -50,8 +50,9 @@ def since_of(run: Run, is_starred: bool, forward: Forward | None) -> Since:
     if not is_starred:
         return Since(text(NOT_STARRED))
     record = {} if forward is None else forward.record
-    if "problem" in record:
-        return Since(text(PROBLEM).format(problem=text(record["problem"])))
+    problem = record.get("problem")
+    if problem:
+        return Since(text(PROBLEM).format(problem=text(problem)))
     if not record.get("bars"):
         return Since(text(NOTHING_YET).format(ticker=run.ticker))
     sentences, tone = [_since_sentence(record), _made_sentence(record)], ""
