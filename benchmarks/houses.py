@@ -26,7 +26,7 @@ from service.doubt.luck import timing_ratios
 from service.search.evaluator import SearchEvaluator, engine_on, has_only_conditions
 from service.search.sampling import rule_ids
 from service.trials.ledger import Entry, ledger_of, tries_of
-from service.trials.records import Sketching, Tried, days_of, keys_of, records_of
+from service.trials.records import Sketching, Tried, days_of, keys_of, records_of, tried_on
 from service.trials.skill import judged_of, skill_of
 
 BARS = 1260
@@ -134,7 +134,7 @@ def told_skill(market: str, number: int) -> tuple[bool, bool, bool] | None:
         return None
     days = entries[0].tried.first_day, entries[0].tried.last_day
     by_ledger, by_search = (
-        skill_of(judged, tries_of([ledger_of(some, *days, cut=2**63 - 1)])).timing
+        skill_of(judged, tries_of([ledger_of(some, *days)])).timing
         for some in (entries, entries[search - 1 : search])
     )
     alone = judged.timing.probability()
@@ -163,7 +163,7 @@ def tried_of(
         Sketching(held, days_of(index)).sketches(traded),
     )
     days = str(index[0].date()), str(index[-1].date())
-    return Tried(*days, records, len(records)), traded
+    return tried_on(days, records, len(records)), traded
 
 
 def main() -> None:

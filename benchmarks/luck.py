@@ -29,7 +29,6 @@ from service.doubt.luck import deflated_sharpe_ratio
 from service.search.numbers import SearchNumbers
 from service.search.search import JudgedSearch, Search
 from service.trials.ledger import Entry, ledger_of, tries_of
-from service.trials.records import LARGEST_KEY
 from service.trials.skill import skill_of
 
 BARS = 2520
@@ -195,7 +194,7 @@ def timing_after_all_tries(search: Search, numbers: SearchNumbers, judged: Judge
     if judged.judged is None:
         return math.nan
     tried = search.tried(numbers)
-    ledger = ledger_of([Entry(1, tried)], tried.first_day, tried.last_day, LARGEST_KEY)
+    ledger = ledger_of([Entry(1, tried)], tried.first_day, tried.last_day)
     return skill_of(judged.judged, tries_of([ledger])).timing
 
 

@@ -8,10 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from service.contract.errors import BadRow
 from service.store.rows import Run
 from service.store.upkeep import UpkeepStore
 from service.trials.earlier import tried_by_earlier_run, tried_by_earlier_sweep
+from service.trials.records import RECORD, tried_on
 from service.trials.skill import entry_of
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ class EarlierTrials:
             # The table of a search takes up to a second: a pass of the controller stays short.
             runs = runs[: sweeps[0] + 1]
             last = runs[-1].id
-        entered = {run.run_id: entries for run in runs if (entries := self._entries(run))}
+        entered = {run.run_id: self._entries(run) for run in runs}
         if entered:
             self._store.enter_trials(entered)
             message = "Entered what %d earlier runs had tried into the ledger"
@@ -50,7 +53,7 @@ class EarlierTrials:
             self._next_round = now + SECONDS_BETWEEN_ROUNDS
 
     def _entries(self, run: Run) -> Sequence[Mapping[str, Any]]:
-        """None of a run that cannot be read: it stops no other."""
+        """An empty one of a run that cannot be read: it stops no other."""
         try:
             request = json.loads(run.request)
             if run.is_sweep:
@@ -61,5 +64,12 @@ class EarlierTrials:
                 tried = {run.ticker: tried_by_earlier_run(request, run.rule_id, digest, sharpe)}
         except (BadRow, ValueError, KeyError, TypeError) as error:
             logger.warning("What run %s tried is not in the ledger: %r", run.run_id, error)
-            return []
-        return [entry_of(ticker, each, None) for ticker, each in tried.items()]
+            return [_nothing(run)]
+        entries = [entry_of(ticker, each, None) for ticker, each in tried.items()]
+        return entries or [_nothing(run)]
+
+
+def _nothing(run: Run) -> dict[str, Any]:
+    """So that the run is not looked at in the next round."""
+    tried = tried_on((run.start_date or "", run.end_date or ""), np.empty(0, RECORD), 0)
+    return entry_of(run.ticker, tried, None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.metrics import Floats
+from backtest.metrics import Floats, deviation
 from service.doubt.bootstrap import Ints, stationary_bootstrap
 
 RESAMPLES = 500
@@ -63,11 +63,11 @@ class RealityCheck:
             resampled = np.add.reduceat(of_blocks, self._first_blocks)
             self.largest[0] = max(self.largest[0], total)
             np.maximum(self.largest[1:], resampled - total, out=self.largest[1:])
-            deviation = float(np.std(trial))
-            if deviation > 0:
+            spread = float(deviation(trial))
+            if spread > 0:
                 number = place if numbers is None else numbers[place]
-                by_luck = (resampled - total) / deviation
-                row = np.concatenate([[number, total / deviation], by_luck])
+                by_luck = (resampled - total) / spread
+                row = np.concatenate([[number, total / spread], by_luck])
                 self._rows.append(row.astype(np.float32))
         self._rows = list(best_contenders(np.array(self._rows)))
 

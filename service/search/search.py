@@ -47,7 +47,7 @@ from service.search.folds import (
 from service.search.numbers import OVERFITTING_BLOCKS, SearchNumbers
 from service.search.sampling import TrialSampling
 from service.search.verdict import Evidence
-from service.trials.records import Sketching, Tried, days_of, records_of, share_of_keys
+from service.trials.records import Sketching, Tried, days_of, records_of, share_of_keys, tried_on
 from service.trials.skill import Judged, judged_of
 
 ALL_ROWS = slice(None)
@@ -390,10 +390,9 @@ class Search:
         is_kept = numbers.has_traded & (numbers.keys <= self._sampling.last_key)
         timing = numbers.timing_ratios[is_kept] * math.sqrt(self._bars_per_year)
         index = checked_prices(self.data).index
-        return Tried(
-            first_day=str(index[0].date()),
-            last_day=str(index[-1].date()),
-            records=records_of(
+        return tried_on(
+            (str(index[0].date()), str(index[-1].date())),
+            records_of(
                 numbers.keys[is_kept],
                 numbers.metrics["sharpe_ratio"][is_kept],
                 timing,

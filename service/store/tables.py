@@ -292,13 +292,15 @@ trials = Table(
     Column("first_day", String(10), nullable=False),  # of the bars
     Column("last_day", String(10), nullable=False),
     # Keys name rule, parameters and terms; each trial up to `complete_to` has its record.
+    Column("set_key", BigInteger, nullable=False),  # the same for the same trials
     Column("lowest_key", BigInteger, nullable=False),
     Column("complete_to", BigInteger, nullable=False),
     Column("trials", Integer, nullable=False),  # with all keys
+    Column("kept", Integer, nullable=False),  # those that have a record
     Column("records", Blob, nullable=False),  # by `service.trials.records`
     Column("judged", Text),  # JSON: the trial that the result shows
     Index("ix_trials_run_id", "run_id", "ticker", unique=True),
-    Index("ix_trials_ticker", "ticker", "lowest_key", "first_day", "last_day"),
+    Index("ix_trials_ticker", "ticker", "lowest_key", "id"),
     mysql_charset="utf8mb4",
 )
 

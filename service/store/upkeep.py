@@ -153,7 +153,10 @@ class UpkeepStore(RunStore, ForwardKeepingStore):
         run_ids = [run.run_id for run in found]
         query = select(trials.c.run_id).where(trials.c.run_id.in_(run_ids))
         known = set(self._read(lambda connection: connection.scalars(query).all()))
-        wanted = [run for run in found if run.run_id not in known and run.num_trades != 0]
+        # The trades of a sweep's row are those of one combination.
+        wanted = [
+            run for run in found if run.run_id not in known and (run.is_sweep or run.num_trades)
+        ]
         return wanted, found[-1].id if len(found) == limit else 0
 
     def sweep_table(self, run_id: str) -> str:

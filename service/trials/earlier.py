@@ -24,6 +24,7 @@ from service.trials.records import (
     keys_of,
     records_of,
     share_of_keys,
+    tried_on,
 )
 
 # Columns of a sweep's table that are no parameters begin with its first metric.
@@ -59,10 +60,9 @@ def _tried(request: Mapping[str, Any], keys: Ints, sharpe: np.ndarray[Any, Any])
     last_key = share_of_keys(len(keys))
     is_kept = keys <= last_key
     kept = keys[is_kept]
-    return Tried(
-        first_day=request["start_date"],
-        last_day=request["end_date"],
-        records=records_of(
+    return tried_on(
+        (request["start_date"], request["end_date"]),
+        records_of(
             kept,
             sharpe[is_kept],
             np.full(len(kept), np.nan),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backtest.metrics import Floats
 from service.trials.luck import NO_LUCK, Groups, Luck, labels_of, luck_of
@@ -25,73 +25,115 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The distinct trials on one price series.
+    """The distinct trials on one price series, or a fair sample of them, in the order of the keys.
 
-    `records` has each of them whose key is at most `complete_to`, in the order of the keys, and
-    `numbers` the entry that was the first with it. Keys are as good as drawn by lot, so that those
-    records are a fair sample. `least` trials are known to be there.
+    `records` (m,) are those of RECORD, `weights` (m,) say for how many trials each stands, and
+    `numbers` (m,) which entry was the first with it.
     """
 
     records: Records
+    weights: Floats
     numbers: Ints
-    complete_to: int
-    least: int
 
     @property
     def is_complete(self) -> bool:
         """Whether every trial has its record here."""
-        return self.complete_to == LARGEST_KEY
-
-    @property
-    def weight(self) -> float:
-        """How many trials a record stands for."""
-        if self.is_complete or not len(self.records):
-            return 1.0
-        by_share = (LARGEST_KEY + 1) / (self.complete_to + 1)
-        return max(by_share, self.least / len(self.records))
+        return bool((self.weights == 1).all())
 
     @property
     def count(self) -> int:
         """How many trials there are; about so many where the ledger is not complete."""
-        return round(len(self.records) * self.weight)
+        return round(float(np.add.reduce(self.weights)))
 
     def number_of(self, entry: int) -> int:
         """How many had been tried once that entry was recorded."""
-        return max(1, round(np.count_nonzero(self.numbers <= entry) * self.weight))
+        return max(1, round(float(np.add.reduce(self.weights[self.numbers <= entry]))))
 
 
-def ledger_of(entries: Sequence[Entry], first_day: str, last_day: str, cut: int) -> Ledger:
-    """The trials of some entries; of one that is in several, from that with most days in common.
+def ledger_of(
+    entries: Sequence[Entry],
+    first_day: str,
+    last_day: str,
+    cut: int = LARGEST_KEY,
+    most: int = SAMPLED,
+) -> Ledger:
+    """The trials of some entries, by a sample of `most`.
 
-    The days are those from `first_day` to `last_day`. `cut` is a key up to which every entry is
-    there; LARGEST_KEY where all of them are.
+    Of one that is in several entries that counts which is known best: with a sketch, on just the
+    days from `first_day` to `last_day`, else on the latest, recorded first. `cut` is a key up to
+    which every entry is there; LARGEST_KEY where all of them are. Keys are as good as drawn by lot,
+    so that those up to any one of them are a fair sample.
     """
-    complete_to = min([cut, *(entry.tried.complete_to for entry in entries)])
+    records, weights, numbers, reaches = _put_together(entries, first_day, last_day)
+    unseen = [entry for entry in entries if entry.tried.count and not len(entry.tried.records)]
+    last_key = min([cut, *(entry.tried.read_to for entry in entries)])
+    if np.count_nonzero(records["key"] <= last_key) > most:
+        last_key = int(records["key"][most - 1])
+    is_kept = records["key"] <= last_key
+    if not is_kept.any():
+        # Many entries begin with the same key: what is known of them counts as it is.
+        is_kept, last_key = np.ones(len(records), np.bool_), LARGEST_KEY
+    # Of each entry all records up to its own reach are there, of which those up to the last key
+    # are kept.
+    share = np.minimum(1.0, (last_key + 1.0) / (reaches[is_kept] + 1.0))
+    placeholders = np.zeros(len(unseen), RECORD)
+    placeholders["key"] = -1
+    for name in ("sharpe", "timing"):
+        placeholders[name] = np.nan
+    return Ledger(
+        records=np.concatenate([placeholders, records[is_kept]]),
+        weights=np.concatenate(
+            [[float(entry.tried.count) for entry in unseen], weights[is_kept] / share]
+        ),
+        numbers=np.concatenate([[entry.number for entry in unseen], numbers[is_kept]]).astype(
+            np.int64
+        ),
+    )
+
+
+def _put_together(
+    entries: Sequence[Entry], first_day: str, last_day: str
+) -> tuple[Records, Floats, Ints, Floats]:
+    """Distinct records, their weights, the first entry and the farthest reach of each, (m,) each.
+
+    A weight is that of the entry which has most of its own trials on record.
+    """
+    by_number = sorted(entries, key=lambda entry: entry.number)
+    latest_first = sorted(by_number, key=lambda entry: entry.tried.last_day, reverse=True)
+    days = (first_day, last_day)
     ordered = sorted(
-        entries, key=lambda entry: (-_common_days(entry.tried, first_day, last_day), entry.number)
+        latest_first, key=lambda entry: (entry.tried.first_day, entry.tried.last_day) != days
     )
     records = np.concatenate([np.empty(0, RECORD), *(entry.tried.records for entry in ordered)])
     sizes = [len(entry.tried.records) for entry in ordered]
     numbers = np.repeat([entry.number for entry in ordered], sizes).astype(np.int64)
-    keys, firsts, places = np.unique(records["key"], return_index=True, return_inverse=True)
+    weights = np.repeat([entry.tried.weight for entry in ordered], sizes)
+    reaches = np.repeat([float(entry.tried.complete_to) for entry in ordered], sizes)
+    lacks_sketch = ~records["sketch"].any(axis=1)
+    best_first = np.lexsort((np.arange(len(records)), lacks_sketch))
+    keys, firsts, places = np.unique(
+        records["key"][best_first], return_index=True, return_inverse=True
+    )
     first_numbers = np.full(len(keys), np.iinfo(np.int64).max)
-    np.minimum.at(first_numbers, places, numbers)
-    if np.count_nonzero(keys <= complete_to) > SAMPLED:
-        complete_to = int(keys[SAMPLED - 1])
-    is_sampled = keys <= complete_to
-    least = max((entry.tried.count for entry in entries), default=0)
-    return Ledger(records[firsts[is_sampled]], first_numbers[is_sampled], complete_to, least)
+    least_weights = np.full(len(keys), np.inf)
+    farthest = np.zeros(len(keys))
+    np.minimum.at(first_numbers, places, numbers[best_first])
+    np.minimum.at(least_weights, places, weights[best_first])
+    np.maximum.at(farthest, places, reaches[best_first])
+    return records[best_first][firsts], least_weights, first_numbers, farthest
 
 
 @dataclass(frozen=True)
 class Tries:
     """All trials among which a best one is chosen, by a sample of m of them.
 
-    `keys` (m,) are those of `records.keys_of`. `sharpe` and `timing` (m,) are ratios of a year, NaN
-    where unknown. `count` is the number of all trials, about so many where not `is_exact`.
+    `keys` (m,) are those of `records.keys_of`, `places` (m,) the numbers of the price series that
+    they are of. `sharpe` and `timing` (m,) are ratios of a year, NaN where unknown. `count` is the
+    number of all trials, about so many where not `is_exact`.
     """
 
     keys: Ints
+    places: Ints
     sharpe: Floats
     timing: Floats
     groups: Groups
@@ -102,6 +144,10 @@ class Tries:
         """`luck_of` of `sharpe` or `timing`."""
         return luck_of(ratios, self.groups, spread_of_one) if self.count > 1 else NO_LUCK
 
+    def are_others(self, key: int, place: int) -> NDArray[np.bool_]:
+        """Which trials are not that one, (m,)."""
+        return np.asarray((self.keys != key) | (self.places != place))
+
 
 def tries_of(ledgers: Sequence[Ledger]) -> Tries:
     """Those on one price series, or on several: the same rule on two of them was tried twice."""
@@ -111,20 +157,15 @@ def tries_of(ledgers: Sequence[Ledger]) -> Tries:
         labels.append(labels_of(ledger.records["sketch"]) + known)
         known = int(labels[-1].max(initial=known - 1)) + 1
     records = np.concatenate([ledger.records for ledger in ledgers])
-    weights = np.repeat(
-        [ledger.weight for ledger in ledgers], [len(ledger.records) for ledger in ledgers]
-    )
+    sizes = [len(ledger.records) for ledger in ledgers]
     return Tries(
         keys=records["key"],
+        places=np.repeat(np.arange(len(ledgers)), sizes),
         sharpe=records["sharpe"].astype(np.float64),
         timing=records["timing"].astype(np.float64),
-        groups=Groups(np.concatenate(labels), weights),
+        groups=Groups(
+            np.concatenate(labels), np.concatenate([ledger.weights for ledger in ledgers])
+        ),
         count=sum(ledger.count for ledger in ledgers),
         is_exact=all(ledger.is_complete for ledger in ledgers),
     )
-
-
-def _common_days(tried: Tried, first_day: str, last_day: str) -> int:
-    start = max(tried.first_day, first_day)
-    end = min(tried.last_day, last_day)
-    return (date.fromisoformat(end) - date.fromisoformat(start)).days

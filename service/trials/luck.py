@@ -117,7 +117,7 @@ def luck_of(ratios: Floats, groups: Groups, spread_of_one: float) -> Luck:
     freedom = len(apart) - len(group_means)
     within = math.sqrt(float(np.add.reduce(apart * apart)) / freedom) if freedom else 0.0
     between = float(np.std(group_means, ddof=1)) if len(group_means) > 1 else 0.0
-    if groups.in_sample > 1 and len(group_means) < 2:
+    if groups.count > 1 and len(group_means) < 2:
         between = spread_of_one
     spread = math.hypot(between, within)
     if not spread > LEAST_SPREAD:

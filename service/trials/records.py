@@ -40,26 +40,50 @@ SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 class Tried:
     """Rules that were tried on the bars from `first_day` to `last_day`, ISO dates.
 
-    `records` has one of RECORD for each whose key is at most `complete_to`; `count` is how many
-    there are with all keys.
+    There are `count` of them, and `kept` of those, whose keys are at most `complete_to`, have a
+    record. `records` are these in the order of their keys, or the first of them: up to `read_to`.
     """
 
     first_day: str
     last_day: str
     records: Records
     count: int
+    kept: int
     complete_to: int = LARGEST_KEY
+    read_to: int = LARGEST_KEY
+
+    @property
+    def weight(self) -> float:
+        """For how many trials a kept one stands."""
+        return self.count / self.kept if self.kept else 1.0
 
     def columns(self) -> dict[str, Any]:
-        """As the database keeps it."""
+        """As the database keeps it; two with the same `set_key` are the same trials."""
+        digest = hashlib.sha256(self.records["key"].tobytes())
+        # Trials without sketches stand for no others.
+        digest.update(b"sketches" if self.records["sketch"].any() else b"")
         return {
             "first_day": self.first_day,
             "last_day": self.last_day,
+            "set_key": _number_of(digest.digest()),
             "lowest_key": int(self.records["key"].min(initial=LARGEST_KEY)),
             "complete_to": self.complete_to,
             "trials": self.count,
+            "kept": self.kept,
             "records": self.records.tobytes(),
         }
+
+
+def tried_on(
+    days: tuple[str, str], records: Records, count: int, complete_to: int = LARGEST_KEY
+) -> Tried:
+    """All records that are kept of `count` trials on these days, the first and the last."""
+    return Tried(*days, np.sort(records, order="key"), count, len(records), complete_to)
+
+
+def _number_of(digest: bytes) -> int:
+    """A number from 0 to LARGEST_KEY."""
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def keys_of(rule_ids: Sequence[str], terms: Terms, plugin_digest: str = "") -> Ints:
@@ -74,7 +98,7 @@ def keys_of(rule_ids: Sequence[str], terms: Terms, plugin_digest: str = "") -> I
     for place, rule_id in enumerate(rule_ids):
         named = common.copy()
         named.update(rule_id.encode())
-        keys[place] = int.from_bytes(named.digest()[:8], "big") >> 1
+        keys[place] = _number_of(named.digest())
     return keys
 
 

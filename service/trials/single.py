@@ -12,7 +12,7 @@ from backtest.metrics import bar_returns
 from service.doubt.luck import timing_ratios
 from service.engine.metrics import risk_free_per_bar
 from service.prices.periods import bars_a_year
-from service.trials.records import Sketching, Tried, days_of, keys_of, records_of
+from service.trials.records import Sketching, Tried, days_of, keys_of, records_of, tried_on
 from service.trials.skill import Judged, judged_of
 
 
@@ -34,10 +34,9 @@ def tried_by_run(
     returns = bar_returns(bars["equity"].to_numpy())
     held = bar_returns(bars["buy_and_hold"].to_numpy())
     keys = keys_of([rule_id], terms, plugin_digest)
-    tried = Tried(
-        first_day=str(index[0].date()),
-        last_day=str(index[-1].date()),
-        records=records_of(
+    tried = tried_on(
+        (str(index[0].date()), str(index[-1].date())),
+        records_of(
             keys,
             np.array([math.nan if sharpe is None else sharpe]),
             timing_ratios(returns[np.newaxis], held) * math.sqrt(periods),

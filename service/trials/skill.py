@@ -111,8 +111,8 @@ class Skill:
     left: Haircut
 
 
-def skill_of(judged: Judged, tries: Tries) -> Skill:
-    """Of a trial among all; those on its own prices come first in `tries`."""
+def skill_of(judged: Judged, tries: Tries, place: int = 0) -> Skill:
+    """Of a trial among all, on the price series with the number `place` in `tries`."""
     spread_of_one = 1 / math.sqrt(judged.years)
     root = math.sqrt(judged.periods)
     luck = tries.luck(tries.sharpe, spread_of_one)
@@ -131,14 +131,13 @@ def skill_of(judged: Judged, tries: Tries) -> Skill:
         probabilistic=judged.excess.probability(),
         deflated=judged.excess.probability(luck.best / root),
         timing=timing,
-        left=_left(judged, tries),
+        left=_left(judged, tries, place),
     )
 
 
-def _left(judged: Judged, tries: Tries) -> Haircut:
+def _left(judged: Judged, tries: Tries, place: int) -> Haircut:
     """After the other tries; one without a ratio is as bad as one of 0."""
-    is_other = np.ones(len(tries.keys), np.bool_)
-    is_other[np.flatnonzero(tries.keys == judged.key)[:1]] = False
+    is_other = tries.are_others(judged.key, place)
     return haircut(
         judged.sharpe,
         judged.periods,

@@ -12,6 +12,11 @@ from service.web.middleware.texts import text
 from service.web.presentation import shown
 
 FIRST = "Nothing else was tried on these prices."
+FIRST_SKILL = "With {probability} probability its timing is more than luck."
+FIRST_LUCK = (
+    "With {probability} probability its timing is more than luck: less than the usual 95 %, so "
+    "treat it as luck until new data say otherwise."
+)
 ONE_OF_MANY = "Try {number} of {tries} on these prices."
 ABOUT_MANY = "About {tries} tries were made on these prices."
 SKILL = "With {probability} probability its timing is more than luck after all of them."
@@ -49,8 +54,16 @@ def tries_page_of(tries: TriesOfResult | None) -> TriesPage | None:
     if not math.isnan(timing):
         is_skill = timing >= USUAL_CONFIDENCE
         tone = "gain" if is_skill else "loss"
-        sentences.append(text(SKILL if is_skill else LUCK).format(probability=percent(timing)))
+        sentences.append(_timing_sentence(tries, is_skill))
     return TriesPage(" ".join(sentences), tone, list(facts_of(tries)))
+
+
+def _timing_sentence(tries: TriesOfResult, is_skill: bool) -> str:
+    if tries.skill.tries > 1:
+        template = SKILL if is_skill else LUCK
+    else:
+        template = FIRST_SKILL if is_skill else FIRST_LUCK
+    return text(template).format(probability=percent(tries.skill.timing))
 
 
 def _count_sentence(tries: TriesOfResult) -> str:

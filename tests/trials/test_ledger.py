@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.trials.ledger import SAMPLED, Entry, Ledger, ledger_of, tries_of
 from service.trials.luck import NO_LUCK
-from service.trials.records import LARGEST_KEY, Tried, records_of, share_of_keys
+from service.trials.records import LARGEST_KEY, Tried, records_of, share_of_keys, tried_on
 
 DAYS = ("2015-01-02", "2020-12-31")
 
@@ -29,11 +31,11 @@ def tried(
     ratios = np.full(len(keys), sharpe)
     sketches = random(1).integers(-127, 127, (len(keys), 32)).astype(np.int8)
     records = records_of(np.array(keys, np.int64), ratios, ratios, sketches)
-    return Tried(*days, records, len(keys) if count is None else count, complete_to)
+    return tried_on(days, records, len(keys) if count is None else count, complete_to)
 
 
 def ledger(entries: list[Entry], cut: int = LARGEST_KEY) -> Ledger:
-    return ledger_of(entries, *DAYS, cut=cut)
+    return ledger_of(entries, *DAYS, cut)
 
 
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1), min_size=1, max_size=6), st.randoms())
@@ -50,14 +52,25 @@ def test_each_trial_counts_once_in_whatever_order(keys: list[list[int]], lots: o
     assert ledger(shuffled).records.tobytes() == found.records.tobytes()
 
 
-def test_of_a_trial_on_other_dates_too_the_one_with_most_days_in_common_counts() -> None:
+def test_of_a_trial_on_other_dates_too_that_on_the_same_days_counts_else_the_latest() -> None:
     entries = [
         Entry(1, tried([5], 1.0, ("2020-12-01", "2024-12-31"))),
-        Entry(2, tried([5], 2.0, ("2016-01-04", "2019-12-31"))),
-        Entry(3, tried([5], 3.0, ("2016-01-04", "2019-12-31"))),
+        Entry(2, tried([5], 2.0, DAYS)),
+        Entry(3, tried([5], 3.0, DAYS)),
+        Entry(4, tried([5], 4.0, ("2010-01-04", "2021-12-31"))),
     ]
     assert ledger(entries).records["sharpe"].tolist() == [2.0]
+    assert ledger([entries[3], entries[0]]).records["sharpe"].tolist() == [1.0]
     assert ledger(entries).number_of(1) == 1
+
+
+def test_a_trial_with_a_sketch_counts_before_one_of_an_earlier_release() -> None:
+    earlier = records_of(
+        np.array([5]), np.array([1.0]), np.array([np.nan]), np.zeros((1, 32), np.int8)
+    )
+    found = ledger([Entry(1, tried_on(DAYS, earlier, 1)), Entry(2, tried([5], 2.0))])
+    assert found.records["sharpe"].tolist() == [2.0]
+    assert found.number_of(1) == 1
 
 
 def test_of_many_trials_a_fair_sample_is_enough() -> None:
@@ -75,9 +88,24 @@ def test_of_many_trials_a_fair_sample_is_enough() -> None:
     assert more.number_of(20) == more.count
 
 
-def test_a_search_with_few_records_has_at_least_its_own_tries() -> None:
+def test_a_search_that_kept_few_records_counts_whole() -> None:
     few = ledger([Entry(1, tried([3, 4], count=5_000, complete_to=LARGEST_KEY // 10))])
     assert few.count == 5_000
+    none = ledger([Entry(1, tried([], count=20, complete_to=LARGEST_KEY // 80))])
+    assert (none.count, none.is_complete) == (20, False)
+    assert tries_of([none]).luck(np.full(1, np.nan), 0.4).effective == pytest.approx(20, rel=0.01)
+    singles = [Entry(number, tried([number])) for number in range(10, 19)]
+    both = ledger([Entry(1, tried([3, 4], count=30, complete_to=LARGEST_KEY // 10)), *singles])
+    assert both.count == 39
+    assert both.number_of(18) == 39
+    assert both.number_of(1) == 30
+
+
+def test_a_trial_of_a_sampled_search_that_was_run_alone_counts_once() -> None:
+    sampled = Entry(1, tried([3, 4], count=30, complete_to=LARGEST_KEY // 10))
+    assert ledger([sampled, Entry(2, tried([3]))]).count == 16
+    whole = Entry(2, tried([3, 4, 5, 6]))
+    assert ledger([sampled, whole]).records["key"].tolist() == [3, 4, 5, 6]
 
 
 def test_entries_that_were_left_out_cut_the_sample() -> None:
@@ -87,15 +115,49 @@ def test_entries_that_were_left_out_cut_the_sample() -> None:
     assert found.count == 20
 
 
+def test_records_that_were_not_read_cut_the_sample() -> None:
+    keys = [place * (LARGEST_KEY // 101) for place in range(101)]
+    part = replace(tried(keys), records=tried(keys[:20]).records, read_to=keys[19])
+    other = [LARGEST_KEY // 1000 + each for each in keys]
+    found = ledger([Entry(1, part), Entry(2, tried(other))])
+    assert found.count == pytest.approx(202, rel=0.06)
+    assert len(found.records) == 39
+
+
+def test_never_nothing_of_something() -> None:
+    entries = [Entry(number, tried([5, 100 + number])) for number in range(9)]
+    assert ledger(entries, cut=4).count == 10
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_the_count_is_right_on_average(seed: int, searches: int) -> None:
+    """Searches that overlap, each with its own share of records, and single runs."""
+    drawn = random(seed)
+    pool = np.unique(drawn.integers(0, LARGEST_KEY, 30_000))
+    entries = []
+    every: set[int] = set()
+    for number in range(searches):
+        own = np.unique(drawn.choice(pool, int(drawn.integers(500, 20_000))))
+        share = share_of_keys(len(own))
+        kept = own[own <= share].tolist()
+        entries.append(Entry(number, tried(kept, count=len(own), complete_to=share)))
+        every |= set(own.tolist())
+    singles = drawn.choice(pool, 50).tolist()
+    entries += [Entry(10 + number, tried([key])) for number, key in enumerate(singles)]
+    every |= set(singles)
+    assert ledger(entries).count == pytest.approx(len(every), rel=0.25)
+
+
 def test_on_two_tickers_the_same_rule_was_tried_twice() -> None:
     one = ledger([Entry(1, tried([1, 2, 3]))])
     both = tries_of([one, ledger([Entry(2, tried([2, 3]))])])
     assert (both.count, both.keys.tolist()) == (5, [1, 2, 3, 2, 3])
+    assert both.are_others(2, 1).tolist() == [True, True, True, False, True]
     assert both.groups.labels.tolist()[:3] == tries_of([one]).groups.labels.tolist()
     assert set(both.groups.labels[:3]).isdisjoint(both.groups.labels[3:])
 
 
 def test_nothing_was_tried() -> None:
     empty = ledger([])
-    assert (empty.count, empty.weight) == (0, 1.0)
+    assert (empty.count, empty.is_complete) == (0, True)
     assert tries_of([empty]).luck(tries_of([empty]).sharpe, 1.0) == NO_LUCK

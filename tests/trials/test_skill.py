@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from service.doubt.luck import minimum_backtest_years
+from service.doubt.luck import expected_maximum_sharpe, minimum_backtest_years
 from service.trials.ledger import Entry, ledger_of, tries_of
-from service.trials.records import LARGEST_KEY, Tried, records_of
+from service.trials.records import records_of, tried_on
 from service.trials.skill import Judged, judged_of, skill_of
 
 DAYS = ("2010-01-04", "2019-12-31")
@@ -33,8 +33,8 @@ def among(ratios: np.ndarray) -> object:
     """Tries with these ratios of a year, all different; the first is the one that is judged."""
     keys = np.arange(7, 7 + len(ratios))
     sketches = random(5).normal(0.0, 40.0, (len(ratios), 32)).astype(np.int8)
-    tried = Tried(*DAYS, records_of(keys, ratios, ratios, sketches), len(ratios))
-    return tries_of([ledger_of([Entry(1, tried)], *DAYS, cut=LARGEST_KEY)])
+    tried = tried_on(DAYS, records_of(keys, ratios, 2 * ratios, sketches), len(ratios))
+    return tries_of([ledger_of([Entry(1, tried)], *DAYS)])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,21 @@ def test_with_each_try_less_is_left() -> None:
     assert needed == sorted(needed)
     left = [skill.left.bonferroni for skill in skills]
     assert left == sorted(left, reverse=True)
+
+
+def test_each_probability_is_by_its_own_ratios() -> None:
+    """Those of the timing are twice those of the returns."""
+    one = judged()
+    ratios = random(9).normal(0.0, 0.3, 50)
+    tries = among(ratios)
+    skill = skill_of(one, tries)  # type: ignore[arg-type]
+    spread = float(np.std(ratios, ddof=1))
+    luck = expected_maximum_sharpe(50, spread)
+    root = math.sqrt(PERIODS)
+    assert skill.luck == pytest.approx(luck, rel=1e-3)
+    assert skill.deflated == pytest.approx(one.excess.probability(luck / root), rel=1e-3)
+    assert one.timing is not None
+    assert skill.timing == pytest.approx(one.timing.probability(2 * luck / root), rel=1e-3)
 
 
 def test_what_is_judged_is_stored_as_json() -> None:

@@ -111,5 +111,6 @@ def test_what_earlier_releases_ran_counts(
 
 def keys_in(store: EveryStore, run: Run) -> set[int]:
     """The keys of all that a run tried."""
-    entries = store.trials_of(run.run_id).values()
-    return {int(key) for entry in entries for key in records_from(entry.records)["key"]}
+    query = select(trials.c.records).where(trials.c.run_id == run.run_id)
+    contents = store._read(lambda connection: connection.scalars(query).all())
+    return {int(key) for content in contents for key in records_from(content)["key"]}

@@ -147,7 +147,7 @@ def in_data() -> Iterator[str]:
     yield from (FEW_TRADES, FEW_BARS, BAND_OF_ANOTHER_TIME)
     yield from (STAYS_IN_CASH, KEEPS_POSITION, JUDGED_BY_AN_EARLIER_RELEASE)
     yield from (tries_page.FIRST, tries_page.ONE_OF_MANY, tries_page.ABOUT_MANY)
-    yield from (tries_page.SKILL, tries_page.LUCK)
+    yield from (tries_page.SKILL, tries_page.LUCK, tries_page.FIRST_SKILL, tries_page.FIRST_LUCK)
     yield from (forward_page.NOT_STARRED, forward_page.NOTHING_YET, forward_page.SINCE)
     yield from (forward_page.MADE, forward_page.INSIDE, forward_page.BELOW, forward_page.ABOVE)
     yield from (forward_page.OTHER_PAST, forward_page.OTHER_RULE, forward_page.PROBLEM)

@@ -13,6 +13,7 @@ from service.web.middleware.conditional import conditional
 from service.web.openapi.document import cached, describe, json_of, query
 from service.web.pages.common import whole_number
 from service.web.presentation import rule_document, ticker_document
+from service.web.server.event_loop import run_in_native_thread
 from service.web.services import runs_service, wait_for_news
 
 bp = Blueprint("api", __name__)
@@ -68,7 +69,9 @@ def tries(run_id: str) -> Response:
     It counts what was tried until now, so that the same result gets another answer later.
     """
     g.run_id = run_id
-    found = tries_of_run(runs_service().run_store, runs_service().run(run_id))
+    run = runs_service().run(run_id)
+    run_store = runs_service().run_store
+    found = tries_of_run(run_store, run, compute=run_in_native_thread)
     return conditional(jsonify(tries=[each.document() for each in found.values()]))
 
 

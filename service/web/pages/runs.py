@@ -247,7 +247,9 @@ def _result_page(run: Run, asked: TradeQuery) -> Response:
         values = {
             "result": view.result,
             "page": page_values(view),
-            "tries": tries_page_of(tries_of_run(run_store, run).get(run.ticker)),
+            "tries": tries_page_of(
+                tries_of_run(run_store, run, run.ticker, run_in_native_thread).get(run.ticker)
+            ),
             "trades": trade_table(view, asked),
             "price": price_text,
             "told": told,

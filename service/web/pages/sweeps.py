@@ -317,7 +317,8 @@ def _values_of_completed(run: Run, page: int) -> dict[str, object]:
     ticker = _ticker_in_query(run)
     summary = next((each for each in result.tickers if each["ticker"] == ticker), None)
     walk = summary["walk_forward"] if summary else None
-    tries = tries_of_run(runs_service().run_store, run).get(ticker)
+    run_store = runs_service().run_store
+    tries = tries_of_run(run_store, run, ticker, run_in_native_thread).get(ticker)
     return {
         "tries": tries_page_of(tries),
         "verdict": luck(summary, tries) if summary else "",

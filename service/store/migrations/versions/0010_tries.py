@@ -11,7 +11,7 @@ depends_on = None
 
 INDEXES = {
     "ix_trials_run_id": (["run_id", "ticker"], True),
-    "ix_trials_ticker": (["ticker", "lowest_key", "first_day", "last_day"], False),
+    "ix_trials_ticker": (["ticker", "lowest_key", "id"], False),
 }
 
 
@@ -29,9 +29,11 @@ def upgrade() -> None:
         sa.Column("ticker", sa.String(32), nullable=False),
         sa.Column("first_day", sa.String(10), nullable=False),
         sa.Column("last_day", sa.String(10), nullable=False),
+        sa.Column("set_key", sa.BigInteger, nullable=False),
         sa.Column("lowest_key", sa.BigInteger, nullable=False),
         sa.Column("complete_to", sa.BigInteger, nullable=False),
         sa.Column("trials", sa.Integer, nullable=False),
+        sa.Column("kept", sa.Integer, nullable=False),
         sa.Column(
             "records",
             sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql"),
