@@ -171,7 +171,8 @@ class TrialStore(Store):
             for start in range(0, len(ids), IDS_AT_ONCE):
                 is_one = trials.c.id.in_(ids[start : start + IDS_AT_ONCE])
                 rows = connection.execute(select(trials.c.id, some).where(is_one))
-                found |= {number: bytes(content) for number, content in rows}
+                # SQLite has no text of no bytes.
+                found |= {number: bytes(content or b"") for number, content in rows}
             return found
 
         return self._read(read)

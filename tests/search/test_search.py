@@ -14,7 +14,9 @@ from backtest.kernel import Terms
 from rules.optimizer import LESS_IS_BETTER, grid
 from rules.registry import BUILT_IN, rule_from_id
 from service.contract.errors import InvalidRequest, NoData
+from service.doubt.reality_check import superior_trials
 from service.search.chunk_metrics import CHUNK_METRICS, SEARCH_METRICS, SINGLE_RUN_METRICS
+from service.search.evaluator import CELLS_PER_CHUNK
 from service.search.search import (
     JudgedSearch,
     Search,
@@ -61,6 +63,28 @@ def test_the_best_its_statistics_and_the_table() -> None:
     count, mean, worst = table.beside()
     assert count > 0
     assert worst <= mean <= alone["sharpe_ratio"]
+
+
+def test_combinations_that_beat_holding_are_named_also_of_later_chunks() -> None:
+    """A price that turns every 40 bars: crossings of a few bars follow it."""
+    random = np.random.Generator(np.random.PCG64(3))
+    drift = np.where(np.arange(1500) // 40 % 2, 0.012, -0.012)
+    close = 100 * np.exp(np.cumsum(drift + random.normal(0.0, 0.004, 1500)))
+    opened = np.append(100.0, close[:-1])
+    columns = {
+        "Open": opened,
+        "High": np.maximum(opened, close),
+        "Low": np.minimum(opened, close),
+        "Close": close,
+        "Volume": np.ones(1500),
+    }
+    data = pd.DataFrame(columns, index=pd.bdate_range("2014-01-01", periods=1500))
+    slow_first = {"fast": [*range(200, 10, -5), 3, 2], "slow": [10, 210, 300, 400, 500, 600]}
+    rows = grid(BUILT_IN["MA_CROSS"], slow_first)
+    assert len(rows) > CELLS_PER_CHUNK // len(data), "there are two chunks"
+    check = Search(data, rows, PLAIN, "sharpe_ratio").reality_check()
+    named = {rows.rule_at(row).rule_id for row in superior_trials(check.contenders).numbers}
+    assert named == {"MA_CROSS_2_10", "MA_CROSS_3_10"}
 
 
 def test_a_reality_check() -> None:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, delete, func, select
+import numpy as np
+import pytest
+from sqlalchemy import Engine, delete, func, select, update
 
+from rules.base_rule import CompositeRule
+from rules.registry import rule_from_id
 from service.controller.earlier_trials import EarlierTrials
 from service.store.rows import Run
 from service.store.tables import trials
-from service.trials.records import records_from
+from service.trials.records import digest_of_plugins, records_from
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
 from service.usecases.tries import TriesOfResult, tries_of_run
+from service.usecases.tries import _ledger as ledger_of_entries
 from service.worker.run import RunWorker
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
 from tests.support.requests import SWEEP
+from tests.support.rules import Fancy
 from tests.support.stores import EveryStore
 from tests.support.sweeps import submit_launched
 
@@ -114,3 +120,72 @@ def keys_in(store: EveryStore, run: Run) -> set[int]:
     query = select(trials.c.records).where(trials.c.run_id == run.run_id)
     contents = store._read(lambda connection: connection.scalars(query).all())
     return {int(key) for content in contents for key in records_from(content)["key"]}
+
+
+def test_the_records_of_a_search_are_those_of_single_runs(
+    sweeps: Sweeps, sweep_worker: SweepWorker, small_shards: None
+) -> None:
+    sweep = submit_launched(sweeps, ASKED)
+    sweep_worker.work(sweep.run_id)
+    of_sweep = records_in(sweeps.runs, sweep)
+    singles = all_singles(sweeps.runs)
+    of_singles = np.concatenate([records_in(sweeps.runs, run) for run in singles])
+    assert of_sweep.tobytes() == np.sort(of_singles, order="key").tobytes()
+
+
+def test_a_search_in_which_few_rows_traded_counts_those(
+    sweeps: Sweeps, sweep_worker: SweepWorker
+) -> None:
+    never = [round(1 + number * 0.002, 3) for number in range(4000)]
+    grid = {"period": [14], "oversold": [*never, 28, 29, 30, 31], "overbought": [70]}
+    sweep = submit_launched(sweeps, {**SWEEP, "rule_id": "RSI", "grid": grid})
+    sweep_worker.work(sweep.run_id)
+    found = tries_of(sweeps.runs, sweep).skill
+    assert found.tries == 4
+    assert found.luck > 0
+    all_singles(sweeps.runs)
+    assert tries_of(sweeps.runs, sweep).skill.tries == 13
+
+
+def test_a_plugin_with_other_sources_is_another_rule() -> None:
+    plugin, ours = Fancy(), rule_from_id("RSI_14_30_70", {})
+    assert digest_of_plugins(ours, "digest") == ""
+    assert digest_of_plugins(plugin, "digest") == "digest"
+    both = CompositeRule("ALL", [ours, plugin])
+    assert digest_of_plugins(both, "digest") == "digest"
+
+
+def test_an_entry_that_cannot_be_read_stops_no_other(
+    engine: Engine, runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = (run_single(runs, rule_id=f"MA_CROSS_{fast}_40") for fast in (5, 10, 15))
+    for change in ({"records": b"x"}, {"complete_to": -1}, {"trials": 0, "kept": 5}):
+        is_first = trials.c.run_id == first.run_id
+        with engine.begin() as connection:
+            kept = connection.execute(select(trials).where(is_first)).one()._mapping
+            connection.execute(update(trials).where(is_first).values(**change))
+        assert tries_of(runs, second).skill.tries == 2
+        with engine.begin() as connection:
+            connection.execute(update(trials).where(is_first).values(**kept))
+    assert "cannot be read" in caplog.text
+    with engine.begin() as connection:
+        is_third = trials.c.run_id == third.run_id
+        connection.execute(update(trials).where(is_third).values(judged="{"))
+    assert tries_of_run(runs.run_store, third) == {}
+    assert tries_of(runs, second).skill.tries == 3
+
+
+def records_in(runs: Runs, run: Run) -> np.ndarray:
+    query = select(trials.c.records).where(trials.c.run_id == run.run_id)
+    content = runs.run_store._read(lambda connection: connection.scalar(query))
+    return records_from(content or b"")
+
+
+def test_what_was_left_out_cuts_the_sample(runs: Runs) -> None:
+    singles = all_singles(runs)
+    store = runs.run_store
+    own = store.trials_of(singles[0].run_id)["GOOG"]
+    some = store.trials_on("GOOG", own.first_day, own.last_day, 1024, most_sets=5)
+    ledger = ledger_of_entries(some, own, 1024)
+    assert len(ledger.records) == 5
+    assert ledger.count > 5

@@ -15,9 +15,10 @@ from rules.registry import rule_from_id
 from service.contract.status import SWEEP as KIND
 from service.contract.status import ExitCode, Reason, Status
 from service.doubt.luck import deflated_sharpe_ratio
-from service.doubt.reality_check import p_value
+from service.doubt.reality_check import Superior, p_value
 from service.engine.adapter import run_backtest
 from service.search import plan as plans
+from service.search import result as judging
 from service.search.cross_validation import cross_validate
 from service.search.plan import SweepPlan
 from service.search.walk_forward import walk_forward
@@ -216,6 +217,25 @@ def test_lost_rows_were_not_tried(
     assert of_ticker["statistics"]["reality_check_p"] == p_value(
         plan.search("GOOG").reality_check(slice(0, 8)).largest
     )
+
+
+def test_tickers_share_the_level_of_what_beats_holding(
+    sweeps: Sweeps, sweep_worker: SweepWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = []
+
+    def named(rows: object, level: float) -> Superior:
+        levels.append(level)
+        return Superior([0], is_all=False)
+
+    monkeypatch.setattr(judging, "superior_trials", named)
+    run = submit_launched(sweeps, {**TWO_TICKERS, "reality_check": True})
+    sweep_worker.work(run.run_id)
+    result = sweeps.result(sweeps.sweep(run.run_id))
+    assert levels == [0.025, 0.025]
+    first = {"rule_ids": ["MA_CROSS_5_10"], "is_all": False}
+    assert result.superior == {"GOOG": first, "SPY": first}
+    assert "superior" not in result.provenance
 
 
 def test_a_metric_that_no_row_has(sweeps: Sweeps, sweep_worker: SweepWorker) -> None:
