@@ -33,7 +33,8 @@ def forward_of(
 
     The run goes on as if it had been asked for to the last bar of `series`, with the same rule on
     the same terms; what it makes after the last known bar is the record. All percentages are of
-    that time. `bars` is 0 where there are no new ones; `is_same_past` says whether the bars before
+    that time, and the two amounts of equity, before it and at its end, have every bit of the run.
+    `bars` is 0 where there are no new ones; `is_same_past` says whether the bars before
     are those that the run was asked for on.
     """
     data = window(series, request.start_date, series.last)
@@ -50,9 +51,9 @@ def forward_of(
     signals = rule.generate_signals(data)
     result = engine_of(request).run(data, lambda _: signals, series.ticker)
     equity = result.equity.to_numpy(dtype=np.float64)
-    end_of_last_day = pd.Timestamp(request.end_date) + timedelta(days=1)
-    asked_bars = int(data.index.searchsorted(end_of_last_day))
-    asked = equity[: min(asked_bars, known_bars)]
+    # Later days were asked for, perhaps, and there were no bars yet.
+    end_of_asked = pd.Timestamp(min(request.end_date, known.last)) + timedelta(days=1)
+    asked = equity[: min(int(data.index.searchsorted(end_of_asked)), known_bars)]
     held = result.benchmark.to_numpy(dtype=np.float64)
     periods = bars_a_year(pd.DatetimeIndex(data.index))
     risk_free = risk_free_per_bar(request.risk_free_rate, periods)
@@ -74,6 +75,8 @@ def _numbers(
     low, high = (math.nan, math.nan) if expected is None else expected
     returns = bar_returns(equity)[1:]
     return {
+        "equity_before": float(equity[0]),
+        "equity_now": float(equity[-1]),
         "return_pct": six_digits(100 * (grown - 1)),
         "holding_pct": six_digits(100 * (_growth(held) - 1)),
         "sharpe_ratio": six_digits(sharpe_since(returns, periods, risk_free)),

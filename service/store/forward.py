@@ -144,7 +144,8 @@ class ForwardKeepingStore(Store):
         One that is recorded already, or failed not long ago, is not recorded again. Answers the
         tickers.
         """
-        behind = select(runs.c.ticker, tickers.c.fingerprint).select_from(STARRED)
+        columns = [tickers.c[name] for name in ("ticker", "fingerprint", "first_day", "last_day")]
+        behind = select(*columns).select_from(STARRED)
         query = behind.where(IS_BEHIND).distinct().limit(limit)
         found = self._read(lambda connection: connection.execute(query).all())
         if not found:
@@ -159,11 +160,16 @@ class ForwardKeepingStore(Store):
             tuple(row)
             for row in self._read(lambda connection: connection.execute(busy_query).all())
         }
-        wanted = [row for row in found if tuple(row) not in busy]
-        rows = [_new_run(ticker, fingerprint) for ticker, fingerprint in wanted]
+        wanted = [row for row in found if (row.ticker, row.fingerprint) not in busy]
+        rows = [_new_run(row) for row in wanted]
+
+        def write(connection: Connection) -> None:
+            for row in rows:
+                connection.execute(insert(runs).values(row))
+
         if rows:
-            self._write(lambda connection: connection.execute(insert(runs), rows))
-        return [ticker for ticker, _ in wanted]
+            self._write(write)
+        return [row.ticker for row in wanted]
 
     def drop_forward_runs(self, older_than_seconds: int) -> None:
         """Deletes runs that have extended records: what they made is in the records."""
@@ -178,15 +184,18 @@ class ForwardKeepingStore(Store):
             self._write(lambda connection: delete_runs(connection, run_ids))
 
 
-def _new_run(ticker: str, fingerprint: str) -> dict[str, Any]:
+def _new_run(prices: Row[Any]) -> dict[str, Any]:
+    """The run that extends by these prices: an entry of the catalogue."""
     run_id = str(uuid.uuid4())
-    request = {"run_id": run_id, "ticker": ticker, "prices_fingerprint": fingerprint}
+    days = {"start_date": prices.first_day, "end_date": prices.last_day}
+    request = {"run_id": run_id, "ticker": prices.ticker, "prices_fingerprint": prices.fingerprint}
     return {
         "run_id": run_id,
-        "request": canonical_json(request),
-        "ticker": ticker,
+        "request": canonical_json({**request, **days}),
+        **days,
+        "ticker": prices.ticker,
         "rule_id": FORWARD,
-        "prices_fingerprint": fingerprint,
+        "prices_fingerprint": prices.fingerprint,
         "rules_digest": "",
         "kind": FORWARD,
         "status": Status.PENDING,

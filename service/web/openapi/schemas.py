@@ -293,6 +293,8 @@ FORWARD = _object(
             "asked_until": DATE_OR_NONE,
             "first_bar": DATE_OR_NONE,
             "last_bar": DATE_OR_NONE,
+            "equity_before": NUMBER,
+            "equity_now": NUMBER,
             "return_pct": NUMBER_OR_NONE,
             "holding_pct": NUMBER_OR_NONE,
             "sharpe_ratio": NUMBER_OR_NONE,
