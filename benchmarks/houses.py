@@ -163,7 +163,8 @@ def tried_of(
         Sketching(held, days_of(index)).sketches(traded),
     )
     days = str(index[0].date()), str(index[-1].date())
-    return tried_on(days, records, len(records)), traded
+    # In the order of the keys, as the records are kept.
+    return tried_on(days, records, len(records)), traded[np.argsort(records["key"])]
 
 
 def main() -> None:

@@ -293,7 +293,7 @@ def _is_request(text: str) -> bool:
         numbers = ASKED_NUMBERS if is_of_backtest else ()
         has_numbers = all(math.isfinite(asked[name]) for name in numbers)
         return has_numbers and all(_is_day(asked[name]) for name in ASKED_DAYS)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return False
 
 
