@@ -23,6 +23,8 @@ from tests.support.requests import REQUEST, RUN_ID
 from tests.support.stores import EveryStore
 
 RUNS = (
+    "forward_records",
+    "trials",
     "run_stars",
     "run_tags",
     "run_notes",
