@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
@@ -25,6 +27,12 @@ def addresses(platform: str, browser: Browser) -> list[str]:
     page = open_page(browser, "/sweeps")
     search(page)
     sweep = page.url.removeprefix(URL)
+    star = urllib.request.Request(
+        f"{URL}/runs/{result.rpartition('/')[2]}/marks",
+        b'{"star": true}',
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(star).close()
     return [
         "/",
         f"/?run={result.rpartition('/')[2]}",
@@ -39,6 +47,7 @@ def addresses(platform: str, browser: Browser) -> list[str]:
         "/prices",
         "/prices/GOOG",
         fetch,
+        "/forward",
         "/docs",
         "/docs/style",
         "/nothing-here",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -58,6 +59,36 @@ def test_prices_from_a_file_are_stored_and_backtested(release: Release) -> None:
         assert "OWN" in web.page("/prices")
         result = web.completed(ticker="OWN", end_date="2016-06-01")
     assert result["provenance"]["prices_fingerprint"] == report["prices_fingerprint"]
+
+
+def test_a_starred_run_goes_on_with_newer_prices(release: Release) -> None:
+    """By a job of its own, with the numbers of a run that is asked for then."""
+    with release.web() as web:
+        web.send_prices("LATER", prices("GOOG", 900).to_csv().encode())
+        asked = {"ticker": "LATER", "end_date": "2030-01-01"}
+        run_id = web.submit(**asked)
+        assert web.wait(run_id)["status"] == "completed"
+        web.ask(f"/runs/{run_id}/marks", {"star": True})
+        web.send_prices("LATER", prices("GOOG", 930).to_csv().encode())
+
+        def record() -> dict[str, Any]:
+            records = {each["run_id"]: each["record"] for each in web.ask("/forward")["records"]}
+            return records[run_id] or {}
+
+        found = wait_until(record, bool, 120, "the run is extended")
+        jobs = web.ask("/runs?q=kind%3Dforward")["runs"]
+        fresh = web.completed(**asked)
+        before = web.ask(f"/result/{run_id}")
+        tries = web.ask(f"/runs/{run_id}/tries")["tries"]
+    assert (found["bars"], found["is_same_past"], found["is_same_rule"]) == (30, True, True)
+    capital = fresh["provenance"]["initial_capital"]
+    for equity, result in (("equity_before", before), ("equity_now", fresh)):
+        total = 100 * (found[equity] / capital - 1)
+        assert total == pytest.approx(result["total_return_pct"], abs=1e-9)
+    assert [job["status"] for job in jobs] == ["completed"]
+    name = f"bt-{jobs[0]['run_id']}"
+    assert release.namespace.object("job", name)["metadata"]["labels"]
+    assert (tries[0]["tries"], tries[0]["number"]) == (1, 1)
 
 
 def test_a_fetch_is_a_job_that_says_why_no_prices_came(release: Release) -> None:
