@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -94,28 +95,35 @@ def drawn_parameters(random: Random, rule: type[BaseRule], count: int) -> Column
     return {each.name: np.array(column) for each, column in zip(parameters, columns, strict=True)}
 
 
-def told_skill(market: str, number: int) -> tuple[bool, bool, bool] | None:
-    """Whether a house is told that its best rule has skill: by the ledger, by its last search.
+@dataclass(frozen=True)
+class House:
+    """What a house has tried, search by search; the best of all is of the search `search`.
 
-    And if nothing but that rule had been tried. None where no rule traded.
+    `held` (n,) are the returns of holding the ticker, `returns` (n,) those of the best, whose key
+    is `key`.
     """
+
+    entries: Sequence[Entry]
+    held: Floats
+    returns: Floats
+    key: int
+    search: int
+
+
+def house_of(market: str, number: int) -> House | None:
+    """The house with that number; None where no rule traded."""
     random = np.random.Generator(np.random.PCG64([list(MARKETS).index(market), number]))
     data = prices_of(MARKETS[market](random))
-    tries = round(math.exp(random.uniform(0.0, math.log(MOST_TRIES))))
     terms = Terms(100_000.0, 0.0, 0.0, 0.0, allow_short=bool(random.integers(2)))
     engine = engine_on(terms)
     held = bar_returns(
         engine.run(data, lambda each: np.zeros(len(each), np.int8)).benchmark.to_numpy()
     )
-    chosen = random.integers(0, len(RULES), tries if random.random() < 0.5 else 1)
-    counts = np.bincount(np.resize(chosen, tries), minlength=len(RULES))
     entries: list[Entry] = []
-    best: tuple[float, int, Floats, int] | None = None
-    for place in random.permutation(len(RULES)):
-        rule = RULES[place]
-        if not counts[place]:
-            continue
-        params = drawn_parameters(random, rule, int(counts[place]))
+    found: House | None = None
+    best = -math.inf
+    for rule, count in searches_of(random):
+        params = drawn_parameters(random, rule, count)
         returns = np.concatenate(list(SearchEvaluator(data, rule, terms).returns(params)))
         has_traded = returns.any(axis=1)
         if not has_traded.any():
@@ -124,18 +132,38 @@ def told_skill(market: str, number: int) -> tuple[bool, bool, bool] | None:
         entries.append(Entry(len(entries), tried))
         timing = np.nan_to_num(tried.records["timing"], nan=-np.inf)
         top = int(timing.argmax())
-        if best is None or timing[top] > best[0]:
-            best = (float(timing[top]), int(tried.records["key"][top]), returns[top], len(entries))
-    if best is None:
+        if timing[top] > best:
+            best = float(timing[top])
+            key = int(tried.records["key"][top])
+            found = House(entries, held, returns[top], key, len(entries) - 1)
+    return found
+
+
+def searches_of(random: Random) -> Iterator[tuple[type[BaseRule], int]]:
+    """The rules that a house tries, in random order, and with how many numbers each."""
+    tries = round(math.exp(random.uniform(0.0, math.log(MOST_TRIES))))
+    chosen = random.integers(0, len(RULES), tries if random.random() < 0.5 else 1)
+    counts = np.bincount(np.resize(chosen, tries), minlength=len(RULES))
+    for place in random.permutation(len(RULES)).tolist():
+        if counts[place]:
+            yield RULES[place], int(counts[place])
+
+
+def told_skill(market: str, number: int) -> tuple[bool, bool, bool] | None:
+    """Whether a house is told that its best rule has skill: by the ledger, by its last search.
+
+    And if nothing but that rule had been tried. None where no rule traded.
+    """
+    house = house_of(market, number)
+    if house is None:
         return None
-    _, key, returns, search = best
-    judged = judged_of(key, returns, 0.0, held, BARS_PER_YEAR)
+    judged = judged_of(house.key, house.returns, 0.0, house.held, BARS_PER_YEAR)
     if judged is None or judged.timing is None:
         return None
-    days = entries[0].tried.first_day, entries[0].tried.last_day
+    days = house.entries[0].tried.first_day, house.entries[0].tried.last_day
     by_ledger, by_search = (
         skill_of(judged, tries_of([ledger_of(some, *days)])).timing
-        for some in (entries, entries[search - 1 : search])
+        for some in (house.entries, [house.entries[house.search]])
     )
     alone = judged.timing.probability()
     return by_ledger >= CONFIDENCE, by_search >= CONFIDENCE, alone >= CONFIDENCE
