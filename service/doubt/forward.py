@@ -17,13 +17,16 @@ from service.doubt.bands import TAIL
 from service.doubt.bootstrap import Ints, block_length
 from service.doubt.digits import six_digits
 from service.engine.adapter import engine_of, window
+from service.engine.look_ahead import checked_for_look_ahead
 from service.engine.metrics import LEAST_BARS, risk_free_per_bar
 from service.prices.periods import bars_a_year
 from service.prices.series import PriceSeries
 
+LEAST_ASKED = 60  # bars of the run, to say what is expected of the next
 RESAMPLES = 1000
 LEAST_RESAMPLES = 200
 MOST_CELLS = 400_000  # resamples times bars: a longer record has fewer resamples
+CELLS_AT_ONCE = 1 << 17
 
 
 def forward_of(
@@ -48,7 +51,7 @@ def forward_of(
     }
     if known_bars < 2 or not document["bars"]:
         return {**document, "bars": 0}
-    signals = rule.generate_signals(data)
+    signals = checked_for_look_ahead(rule, data)
     result = engine_of(request).run(data, lambda _: signals, series.ticker)
     equity = result.equity.to_numpy(dtype=np.float64)
     # Later days were asked for, perhaps, and there were no bars yet.
@@ -82,7 +85,7 @@ def _numbers(
         "sharpe_ratio": six_digits(sharpe_since(returns, periods, risk_free)),
         "low_pct": six_digits(100 * (low - 1)),
         "high_pct": six_digits(100 * (high - 1)),
-        "is_inside": None if expected is None else bool(low <= grown <= high),
+        "is_inside": None if expected is None or math.isnan(grown) else low <= grown <= high,
     }
 
 
@@ -119,16 +122,26 @@ def expected_growth(equity: Floats, bars: int, seed: int) -> tuple[float, float]
     """
     returns = bar_returns(equity)
     count = len(returns)
-    if count < LEAST_BARS or returns.max() == returns.min() or equity.min() <= 0:
+    if count < LEAST_ASKED or returns.max() == returns.min() or equity.min() <= 0:
         return None
     logs = np.log1p(returns)
     random = np.random.Generator(np.random.PCG64(seed))
     resamples = max(LEAST_RESAMPLES, min(RESAMPLES, MOST_CELLS // bars))
-    places = _places(random, count, bars, resamples, block_length(returns))
-    sums = np.add.reduce(logs[places], axis=1)
+    block = block_length(returns)
+    at_once = max(1, CELLS_AT_ONCE // bars)
+    parts = [
+        np.add.reduce(logs[_places(random, count, bars, rows, block)], axis=1)
+        for rows in _rows_at_once(resamples, at_once)
+    ]
+    sums = np.concatenate(parts)
     drifts = bars / math.sqrt(count) * _deviation_of_mean(logs) * random.standard_normal(resamples)
     low, high = np.quantile(sums + drifts, [TAIL, 1 - TAIL])
     return math.exp(low), math.exp(high)
+
+
+def _rows_at_once(rows: int, at_once: int) -> list[int]:
+    """So many rows, in parts of at most `at_once`."""
+    return [min(at_once, rows - done) for done in range(0, rows, at_once)]
 
 
 def _deviation_of_mean(values: Floats) -> float:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     true,
 )
 
+from service.contract.status import FORWARD
 from service.store.rows import Run, RunStore, columns_of, run_from
 from service.store.tables import run_notes, run_stars, run_tags, runs
 
@@ -126,6 +127,9 @@ class FindingStore(RunStore):
         """
         order = _Order(sort)
         wanted = and_(true(), *map(_sql, conditions))
+        if not any(condition.name == "kind" for condition in conditions):
+            # Nobody has asked for these.
+            wanted = and_(wanted, runs.c.kind != FORWARD)
         is_backwards = before is not None
         query = order.query(is_backwards).where(wanted)
         if conditions or not order.is_by_age:

@@ -9,7 +9,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from service.contract.documents import canonical_json
@@ -18,29 +29,53 @@ from service.contract.status import BACKTEST, FORWARD, Status
 from service.store.claims import ClaimStore
 from service.store.database import Store, utc_in
 from service.store.deletion import delete_runs
-from service.store.rows import IS_UNFINISHED, Run, columns_of, reading, run_from
+from service.store.rows import (
+    ASKED_NUMBERS,
+    FINAL,
+    Run,
+    columns_of,
+    is_held_by,
+    reading,
+    run_from,
+)
 from service.store.tables import forward_records, run_stars, runs, tickers
 
 logger = logging.getLogger(__name__)
 
 # A run that failed would fail again; the cause may be gone later.
 SECONDS_AFTER_A_FAILURE = 3600
+SECONDS_OF_OTHERS = 86_400  # for which runs are kept that failed or were cancelled
 MAX_LISTED = 1000
-# Those of a starred backtest that newer prices of its ticker could extend.
-IS_BEHIND: ColumnElement[bool] = and_(
-    runs.c.status == Status.COMPLETED,
-    runs.c.kind == BACKTEST,
-    runs.c.prices_fingerprint != tickers.c.fingerprint,
-    or_(
-        forward_records.c.prices_fingerprint.is_(None),
-        forward_records.c.prices_fingerprint != tickers.c.fingerprint,
-    ),
-)
 STARRED = (
     run_stars.join(runs, runs.c.id == run_stars.c.runs_id)
     .join(tickers, tickers.c.ticker == runs.c.ticker)
     .outerjoin(forward_records, forward_records.c.runs_id == runs.c.id)
 )
+# Of a starred backtest: the current prices of its ticker are others than it was asked for on, or
+# than those that its record is of.
+IS_BEHIND: ColumnElement[bool] = and_(
+    runs.c.status == Status.COMPLETED,
+    runs.c.kind == BACKTEST,
+    func.coalesce(forward_records.c.prices_fingerprint, runs.c.prices_fingerprint)
+    != tickers.c.fingerprint,
+)
+NUMBER_OR_NONE = (int, float, type(None))
+# What a record has of new bars, and of which types.
+FIELDS: Mapping[str, tuple[type, ...]] = {
+    "asked_until": (str,),
+    "first_bar": (str,),
+    "last_bar": (str,),
+    "equity_before": (int, float),
+    "equity_now": (int, float),
+    "return_pct": NUMBER_OR_NONE,
+    "holding_pct": NUMBER_OR_NONE,
+    "sharpe_ratio": NUMBER_OR_NONE,
+    "low_pct": NUMBER_OR_NONE,
+    "high_pct": NUMBER_OR_NONE,
+    "is_inside": (bool, type(None)),
+    "is_same_past": (bool,),
+    "is_same_rule": (bool,),
+}
 
 
 @dataclass(frozen=True)
@@ -81,54 +116,54 @@ class ForwardReadStore(Store):
 class ForwardStore(ClaimStore):
     """The forward record, as the worker that extends it sees it."""
 
-    def starred_behind(
-        self, ticker: str, fingerprint: str, after: int, limit: int
-    ) -> Sequence[Run]:
-        """Starred runs of a ticker that those prices have not extended; ids above `after`."""
-        is_new = or_(
-            forward_records.c.prices_fingerprint.is_(None),
-            forward_records.c.prices_fingerprint != fingerprint,
-        )
-        is_wanted = and_(
-            runs.c.ticker == ticker,
-            runs.c.status == Status.COMPLETED,
-            runs.c.kind == BACKTEST,
-            runs.c.prices_fingerprint != fingerprint,
-            runs.c.id > after,
-        )
-        query = select(*columns_of(Run)).select_from(
-            run_stars.join(runs, runs.c.id == run_stars.c.runs_id).outerjoin(
-                forward_records, forward_records.c.runs_id == runs.c.id
-            )
-        )
-        query = query.where(is_wanted, is_new).order_by(runs.c.id).limit(limit)
-        rows = self._read(lambda connection: connection.execute(query).all())
+    def starred_behind(self, ticker: str, after: int, limit: int) -> Sequence[Run]:
+        """Starred runs of a ticker, with an id above `after`, that its prices could extend."""
+        is_wanted = and_(runs.c.ticker == ticker, runs.c.id > after, IS_BEHIND)
+        query = select(*columns_of(Run)).select_from(STARRED).where(is_wanted)
+        ordered = query.order_by(runs.c.id).limit(limit)
+        rows = self._read(lambda connection: connection.execute(ordered).all())
         return [run_from(row) for row in rows]
 
-    def save_forward(self, fingerprint: str, records: Mapping[int, Mapping[str, Any]]) -> None:
-        """Stores the records of runs, by their id, in the place of those before."""
+    def save_forward(
+        self, run: Run, attempt: int, fingerprint: str, records: Mapping[int, Mapping[str, Any]]
+    ) -> bool:
+        """Stores the records of runs, by their id, in the place of those before.
 
-        def write(connection: Connection) -> None:
-            connection.execute(
-                delete(forward_records).where(forward_records.c.runs_id.in_(list(records)))
-            )
-            present = select(runs.c.id).where(runs.c.id.in_(list(records)))
+        False, and nothing stored, where the run that extends them was taken away or cancelled.
+        """
+        ids = list(records)
+
+        def write(connection: Connection) -> bool:
+            is_held = and_(runs.c.run_id == run.run_id, is_held_by(attempt))
+            if connection.scalar(select(runs.c.id).where(is_held)) is None:
+                return False
+            is_old = forward_records.c.runs_id.in_(ids)
+            connection.execute(delete(forward_records).where(is_old))
             rows = [
                 {
                     "runs_id": each,
                     "prices_fingerprint": fingerprint,
                     "record": canonical_json(records[each]),
                 }
-                for each in connection.scalars(present)
+                for each in connection.scalars(select(runs.c.id).where(runs.c.id.in_(ids)))
             ]
             if rows:
                 connection.execute(insert(forward_records), rows)
+            return True
 
         try:
-            self._write(write)
+            return self._write(write)
         except IntegrityError:
             # One of the runs was deleted a moment ago.
-            self._write(write)
+            return self._write(write)
+
+    def has_failed_before(self, ticker: str) -> bool:
+        """Whether a run that extended the runs of a ticker has failed not long ago."""
+        is_such = and_(
+            runs.c.kind == FORWARD, runs.c.ticker == ticker, runs.c.status == Status.FAILED
+        )
+        query = select(runs.c.id).where(is_such).limit(1)
+        return self._read(lambda connection: connection.scalar(query)) is not None
 
     def finish_forward(self, run_id: str, attempt: int, result: str) -> bool:
         """Ends the run that extended the records; False when it was taken away."""
@@ -141,27 +176,14 @@ class ForwardKeepingStore(Store):
     def record_forward_runs(self, limit: int) -> Sequence[str]:
         """Records a run for each ticker with starred runs that its prices could extend.
 
-        One that is recorded already, or failed not long ago, is not recorded again. Answers the
-        tickers.
+        Not where one is recorded already, or where one failed or was cancelled not long ago with
+        the same prices. Answers the tickers.
         """
         columns = [tickers.c[name] for name in ("ticker", "fingerprint", "first_day", "last_day")]
-        behind = select(*columns).select_from(STARRED)
-        query = behind.where(IS_BEHIND).distinct().limit(limit)
-        found = self._read(lambda connection: connection.execute(query).all())
-        if not found:
-            return []
-        recent = and_(
-            runs.c.status == Status.FAILED,
-            runs.c.finished_at > utc_in(-SECONDS_AFTER_A_FAILURE),
-        )
-        is_forward = and_(runs.c.kind == FORWARD, or_(IS_UNFINISHED, recent))
-        busy_query = select(runs.c.ticker, runs.c.prices_fingerprint).where(is_forward)
-        busy = {
-            tuple(row)
-            for row in self._read(lambda connection: connection.execute(busy_query).all())
-        }
-        wanted = [row for row in found if (row.ticker, row.fingerprint) not in busy]
-        rows = [_new_run(row) for row in wanted]
+        query = select(*columns).select_from(STARRED).where(IS_BEHIND, ~_is_tried())
+        ordered = query.distinct().order_by(tickers.c.ticker).limit(limit)
+        found = self._read(lambda connection: connection.execute(ordered).all())
+        rows = [_new_run(row) for row in found]
 
         def write(connection: Connection) -> None:
             for row in rows:
@@ -169,26 +191,41 @@ class ForwardKeepingStore(Store):
 
         if rows:
             self._write(write)
-        return [row.ticker for row in wanted]
+        return [row.ticker for row in found]
 
     def drop_forward_runs(self, older_than_seconds: int) -> None:
-        """Deletes runs that have extended records: what they made is in the records."""
-        is_old = and_(
-            runs.c.kind == FORWARD,
-            runs.c.status == Status.COMPLETED,
-            runs.c.finished_at < utc_in(-older_than_seconds),
+        """Deletes runs that have extended records, and a day later those that have not."""
+        has_extended = and_(
+            runs.c.status == Status.COMPLETED, runs.c.finished_at < utc_in(-older_than_seconds)
         )
+        is_long_over = runs.c.finished_at < utc_in(-SECONDS_OF_OTHERS)
+        is_old = and_(runs.c.kind == FORWARD, or_(has_extended, is_long_over))
         query = select(runs.c.run_id).where(is_old)
         run_ids: Collection[str] = self._read(lambda connection: connection.scalars(query).all())
         if run_ids:
             self._write(lambda connection: delete_runs(connection, run_ids))
 
 
+def _is_tried() -> ColumnElement[bool]:
+    """Whether a run of a ticker's starred runs is there, or has just failed or been cancelled."""
+    other = runs.alias()
+    is_unfinished = other.c.status.not_in(FINAL)
+    was_in_vain = and_(
+        other.c.status.in_((Status.FAILED, Status.CANCELLED)),
+        other.c.finished_at > utc_in(-SECONDS_AFTER_A_FAILURE),
+        other.c.prices_fingerprint == tickers.c.fingerprint,
+    )
+    is_of_ticker = and_(other.c.kind == FORWARD, other.c.ticker == tickers.c.ticker)
+    return exists().where(is_of_ticker, or_(is_unfinished, was_in_vain))
+
+
 def _new_run(prices: Row[Any]) -> dict[str, Any]:
     """The run that extends by these prices: an entry of the catalogue."""
     run_id = str(uuid.uuid4())
     days = {"start_date": prices.first_day, "end_date": prices.last_day}
-    request = {"run_id": run_id, "ticker": prices.ticker, "prices_fingerprint": prices.fingerprint}
+    # Every run has these numbers, by which also the release before knows that it can be read.
+    terms = dict.fromkeys(ASKED_NUMBERS, 0.0)
+    request = {"run_id": run_id, "ticker": prices.ticker, **terms}
     return {
         "run_id": run_id,
         "request": canonical_json({**request, **days}),
@@ -210,7 +247,22 @@ def _forward_from(row: Row[Any]) -> Forward | None:
     try:
         with reading(f"The forward record of run {row.runs_id}"):
             record = json.loads(row.record)
-            return Forward(row.prices_fingerprint, {"bars": 0, **record})
+            _check(record)
+            return Forward(row.prices_fingerprint, record)
     except BadRow as error:
         logger.error("%s: %s", error, error.__cause__)
         return None
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    """Raises KeyError or TypeError where it is no record."""
+    wanted: dict[str, tuple[type, ...]] = {"bars": (int,)}
+    if "problem" in record:
+        wanted |= {"problem": (str,), "template": (str,), "values": (dict,)}
+    elif record["bars"]:
+        wanted |= FIELDS
+    for name, types in wanted.items():
+        value = record[name]
+        is_truth = isinstance(value, bool)
+        if not isinstance(value, types) or (is_truth and bool not in types):
+            raise TypeError(f"{name} is {value!r}")

@@ -121,7 +121,8 @@ class RequestStore(FindingStore, MarkStore, TrialStore, ForwardReadStore):
 
     def latest_of(self, client: str) -> Run | None:
         """The last backtest or search that a client asked for."""
-        query = select(*columns_of(Run)).where(runs.c.client == client, runs.c.kind != PRICES)
+        is_asked_for = runs.c.kind.not_in((PRICES, FORWARD))
+        query = select(*columns_of(Run)).where(runs.c.client == client, is_asked_for)
         query = query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(1)
         row = self._read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else run_from(row)

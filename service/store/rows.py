@@ -36,8 +36,6 @@ CLAIM_SECONDS = 60  # how long a worker holds a run that it does not renew
 RUN_ID = re.compile("[0-9a-f-]{32,36}")
 ASKED_NUMBERS = ("initial_capital", "commission_rate", "slippage_rate")
 ASKED_DAYS = ("start_date", "end_date")
-# What names a request without capital and costs: a fetch of prices, starred runs to be extended.
-WITHOUT_TERMS = frozenset({"vendor", "prices_fingerprint"})
 UNREADABLE_CHARACTER = "\ufffd"
 AnyRun = TypeVar("AnyRun", bound="ActiveRun")
 # The metrics of a result that are columns of its run, too.
@@ -289,11 +287,11 @@ def _is_request(text: str) -> bool:
     """Whether it has at least what every page of a run shows."""
     try:
         asked = json.loads(text)
-        is_of_backtest = not WITHOUT_TERMS & asked.keys()
-        numbers = ASKED_NUMBERS if is_of_backtest else ()
+        # A fetch of prices has none.
+        numbers = () if "vendor" in asked else ASKED_NUMBERS
         has_numbers = all(math.isfinite(asked[name]) for name in numbers)
         return has_numbers and all(_is_day(asked[name]) for name in ASKED_DAYS)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return False
 
 

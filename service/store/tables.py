@@ -300,7 +300,7 @@ trials = Table(
     Column("records", Blob, nullable=False),  # by `service.trials.records`
     Column("judged", Text),  # JSON: the trial that the result shows
     Index("ix_trials_run_id", "run_id", "ticker", unique=True),
-    Index("ix_trials_ticker", "ticker", "lowest_key", "id"),
+    Index("ix_trials_ticker", "ticker", "lowest_key", "set_key", "first_day", "last_day", "id"),
     mysql_charset="utf8mb4",
 )
 

@@ -5,25 +5,22 @@ Its rows stay when runs are deleted: what was tried was tried.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, insert, select
 
 from service.store.database import Store
 from service.store.tables import trials
 
-HEADS_AT_ONCE = 4096
-MAX_HEADS = 10 * HEADS_AT_ONCE
+logger = logging.getLogger(__name__)
+
 MAX_SETS = 2048  # different sets of trials that are read of a ticker
 IDS_AT_ONCE = 500
 LARGEST_KEY = 2**63 - 1
 RECORD_BYTES = 48
-# Records of a set that are read beyond those that a fair sample needs.
-SPARE_RECORDS = 32
-SPARE_FACTOR = 1.5
-LONGEST_SET = 4096  # records
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,29 @@ class Head:
     complete_to: int
     trials: int
     kept: int
+    size: int
     first_id: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its numbers and its records can be those of trials."""
+        has_records = self.size == self.kept * RECORD_BYTES
+        return has_records and 0 <= self.kept <= self.trials and self.complete_to >= 0
 
 
 @dataclass(frozen=True)
-class StoredTrials:
-    """An entry of the ledger, with its records or the first of them."""
+class _Set:
+    """The entries with the same trials: the first, the last, and one on just the days asked for."""
 
-    head: Head
-    records: bytes
+    first_id: int
+    last_id: int
+    same_id: int | None
+
+    @property
+    def ids(self) -> list[int]:
+        """The best first."""
+        same = [] if self.same_id is None else [self.same_id]
+        return list(dict.fromkeys([*same, self.last_id, self.first_id]))
 
 
 @dataclass(frozen=True)
@@ -66,25 +77,26 @@ class OwnTrials:
 
 @dataclass(frozen=True)
 class TrialsOnTicker:
-    """The entries of a ticker with every trial whose key is at most `cut`."""
+    """The sets of trials on a ticker, with every trial whose key is at most `cut`."""
 
-    entries: Sequence[StoredTrials]
+    heads: Sequence[Head]
     cut: int
 
 
-HEAD_COLUMNS = [
-    trials.c[name]
-    for name in (
-        "id",
-        "run_id",
-        "first_day",
-        "last_day",
-        "set_key",
-        "lowest_key",
-        "complete_to",
-        "trials",
-        "kept",
-    )
+HEAD_NAMES = (
+    "id",
+    "run_id",
+    "first_day",
+    "last_day",
+    "set_key",
+    "lowest_key",
+    "complete_to",
+    "trials",
+    "kept",
+)
+HEAD_COLUMNS: Sequence[ColumnElement[Any]] = [
+    *(trials.c[name] for name in HEAD_NAMES),
+    func.length(trials.c.records).label("size"),
 ]
 OWN_COLUMNS = [trials.c[name] for name in ("id", "ticker", "first_day", "last_day", "judged")]
 
@@ -110,84 +122,67 @@ class TrialStore(Store):
         return {row.ticker: OwnTrials(**row._mapping) for row in rows}
 
     def trials_on(
-        self, ticker: str, first_day: str, last_day: str, wanted: int, most_sets: int = MAX_SETS
+        self, ticker: str, first_day: str, last_day: str, most_sets: int = MAX_SETS
     ) -> TrialsOnTicker:
         """What was tried on a ticker in dates that overlap with those, both included.
 
-        Each set of trials is there once, as it was tried on just these days, else on the latest.
-        Sets come in the order of their lowest keys: those that are left out have no key up to
-        `cut`. Of long ones only the records are read that a fair sample of `wanted` needs.
+        Each set of trials is there once, as it was tried on just these days, else as it was tried
+        last; one that cannot be sound gives its place to another one. Sets come in the order of
+        their lowest keys: those that are left out have no key up to `cut`.
         """
-        heads, cut = self._heads(ticker, (first_day, last_day), most_sets)
-        count = sum(head.trials for head in heads)
-        share = min(1.0, SPARE_FACTOR * wanted / max(count, 1))
-        length = SPARE_RECORDS + round(share * LONGEST_SET)
-        records = self._records([head.id for head in heads], length)
-        # An entry that went a moment ago is left out.
-        found = [StoredTrials(head, records[head.id]) for head in heads if head.id in records]
-        return TrialsOnTicker(found, cut)
-
-    def _heads(self, ticker: str, days: tuple[str, str], most_sets: int) -> tuple[list[Head], int]:
-        """The best entry of each set of trials, and the key up to which none is left out."""
-        sets: dict[int, Head] = {}
-        after = (-1, 0)
-        for _ in range(MAX_HEADS // HEADS_AT_ONCE):
-            heads = self._next_heads(ticker, days, after)
-            for head in heads:
-                if head.set_key not in sets and len(sets) == most_sets:
-                    return list(sets.values()), head.lowest_key - 1
-                sets[head.set_key] = _better(sets.get(head.set_key), head, days)
-            if len(heads) < HEADS_AT_ONCE:
-                return list(sets.values()), LARGEST_KEY
-            after = (heads[-1].lowest_key, heads[-1].id)
-        return list(sets.values()), after[0] - 1
-
-    def _next_heads(
-        self, ticker: str, days: tuple[str, str], after: tuple[int, int]
-    ) -> Sequence[Head]:
-        first_day, last_day = days
-        key, number = after
-        is_next = or_(
-            trials.c.lowest_key > key, and_(trials.c.lowest_key == key, trials.c.id > number)
+        is_same = and_(trials.c.first_day == first_day, trials.c.last_day == last_day)
+        query = (
+            select(
+                trials.c.lowest_key,
+                func.min(trials.c.id),
+                func.max(trials.c.id),
+                func.min(case((is_same, trials.c.id))),
+            )
+            .where(
+                trials.c.ticker == ticker,
+                trials.c.first_day <= last_day,
+                trials.c.last_day >= first_day,
+            )
+            .group_by(trials.c.lowest_key, trials.c.set_key)
+            .order_by(trials.c.lowest_key, trials.c.set_key)
+            .limit(most_sets + 1)
         )
-        wanted = and_(
-            trials.c.ticker == ticker,
-            trials.c.first_day <= last_day,
-            trials.c.last_day >= first_day,
-            trials.c.trials > 0,
-            trials.c.lowest_key >= max(key, 0),
-            is_next,
-        )
-        query = select(*HEAD_COLUMNS).where(wanted).order_by(trials.c.lowest_key, trials.c.id)
-        rows = self._read(lambda connection: connection.execute(query.limit(HEADS_AT_ONCE)).all())
-        return [_head_from(row) for row in rows]
+        rows = self._read(lambda connection: connection.execute(query).all())
+        is_whole = len(rows) <= most_sets
+        cut = LARGEST_KEY if is_whole else rows[most_sets][0] - 1
+        sets = [_Set(*row[1:]) for row in rows[:most_sets]]
+        known = self._heads([each for one in sets for each in one.ids])
+        return TrialsOnTicker([head for one in sets if (head := _best(one, known))], cut)
 
-    def _records(self, ids: Sequence[int], length: int) -> dict[int, bytes]:
-        """At most so many records of each entry."""
+    def _heads(self, ids: Sequence[int]) -> dict[int, Head]:
+        rows = self._in_parts(select(*HEAD_COLUMNS), ids)
+        return {row.id: Head(**row._mapping) for row in rows}
+
+    def trial_records(self, ids: Sequence[int], length: int) -> dict[int, bytes]:
+        """The first records of each entry, at most so many."""
         some = func.substr(trials.c.records, 1, length * RECORD_BYTES)
+        # SQLite has no text of no bytes.
+        rows = self._in_parts(select(trials.c.id, some.label("some")), ids)
+        return {row.id: bytes(row.some or b"") for row in rows}
 
-        def read(connection: Connection) -> dict[int, bytes]:
-            found: dict[int, bytes] = {}
-            for start in range(0, len(ids), IDS_AT_ONCE):
-                is_one = trials.c.id.in_(ids[start : start + IDS_AT_ONCE])
-                rows = connection.execute(select(trials.c.id, some).where(is_one))
-                # SQLite has no text of no bytes.
-                found |= {number: bytes(content or b"") for number, content in rows}
+    def _in_parts(self, query: Select[Any], ids: Sequence[int]) -> list[Row[Any]]:
+        """The rows with these ids, asked for some at a time."""
+        parts = [ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE)]
+
+        def read(connection: Connection) -> list[Row[Any]]:
+            found: list[Row[Any]] = []
+            for part in parts:
+                found += connection.execute(query.where(trials.c.id.in_(part)))
             return found
 
         return self._read(read)
 
 
-def _head_from(row: Row[Any]) -> Head:
-    return Head(**row._mapping, first_id=row.id)
-
-
-def _better(known: Head | None, head: Head, days: tuple[str, str]) -> Head:
-    """Of two entries with the same trials that on just these days, else that on the latest."""
-    if known is None:
-        return head
-    first_id = min(known.first_id, head.id)
-    ordered = sorted((known, head), key=lambda each: each.id)
-    latest_first = sorted(ordered, key=lambda each: each.last_day, reverse=True)
-    best = min(latest_first, key=lambda each: (each.first_day, each.last_day) != days)
-    return Head(**{**vars(best), "first_id": first_id})
+def _best(one: _Set, known: Mapping[int, Head]) -> Head | None:
+    """The entry that stands for a set; None where none is sound, or tried anything."""
+    heads = [known[number] for number in one.ids if number in known]
+    sound = [head for head in heads if head.is_sound]
+    if not sound:
+        logger.error("What run %s tried cannot be read", heads[0].run_id if heads else "?")
+        return None
+    return replace(sound[0], first_id=one.first_id) if sound[0].trials else None

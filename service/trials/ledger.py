@@ -28,17 +28,19 @@ class Ledger:
     """The distinct trials on one price series, or a fair sample of them, in the order of the keys.
 
     `records` (m,) are those of RECORD, `weights` (m,) say for how many trials each stands, and
-    `numbers` (m,) which entry was the first with it.
+    `numbers` (m,) which entry was the first with it. `is_cut`: there are entries of which nothing
+    is here.
     """
 
     records: Records
     weights: Floats
     numbers: Ints
+    is_cut: bool
 
     @property
     def is_complete(self) -> bool:
         """Whether every trial has its record here."""
-        return bool((self.weights == 1).all())
+        return not self.is_cut and bool((self.weights == 1).all())
 
     @property
     def count(self) -> int:
@@ -68,7 +70,8 @@ def ledger_of(
     unseen = [entry for entry in entries if entry.tried.count and not len(entry.tried.records)]
     last_key = min([cut, *(entry.tried.read_to for entry in entries)])
     if np.count_nonzero(records["key"] <= last_key) > most:
-        last_key = int(records["key"][most - 1])
+        # Up to just below the next one: to that one itself there would be one too many.
+        last_key = int(records["key"][most]) - 1
     is_kept = records["key"] <= last_key
     if not is_kept.any():
         # Many entries begin with the same key: what is known of them counts as it is.
@@ -88,6 +91,7 @@ def ledger_of(
         numbers=np.concatenate([[entry.number for entry in unseen], numbers[is_kept]]).astype(
             np.int64
         ),
+        is_cut=cut < LARGEST_KEY,
     )
 
 

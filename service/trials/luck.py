@@ -116,7 +116,7 @@ def luck_of(ratios: Floats, groups: Groups, spread_of_one: float) -> Luck:
     apart = ratios[known] - means[labels]
     freedom = len(apart) - len(group_means)
     within = math.sqrt(float(np.add.reduce(apart * apart)) / freedom) if freedom else 0.0
-    between = float(np.std(group_means, ddof=1)) if len(group_means) > 1 else 0.0
+    between = _spread_between(group_means, sizes[sizes > 0], within)
     if groups.count > 1 and len(group_means) < 2:
         between = spread_of_one
     spread = math.hypot(between, within)
@@ -124,6 +124,14 @@ def luck_of(ratios: Floats, groups: Groups, spread_of_one: float) -> Luck:
         return NO_LUCK
     effective = effective_trials(groups.all_sizes, within / spread)
     return Luck(expected_maximum_sharpe(effective, spread), effective)
+
+
+def _spread_between(means: Floats, sizes: Ints, within: float) -> float:
+    """Of what groups have in common: their means differ by what their members differ by, too."""
+    if len(means) < 2:
+        return 0.0
+    own = within * within * float(np.mean(1 / sizes))
+    return math.sqrt(max(0.0, float(np.var(means, ddof=1)) - own))
 
 
 def effective_trials(sizes: Mapping[float, float], within: float) -> float:

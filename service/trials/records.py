@@ -60,8 +60,10 @@ class Tried:
     def columns(self) -> dict[str, Any]:
         """As the database keeps it; two with the same `set_key` are the same trials."""
         digest = hashlib.sha256(self.records["key"].tobytes())
-        # Trials without sketches stand for no others.
+        # Trials without sketches stand for no others, nor do those without records.
         digest.update(b"sketches" if self.records["sketch"].any() else b"")
+        if not self.kept:
+            digest.update(f"{self.first_day} {self.last_day} {self.count}".encode())
         return {
             "first_day": self.first_day,
             "last_day": self.last_day,

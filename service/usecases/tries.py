@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from service.contract.errors import BadRow
 from service.doubt.digits import six_digits
 from service.store.requests import RequestStore
 from service.store.rows import Run, reading
-from service.store.trials import OwnTrials, StoredTrials, TrialsOnTicker
+from service.store.trials import RECORD_BYTES, Head, OwnTrials
 from service.trials.ledger import SAMPLED, Entry, Ledger, ledger_of, tries_of
 from service.trials.records import LARGEST_KEY, Tried, records_from
 from service.trials.skill import Judged, Skill, skill_of
@@ -20,6 +20,12 @@ from service.trials.skill import Judged, Skill, skill_of
 logger = logging.getLogger(__name__)
 
 LEAST_SAMPLED = 64  # tries of each ticker of a search on many
+# Records of a set that are read at first, beyond those that a fair sample needs.
+SPARE_RECORDS = 32
+SPARE_FACTOR = 1.5
+LONGEST_SET = 4096  # records
+MORE_RECORDS = 4  # times as many, where the sample is small
+MOST_BYTES = 2**25  # of records that are read of a ticker at once
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,6 @@ def tries_of_run(
     its best one is chosen from all. `compute` calls a function, perhaps in another thread.
     """
     own = store.trials_of(run.reused_from or run.run_id)
-    sampled = max(LEAST_SAMPLED, SAMPLED // max(len(own), 1))
-    found = {
-        name: store.trials_on(name, each.first_day, each.last_day, sampled)
-        for name, each in own.items()
-    }
     wanted = own if ticker is None else {ticker}
     judged = {
         name: trial
@@ -83,17 +84,15 @@ def tries_of_run(
     }
     if not judged:
         return {}
-    computed: dict[str, TriesOfResult] = compute(_judge, own, found, sampled, judged)
+    sampled = max(LEAST_SAMPLED, SAMPLED // len(own))
+    ledgers = {name: _ledger(store, each, sampled, compute) for name, each in own.items()}
+    computed: dict[str, TriesOfResult] = compute(_judge, own, ledgers, judged)
     return computed
 
 
 def _judge(
-    own: Mapping[str, OwnTrials],
-    found: Mapping[str, TrialsOnTicker],
-    sampled: int,
-    judged: Mapping[str, Judged],
+    own: Mapping[str, OwnTrials], ledgers: Mapping[str, Ledger], judged: Mapping[str, Judged]
 ) -> dict[str, TriesOfResult]:
-    ledgers = {name: _ledger(found[name], each, sampled) for name, each in own.items()}
     tries = tries_of(list(ledgers.values()))
     number = sum(ledger.number_of(own[name].id) for name, ledger in ledgers.items())
     return {
@@ -102,40 +101,43 @@ def _judge(
     }
 
 
-def _ledger(found: TrialsOnTicker, own: OwnTrials, sampled: int) -> Ledger:
-    entries = _entries(found.entries)
-    return ledger_of(entries, own.first_day, own.last_day, found.cut, sampled)
+def _ledger(
+    store: RequestStore, own: OwnTrials, sampled: int, compute: Callable[..., Any]
+) -> Ledger:
+    """All trials on the ticker of an entry, in dates that overlap with its own.
 
-
-def _entries(stored: Sequence[StoredTrials]) -> list[Entry]:
-    """One that cannot be read is left out: it stops no other."""
-    entries = []
-    for each in stored:
-        try:
-            entries.append(_entry(each))
-        except BadRow as error:
-            logger.error("%s: %s", error, error.__cause__)
-    return entries
-
-
-def _entry(stored: StoredTrials) -> Entry:
-    head = stored.head
-    with reading(f"What run {head.run_id} tried"):
-        records = records_from(stored.records)
-        if not (0 < len(records) <= head.kept <= head.trials or head.kept == 0):
-            raise ValueError(f"{len(records)} records of {head.kept} of {head.trials}")
-        if head.complete_to < 0:
-            raise ValueError(f"complete to {head.complete_to}")
-        is_whole = len(records) == head.kept
-        tried = Tried(
-            first_day=head.first_day,
-            last_day=head.last_day,
-            records=records,
-            count=head.trials,
-            kept=head.kept,
-            complete_to=head.complete_to,
-            read_to=LARGEST_KEY if is_whole else int(records["key"][-1]),
+    Of long sets some records are read at first, and more where the sample is smaller than it could
+    be: sets that overlap have fewer different trials than it seems.
+    """
+    found = store.trials_on(own.ticker, own.first_day, own.last_day)
+    ids = [head.id for head in found.heads]
+    count = sum(head.trials for head in found.heads)
+    length = SPARE_RECORDS + round(min(1.0, SPARE_FACTOR * sampled / max(count, 1)) * LONGEST_SET)
+    while True:
+        records = store.trial_records(ids, length)
+        entries = [_entry(head, records[head.id]) for head in found.heads if head.id in records]
+        ledger: Ledger = compute(
+            ledger_of, entries, own.first_day, own.last_day, found.cut, sampled
         )
+        is_whole = all(entry.tried.read_to == LARGEST_KEY for entry in entries)
+        length *= MORE_RECORDS
+        is_too_much = length * len(ids) * RECORD_BYTES > MOST_BYTES
+        if is_whole or is_too_much or len(ledger.records) >= sampled:
+            return ledger
+
+
+def _entry(head: Head, content: bytes) -> Entry:
+    records = records_from(content)
+    is_whole = len(records) == head.kept
+    tried = Tried(
+        first_day=head.first_day,
+        last_day=head.last_day,
+        records=records,
+        count=head.trials,
+        kept=head.kept,
+        complete_to=head.complete_to,
+        read_to=LARGEST_KEY if is_whole else int(records["key"][-1]) - 1,
+    )
     return Entry(head.first_id, tried)
 
 

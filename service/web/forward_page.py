@@ -50,9 +50,8 @@ def since_of(run: Run, is_starred: bool, forward: Forward | None) -> Since:
     if not is_starred:
         return Since(text(NOT_STARRED))
     record = {} if forward is None else forward.record
-    problem = record.get("problem")
-    if problem:
-        return Since(text(PROBLEM).format(problem=text(problem)))
+    if "problem" in record:
+        return Since(text(PROBLEM).format(problem=problem_text(record)))
     if not record.get("bars"):
         return Since(text(NOTHING_YET).format(ticker=run.ticker))
     sentences, tone = [_since_sentence(record), _made_sentence(record)], ""
@@ -61,6 +60,14 @@ def since_of(run: Run, is_starred: bool, forward: Forward | None) -> Since:
         sentences.append(_expected_sentence(record, place))
         tone = {"below": "loss", "above": "gain"}.get(place, "")
     return Since(" ".join(sentences), tone, list(_remarks(record)))
+
+
+def problem_text(record: Mapping[str, Any]) -> str:
+    """Why a run cannot go on, in the reader's language."""
+    try:
+        return text(record["template"]).format(**record["values"])
+    except (ValueError, KeyError, IndexError):
+        return str(record["problem"])
 
 
 def _since_sentence(record: Mapping[str, Any]) -> str:

@@ -6,12 +6,11 @@ import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, literal, select
 
 from service.controller.earlier_trials import EarlierTrials
-from service.store import trials as store_of_trials
 from service.store.tables import trials
-from service.store.trials import LARGEST_KEY, RECORD_BYTES, SPARE_RECORDS
+from service.store.trials import LARGEST_KEY, RECORD_BYTES
 from service.trials.records import RECORD
 from tests.support.databases import MYSQL
 from tests.support.stored_runs import add_run
@@ -34,7 +33,7 @@ def entry(key: int = 5, **changes: Any) -> dict[str, Any]:
         "complete_to": LARGEST_KEY,
         "trials": 1,
         "kept": 1,
-        "records": b"records",
+        "records": b"r" * RECORD_BYTES,
         "judged": None,
     }
     return {**columns, **changes}
@@ -48,15 +47,17 @@ def add(engine: Engine, *entries: dict[str, Any]) -> None:
 
 def test_what_a_run_tried_is_entered_once(engine: Engine, store: EveryStore) -> None:
     run_id = str(uuid.uuid4())
-    both = [entry(judged="{}"), entry(7, ticker="SPY", records=b"\x00\xff")]
+    content = bytes(range(RECORD_BYTES))
+    both = [entry(judged="{}"), entry(7, ticker="SPY", records=content)]
     for _ in range(2):
         store.enter_trials({run_id: both})
     assert {ticker: own.judged for ticker, own in store.trials_of(run_id).items()} == {
         "GOOG": "{}",
         "SPY": None,
     }
-    (found,) = store.trials_on("SPY", "2016-01-04", "2016-01-08", 10).entries
-    assert (found.head.lowest_key, found.records) == (7, b"\x00\xff")
+    (found,) = store.trials_on("SPY", "2016-01-04", "2016-01-08").heads
+    assert (found.lowest_key, found.size) == (7, RECORD_BYTES)
+    assert store.trial_records([found.id], 9) == {found.id: content}
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(trials)) == 2
 
@@ -76,8 +77,8 @@ def test_dates_must_overlap(
     engine: Engine, store: EveryStore, days: tuple[str, str], is_found: bool
 ) -> None:
     add(engine, entry(), entry(ticker="SPY"))
-    found = store.trials_on("GOOG", *days, 10)
-    assert len(found.entries) == is_found
+    found = store.trials_on("GOOG", *days)
+    assert len(found.heads) == is_found
     assert found.cut == LARGEST_KEY
 
 
@@ -85,42 +86,56 @@ def test_of_many_entries_those_with_the_lowest_keys_are_read(
     engine: Engine, store: EveryStore
 ) -> None:
     add(engine, *(entry(key) for key in (50, 10, 40, 20, 30)))
-    found = store.trials_on("GOOG", "2015-01-02", "2018-12-31", 10, most_sets=3)
-    assert [each.head.lowest_key for each in found.entries] == [10, 20, 30]
+    found = store.trials_on("GOOG", "2015-01-02", "2018-12-31", most_sets=3)
+    assert [each.lowest_key for each in found.heads] == [10, 20, 30]
     assert found.cut == 39
-    whole = store.trials_on("GOOG", "2015-01-02", "2018-12-31", 10, most_sets=5)
-    assert (len(whole.entries), whole.cut) == (5, LARGEST_KEY)
+    whole = store.trials_on("GOOG", "2015-01-02", "2018-12-31", most_sets=5)
+    assert (len(whole.heads), whole.cut) == (5, LARGEST_KEY)
 
 
 def test_the_same_trials_are_read_once_however_often_they_were_tried(
-    engine: Engine, store: EveryStore, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, store: EveryStore
 ) -> None:
-    monkeypatch.setattr(store_of_trials, "HEADS_AT_ONCE", 4)
-    monkeypatch.setattr(store_of_trials, "MAX_HEADS", 400)
-    years = range(2001, 2031)
     repeated = [
-        entry(5, first_day="2001-01-02", last_day=f"{year}-12-31", records=str(year).encode())
-        for year in years
+        entry(5, first_day="2001-01-02", last_day=f"{year}-12-31") for year in range(2001, 2031)
     ]
-    add(engine, *repeated, entry(9))
-    found = store.trials_on("GOOG", "2001-01-02", "2018-12-31", 10, most_sets=2)
-    assert [each.head.lowest_key for each in found.entries] == [5, 9]
+    add(engine, *repeated, entry(9), entry(5, set_key=6))
+    found = store.trials_on("GOOG", "2001-01-02", "2018-12-31", most_sets=3)
+    assert [(each.lowest_key, each.set_key) for each in found.heads] == [(5, 5), (5, 6), (9, 9)]
     assert found.cut == LARGEST_KEY
-    assert found.entries[0].records == b"2018"
-    assert found.entries[0].head.first_id == 1
-    latest = store.trials_on("GOOG", "2002-01-02", "2018-12-31", 10).entries[0]
-    assert latest.records == b"2030"
-    assert store.trials_on("GOOG", "2002-01-02", "2018-12-31", 10, most_sets=1).cut == 8
+    same = found.heads[0]
+    assert (same.last_day, same.first_id) == ("2018-12-31", 1)
+    (last, *_) = store.trials_on("GOOG", "2002-01-02", "2018-12-31").heads
+    assert (last.last_day, last.first_id) == ("2030-12-31", 2)
+    assert store.trials_on("GOOG", "2002-01-02", "2018-12-31", most_sets=2).cut == 8
 
 
-def test_of_long_sets_only_what_is_needed_is_read(engine: Engine, store: EveryStore) -> None:
-    record = b"r" * RECORD_BYTES
-    many = [entry(key, trials=10**6, kept=1000, records=1000 * record) for key in range(3)]
-    add(engine, *many)
-    found = store.trials_on("GOOG", "2015-01-02", "2018-12-31", 1024)
-    lengths = {len(each.records) // RECORD_BYTES for each in found.entries}
-    assert lengths == {SPARE_RECORDS + 2}
-    assert RECORD.itemsize == RECORD_BYTES
+@pytest.mark.parametrize(
+    "change", [{"records": b"x"}, {"complete_to": -1}, {"kept": 2}, {"trials": 0}]
+)
+def test_an_entry_that_cannot_be_sound_gives_its_place_to_another_one(
+    engine: Engine, store: EveryStore, change: dict[str, Any]
+) -> None:
+    add(engine, entry(), entry(**change))
+    (found,) = store.trials_on("GOOG", "2016-01-04", "2016-01-08").heads
+    assert (found.id, found.is_sound) == (1, True)
+    add(engine, entry(8, **change))
+    assert len(store.trials_on("GOOG", "2016-01-04", "2016-01-08").heads) == 1
+
+
+def test_a_ticker_with_thousands_of_repeats_keeps_its_other_tries(
+    engine: Engine, store: EveryStore
+) -> None:
+    add(engine, *(entry(5, last_day=f"2018-{month}-28") for month in range(10, 13)))
+    with engine.begin() as connection:
+        columns = [column for column in trials.c if column.name not in ("id", "run_id")]
+        for number in range(12):
+            copies = select(literal(f"{number}-") + func.hex(trials.c.id), *columns)
+            names = ["run_id", *(column.name for column in columns)]
+            connection.execute(insert(trials).from_select(names, copies))
+    add(engine, *(entry(key) for key in range(6, 26)))
+    found = store.trials_on("GOOG", "2015-01-02", "2018-12-31")
+    assert (len(found.heads), found.cut) == (21, LARGEST_KEY)
 
 
 def test_the_index_answers(engine: Engine, store: EveryStore) -> None:
@@ -128,9 +143,9 @@ def test_the_index_answers(engine: Engine, store: EveryStore) -> None:
     add(engine, entry(LARGEST_KEY))
     how = "FORMAT=TRADITIONAL" if MYSQL else "QUERY PLAN"
     statement = (
-        f"EXPLAIN {how} SELECT id, trials FROM trials WHERE ticker = 'T3'"
-        " AND first_day <= '2018-01-02' AND last_day >= '2017-01-02' AND trials > 0"
-        " AND lowest_key >= 0 ORDER BY lowest_key, id LIMIT 4096"
+        f"EXPLAIN {how} SELECT lowest_key, min(id), max(id) FROM trials WHERE ticker = 'T3'"
+        " AND first_day <= '2018-01-02' AND last_day >= '2017-01-02'"
+        " GROUP BY lowest_key, set_key ORDER BY lowest_key, set_key LIMIT 2049"
     )
     with engine.connect() as connection:
         plan = str(connection.exec_driver_sql(statement).mappings().all())
@@ -162,3 +177,7 @@ def test_a_run_that_cannot_be_read_stops_no_other(
     entered = [bool(store.trials_of(each)) for each in (bad, sweep, untraded, good)]
     assert entered == [False, False, False, True]
     assert caplog.text.count("is not in the ledger") == 2, "each of them once"
+
+
+def test_the_store_knows_how_long_a_record_is() -> None:
+    assert RECORD.itemsize == RECORD_BYTES

@@ -126,7 +126,24 @@ def test_records_that_were_not_read_cut_the_sample() -> None:
 
 def test_never_nothing_of_something() -> None:
     entries = [Entry(number, tried([5, 100 + number])) for number in range(9)]
-    assert ledger(entries, cut=4).count == 10
+    found = ledger(entries, cut=4)
+    assert (found.count, found.is_complete) == (10, False)
+
+
+def test_the_farthest_reach_of_a_trial_counts() -> None:
+    """Those of a sampled search that were tried alone, too, are known to the last key."""
+    sampled = Entry(1, tried([3, 4], count=2, complete_to=LARGEST_KEY // 10))
+    alone = [Entry(number, tried([number])) for number in range(3, 2000)]
+    assert ledger([sampled, *alone]).count == ledger(alone).count
+
+
+def test_sets_without_records_are_each_their_own() -> None:
+    sets = {tried([], count=count, complete_to=9).columns()["set_key"] for count in (20, 30)}
+    sets |= {tried([5]).columns()["set_key"]}
+    plain = tried([5])
+    without = replace(plain, records=plain.records.copy())
+    without.records["sketch"] = 0
+    assert len(sets | {without.columns()["set_key"]}) == 4
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4))

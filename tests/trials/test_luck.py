@@ -97,6 +97,21 @@ def test_within_a_group_the_best_is_luck_too() -> None:
     assert luck.effective == pytest.approx(400, rel=0.01)
 
 
+def test_what_members_differ_by_is_no_difference_of_groups() -> None:
+    """100 alone and 20 pairs whose members have a correlation of 0.8."""
+    drawn = random(10)
+    labels = groups([*range(100), *np.repeat(np.arange(100, 120), 2).tolist()])
+    luck, largest = [], []
+    for _ in range(300):
+        pairs = np.sqrt(0.8) * drawn.normal(size=(20, 1)) + np.sqrt(0.2) * drawn.normal(
+            size=(20, 2)
+        )
+        ratios = np.concatenate([drawn.normal(size=100), pairs.ravel()])
+        luck.append(luck_of(ratios, labels, 1.0).best)
+        largest.append(ratios.max())
+    assert np.mean(luck) == pytest.approx(np.mean(largest), rel=0.04)
+
+
 def test_copies_alone_are_one_try() -> None:
     assert luck_of(np.full(50, 0.7), groups([0] * 50), 0.4) == NO_LUCK
 

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine, delete, select, update
 
+from rules.registry import BUILT_IN
 from service.contract.status import FORWARD, Status
 from service.controller.forward import ForwardRecords
 from service.prices.series import PriceSeries
+from service.store.database import utc_in
 from service.store.forward import ForwardStore
 from service.store.rows import Run
 from service.store.tables import forward_records, run_stars
@@ -187,8 +189,11 @@ def test_a_rule_that_is_gone_or_fails_stops_no_other(
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gone, failing, good = (asked(rule_id=f"MA_CROSS_{fast}_30") for fast in (5, 6, 7))
+    gone, failing, lost, good = (asked(rule_id=f"MA_CROSS_{fast}_30") for fast in (5, 6, 7, 8))
     with engine.begin() as connection:
+        is_lost = runs_table.c.id == lost.id
+        change = {"prices_fingerprint": "0" * 64}
+        connection.execute(update(runs_table).where(is_lost).values(change))
         is_gone = runs_table.c.id == gone.id
         request = gone.request.replace("MA_CROSS_5_30", "GONE_5_30")
         connection.execute(update(runs_table).where(is_gone).values(request=request))
@@ -201,8 +206,139 @@ def test_a_rule_that_is_gone_or_fails_stops_no_other(
     runs.price_store.save(first_bars(CUT + 5))
     step()
     assert "There is no rule" in record(runs, gone)["problem"]
-    assert record(runs, failing) == {"bars": 0, "problem": forward_worker.FAILED_PROBLEM}
+    assert record(runs, failing)["problem"] == forward_worker.FAILED_PROBLEM
+    assert record(runs, lost)["problem"] == forward_worker.FAILED_PROBLEM
     assert record(runs, good)["bars"] == 5
+
+
+def test_prices_that_the_data_gate_refuses_are_the_problem(
+    runs: Runs, asked: Callable[..., Run], step: Step
+) -> None:
+    run = asked()
+    data = WHOLE.data.iloc[: CUT + 5].copy()
+    data.iloc[700, :4] = -1.0
+    runs.price_store.save(replace(WHOLE, data=data))
+    assert step() == ["GOOG"]
+    assert "cannot be backtested" in record(runs, run)["problem"]
+    assert step() == []
+
+
+def test_a_rule_that_knows_the_future_of_the_new_bars_is_refused(
+    runs: Runs, asked: Callable[..., Run], step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Peek(BUILT_IN["MA_CROSS"]):  # type: ignore[misc]
+        def generate_signals(self, data: pd.DataFrame) -> pd.Series:
+            given = super().generate_signals(data)
+            if len(data) > CUT:
+                given.iloc[CUT - 5] = 1 if data["Close"].iloc[-1] > data["Close"].iloc[-2] else -1
+            return given
+
+    run = asked()
+    monkeypatch.setattr(forward_worker, "rule_of", lambda *_, **__: Peek(fast=10, slow=30))
+    runs.price_store.save(first_bars(CUT + 40))
+    step()
+    assert "looks ahead" in record(runs, run)["problem"]
+
+
+def test_prices_that_go_back_take_the_record_back(
+    runs: Runs, asked: Callable[..., Run], step: Step
+) -> None:
+    run = asked()
+    runs.price_store.save(first_bars(CUT + 30))
+    step()
+    assert record(runs, run)["bars"] == 30
+    runs.price_store.save(first_bars(CUT))
+    assert step() == ["GOOG"]
+    assert record(runs, run)["bars"] == 0
+
+
+def test_one_job_for_each_ticker_that_takes_the_newest_prices(
+    runs: Runs, asked: Callable[..., Run], engine: Engine
+) -> None:
+    run = asked()
+    runs.price_store.save(replace(first_bars(CUT), ticker="SPY2"))
+    runs.run_store.star([asked(ticker="SPY2").id], is_starred=True)
+    store = EveryStore(engine)
+    for more in (5, 6, 7):
+        runs.price_store.save(first_bars(CUT + more))
+        assert store.record_forward_runs(20) == (["GOOG"] if more == 5 else [])
+    runs.price_store.save(replace(first_bars(CUT + 9), ticker="SPY2"))
+    assert store.record_forward_runs(20) == ["SPY2"]
+    for job in [each for each in store.queued(20) if each.kind == FORWARD]:
+        assert store.mark_launched(job.run_id)
+        assert ForwardWorker(ForwardStore(engine), runs.price_store).work(job.run_id) == 0
+    assert record(runs, run)["bars"] == 7
+    assert store.record_forward_runs(20) == []
+
+
+def test_a_worker_that_died_of_a_run_passes_it_by(
+    runs: Runs, asked: Callable[..., Run], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, deadly, last = (asked(rule_id=f"MA_CROSS_{fast}_30") for fast in (5, 6, 7))
+    real = forward_worker.forward_of
+
+    def die_of_one(request: Any, *arguments: Any) -> Any:
+        if request.rule_id == "MA_CROSS_6_30":
+            raise MemoryError
+        return real(request, *arguments)
+
+    monkeypatch.setattr(forward_worker, "forward_of", die_of_one)
+    runs.price_store.save(first_bars(CUT + 5))
+    store = EveryStore(engine)
+    for _ in range(3):
+        with engine.begin() as connection:
+            # An hour later.
+            is_failed = runs_table.c.status == Status.FAILED
+            connection.execute(
+                update(runs_table).where(is_failed).values(finished_at=utc_in(-7200))
+            )
+        if store.record_forward_runs(20):
+            (job,) = (each for each in store.queued(20) if each.kind == FORWARD)
+            assert store.mark_launched(job.run_id)
+            ForwardWorker(ForwardStore(engine), runs.price_store).work(job.run_id)
+    assert record(runs, first)["bars"] == 5
+    assert record(runs, deadly)["problem"] == forward_worker.UNFINISHED_PROBLEM
+    assert record(runs, last)["bars"] == 5
+    assert store.record_forward_runs(20) == []
+
+
+def test_a_run_that_is_cancelled_stores_nothing_more_and_is_left_alone_for_an_hour(
+    runs: Runs, asked: Callable[..., Run], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = asked()
+    runs.price_store.save(first_bars(CUT + 5))
+    store = EveryStore(engine)
+    store.record_forward_runs(20)
+    (job,) = (each for each in store.queued(20) if each.kind == FORWARD)
+    assert store.mark_launched(job.run_id)
+    real = forward_worker.forward_of
+
+    def cancel_meanwhile(*arguments: Any) -> Any:
+        store.cancel(job.run_id)
+        return real(*arguments)
+
+    monkeypatch.setattr(forward_worker, "forward_of", cancel_meanwhile)
+    ForwardWorker(ForwardStore(engine), runs.price_store).work(job.run_id)
+    assert runs.run_store.forward_of(run.id) is None
+    with engine.begin() as connection:
+        is_it = runs_table.c.run_id == job.run_id
+        values = {"status": Status.CANCELLED, "finished_at": utc_in(-60)}
+        connection.execute(update(runs_table).where(is_it).values(values))
+    assert store.record_forward_runs(20) == []
+
+
+def test_the_release_before_leaves_the_job_to_this_one(
+    runs: Runs, asked: Callable[..., Run], engine: Engine
+) -> None:
+    """It looks for the numbers of a backtest in each request, and knows no such kind."""
+    asked()
+    runs.price_store.save(first_bars(CUT + 5))
+    store = EveryStore(engine)
+    store.record_forward_runs(20)
+    (job,) = (each for each in store.queued(20) if each.kind == FORWARD)
+    request = json.loads(job.request)
+    assert {"initial_capital", "commission_rate", "slippage_rate"} <= request.keys()
+    assert {"start_date", "end_date"} <= request.keys()
 
 
 def test_a_job_that_failed_is_not_tried_again_at_once(
@@ -219,8 +355,16 @@ def test_a_job_that_failed_is_not_tried_again_at_once(
     assert attempt is not None
     store.fail_attempt(run.run_id, attempt, "EngineError", "why")
     assert store.record_forward_runs(20) == []
-    runs.price_store.save(first_bars(CUT + 6))
-    assert store.record_forward_runs(20) == ["GOOG"]
+    with engine.begin() as connection:
+        is_it = runs_table.c.run_id == run.run_id
+        connection.execute(update(runs_table).where(is_it).values(finished_at=utc_in(-3700)))
+    assert store.record_forward_runs(20) == ["GOOG"], "an hour later"
+    store.drop_forward_runs(600)
+    assert store.get(run.run_id) is not None
+    with engine.begin() as connection:
+        connection.execute(update(runs_table).where(is_it).values(finished_at=utc_in(-90_000)))
+    store.drop_forward_runs(600)
+    assert store.get(run.run_id) is None, "a day later"
 
 
 def test_runs_that_extended_records_leave_and_records_of_deleted_runs_too(

@@ -17,7 +17,6 @@ from service.trials.records import digest_of_plugins, records_from
 from service.usecases.runs import Runs
 from service.usecases.sweeps import Sweeps
 from service.usecases.tries import TriesOfResult, tries_of_run
-from service.usecases.tries import _ledger as ledger_of_entries
 from service.worker.run import RunWorker
 from service.worker.software import Software
 from service.worker.sweep import SweepWorker
@@ -181,11 +180,26 @@ def records_in(runs: Runs, run: Run) -> np.ndarray:
     return records_from(content or b"")
 
 
-def test_what_was_left_out_cuts_the_sample(runs: Runs) -> None:
+def test_what_was_left_out_cuts_the_sample(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     singles = all_singles(runs)
-    store = runs.run_store
-    own = store.trials_of(singles[0].run_id)["GOOG"]
-    some = store.trials_on("GOOG", own.first_day, own.last_day, 1024, most_sets=5)
-    ledger = ledger_of_entries(some, own, 1024)
-    assert len(ledger.records) == 5
-    assert ledger.count > 5
+    real = runs.run_store.trials_on
+
+    def some(ticker: str, first_day: str, last_day: str) -> object:
+        return real(ticker, first_day, last_day, most_sets=5)
+
+    monkeypatch.setattr(type(runs.run_store), "trials_on", staticmethod(some))
+    found = tries_of(runs, singles[0]).skill
+    assert not found.is_exact
+    assert found.tries > 5
+
+
+def test_searches_that_overlap_are_read_to_the_end(
+    sweeps: Sweeps, sweep_worker: SweepWorker
+) -> None:
+    """Twelve searches of 140 to 162 rows that have most of them in common: 162 different ones."""
+    for most in range(12):
+        grid = {"fast": list(range(2, 20)), "slow": list(range(30, 32 + most))}
+        sweep = submit_launched(sweeps, {**SWEEP, "grid": {**grid, "slow": [30, 40 + most]}})
+        sweep_worker.work(sweep.run_id)
+    found = tries_of(sweeps.runs, sweep).skill
+    assert (found.tries, found.is_exact) == (18 * 13, True)

@@ -82,7 +82,16 @@ def test_the_page_of_a_run_says_what_it_made_since(
         ({"is_same_past": False}, "other ones before that", ""),
         ({"is_same_rule": False}, "The rule has changed", ""),
         ({"bars": 0}, "As soon as there are newer prices", ""),
-        ({"problem": "It is gone."}, "It could not be extended: It is gone.", ""),
+        (
+            {"problem": "Gone.", "template": "{why} gone.", "values": {"why": "It is"}},
+            "It could not be extended: It is gone.",
+            "",
+        ),
+        (
+            {"problem": "Gone.", "template": "{why:,} gone.", "values": {"why": "It is"}},
+            "It could not be extended: Gone.",
+            "",
+        ),
         ({"sharpe_ratio": None}, "holding -3.25 %.", ""),
         ({"return_pct": None, "is_inside": None}, "It made –, holding", ""),
     ],
@@ -115,7 +124,9 @@ def test_the_list_has_all_starred_runs(client: FlaskClient, runs: Runs, engine: 
     completed(client, runs, rule_id="MA_CROSS_23_50")
     keep(engine, inside, RECORD)
     keep(engine, below, {**RECORD, "return_pct": -8.0, "is_inside": False})
-    keep(engine, gone, {"bars": 0, "problem": "The rule is gone."})
+    template = "There are no prices of {ticker}."
+    problem = {"problem": "English.", "template": template, "values": {"ticker": "XYZ"}}
+    keep(engine, gone, {"bars": 0, **problem})
     with engine.begin() as connection:
         row = {"runs_id": unreadable, "prices_fingerprint": "f", "record": "{"}
         connection.execute(insert(forward_records).values(row))
@@ -123,7 +134,7 @@ def test_the_list_has_all_starred_runs(client: FlaskClient, runs: Runs, engine: 
     assert "1 of 2 are as expected, 1 below, 0 above" in shown
     assert shown.index("MA_CROSS_10_30") < shown.index("MA_CROSS_20_50"), "new bars come first"
     assert shown.count("no newer prices yet") == 2
-    assert "The rule is gone." in shown
+    assert "There are no prices of XYZ." in shown
     assert "MA_CROSS_23_50" not in shown
     document = client.get("/forward?format=json").json
     assert document is not None
@@ -150,3 +161,45 @@ def test_the_job_that_extends_leads_to_the_list(
     assert "starred runs" in listed
     assert job.run_id in listed
     assert run
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "{}",
+        '{"bars":"many"}',
+        '{"bars":5}',
+        '{"bars":true}',
+        '{"bars":0,"problem":7}',
+        canonical_json({**RECORD, "return_pct": "x"}),
+        canonical_json({**RECORD, "is_same_rule": 1}),
+        canonical_json({name: value for name, value in RECORD.items() if name != "first_bar"}),
+    ],
+)
+def test_a_record_that_is_none_hides_no_page(
+    client: FlaskClient, runs: Runs, engine: Engine, record: str
+) -> None:
+    run_id = completed(client, runs)
+    run = runs.run(run_id).id
+    runs.run_store.star([run], is_starred=True)
+    with engine.begin() as connection:
+        row = {"runs_id": run, "prices_fingerprint": "f", "record": record}
+        connection.execute(insert(forward_records).values(row))
+    assert "As soon as there are newer prices" in page(client, f"/result/{run_id}")
+    assert "no newer prices yet" in page(client, "/forward")
+    assert client.get("/forward?format=json").status_code == 200
+
+
+def test_jobs_that_nobody_asked_for_are_listed_only_where_they_are_wanted(
+    client: FlaskClient, runs: Runs, engine: Engine
+) -> None:
+    starred(client, runs)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE runs SET prices_fingerprint = 'older'")
+    store = EveryStore(engine)
+    assert store.record_forward_runs(20) == ["GOOG"]
+    kinds = {run["kind"] for run in client.get("/runs?format=json").json["runs"]}  # type: ignore[index]
+    assert kinds == {"backtest"}
+    latest = store.latest_of("")
+    assert latest is None or latest.kind != "forward"

@@ -290,6 +290,8 @@ FORWARD = _object(
         "properties": {
             "bars": COUNT,
             "problem": TEXT,
+            "template": {**TEXT, "description": "of the problem, with the names of its values"},
+            "values": {"type": "object"},
             "asked_until": DATE_OR_NONE,
             "first_bar": DATE_OR_NONE,
             "last_bar": DATE_OR_NONE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, make_response, render_template
 
 from service.web.errors import wants_json
-from service.web.forward_page import forward_rows
+from service.web.forward_page import forward_rows, problem_text
 from service.web.openapi.document import answer, describe, json_of, text_of
 from service.web.pages.common import PAGE_OR_JSON
 from service.web.presentation import shown
@@ -47,5 +47,6 @@ def forward() -> Response:
             place: sum(row.place == place for row in rows) for place in ("inside", "below", "above")
         },
         shown=shown,
+        problem_text=problem_text,
     )
     return make_response(page)

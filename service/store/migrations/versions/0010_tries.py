@@ -11,7 +11,10 @@ depends_on = None
 
 INDEXES = {
     "ix_trials_run_id": (["run_id", "ticker"], True),
-    "ix_trials_ticker": (["ticker", "lowest_key", "id"], False),
+    "ix_trials_ticker": (
+        ["ticker", "lowest_key", "set_key", "first_day", "last_day", "id"],
+        False,
+    ),
 }
 
 
