@@ -51,7 +51,7 @@ def forward_of(
     }
     if known_bars < 2 or not document["bars"]:
         return {**document, "bars": 0}
-    signals = checked_for_look_ahead(rule, data)
+    signals = checked_for_look_ahead(rule, data, known_bars)
     result = engine_of(request).run(data, lambda _: signals, series.ticker)
     equity = result.equity.to_numpy(dtype=np.float64)
     # Later days were asked for, perhaps, and there were no bars yet.

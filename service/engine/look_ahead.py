@@ -31,13 +31,14 @@ SIGNAL_ENDS = 12  # prefixes that end with a bar on which the rule speaks
 FULL_BARS = 20_000
 
 
-def checked_for_look_ahead(rule: BaseRule, data: pd.DataFrame) -> Signals:
+def checked_for_look_ahead(rule: BaseRule, data: pd.DataFrame, known: int = 0) -> Signals:
     """The signals of a rule on all bars, (n,); raises LookAhead where a prefix has other ones.
 
-    Prefixes that a run could have are asked of a new instance, some of them first of all.
+    Prefixes that a run could have are asked of a new instance, some of them first of all. A run on
+    the first `known` bars was checked before: those that end later, or there, are asked.
     """
     bars = len(data)
-    shortest = min(rule.warm_up + 1, bars)
+    shortest = min(max(rule.warm_up + 1, known), bars)
     spread = _some(range(shortest, bars), _fewer(SPREAD_ENDS, bars))
     at_moves = ends_at_large_moves(data, shortest, _fewer(MOVE_ENDS, bars))
     prefixes = signals_of_prefixes(fresh(rule), data, sorted({*spread, *at_moves}))

@@ -64,8 +64,9 @@ def since_of(run: Run, is_starred: bool, forward: Forward | None) -> Since:
 
 def problem_text(record: Mapping[str, Any]) -> str:
     """Why a run cannot go on, in the reader's language."""
+    template, values = record["template"], record["values"]
     try:
-        return text(record["template"]).format(**record["values"])
+        return text(template).format(**values)
     except (ValueError, KeyError, IndexError):
         return str(record["problem"])
 

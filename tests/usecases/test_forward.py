@@ -223,8 +223,9 @@ def test_prices_that_the_data_gate_refuses_are_the_problem(
     assert step() == []
 
 
+@pytest.mark.parametrize("more", [1, 40])
 def test_a_rule_that_knows_the_future_of_the_new_bars_is_refused(
-    runs: Runs, asked: Callable[..., Run], step: Step, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, asked: Callable[..., Run], step: Step, monkeypatch: pytest.MonkeyPatch, more: int
 ) -> None:
     class Peek(BUILT_IN["MA_CROSS"]):  # type: ignore[misc]
         def generate_signals(self, data: pd.DataFrame) -> pd.Series:
@@ -235,7 +236,7 @@ def test_a_rule_that_knows_the_future_of_the_new_bars_is_refused(
 
     run = asked()
     monkeypatch.setattr(forward_worker, "rule_of", lambda *_, **__: Peek(fast=10, slow=30))
-    runs.price_store.save(first_bars(CUT + 40))
+    runs.price_store.save(first_bars(CUT + more))
     step()
     assert "looks ahead" in record(runs, run)["problem"]
 

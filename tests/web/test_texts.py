@@ -48,7 +48,7 @@ from service.web.result_doubt import (
     TOO_SHORT,
 )
 from service.web.sweep_page import JUDGED_BY_AN_EARLIER_RELEASE
-from service.worker.forward import FAILED_PROBLEM
+from service.worker.forward import FAILED_PROBLEM, UNFINISHED_PROBLEM
 from tests.support.requests import REQUEST, SWEEP
 
 # A sentence of the frozen rules that does not end like one; en.po says it in other words too.
@@ -151,7 +151,7 @@ def in_data() -> Iterator[str]:
     yield from (forward_page.NOT_STARRED, forward_page.NOTHING_YET, forward_page.SINCE)
     yield from (forward_page.MADE, forward_page.INSIDE, forward_page.BELOW, forward_page.ABOVE)
     yield from (forward_page.OTHER_PAST, forward_page.OTHER_RULE, forward_page.PROBLEM)
-    yield FAILED_PROBLEM
+    yield from (FAILED_PROBLEM, UNFINISHED_PROBLEM)
     yield from (sentence for _, sentence in SENTENCES.values())
     yield from (BUSY, UNAVAILABLE, LOGIN_REFUSED, INTERNAL, BAD_ROW)
     yield from ("a finite number", "The request must be a JSON object.")
