@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,8 +177,14 @@ def _superior_check(result: SweepResult, ticker: str) -> Iterator[Check]:
             "Combinations that beat buy and hold by more than luck, counted so that in 95 of 100 "
             "searches without skill there is none: %(names)s"
         )
-        % {"names": ", ".join(superior["rule_ids"][:MAX_NAMED]) or "–"},
+        % {"names": _named(superior["rule_ids"])},
     )
+
+
+def _named(rule_ids: Sequence[str]) -> str:
+    """Some of them, and that there are more."""
+    more = ["…"] if len(rule_ids) > MAX_NAMED else []
+    return ", ".join([*rule_ids[:MAX_NAMED], *more]) or "–"
 
 
 def _checks_on_other_data(summary: Mapping[str, Any], metric: str) -> Iterator[Check]:

@@ -69,7 +69,7 @@ def test_the_page_of_a_run_says_what_it_made_since(
     assert "as many bars bring -7.10 % to 9.30 %: that is as expected." in shown
     assert "Sharpe ratio 0.75." in shown
     korean = page(client, address, **{"Accept-Language": "ko"})
-    assert "요청 이후: 새 봉 21개" in korean
+    assert "요청 이후 새 봉 21개(2020-02-10 ~ 2020-03-10)가" in korean
 
 
 @pytest.mark.parametrize(
