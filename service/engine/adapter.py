@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any, Protocol
@@ -108,15 +108,9 @@ def terms_of(request: OnTerms) -> Terms:
     )
 
 
-def engine_of(request: BacktestRequest) -> BacktestEngine:
+def engine_of(request: OnTerms) -> BacktestEngine:
     """The frozen engine on the terms of the request."""
-    return BacktestEngine(
-        initial_capital=request.initial_capital,
-        commission_rate=request.commission_rate,
-        slippage_rate=request.slippage_rate,
-        lot_size=request.lot_size,
-        allow_short=request.allow_short,
-    )
+    return BacktestEngine(**asdict(terms_of(request)))
 
 
 def window(series: PriceSeries, first: date, last: date) -> pd.DataFrame:

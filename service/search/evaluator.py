@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from functools import cache
 from typing import Any, TypeGuard
 
@@ -211,12 +212,6 @@ def keep_freed_memory() -> None:
 def engine_on(terms: Terms) -> BacktestEngine:
     """The engine for single runs on these terms; raises InvalidRequest where they are invalid."""
     try:
-        return BacktestEngine(
-            terms.initial_capital,
-            terms.commission_rate,
-            terms.slippage_rate,
-            terms.lot_size,
-            terms.allow_short,
-        )
+        return BacktestEngine(**asdict(terms))
     except ValueError as error:
         raise InvalidRequest("{why}.", why=error) from None
