@@ -13,6 +13,7 @@ from service.trials.luck import NO_LUCK, Groups, Luck, labels_of, luck_of
 from service.trials.records import LARGEST_KEY, RECORD, Ints, Records, Tried
 
 SAMPLED = 1024  # trials at most by which all are judged
+NO_KEY = -1
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,23 @@ def ledger_of(
     # Of each entry all records up to its own reach are there, of which those up to the last key
     # are kept.
     share = np.minimum(1.0, (last_key + 1.0) / (reaches[is_kept] + 1.0))
-    placeholders = np.zeros(len(unseen), RECORD)
-    placeholders["key"] = -1
-    for name in ("sharpe", "timing"):
-        placeholders[name] = np.nan
+    counts = [float(entry.tried.count) for entry in unseen]
+    numbers_of_unseen = np.array([entry.number for entry in unseen], np.int64)
     return Ledger(
-        records=np.concatenate([placeholders, records[is_kept]]),
-        weights=np.concatenate(
-            [[float(entry.tried.count) for entry in unseen], weights[is_kept] / share]
-        ),
-        numbers=np.concatenate([[entry.number for entry in unseen], numbers[is_kept]]).astype(
-            np.int64
-        ),
+        records=np.concatenate([_unknown(len(unseen)), records[is_kept]]),
+        weights=np.concatenate([counts, weights[is_kept] / share]),
+        numbers=np.concatenate([numbers_of_unseen, numbers[is_kept]]),
         is_cut=cut < LARGEST_KEY,
     )
+
+
+def _unknown(count: int) -> Records:
+    """Records of trials of which nothing is known but that they were made."""
+    records = np.zeros(count, RECORD)
+    records["key"] = NO_KEY
+    records["sharpe"] = np.nan
+    records["timing"] = np.nan
+    return records
 
 
 def _put_together(

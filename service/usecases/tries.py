@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from service.store.trials import RECORD_BYTES, Head, OwnTrials
 from service.trials.ledger import SAMPLED, Entry, Ledger, ledger_of, tries_of
 from service.trials.records import LARGEST_KEY, Tried, records_from
 from service.trials.skill import Judged, Skill, skill_of
+from service.usecases.views import Compute, called_here
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +60,11 @@ class TriesOfResult:
         }
 
 
-def called_here(function: Callable[..., Any], *arguments: object) -> Any:
-    """The simplest way to compute."""
-    return function(*arguments)
-
-
 def tries_of_run(
     store: RequestStore,
     run: Run,
     ticker: str | None = None,
-    compute: Callable[..., Any] = called_here,
+    compute: Compute = called_here,
 ) -> dict[str, TriesOfResult]:
     """Of each ticker of a completed run or sweep whose trial can be judged, in their order.
 
@@ -101,9 +97,7 @@ def _judge(
     }
 
 
-def _ledger(
-    store: RequestStore, own: OwnTrials, sampled: int, compute: Callable[..., Any]
-) -> Ledger:
+def _ledger(store: RequestStore, own: OwnTrials, sampled: int, compute: Compute) -> Ledger:
     """All trials on the ticker of an entry, in dates that overlap with its own.
 
     Of long sets some records are read at first, and more where the sample is smaller than it could
