@@ -9,7 +9,7 @@ from typing import Any
 from service.store.forward import Forward
 from service.store.rows import Run
 from service.web.middleware.texts import plural, text
-from service.web.presentation import shown
+from service.web.presentation import shown, unbroken
 
 NOT_STARRED = "Star this run to see what it makes of prices that do not exist yet."
 NOTHING_YET = "As soon as there are newer prices of {ticker}, this says what they brought."
@@ -59,7 +59,7 @@ def since_of(run: Run, is_starred: bool, forward: Forward | None) -> Since:
     if place:
         sentences.append(_expected_sentence(record, place))
         tone = {"below": "loss", "above": "gain"}.get(place, "")
-    return Since(" ".join(sentences), tone, list(_remarks(record)))
+    return Since(unbroken(" ".join(sentences)), tone, list(_remarks(record)))
 
 
 def problem_text(record: Mapping[str, Any]) -> str:

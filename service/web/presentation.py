@@ -231,6 +231,11 @@ def shown(value: float | int | None, unit: str = "") -> str:
     return f"{number} %" if unit == "%" else number
 
 
+def unbroken(sentence: str) -> str:
+    """The sentence without a new line between a number and its unit."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def price_text(value: float | None) -> str:
     """A price, or a number of shares, to six significant digits; whole numbers stay whole."""
     if value is None:

@@ -11,7 +11,7 @@ from rules.base_rule import number_text
 from service.usecases.views import View
 from service.web.drawings import Strip, strip_of
 from service.web.middleware.texts import text
-from service.web.presentation import METRICS_BY_NAME, shown
+from service.web.presentation import METRICS_BY_NAME, shown, unbroken
 
 NO_END = "\N{INFINITY}"
 GROWTH = ("cagr_pct", "holding_cagr_pct")
@@ -139,11 +139,6 @@ def in_words(low: str, high: str) -> str:
     return unbroken(text("95 %% band: %(low)s to %(high)s") % {"low": low, "high": high})
 
 
-def unbroken(sentence: str) -> str:
-    """The sentence without a new line between a number and its unit."""
-    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
 def doubt_page_of(view: View, years: float, doubt: Doubt) -> DoubtPage | None:
     """None where the result says nothing of it: it is of an earlier version, or nothing traded.
 
@@ -211,10 +206,18 @@ def _of_luck(view: View, years: float, doubt: Doubt) -> Iterator[str]:
     yield text(SKILL).format(probability=_percent(probability))
     bars = view.result.provenance["bars"]
     if needed is not None and years >= 1:
-        template = LONG_ENOUGH if needed <= bars else TOO_SHORT
-        needed_years = math.ceil(10 * needed * years / bars) / 10
-        shown_years = text(LONG_YEARS) if needed_years > 100 else f"{needed_years:.1f}"
-        yield text(template).format(needed=shown_years, own=f"{math.floor(10 * years) / 10:,.1f}")
+        yield length_sentence(needed, bars, years)
+
+
+def length_sentence(needed: int, bars: int, years: float) -> str:
+    """Whether a run of so many bars, and years, is long enough where so many bars are needed."""
+    is_enough = needed <= bars
+    template = LONG_ENOUGH if is_enough else TOO_SHORT
+    # Both are rounded so that the sentence is true of what it shows.
+    rounded = math.floor if is_enough else math.ceil
+    needed_years = rounded(10 * needed * years / bars) / 10
+    shown_years = text(LONG_YEARS) if needed_years > 100 else f"{needed_years:.1f}"
+    return text(template).format(needed=shown_years, own=f"{math.floor(10 * years) / 10:,.1f}")
 
 
 def _of_costs(view: View, doubt: Doubt) -> Iterator[str]:

@@ -16,8 +16,15 @@ from service.usecases.views import View
 from service.web.drawings import columns_of, curve_of, dots_of
 from service.web.middleware.texts import language, plural, text
 from service.web.pages.common import choice_in_query, whole_number
-from service.web.presentation import METRIC_GROUPS, METRICS_BY_NAME, Metric, shown, shown_metric
-from service.web.result_doubt import Doubt, doubt_page_of, in_words, unbroken
+from service.web.presentation import (
+    METRIC_GROUPS,
+    METRICS_BY_NAME,
+    Metric,
+    shown,
+    shown_metric,
+    unbroken,
+)
+from service.web.result_doubt import Doubt, doubt_page_of, in_words
 
 TRADES_ON_A_PAGE = 100
 MAX_PAGE = 1_000_000

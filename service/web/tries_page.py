@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from service.search.verdict import USUAL_CONFIDENCE, percent
 from service.usecases.tries import TriesOfResult
 from service.web.middleware.texts import text
-from service.web.presentation import shown
+from service.web.presentation import shown, unbroken
 
 FIRST = "Nothing else was tried on these prices."
 FIRST_SKILL = "With {probability} probability its timing is more than luck."
@@ -55,7 +55,9 @@ def tries_page_of(tries: TriesOfResult | None) -> TriesPage | None:
         is_skill = timing >= USUAL_CONFIDENCE
         tone = "gain" if is_skill else "loss"
         sentences.append(_timing_sentence(tries, is_skill))
-    return TriesPage(" ".join(sentences), tone, list(facts_of(tries)))
+    # Of one try alone there is nothing more to say.
+    facts = list(facts_of(tries)) if tries.skill.tries > 1 else []
+    return TriesPage(unbroken(" ".join(sentences)), tone, facts)
 
 
 def _timing_sentence(tries: TriesOfResult, is_skill: bool) -> str:
@@ -104,8 +106,8 @@ def facts_of(tries: TriesOfResult) -> Iterator[Fact]:
         text("Independent tries"),
         two_digits(round(skill.effective)),
         text(
-            "So many with nothing in common would bring as much luck. There are %(kinds)s kinds: "
-            "tries whose timing is alike, with a correlation of 0.8 or more, are of one kind."
+            "So many with nothing in common would bring as much luck. Kinds: %(kinds)s. Tries "
+            "whose timing is alike, with a correlation of 0.8 or more, are of one kind."
         )
         % {"kinds": counted(skill.groups, skill.is_exact)},
     )

@@ -61,6 +61,7 @@ def test_a_starred_run_goes_on_with_newer_prices(platform: str, browser: Browser
 def test_the_pages_fit(
     platform: str, browser: Browser, locale: str, width: int, scheme: str
 ) -> None:
+    submit(rule_id="MA_CROSS_9_32")
     address = submit(rule_id="MA_CROSS_9_31")
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
     page = open_page(browser, address, locale=locale, **options)

@@ -63,7 +63,7 @@ def test_the_page_of_a_run_says_what_it_made_since(
     runs.run_store.star([run], is_starred=True)
     assert "As soon as there are newer prices of GOOG" in page(client, address)
     keep(engine, run, RECORD)
-    shown = page(client, address)
+    shown = page(client, address).replace("\N{NO-BREAK SPACE}", " ")
     assert "Since you asked: 21 new bars, 2020-02-10 to 2020-03-10." in shown
     assert "It made 1.50 %, holding -3.25 %." in shown
     assert "as many bars bring -7.10 % to 9.30 %: that is as expected." in shown
@@ -102,7 +102,8 @@ def test_the_sentence(
     run = runs.run(completed(client, runs))
     with client.application.test_request_context():
         since = since_of(run, is_starred=True, forward=Forward("f", {**RECORD, **change}))
-    assert sentence in " ".join([since.sentence, *since.remarks])
+    said = " ".join([since.sentence, *since.remarks]).replace("\N{NO-BREAK SPACE}", " ")
+    assert sentence in said
     assert since.tone == tone
 
 

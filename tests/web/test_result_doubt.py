@@ -8,7 +8,8 @@ import pytest
 from flask import Flask
 
 from service.web.drawings import HEIGHT, WIDTH, strip_of
-from service.web.result_doubt import Doubt, unbroken
+from service.web.presentation import unbroken
+from service.web.result_doubt import Doubt, length_sentence
 
 
 def test_a_strip_has_a_dot_for_each_value_within_its_band() -> None:
@@ -59,3 +60,17 @@ def test_growth_is_that_of_the_calendar() -> None:
     assert doubt.yearly_growth(None) is None
     assert doubt.yearly_growth(-100.0) == -100.0
     assert doubt.yearly_growth(1e300) is None
+
+
+@pytest.mark.parametrize(
+    ("needed", "expected"),
+    [
+        (470, "Its record of 1.8 years is long enough for 95 %: 1.8 would do."),
+        (400, "Its record of 1.8 years is long enough for 95 %: 1.5 would do."),
+        (480, "For 95 % its record would have to be 2.0 years long; it has 1.8."),
+        (10**6, "For 95 % its record would have to be more than 100 years long; it has 1.8."),
+    ],
+)
+def test_the_length_that_is_shown_is_as_the_sentence_says(needed: int, expected: str) -> None:
+    with Flask("test").test_request_context():
+        assert length_sentence(needed, 475, 1.885) == expected
