@@ -183,6 +183,10 @@ def test_the_size_of_the_database(
     before = store.room()
     for number in range(3):
         completed(client, runs, initial_capital=1000 + number)
+    if engine.dialect.name == "mysql":
+        # MySQL counts again when it has the time for it.
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE TABLE results, figures")
     after = store.room()
     assert after.used_bytes > before.used_bytes
     if engine.dialect.name == "sqlite":
