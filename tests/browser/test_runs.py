@@ -148,7 +148,7 @@ def test_bulk_actions_ask_before_they_delete(platform: str, browser: Browser) ->
     page.get_by_role("button", name="Delete for good").click()
     expect(page.locator(".done")).to_have_text("1 run was deleted.")
     expect(page.locator(".runs tbody tr")).to_have_count(5)
-    assert "did=" not in page.url
+    expect(page).not_to_have_url(re.compile("did="))
 
 
 @pytest.mark.parametrize("width", [1280, 360])
