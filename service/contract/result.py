@@ -64,11 +64,7 @@ class BacktestResult:
         Release 0.2.0 reads it as well, while it is upgraded or after a rollback, and knows no
         `doubt`: there it stands in the provenance, which may have any field.
         """
-        document = replace(self, chart_base64=None).document()
-        doubt = document.pop("doubt")
-        if doubt:
-            document["provenance"]["doubt"] = doubt
-        return canonical_json(document)
+        return stored_text(replace(self, chart_base64=None).document(), "doubt")
 
     def headline(self) -> dict[str, float | int | None]:
         """The four metrics that are fields of their own in the contract."""
@@ -82,12 +78,27 @@ class BacktestResult:
         return replace(self, chart_base64=f"data:image/png;base64,{encoded}")
 
 
+def stored_text(document: Mapping[str, Any], added: str) -> str:
+    """The canonical text of a result whose field `added` stands in its provenance.
+
+    So a release reads it that does not know the field.
+    """
+    rest = {name: value for name, value in document.items() if name != added}
+    if document[added]:
+        rest["provenance"] = {**document["provenance"], added: document[added]}
+    return canonical_json(rest)
+
+
+def fields_of_stored(text: str, added: str) -> dict[str, Any]:
+    """The fields of a result that `stored_text` gave."""
+    fields: dict[str, Any] = json.loads(text)
+    provenance = dict(fields.get("provenance", {}))
+    return {**fields, added: provenance.pop(added, {}), "provenance": provenance}
+
+
 def result_of_stored(text: str, chart_base64: str | None) -> BacktestResult:
     """The result that was stored as this text, with its figure."""
-    fields = {**json.loads(text), "chart_base64": chart_base64}
-    provenance = dict(fields.get("provenance", {}))
-    doubt = provenance.pop("doubt", {})
-    return BacktestResult(**{**fields, "provenance": provenance, "doubt": doubt})
+    return BacktestResult(**{**fields_of_stored(text, "doubt"), "chart_base64": chart_base64})
 
 
 def failed_result(

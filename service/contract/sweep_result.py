@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from service.contract.documents import canonical_json, checker
-from service.contract.result import NOT_REPRODUCED
+from service.contract.result import NOT_REPRODUCED, fields_of_stored, stored_text
 
 SCHEMA = "sweep_result.v1"
 SWEEP_VERSION = 1
@@ -57,11 +56,7 @@ class SweepResult:
 
         As in a result, what the release before does not know stands in the provenance.
         """
-        document = replace(self, chart_base64=None).document()
-        superior = document.pop("superior")
-        if superior:
-            document["provenance"]["superior"] = superior
-        return canonical_json(document)
+        return stored_text(replace(self, chart_base64=None).document(), "superior")
 
     def reproducible(self) -> str:
         """The canonical text of all that the same request must give again, byte for byte."""
@@ -73,7 +68,5 @@ class SweepResult:
 
 def sweep_result_of_stored(text: str, run_id: str, chart_base64: str | None) -> SweepResult:
     """The result that was stored as this text, with its figure."""
-    fields = {**json.loads(text), "run_id": run_id, "chart_base64": chart_base64}
-    provenance = dict(fields.get("provenance", {}))
-    superior = provenance.pop("superior", {})
-    return SweepResult(**{**fields, "provenance": provenance, "superior": superior})
+    fields = {**fields_of_stored(text, "superior"), "run_id": run_id}
+    return SweepResult(**{**fields, "chart_base64": chart_base64})

@@ -32,6 +32,7 @@ from service.store.deletion import delete_runs
 from service.store.rows import (
     ASKED_NUMBERS,
     FINAL,
+    NEW_VALUES,
     Run,
     columns_of,
     is_held_by,
@@ -235,10 +236,7 @@ def _new_run(prices: Row[Any]) -> dict[str, Any]:
         "prices_fingerprint": prices.fingerprint,
         "rules_digest": "",
         "kind": FORWARD,
-        "status": Status.PENDING,
-        "attempt": 0,
-        "launches": 0,
-        "created_at": utc_in(),
+        **NEW_VALUES,
     }
 
 

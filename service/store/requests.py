@@ -34,6 +34,7 @@ from service.store.rows import (
     IS_LAUNCHED,
     IS_QUEUED,
     IS_UNFINISHED,
+    NEW_VALUES,
     Run,
     StoredResult,
     columns_of,
@@ -296,10 +297,7 @@ def _unpacked(table: bytes, run_id: str) -> str:
 
 def _insert_run(connection: Connection, new_run: NewRun) -> None:
     row = {
-        "status": Status.PENDING,
-        "attempt": 0,
-        "launches": 0,
-        "created_at": utc_in(),
+        **NEW_VALUES,
         **new_run.values,
         **leader_columns(connection, new_run.work),
     }

@@ -150,6 +150,13 @@ IS_QUEUED = and_(
     runs.c.reused_from.is_(None),
 )
 
+# Of a run that nobody has begun.
+NEW_VALUES: Mapping[str, Any] = {
+    "status": Status.PENDING,
+    "attempt": 0,
+    "launches": 0,
+    "created_at": utc_in(),
+}
 CANCELLED_VALUES: Mapping[str, Any] = {
     "status": Status.CANCELLED,
     "reason": Reason.CANCELLED_BY_USER,

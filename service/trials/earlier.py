@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -74,13 +75,7 @@ def _tried(request: Mapping[str, Any], keys: Ints, sharpe: np.ndarray[Any, Any])
 
 
 def _terms_of(request: Mapping[str, Any]) -> Terms:
-    return Terms(
-        initial_capital=request["initial_capital"],
-        commission_rate=request["commission_rate"],
-        slippage_rate=request["slippage_rate"],
-        lot_size=request["lot_size"],
-        allow_short=request["allow_short"],
-    )
+    return Terms(**{each.name: request[each.name] for each in fields(Terms)})
 
 
 def _plugin_digest(rule_id: str, rules_digest: str) -> str:

@@ -29,6 +29,8 @@ from service.worker.software import UNKNOWN_SOFTWARE, Software
 logger = logging.getLogger(__name__)
 
 FORWARD_FAILED_MESSAGE = "The starred runs could not be extended; the log has the trace."
+FAILED_PROBLEM = "The rule failed on the new prices; the log has the trace."
+UNFINISHED_PROBLEM = "The rule did not come to its end on the new prices."
 RUNS_AT_ONCE = 500
 KEPT_SERIES = 16  # that runs were asked for on
 SECONDS_OF_BATCH = 5.0
@@ -158,7 +160,3 @@ def problem_of(error: UserError) -> Mapping[str, Any]:
         for name, value in error.values.items()
     }
     return {"bars": 0, "problem": str(error), "template": error.template, "values": values}
-
-
-FAILED_PROBLEM = "The rule failed on the new prices; the log has the trace."
-UNFINISHED_PROBLEM = "The rule did not come to its end on the new prices."
