@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -118,17 +118,11 @@ class ClaimStore(RunStore):
         return self._write_now(lambda connection: update_run(connection, run_id, is_held, values))
 
     def finish(
-        self,
-        run_id: str,
-        attempt: int,
-        stored: StoredResult,
-        columns: Mapping[str, Any],
-        trials: Sequence[Mapping[str, Any]] = (),
+        self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
     ) -> bool:
         """Stores the result of a backtest and ends the run, in one transaction.
 
-        `columns` of the row change with it, `trials` are entries of the ledger. False, and nothing
-        stored, when the run was taken away.
+        `columns` of the row change with it. False, and nothing stored, when the run was taken away.
         """
         tables = {
             "equity_csv": _heading_of(stored.table_csv),
@@ -136,22 +130,17 @@ class ClaimStore(RunStore):
         }
         if stored.overview is not None:
             tables["overview"] = _compressed(stored.overview)
-        return self._finish(run_id, attempt, stored, columns, tables, trials)
+        return self._finish(run_id, attempt, stored, columns, tables)
 
     def finish_sweep(
-        self,
-        run_id: str,
-        attempt: int,
-        stored: StoredResult,
-        columns: Mapping[str, Any],
-        trials: Sequence[Mapping[str, Any]] = (),
+        self, run_id: str, attempt: int, stored: StoredResult, columns: Mapping[str, Any]
     ) -> bool:
         """As `finish`, for a sweep and its table of combinations."""
         tables = {
             "equity_csv": _heading_of(stored.table_csv),
             "table_csv": _compressed(stored.table_csv),
         }
-        return self._finish(run_id, attempt, stored, columns, tables, trials)
+        return self._finish(run_id, attempt, stored, columns, tables)
 
     def finish_fetch(
         self,
@@ -187,7 +176,7 @@ class ClaimStore(RunStore):
         """Ends a run that has a result, as JSON, and neither a table nor a figure."""
         stored = StoredResult(result, "", None)
         tables = {"equity_csv": _compressed(""), "table_csv": _compressed("")}
-        return self._finish(run_id, attempt, stored, {}, tables, ())
+        return self._finish(run_id, attempt, stored, {}, tables)
 
     def _finish(
         self,
@@ -196,7 +185,6 @@ class ClaimStore(RunStore):
         stored: StoredResult,
         columns: Mapping[str, Any],
         tables: Mapping[str, bytes],
-        trials: Sequence[Mapping[str, Any]],
     ) -> bool:
         values = {**COMPLETED_VALUES, "finished_at": utc_in(), **columns}
         result_row = {"run_id": run_id, "result": stored.result, **tables}
@@ -208,7 +196,7 @@ class ClaimStore(RunStore):
             connection.execute(insert(results).values(result_row))
             if stored.chart_base64 is not None:
                 connection.execute(insert(figures).values(figure_row))
-            insert_trials(connection, run_id, trials)
+            insert_trials(connection, run_id, stored.trials)
             return True
 
         return self._write(write)

@@ -126,13 +126,15 @@ class StoredResult:
 
     `result` is the canonical JSON without the figure, `table_csv` the equity curve of a backtest
     or the combinations of a sweep, `chart_base64` the figure as a data URL. `overview` is the JSON
-    of what the page of a long run shows first.
+    of what the page of a long run shows first. `trials` are what a worker adds with it to the
+    ledger of trials, a mapping of columns for each ticker; they are not read again.
     """
 
     result: str
     table_csv: str
     chart_base64: str | None
     overview: str | None = None
+    trials: Sequence[Mapping[str, Any]] = ()
 
 
 FINAL = tuple(status for status in Status if status.final)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from service.contract.status import ExitCode, Status
 from service.store.claims import ClaimStore
+from service.store.rows import Run
 from service.worker.holding import claim_or_wait, lease, this_worker
 from service.worker.outcome import failure_of, guarded
 
@@ -17,15 +18,15 @@ logger = logging.getLogger(__name__)
 def work_on_claimed(
     claims: ClaimStore,
     run_id: str,
-    perform: Callable[[int], int],
+    perform: Callable[[Run, int], int],
     stopping: threading.Event,
     failed_message: str,
 ) -> int:
     """Claims the run and performs it, unless it has ended or another worker performs it.
 
-    `perform` gets the number of the attempt, stores what the run came to and answers with an exit
-    code. `failed_message` is the sentence for an error that is not the user's to mend. `stopping`
-    is explained at `guarded`.
+    `perform` gets the run and the number of the attempt, stores what the run came to and answers
+    with an exit code. `failed_message` is the sentence for an error that is not the user's to mend.
+    `stopping` is explained at `guarded`.
     """
 
     def raise_error(error: Exception) -> int:
@@ -42,7 +43,7 @@ def work_on_claimed(
 def _claim_and_perform(
     claims: ClaimStore,
     run_id: str,
-    perform: Callable[[int], int],
+    perform: Callable[[Run, int], int],
     stopping: threading.Event,
     failed_message: str,
 ) -> int:
@@ -55,6 +56,11 @@ def _claim_and_perform(
     if attempt is None:
         return ExitCode.DONE
 
+    def perform_claimed() -> int:
+        run = claims.get(run_id)
+        assert run is not None  # it was claimed a moment ago
+        return perform(run, attempt)
+
     def store_failure(error: Exception) -> int:
         failure = failure_of(error, failed_message)
         claims.fail_attempt(run_id, attempt, failure.reason, failure.message)
@@ -62,7 +68,7 @@ def _claim_and_perform(
 
     with lease(lambda: claims.renew(run_id, attempt), claims.lease_seconds):
         return guarded(
-            lambda: perform(attempt),
+            perform_claimed,
             stopping,
             give_back=lambda: claims.release(run_id, attempt),
             store_failure=store_failure,

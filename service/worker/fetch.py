@@ -17,6 +17,7 @@ from service.prices.gate import gate_name
 from service.prices.judging import Judgement, judgement_of
 from service.store.claims import ClaimStore
 from service.store.prices import packed
+from service.store.rows import Run
 from service.vendors import krx, yahoo
 from service.vendors.errors import TryAgain, VendorFailed
 from service.worker.claimed import work_on_claimed
@@ -63,14 +64,12 @@ class FetchWorker:
         return work_on_claimed(
             self.claims,
             run_id,
-            lambda attempt: self._perform(run_id, attempt),
+            self._perform,
             self.stopping,
             FETCH_FAILED_MESSAGE,
         )
 
-    def _perform(self, run_id: str, attempt: int) -> int:
-        run = self.claims.get(run_id)
-        assert run is not None  # it was claimed a moment ago
+    def _perform(self, run: Run, attempt: int) -> int:
         request = parse_fetch(json.loads(run.request))
         logger.info("Fetch started: ticker=%s, vendor=%s", request.ticker, request.vendor)
         file = self._fetched(request)
@@ -82,7 +81,7 @@ class FetchWorker:
         def result_of(is_new: bool) -> str:
             return _result_of(request, file, judgement, is_new, self.software).canonical()
 
-        if self.claims.finish_fetch(run_id, attempt, series, run.client, result_of):
+        if self.claims.finish_fetch(run.run_id, attempt, series, run.client, result_of):
             logger.info("Fetch completed: bars=%d, fingerprint=%s", series.bars, series.fingerprint)
         else:
             logger.warning("The prices are discarded: the run was taken away")

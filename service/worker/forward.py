@@ -50,14 +50,12 @@ class ForwardWorker:
         return work_on_claimed(
             self.claims,
             run_id,
-            lambda attempt: self._perform(run_id, attempt),
+            self._perform,
             self.stopping,
             FORWARD_FAILED_MESSAGE,
         )
 
-    def _perform(self, run_id: str, attempt: int) -> int:
-        run = self.claims.get(run_id)
-        assert run is not None  # it was claimed a moment ago
+    def _perform(self, run: Run, attempt: int) -> int:
         current = self.prices.ticker(run.ticker)
         if current is None:
             raise NoData("There are no prices of {ticker}.", ticker=run.ticker)
@@ -75,7 +73,7 @@ class ForwardWorker:
         if not batch.save():
             return ExitCode.DONE
         result = canonical_json({"extended": batch.count, **self.software.provenance()})
-        if self.claims.finish_forward(run_id, attempt, result):
+        if self.claims.finish_forward(run.run_id, attempt, result):
             logger.info("Extended %d starred runs of %s", batch.count, run.ticker)
         return ExitCode.DONE
 

@@ -134,7 +134,7 @@ class RunWorker:
         return work_on_claimed(
             self.claims,
             request.run_id,
-            lambda attempt: self._perform(request, attempt),
+            lambda run, attempt: self._perform(request, run, attempt),
             self.stopping,
             RUN_FAILED_MESSAGE,
         )
@@ -143,10 +143,7 @@ class RunWorker:
         fingerprint = run.benchmark_fingerprint
         return None if fingerprint is None else self.prices.series(fingerprint)
 
-    def _perform(self, request: BacktestRequest, attempt: int) -> int:
-        run = self.claims.get(request.run_id)
-        assert run is not None  # it was claimed a moment ago
-
+    def _perform(self, request: BacktestRequest, run: Run, attempt: int) -> int:
         def find_rule() -> BaseRule:
             return rule_of(request.rule_id, request.params, validate=False)
 
@@ -159,13 +156,13 @@ class RunWorker:
             table_csv=performed.equity_csv(),
             chart_base64=result.chart_base64,
             overview=overview_of_run(request, result, performed),
+            trials=_trials_of_run(request, find_rule(), digest, performed),
         )
         metrics = {**result.metrics, **result.headline()}
         columns: dict[str, Any] = {name: metrics.get(name) for name in LISTED_METRICS}
         if digest != run.rules_digest:
             # Whoever asks for the work that the run was accepted for gets nothing of other rules.
             columns |= {"rules_digest": digest, "leads": None}
-        trials = _trials_of_run(request, find_rule(), digest, performed)
-        if not self.claims.finish(request.run_id, attempt, stored, columns, trials):
+        if not self.claims.finish(request.run_id, attempt, stored, columns):
             logger.warning("The result is discarded: the run was taken away")
         return ExitCode.DONE

@@ -180,17 +180,17 @@ class SweepWorker:
             result=outcome.result.stored(),
             table_csv=outcome.table_csv,
             chart_base64=outcome.result.chart_base64,
+            trials=[
+                entry_of(ticker, tried, outcome.judged.get(ticker))
+                for ticker, tried in outcome.tried.items()
+                if tried.count
+            ],
         )
         columns = dict(outcome.headline)
         if outcome.result.failed:
             # A result with lost shards answers no other request.
             columns["leads"] = None
-        trials = [
-            entry_of(ticker, tried, outcome.judged.get(ticker))
-            for ticker, tried in outcome.tried.items()
-            if tried.count
-        ]
-        if self.claims.finish_sweep(run.run_id, run.attempt, stored, columns, trials):
+        if self.claims.finish_sweep(run.run_id, run.attempt, stored, columns):
             message = "Sweep completed: %d combinations, %d tickers"
             logger.info(message, len(plan.grid), len(plan.request.tickers))
 
