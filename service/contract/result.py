@@ -91,7 +91,8 @@ def stored_text(document: Mapping[str, Any], added: str) -> str:
 
 def fields_of_stored(text: str, added: str) -> dict[str, Any]:
     """The fields of a result that `stored_text` gave."""
-    fields: dict[str, Any] = json.loads(text)
+    # Raises TypeError where the text is no object.
+    fields: dict[str, Any] = {**json.loads(text)}
     provenance = dict(fields.get("provenance", {}))
     return {**fields, added: provenance.pop(added, {}), "provenance": provenance}
 
