@@ -73,6 +73,14 @@ def test_the_pages_fit(
     assert facts.count() == 6
     page.wait_for_load_state()
     assert fits(page)
+    page.goto(URL + address)
+    page.get_by_role("button", name=re.compile("(Star|별표)$")).click()
+    expect(page.locator("[aria-pressed=true]").first).to_be_visible()
     page.goto(f"{URL}/forward")
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    heading = page.locator(".forward thead")
+    expect(heading).to_be_visible()
+    page.wait_for_load_state()
     assert fits(page)
+    box = heading.bounding_box()
+    assert box is not None
+    assert box["height"] < 120, "words stay whole, also where no run has a record yet"
