@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from rules.registry import rule_from_id
+from service.contract.request import parse_request
 from service.doubt import forward
-from service.doubt.forward import LEAST_ASKED, expected_growth, sharpe_since
+from service.doubt.forward import LEAST_ASKED, expected_growth, forward_of, sharpe_since
+from service.engine.adapter import engine_of
+from tests.support.prices import series
+from tests.support.requests import RUN_ID
 
 
 def random(seed: int) -> np.random.Generator:
@@ -76,3 +83,43 @@ def test_the_sharpe_ratio_of_new_returns() -> None:
     assert sharpe_since(returns, 252, 0.0002) == pytest.approx(by_hand, rel=1e-12)
     assert math.isnan(sharpe_since(returns[:19], 252, 0.0))
     assert math.isnan(sharpe_since(np.zeros(60), 252, 0.0))
+
+
+def extended(**changes: object) -> tuple[dict[str, object], pd.Series]:
+    """The record of a run that was asked for on 1,500 bars and has 40 more, and its equity."""
+    whole = series("GOOG")
+    known, newer = (replace(whole, data=whole.data.iloc[:bars]) for bars in (1500, 1540))
+    days = {"start_date": "2013-01-02", "end_date": "2030-12-31"}
+    asked = {"run_id": RUN_ID, "ticker": "GOOG", "rule_id": "MA_CROSS_10_30", **days, **changes}
+    request = parse_request(asked)
+    rule = rule_from_id("MA_CROSS_10_30")
+    engine = engine_of(request)
+    curve = engine.run(newer.data, rule.generate_signals).equity
+    return forward_of(request, rule, known, newer), curve
+
+
+def test_the_sharpe_ratio_is_above_the_rate_that_was_asked_for() -> None:
+    plain, curve = extended()
+    above, _ = extended(risk_free_rate=0.05)
+    returns = curve.pct_change().to_numpy()[-40:]
+    daily = 1.05 ** (1 / 252) - 1
+    by_hand = (returns.mean() - daily) / returns.std(ddof=1) * math.sqrt(252)
+    assert above["sharpe_ratio"] == pytest.approx(by_hand, rel=1e-4)
+    assert above["sharpe_ratio"] != plain["sharpe_ratio"]
+    assert above["return_pct"] == plain["return_pct"]
+
+
+def test_what_is_expected_follows_from_the_dates_that_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bars between the end of the run and the last known one are neither."""
+    lengths = []
+
+    def seen(equity: np.ndarray, bars: int, seed: int) -> None:
+        lengths.append((len(equity), bars))
+
+    monkeypatch.setattr(forward, "expected_growth", seen)
+    extended()
+    extended(end_date="2016-12-30")
+    until = series("GOOG").data.loc[:"2016-12-30"]
+    assert lengths == [(1500, 40), (len(until), 40)]
